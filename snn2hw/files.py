@@ -1,0 +1,142 @@
+"""Files: written whole or not at all, and not trusted when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from snn2hw.errors import InputError
+
+# No dataset of ours comes near this; a file that declares more is broken or hostile.
+LARGEST_DATASET = 1 << 30
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder for data sets and vendor simulators."""
+    named = os.environ.get("SNN2HW_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named) if named else Path(base) / "snn2hw"
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and rename it when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``path`` that replaces it when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    old = temporary.with_name(temporary.name + ".old")
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            path.replace(old)
+        temporary.replace(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.replace(path)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document, keys in the order given."""
+    with new_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: if the file is missing or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing.", "The folder is incomplete: make it again.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {error}.", "Make it again.") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds a {type(value).__name__}, not an object.", "Make it again.")
+    return value
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def open_hdf5(path: Path, what: str) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading after checking every object in it.
+
+    Raises:
+        InputError: if it is missing, not HDF5, links outside itself, or declares absurd sizes.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not {what}.")
+    if not path.exists():
+        raise InputError(f"There is no file {path}.")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise InputError(
+            f"{path} is not {what}: {_short(error)}.", "Is it complete, and the right file?"
+        ) from None
+    with file:
+        try:
+            _check(file, path)
+            yield file
+        except (KeyError, OSError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError(
+                f"{path} is not {what} that snn2hw can read: {_short(error)}.",
+                "Is it complete, and the right file?",
+            ) from error
+
+
+def _check(group: h5py.Group, path: Path, depth: int = 0) -> None:
+    if depth > 32:
+        raise InputError(f"{path} nests groups more than 32 deep.")
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise InputError(f"{path}: {name} is a link out of its place, which is refused.")
+        item = group[name]
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise InputError(f"{path}: {name} keeps its data in another file; refused.")
+            if item.nbytes > LARGEST_DATASET:
+                raise InputError(f"{path}: {name} declares {item.nbytes} bytes; refused.")
+        elif isinstance(item, h5py.Group):
+            _check(item, path, depth + 1)
+
+
+def _short(error: BaseException) -> str:
+    text = str(error).strip("'\" ") or type(error).__name__
+    return text.splitlines()[0].rstrip(".")

@@ -1,0 +1,1 @@
+"""The nouns of the compiler: frozen values that check themselves at birth."""

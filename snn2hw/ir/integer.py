@@ -1,0 +1,218 @@
+"""The network in a chip's integers, one step at a time, before it knows about cores or delays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.ir.arrays import Shape, digest, frozen, size_of
+from snn2hw.ir.synapses import Conv, Synapses, sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """How a chip of the Loihi family counts (Lava 0.10, ``proc/lif/models.py``).
+
+    Membrane ``v`` and current ``u`` are signed ``state_bits`` wide; weights are added to ``u``
+    shifted left by ``state_shift``, thresholds likewise; decays are fractions of
+    ``2**decay_bits``. ``u`` wraps around once, ``v`` saturates.
+    """
+
+    state_bits: int = 24
+    state_shift: int = 6
+    decay_bits: int = 12
+    threshold_bits: int = 17
+    bias_bits: int = 13
+    weight_bits: int = 8
+    exponent_min: int = -8
+    exponent_max: int = 7
+    delay_max: int = 62
+    message_bits: int = 24
+
+    @property
+    def threshold_max(self) -> int:
+        """Largest threshold mantissa."""
+        return (1 << self.threshold_bits) - 1
+
+    @property
+    def bias_max(self) -> int:
+        """Largest bias mantissa; the smallest is ``-bias_max - 1``."""
+        return (1 << (self.bias_bits - 1)) - 1
+
+    @property
+    def current_max(self) -> int:
+        """Largest input of one step that cannot wrap ``u`` by itself."""
+        return (1 << (self.state_bits - 1 - self.state_shift)) - 1
+
+    def weight_range(self, mixed: bool) -> tuple[int, int, int]:
+        """Return the smallest and largest weight and the step between them.
+
+        Weights of both signs share one bit for the sign, which leaves even numbers only.
+        """
+        top = 1 << self.weight_bits
+        return (-top, top - 2, 2) if mixed else (-(top - 1), top - 1, 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Population:
+    """Neurons of one kind: current decay ``du``, voltage decay ``dv``, threshold, bias.
+
+    Each step (mantissas as in Lava's LIF): ``u`` decays by ``(du + 1) / 4096`` and takes the
+    input; ``v`` decays by ``dv / 4096`` and takes ``u`` and ``bias << bias_exp``; a spike where
+    ``v > vth << 6``, which sets ``v`` to 0. ``bias [size]`` is signed.
+    """
+
+    name: str
+    shape: Shape
+    du: int
+    dv: int
+    vth: int
+    bias: NDArray[np.int32]
+    bias_exp: int = 6
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bias", frozen(self.bias, np.int32))
+        if self.bias.shape != (self.size,):
+            raise ValueError(f"{self.name}: bias {self.bias.shape} for {self.size} neurons")
+        if not (-1 <= self.du <= 4095 and 0 <= self.dv <= 4096 and 0 < self.vth):
+            raise ValueError(f"{self.name}: du {self.du}, dv {self.dv} or vth {self.vth} is off")
+        if not 0 <= self.bias_exp <= 7:
+            raise ValueError(f"{self.name}: bias exponent {self.bias_exp} is outside 0..7")
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return size_of(self.shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Connection:
+    """Integer synapses: ``(weight @ spikes) << exponent`` (an arithmetic ``>>`` when negative)."""
+
+    pre: str
+    post: str
+    synapses: Synapses
+    exponent: int = 0
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the weights have both signs, as Lava's ``determine_sign_mode`` decides."""
+        weight = self.synapses.weight
+        return bool(weight.size and weight.min() < 0 < weight.max())
+
+
+@dataclass(frozen=True, slots=True)
+class InputPort:
+    """Integers that the host sends each step, from 0 to ``max_value`` (1: plain spikes)."""
+
+    name: str
+    shape: Shape
+    max_value: int = 1
+
+    @property
+    def message_bits(self) -> int:
+        """Payload bits of a graded spike, 0 for a plain one."""
+        return self.max_value.bit_length() if self.max_value > 1 else 0
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return size_of(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """What quantization did to one population and the synapses into it.
+
+    ``scale`` is integer units per unit of threshold, ``exponents`` (source, exponent) for each
+    connection, ``relative_error`` the weights' root-mean-square error over their size, ``zeroed``
+    how many non-zero weights became zero.
+    """
+
+    scale: float
+    limited_by: str
+    exponents: tuple[tuple[str, int], ...]
+    relative_error: float
+    zeroed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IntNetwork:
+    """Populations in topological order, integer connections, and what one sample is.
+
+    Args:
+        inputs: where values enter.
+        populations: sources before targets, loops excepted.
+        connections: several into one population are summed before the neuron sees them.
+        output: name of the population whose spikes are the answer.
+        dt: time step in seconds of the float network.
+        time_steps: steps one sample lasts.
+        numbers: the arithmetic.
+        rounding: quantization report by population (empty if read from a vendor's file).
+    """
+
+    inputs: tuple[InputPort, ...]
+    populations: tuple[Population, ...]
+    connections: tuple[Connection, ...]
+    output: str
+    dt: float
+    time_steps: int
+    numbers: Numbers
+    rounding: Mapping[str, Rounding]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rounding", MappingProxyType(dict(self.rounding)))
+        size = {p.name: p.size for p in (*self.inputs, *self.populations)}
+        if len(size) != len(self.inputs) + len(self.populations):
+            raise ValueError("two populations share a name")
+        if self.output not in {p.name for p in self.populations}:
+            raise ValueError(f"output {self.output} is not a population")
+        for c in self.connections:
+            if (size.get(c.post), size.get(c.pre)) != sizes(c.synapses):
+                raise ValueError(f"connection {c.pre} -> {c.post} does not match its ends")
+            _check_weights(c, self.numbers)
+        for p in self.populations:
+            low, high = -self.numbers.bias_max - 1, self.numbers.bias_max
+            if p.vth > self.numbers.threshold_max or (p.bias.min() < low or p.bias.max() > high):
+                raise ValueError(f"{p.name}: threshold or bias does not fit its bits")
+
+    def into(self, name: str) -> tuple[int, ...]:
+        """Return the indices of the connections into a population."""
+        return tuple(i for i, c in enumerate(self.connections) if c.post == name)
+
+    def population(self, name: str) -> Population:
+        """Return a population by name."""
+        return next(p for p in self.populations if p.name == name)
+
+    def shape(self, name: str) -> Shape:
+        """Return the shape of an input or a population."""
+        return next(p.shape for p in (*self.inputs, *self.populations) if p.name == name)
+
+    def digest(self) -> str:
+        """Return a hash of structure and values."""
+        parts: list[object] = [self.inputs, self.output, self.dt, self.time_steps, self.numbers]
+        for p in self.populations:
+            parts += [p.name, p.shape, p.du, p.dv, p.vth, p.bias_exp, p.bias]
+        for c in self.connections:
+            parts += [c.pre, c.post, c.exponent, c.synapses.kind, c.synapses.weight]
+            if isinstance(c.synapses, Conv):
+                s = c.synapses
+                parts += [s.input_shape, s.stride, s.padding, s.dilation, s.groups]
+            elif c.synapses.kind == "sparse":
+                parts += [c.synapses.indices, c.synapses.indptr]  # type: ignore[union-attr]
+        return digest(*parts)
+
+
+def _check_weights(c: Connection, numbers: Numbers) -> None:
+    weight = c.synapses.weight
+    if not np.issubdtype(weight.dtype, np.integer):
+        raise TypeError(f"connection {c.pre} -> {c.post} holds {weight.dtype}, not integers")
+    low, high, step = numbers.weight_range(c.mixed)
+    if weight.size and (weight.min() < low or weight.max() > high or (weight % step).any()):
+        raise ValueError(f"connection {c.pre} -> {c.post} has weights outside the chip's grid")
+    if not numbers.exponent_min <= c.exponent <= numbers.exponent_max:
+        raise ValueError(f"connection {c.pre} -> {c.post}: exponent {c.exponent} is off")

@@ -1,0 +1,58 @@
+"""Which neurons sit on which core, and how much of each limit a core uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Neurons ``start`` to ``stop`` (exclusive) of a layer on one core, and what they use."""
+
+    layer: str
+    start: int
+    stop: int
+    core: int
+    uses: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Slices that tile every layer exactly once, in core order.
+
+    Args:
+        slices: one core each.
+        limits: what one core has, by the same names as ``Slice.uses``.
+        cores_per_chip: cores before the next chip starts.
+    """
+
+    slices: tuple[Slice, ...]
+    limits: Mapping[str, int]
+    cores_per_chip: int
+
+    def __post_init__(self) -> None:
+        end: dict[str, int] = {}
+        for s in self.slices:
+            if s.start != end.get(s.layer, 0) or s.stop <= s.start:
+                raise ValueError(f"slices of {s.layer} do not tile it at {s.start}")
+            end[s.layer] = s.stop
+            over = [k for k, n in s.uses.items() if n > self.limits[k]]
+            if over:
+                raise ValueError(f"core {s.core} ({s.layer}) exceeds {', '.join(over)}")
+        if [s.core for s in self.slices] != list(range(len(self.slices))):
+            raise ValueError("cores must be numbered in order")
+
+    @property
+    def cores(self) -> int:
+        """Number of cores in use."""
+        return len(self.slices)
+
+    @property
+    def chips(self) -> int:
+        """Number of chips in use."""
+        return -(-self.cores // self.cores_per_chip)
+
+    def of(self, layer: str) -> tuple[Slice, ...]:
+        """Return the slices of one layer."""
+        return tuple(s for s in self.slices if s.layer == layer)

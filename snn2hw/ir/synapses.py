@@ -1,0 +1,212 @@
+"""Linear maps from one population to another: what a weight tensor is, in every stage.
+
+The same three forms hold float weights (before quantization) and integers (after it). The
+element order of a population is C order of its shape, channels first: ``[C, H, W]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from snn2hw.ir.arrays import Shape, frozen, size_of
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dense:
+    """All to all: ``weight[post, pre]`` over the flattened populations."""
+
+    weight: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", frozen(self.weight))
+        if self.weight.ndim != 2:
+            raise ValueError(f"dense weight must be [post, pre], got {self.weight.shape}")
+
+    @property
+    def kind(self) -> str:
+        """Name used in files and reports."""
+        return "dense"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sparse:
+    """A compressed-row matrix ``[post, pre]``: ``indptr [post + 1]``, ``indices``, ``weight``."""
+
+    weight: NDArray[Any]
+    indices: NDArray[np.int32]
+    indptr: NDArray[np.int32]
+    pre_size: int
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("weight", None), ("indices", np.int32), ("indptr", np.int32)):
+            object.__setattr__(self, name, frozen(getattr(self, name), dtype))
+        ends = self.indptr
+        if self.weight.ndim != 1 or self.weight.shape != self.indices.shape:
+            raise ValueError("sparse weight and indices must be vectors of one length")
+        if ends.ndim != 1 or ends.size < 2 or ends[0] != 0 or ends[-1] != self.weight.size:
+            raise ValueError("sparse indptr does not cover the weights")
+        if (np.diff(ends) < 0).any():
+            raise ValueError("sparse indptr must not decrease")
+        if self.indices.size and not 0 <= self.indices.min() <= self.indices.max() < self.pre_size:
+            raise ValueError("sparse index outside the source population")
+
+    @property
+    def kind(self) -> str:
+        """Name used in files and reports."""
+        return "sparse"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conv:
+    """Cross-correlation as in PyTorch and NIR: ``weight[out, in / groups, kh, kw]``.
+
+    ``input_shape`` is ``(C, H, W)``; stride, padding and dilation are ``(vertical, horizontal)``.
+    """
+
+    weight: NDArray[Any]
+    input_shape: tuple[int, int, int]
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", frozen(self.weight))
+        if self.weight.ndim != 4 or len(self.input_shape) != 3:
+            raise ValueError(f"conv weight must be [out, in, kh, kw], got {self.weight.shape}")
+        out, into = self.weight.shape[:2]
+        if self.groups < 1 or out % self.groups or into * self.groups != self.input_shape[0]:
+            raise ValueError(
+                f"conv weight {self.weight.shape} with {self.groups} groups does not match "
+                f"{self.input_shape[0]} input channels"
+            )
+        if min(*self.stride, *self.dilation) < 1 or min(self.padding) < 0:
+            raise ValueError("conv stride and dilation must be positive, padding not negative")
+        if min(self.output_shape) < 1:
+            raise ValueError(f"conv kernel is larger than its padded input {self.input_shape}")
+
+    @property
+    def kind(self) -> str:
+        """Name used in files and reports."""
+        return "conv"
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """Shape ``(C, H, W)`` of the result."""
+        sides = [
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(
+                self.input_shape[1:],
+                self.weight.shape[2:],
+                self.stride,
+                self.padding,
+                self.dilation,
+                strict=True,
+            )
+        ]
+        return (self.weight.shape[0], sides[0], sides[1])
+
+
+Synapses = Dense | Conv | Sparse
+
+
+def identity(size: int, weight: Any = 1.0) -> Sparse:
+    """Connect neuron i to neuron i with one weight."""
+    return Sparse(
+        weight=np.full(size, weight),
+        indices=np.arange(size, dtype=np.int32),
+        indptr=np.arange(size + 1, dtype=np.int32),
+        pre_size=size,
+    )
+
+
+def from_matrix(matrix: Any) -> Sparse:
+    """Wrap a SciPy sparse matrix ``[post, pre]``; explicit zeros are dropped."""
+    rows = sparse.csr_array(matrix)
+    rows.sum_duplicates()
+    rows.eliminate_zeros()
+    rows.sort_indices()
+    return Sparse(rows.data, rows.indices, rows.indptr, int(rows.shape[1]))
+
+
+def with_weight(synapses: Synapses, weight: NDArray[Any]) -> Synapses:
+    """Return the same topology with other values."""
+    return replace(synapses, weight=weight)
+
+
+def sizes(synapses: Synapses) -> tuple[int, int]:
+    """Return ``(post, pre)``, the number of neurons on either side."""
+    match synapses:
+        case Dense():
+            return synapses.weight.shape[0], synapses.weight.shape[1]
+        case Sparse():
+            return synapses.indptr.size - 1, synapses.pre_size
+        case Conv():
+            return size_of(synapses.output_shape), size_of(synapses.input_shape)
+        case _:
+            assert_never(synapses)
+
+
+def nonzeros(synapses: Synapses) -> int:
+    """Return how many stored weights are not zero (a kernel is counted once)."""
+    return int(np.count_nonzero(synapses.weight))
+
+
+def matrix(synapses: Synapses) -> sparse.csr_array:
+    """Return the map as a sparse matrix ``[post, pre]`` without explicit zeros."""
+    match synapses:
+        case Dense():
+            return sparse.csr_array(synapses.weight)
+        case Sparse():
+            rows = sparse.csr_array(
+                (synapses.weight, synapses.indices, synapses.indptr), shape=sizes(synapses)
+            )
+            rows = rows.copy()
+            rows.eliminate_zeros()
+            return rows
+        case Conv():
+            return _conv_matrix(synapses)
+        case _:
+            assert_never(synapses)
+
+
+def _conv_matrix(conv: Conv) -> sparse.csr_array:
+    """Unroll a convolution: one entry for each (output position, kernel weight) in the image."""
+    _, height, width = conv.input_shape
+    channels, out_h, out_w = conv.output_shape
+    per_group = channels // conv.groups
+    out, into, ky, kx = np.nonzero(conv.weight)
+    values = conv.weight[out, into, ky, kx]
+    source_channel = (out // per_group) * conv.weight.shape[1] + into
+    rows: list[NDArray[np.int64]] = []
+    columns: list[NDArray[np.int64]] = []
+    data: list[NDArray[Any]] = []
+    for oy in range(out_h):
+        y = oy * conv.stride[0] - conv.padding[0] + ky * conv.dilation[0]
+        for ox in range(out_w):
+            x = ox * conv.stride[1] - conv.padding[1] + kx * conv.dilation[1]
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            rows.append(((out * out_h + oy) * out_w + ox)[inside])
+            columns.append(((source_channel * height + y) * width + x)[inside])
+            data.append(values[inside])
+    shape = sizes(conv)
+    joined = (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns)))
+    return sparse.csr_array(sparse.coo_array(joined, shape=shape))
+
+
+def fan_out(synapses: Synapses) -> NDArray[np.int64]:
+    """Return ``[pre]``: how many non-zero synapses one spike of each source neuron reaches."""
+    pattern = matrix(synapses)
+    return np.bincount(pattern.indices, minlength=pattern.shape[1]).astype(np.int64)
+
+
+def describe_shape(shape: Shape) -> str:
+    """Write a shape the way reports do: ``16x14x14``."""
+    return "x".join(str(n) for n in shape) or "scalar"

@@ -1,0 +1,130 @@
+"""Placing neurons on cores: ``IntNetwork`` -> ``Placement``.
+
+A layer is cut into equal runs of neurons (channels first, so a run of a convolution touches few
+channels); a core holds one run. What a core pays for: state of each neuron; each stored synapse
+(a kernel once, however many neurons share it); an entry for each source neuron of a dense or
+sparse connection. Sizes and their sources stand in the target's ``[limits]``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.errors import DoesNotFitError
+from snn2hw.ir.arrays import size_of
+from snn2hw.ir.integer import Connection, IntNetwork, Population
+from snn2hw.ir.placement import Placement, Slice
+from snn2hw.ir.synapses import Conv, matrix
+from snn2hw.target import Target
+
+
+def stored_sparse(connection: Connection, target: Target) -> bool:
+    """Say whether zeros are left out of the chip's synapse memory."""
+    weight = connection.synapses.weight
+    if connection.synapses.kind == "sparse":
+        return True
+    return np.count_nonzero(weight) <= target.limits["sparse_density"].value * weight.size
+
+
+def map_network(net: IntNetwork, target: Target) -> Placement:
+    """Place every population on the fewest cores that hold it in equal parts.
+
+    Raises:
+        DoesNotFitError: names the layer, what it needs and what the target has.
+    """
+    limits = {
+        "neurons": target.limit("neurons_per_core"),
+        "memory_bytes": target.limit("memory_per_core"),
+    }
+    slices: list[Slice] = []
+    for population in net.populations:
+        into = [net.connections[i] for i in net.into(population.name)]
+        costs = [_cost(c, target) for c in into]
+        for start, stop, uses in _cut(population, costs, target, limits):
+            slices.append(Slice(population.name, start, stop, len(slices), uses))
+    have = target.limit("cores_per_chip") * target.limit("chips")
+    if len(slices) > have:
+        counts = {p.name: sum(s.layer == p.name for s in slices) for p in net.populations}
+        worst = max(counts, key=lambda k: counts[k])
+        raise DoesNotFitError(
+            f"The network needs {len(slices)} cores, {target.title} has {have} "
+            f"({target.limit('chips')} chips); {worst} alone needs {counts[worst]}.",
+            "Prune it, or make its widest layers narrower.",
+        )
+    return Placement(tuple(slices), limits, target.limit("cores_per_chip"))
+
+
+class _Cost(Protocol):
+    """Bytes that neurons ``start`` to ``stop`` need for one connection, and what for."""
+
+    def __call__(self, start: int, stop: int) -> tuple[int, str]: ...
+
+
+def _cost(connection: Connection, target: Target) -> _Cost:
+    sparse = stored_sparse(connection, target)
+    each = target.limit("synapse_bytes_sparse" if sparse else "synapse_bytes_dense")
+    if isinstance(connection.synapses, Conv):
+        return _kernel_cost(connection.synapses, each, sparse)
+    rows = matrix(connection.synapses)
+    axon = target.limit("axon_bytes")
+    ends: NDArray[np.int64] = rows.indptr
+    width = rows.shape[1]
+
+    def cost(start: int, stop: int) -> tuple[int, str]:
+        sources = np.unique(rows.indices[ends[start] : ends[stop]]).size
+        stored = int(ends[stop] - ends[start]) if sparse else (stop - start) * width
+        total = sources * axon + stored * each
+        return total, f"{sources} source neurons and {stored} synapses from {connection.pre}"
+
+    return cost
+
+
+def _kernel_cost(conv: Conv, each: int, sparse: bool) -> _Cost:
+    _, height, width = conv.output_shape
+    channel = [int(np.count_nonzero(w)) if sparse else int(w.size) for w in conv.weight]
+
+    def cost(start: int, stop: int) -> tuple[int, str]:
+        first, last = start // (height * width), (stop - 1) // (height * width)
+        stored = sum(channel[first : last + 1])
+        return stored * each, f"{stored} kernel weights"
+
+    return cost
+
+
+def _cut(
+    population: Population, costs: list[_Cost], target: Target, limits: dict[str, int]
+) -> list[tuple[int, int, dict[str, int]]]:
+    size = size_of(population.shape)
+    state = target.limit("neuron_bytes")
+
+    def uses(start: int, stop: int) -> dict[str, int]:
+        memory = state * (stop - start) + sum(c(start, stop)[0] for c in costs)
+        return {"neurons": stop - start, "memory_bytes": memory}
+
+    for neuron in range(0, size, max(1, size // 64)):  # a sample: one neuron must fit a core
+        if uses(neuron, neuron + 1)["memory_bytes"] > limits["memory_bytes"]:
+            raise _too_big(population.name, uses(neuron, neuron + 1), costs, neuron, target)
+    parts = math.ceil(size / limits["neurons"])
+    while parts <= size:
+        bounds = [size * i // parts for i in range(parts + 1)]
+        cut = [(a, b, uses(a, b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+        if all(n <= limits[k] for _, _, use in cut for k, n in use.items()):
+            return cut
+        parts += 1
+    worst = max(range(size), key=lambda i: uses(i, i + 1)["memory_bytes"])
+    raise _too_big(population.name, uses(worst, worst + 1), costs, worst, target)
+
+
+def _too_big(
+    layer: str, uses: dict[str, int], costs: list[_Cost], neuron: int, target: Target
+) -> DoesNotFitError:
+    why = "; ".join(c(neuron, neuron + 1)[1] for c in costs)
+    return DoesNotFitError(
+        f"{layer}: one neuron needs {uses['memory_bytes']} bytes on its core ({why}), "
+        f"{target.title} has {target.limit('memory_per_core')}.",
+        "Make the layer before it smaller (pool or stride), or prune it.",
+    )

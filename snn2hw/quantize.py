@@ -1,0 +1,251 @@
+"""Rounding a float network to a chip's integers: ``Network`` -> ``IntNetwork``.
+
+Threshold, bias and all synapses into a population share one scale, integer units per float unit,
+because the chip adds and compares them. The scale is the largest that keeps every number in its
+bits and, summed over the worst input there can be, keeps the current from wrapping around: an
+overflow cannot happen, whatever the data. A connection whose weights are smaller or larger than
+its sisters' moves by a power of two (its exponent) to use its eight bits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.errors import NetworkError, UnsupportedError
+from snn2hw.ir.graph import Incoming, incoming, output_populations, topological
+from snn2hw.ir.integer import (
+    Connection,
+    InputPort,
+    IntNetwork,
+    Numbers,
+    Population,
+    Rounding,
+)
+from snn2hw.ir.network import Lif, Network, coefficients
+from snn2hw.ir.synapses import Conv, Synapses, matrix, with_weight
+from snn2hw.target import Target
+
+
+def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> IntNetwork:
+    """Round a float network to the target's integers.
+
+    Args:
+        net: the float network; its ``dt`` decides the decays.
+        target: the chip.
+        time_steps: steps of one sample, where the network itself does not say.
+
+    Raises:
+        UnsupportedError: lists everything that the target cannot do, layer by layer.
+    """
+    steps = time_steps or net.time_steps
+    if not steps:
+        raise NetworkError(
+            "The network does not say how many time steps a sample lasts.",
+            "Give --time-steps.",
+        )
+    outputs = output_populations(net)
+    if len(outputs) != 1:
+        raise UnsupportedError(
+            f"The network has {len(outputs)} outputs ({', '.join(outputs)}).",
+            "Keep one output; several are not supported yet.",
+        )
+    order = topological(net)
+    refusals = [r for name in order for r in _refusals(name, net, target)]
+    if refusals:
+        raise UnsupportedError(
+            f"{target.title} cannot run this network: {'; '.join(refusals)}.",
+            "Change these layers, or choose another target.",
+        )
+    largest = {name: node.max_value for name, node in net.inputs().items()}
+    done = [_population(name, net, target.numbers, largest) for name in order]
+    return IntNetwork(
+        inputs=tuple(InputPort(k, n.shape, n.max_value) for k, n in sorted(net.inputs().items())),
+        populations=tuple(p for p, _, _ in done),
+        connections=tuple(c for _, cs, _ in done for c in cs),
+        output=outputs[0],
+        dt=net.dt,
+        time_steps=steps,
+        numbers=target.numbers,
+        rounding={p.name: r for p, _, r in done},
+    )
+
+
+def _refusals(name: str, net: Network, target: Target) -> list[str]:
+    node = net.neurons()[name]
+    found: list[str] = []
+    if not target.abilities[f"reset_{node.reset}"]:
+        found.append(f"{name} resets by {node.reset}, which the chip's neuron does not do")
+    if node.reset == "zero" and np.any(node.v_reset != 0):
+        found.append(f"{name} resets to {float(np.max(node.v_reset)):g}, the chip to 0")
+    step = coefficients(node, net.dt)
+    for what, value in (("membrane", step.keep_voltage), ("synapse", step.keep_current)):
+        if np.unique(value).size > 1:
+            found.append(f"{name} has several {what} time constants, the chip one a population")
+        elif not 0 <= float(value.flat[0]) <= 1:
+            found.append(f"{name} has a {what} time constant below the time step {net.dt:g} s")
+    graded = [k for k, n in net.inputs().items() if n.max_value > 1]
+    if not target.abilities["graded_input"]:
+        sources = {s for s, _ in incoming(net, name).sources}
+        found += [f"{name} takes graded values from {g}" for g in graded if g in sources]
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drive:
+    """Everything into one population in units where the threshold is one for every neuron."""
+
+    sources: tuple[tuple[str, Synapses, int], ...]
+    bias: NDArray[np.float64]
+    du: int
+    dv: int
+
+
+def _population(
+    name: str, net: Network, numbers: Numbers, largest: dict[str, int]
+) -> tuple[Population, list[Connection], Rounding]:
+    drive = _drive(net.neurons()[name], incoming(net, name), net.dt, numbers, largest)
+    scale, limited_by = _scale(drive, numbers)
+    while True:
+        connections = [_round(pre, name, s, scale, numbers) for pre, s, _ in drive.sources]
+        worst = _worst(connections, largest)
+        if worst <= _current_limit(drive.du, numbers) or scale < 1:
+            break
+        scale *= min(0.999, _current_limit(drive.du, numbers) / worst)  # rounding went up
+    vth = int(np.clip(np.rint(scale), 1, numbers.threshold_max))
+    bias = np.clip(np.rint(drive.bias * scale), -numbers.bias_max - 1, numbers.bias_max)
+    node = net.neurons()[name]
+    population = Population(
+        name, node.shape, drive.du, drive.dv, vth, bias.astype(np.int32), numbers.state_shift
+    )
+    rounding = Rounding(
+        scale=scale,
+        limited_by=limited_by,
+        exponents=tuple((c.pre, c.exponent) for c in connections),
+        relative_error=_error(drive, connections, scale),
+        zeroed=sum(
+            int(np.count_nonzero(s.weight) - np.count_nonzero(c.synapses.weight))
+            for (_, s, _), c in zip(drive.sources, connections, strict=True)
+        ),
+    )
+    return population, connections, rounding
+
+
+def _drive(
+    node: Lif, into: Incoming, dt: float, numbers: Numbers, largest: dict[str, int]
+) -> _Drive:
+    step = coefficients(node, dt)
+    one = 1 << numbers.decay_bits
+    gain = np.broadcast_to(step.gain_voltage * step.gain_current / node.v_threshold, node.shape)
+    # A bias acts on the membrane on the chip but on the current in CubaLIF: its steady state.
+    settle = step.gain_current / (1 - step.keep_current)
+    bias = (into.bias.reshape(node.shape) * settle * step.gain_voltage + step.drift) / (
+        node.v_threshold
+    )
+    sources = tuple(
+        (pre, _scaled(s, gain.reshape(-1)), largest.get(pre, 1)) for pre, s in into.sources
+    )
+    return _Drive(
+        sources,
+        bias.reshape(-1),
+        du=round(one * (1 - float(step.keep_current.flat[0]))) - 1,
+        dv=round(one * (1 - float(step.keep_voltage.flat[0]))),
+    )
+
+
+def _scaled(synapses: Synapses, gain: NDArray[np.float64]) -> Synapses:
+    """Multiply the rows of a map by a factor for each target neuron."""
+    if np.ptp(gain) == 0:
+        return with_weight(synapses, synapses.weight * gain[0])
+    if isinstance(synapses, Conv):
+        channels = gain.reshape(synapses.output_shape)
+        if np.ptp(channels, axis=(1, 2)).any():
+            raise UnsupportedError(
+                "Neurons of one channel have different thresholds or gains.",
+                "Use one threshold and resistance for each channel.",
+            )
+        return with_weight(synapses, synapses.weight * channels[:, 0, 0][:, None, None, None])
+    if synapses.kind == "dense":
+        return with_weight(synapses, synapses.weight * gain[:, None])
+    counts = np.diff(synapses.indptr)  # type: ignore[union-attr]
+    return with_weight(synapses, synapses.weight * np.repeat(gain, counts))
+
+
+def _scale(drive: _Drive, numbers: Numbers) -> tuple[float, str]:
+    """Return the largest usable scale and what limits it."""
+    _, top, _ = numbers.weight_range(mixed=True)
+    peaks = [float(np.abs(s.weight).max(initial=0.0)) for _, s, _ in drive.sources]
+    limits = {"threshold": float(numbers.threshold_max)}
+    if any(peaks):
+        # The finest connection fills its bits at exponent 0; coarser ones get larger exponents,
+        # at most the chip's largest.
+        finest, coarsest = min(p for p in peaks if p), max(peaks)
+        limits["weights"] = min(top / finest, top * 2.0**numbers.exponent_max / coarsest)
+    bias = float(np.abs(drive.bias).max(initial=0.0))
+    if bias:
+        limits["bias"] = numbers.bias_max / bias
+    reach = _reach([(s, m) for _, s, m in drive.sources])
+    if reach:
+        limits["current"] = _current_limit(drive.du, numbers) / reach
+    limited_by = min(limits, key=lambda k: limits[k])
+    return limits[limited_by], limited_by
+
+
+def _current_limit(du: int, numbers: Numbers) -> float:
+    """Largest step input for which ``u`` stays in range for ever: a geometric series."""
+    return numbers.current_max * (du + 1) / (1 << numbers.decay_bits)
+
+
+def _reach(parts: list[tuple[Synapses, int]]) -> float:
+    """Largest sum of one sign that any neuron can receive in one step."""
+    up, down = 0.0, 0.0
+    high: Any = 0.0
+    low: Any = 0.0
+    for synapses, largest in parts:
+        rows = matrix(synapses)
+        high = high + np.asarray(rows.maximum(0).sum(axis=1)).ravel() * largest
+        low = low + np.asarray(rows.minimum(0).sum(axis=1)).ravel() * largest
+    up, down = float(np.max(high, initial=0.0)), float(-np.min(low, initial=0.0))
+    return max(up, down)
+
+
+def _worst(connections: list[Connection], largest: dict[str, int]) -> float:
+    parts = [
+        (
+            with_weight(c.synapses, c.synapses.weight.astype(np.float64) * 2.0**c.exponent),
+            largest.get(c.pre, 1),
+        )
+        for c in connections
+    ]
+    return _reach(parts)
+
+
+def _round(
+    pre: str, post: str, synapses: Synapses, scale: float, numbers: Numbers
+) -> Connection:
+    weight = synapses.weight * scale
+    mixed = bool(weight.size and weight.min() < 0 < weight.max())
+    low, high, step = numbers.weight_range(mixed)
+    peak = float(np.abs(weight).max(initial=0.0))
+    exponent = math.ceil(math.log2(peak / high) - 1e-9) if peak else 0
+    # Lava's and netx's convolution has no exponent, so a kernel only gets one where branches
+    # of different size meet and it cannot do without.
+    least = 0 if isinstance(synapses, Conv) else numbers.exponent_min
+    exponent = int(np.clip(exponent, least, numbers.exponent_max))
+    steps = np.rint(weight / (step * 2.0**exponent)) * step
+    whole = np.clip(steps, low, high).astype(np.int32)
+    return Connection(pre, post, with_weight(synapses, whole), exponent)
+
+
+def _error(drive: _Drive, connections: list[Connection], scale: float) -> float:
+    """Root of the squared weight error over the squared weights, all connections together."""
+    error = total = 0.0
+    for (_, synapses, _), c in zip(drive.sources, connections, strict=True):
+        back = c.synapses.weight * 2.0**c.exponent / scale
+        error += float(((back - synapses.weight) ** 2).sum())
+        total += float((synapses.weight**2).sum())
+    return math.sqrt(error / total) if total else 0.0

@@ -1,0 +1,1 @@
+"""Vendor simulators that live in an environment of their own."""

@@ -1,0 +1,1 @@
+"""Simulating a program: the definition, the fast engine, and the float network beside them."""

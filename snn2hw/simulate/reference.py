@@ -1,0 +1,141 @@
+"""The definition of what a Loihi-family chip computes, written to be read next to Lava's.
+
+One chip step after another, one population after another, in chip time, all samples in one
+stream without a gap; no shortcut. Source of the arithmetic: Lava 0.10.0, ``proc/lif/models.py``
+(``AbstractPyLifModelFixed``, ``PyLifResetModelBitAcc``), ``proc/dense/models.py``,
+``proc/conv/models.py`` and ``utils/weightutils.py``. It is slow on purpose; ``engine.py`` must agree
+with it bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.ir.integer import Connection, Numbers, Population
+from snn2hw.ir.program import Program
+from snn2hw.ir.synapses import Conv, Dense
+from snn2hw.ir.trace import LayerTrace, Trace
+
+Array = NDArray[np.int64]
+
+
+def run(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trace:
+    """Run samples back to back and cut every layer's own window out of the stream.
+
+    Args:
+        program: what the chip is told.
+        inputs: for each input port, integers ``[N, T, *shape]``.
+
+    Returns:
+        The trace, with every layer's spikes and states.
+    """
+    began = time.perf_counter()
+    net = program.network
+    samples, steps = next(iter(inputs.values())).shape[:2]
+    total = samples * steps + program.depth
+    sent: dict[str, list[Array]] = {p.name: [] for p in (*net.inputs, *net.populations)}
+    state = {p.name: (np.zeros(p.size, np.int64), np.zeros(p.size, np.int64)) for p in net.populations}
+    history: dict[str, list[tuple[Array, Array]]] = {p.name: [] for p in net.populations}
+    for step in range(total):
+        for port in net.inputs:
+            sample, t = divmod(step, steps)
+            x = inputs[port.name][sample, t] if sample < samples else np.zeros(port.shape)
+            sent[port.name].append(np.asarray(x).reshape(-1).astype(np.int64))
+        for p in net.populations:
+            u, v = state[p.name]
+            if step % steps == program.phase[p.name] % steps:  # a new sample starts here
+                u, v = np.zeros_like(u), np.zeros_like(v)
+            a = np.zeros(p.size, np.int64)
+            for i in net.into(p.name):
+                c, late = net.connections[i], step - program.delays[i]
+                if late >= 0:
+                    a += arriving(c, sent[c.pre][late])
+            u, v, spikes = lif(p, u, v, a, net.numbers)
+            state[p.name] = (u, v)
+            history[p.name].append((u, v))
+            sent[p.name].append(spikes)
+    return _windows(program, sent, history, samples, steps, time.perf_counter() - began)
+
+
+def arriving(connection: Connection, spikes: Array) -> Array:
+    """Sum the weights of this step's spikes, then shift the sum (floor when negative)."""
+    synapses = connection.synapses
+    if isinstance(synapses, Dense):
+        total = synapses.weight.astype(np.int64) @ spikes
+    elif isinstance(synapses, Conv):
+        total = correlate(synapses, spikes.reshape(synapses.input_shape)).reshape(-1)
+    else:
+        total = np.zeros(synapses.indptr.size - 1, np.int64)
+        for row in range(total.size):
+            here = slice(synapses.indptr[row], synapses.indptr[row + 1])
+            total[row] = synapses.weight[here].astype(np.int64) @ spikes[synapses.indices[here]]
+    return total << connection.exponent if connection.exponent > 0 else total >> -connection.exponent
+
+
+def correlate(conv: Conv, image: Array) -> Array:
+    """Slide the kernel over the zero-padded image, group by group: ``[C, H, W] -> [O, Y, X]``."""
+    (sy, sx), (py, px), (dy, dx) = conv.stride, conv.padding, conv.dilation
+    channels, height, width = conv.output_shape
+    padded = np.pad(image, ((0, 0), (py, py), (px, px)))
+    out = np.zeros(conv.output_shape, np.int64)
+    into = conv.weight.shape[1]
+    for o in range(channels):
+        first = (o * conv.groups // channels) * into
+        for i in range(into):
+            for ky in range(conv.weight.shape[2]):
+                for kx in range(conv.weight.shape[3]):
+                    rows = slice(ky * dy, ky * dy + (height - 1) * sy + 1, sy)
+                    columns = slice(kx * dx, kx * dx + (width - 1) * sx + 1, sx)
+                    out[o] += int(conv.weight[o, i, ky, kx]) * padded[first + i, rows, columns]
+    return out
+
+
+def toward_zero(x: Array, keep: int, bits: int) -> Array:
+    """Multiply by ``keep / 2**bits`` and drop the fraction, toward zero."""
+    product = x * keep
+    return np.sign(product) * (np.abs(product) >> bits)
+
+
+def lif(p: Population, u: Array, v: Array, a: Array, n: Numbers) -> tuple[Array, Array, Array]:
+    """One step of a population: new ``u``, new ``v`` (after reset), spikes."""
+    one, top = 1 << n.decay_bits, 1 << (n.state_bits - 1)
+    u = toward_zero(u, one - (p.du + 1), n.decay_bits) + (a << n.state_shift)
+    u = np.where(u > top, u - 2 * top, u)  # wraps once, and +2**23 itself stays
+    u = np.where(u <= -top, u + 2 * top, u)
+    bias = p.bias.astype(np.int64) << p.bias_exp
+    v = np.clip(toward_zero(v, one - p.dv, n.decay_bits) + u + bias, -(top - 1), top - 1)
+    spikes = v > (p.vth << n.state_shift)
+    return u, np.where(spikes, 0, v), spikes.astype(np.int64)
+
+
+def _windows(
+    program: Program,
+    sent: dict[str, list[Array]],
+    history: dict[str, list[tuple[Array, Array]]],
+    samples: int,
+    steps: int,
+    seconds: float,
+) -> Trace:
+    def window(rows: list[Array], name: str) -> NDArray[np.int32]:
+        begin = program.phase[name]
+        stream = np.stack(rows[begin : begin + samples * steps])
+        return stream.reshape(samples, steps, *program.network.shape(name)).astype(np.int32)
+
+    layers = {
+        name: LayerTrace(
+            spikes=window(sent[name], name),
+            v=window([v for _, v in rows], name),
+            u=window([u for u, _ in rows], name),
+        )
+        for name, rows in history.items()
+    }
+    events = {
+        name: (window(rows, name) != 0).reshape(samples, steps, -1).sum(axis=0, dtype=np.int64)
+        for name, rows in sent.items()
+    }
+    out = layers[program.network.output].spikes
+    return Trace(out, events, layers, program.phase, program.depth, seconds, "reference")

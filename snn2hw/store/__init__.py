@@ -1,0 +1,1 @@
+"""What is kept on disk: programs, runs and builds."""

@@ -1,0 +1,159 @@
+"""``program.h5``: a program as integers, whatever its graph.
+
+Layout (format 1). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``, ``dt``,
+``output`` and the arithmetic (``numbers.*``). Groups, numbered in order:
+
+* ``inputs/<i>``: attributes name, shape, max_value.
+* ``populations/<i>``: attributes name, shape, phase, du, dv, vth, bias_exp; dataset ``bias [size]``.
+* ``connections/<i>``: attributes pre, post, kind, exponent, delay; dataset ``weight``
+  (dense ``[post, pre]``; conv ``[out, in / groups, kh, kw]`` with attributes input_shape, stride,
+  padding, dilation, groups; sparse: values, with ``indices``, ``indptr`` and attribute pre_size).
+
+The Lava runner reads the same file with nothing but h5py, so the layout is kept plain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.errors import InputError
+from snn2hw.files import new_file, open_hdf5
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Population
+from snn2hw.ir.placement import Placement
+from snn2hw.ir.program import Program
+from snn2hw.ir.synapses import Conv, Dense, Sparse, Synapses
+
+FORMAT, VERSION = "snn2hw-program", 1
+
+
+def write(path: Path, program: Program) -> None:
+    """Write a program; the same program gives the same bytes."""
+    net = program.network
+    with new_file(path) as temporary, h5py.File(temporary, "w", libver=("v108", "v108")) as file:
+        file.attrs.update(
+            format=FORMAT, version=VERSION, target=program.target, time_steps=net.time_steps,
+            dt=net.dt, output=net.output,
+        )  # fmt: skip
+        file.attrs.update({f"numbers.{k}": v for k, v in asdict(net.numbers).items()})
+        for i, port in enumerate(net.inputs):
+            group = file.create_group(f"inputs/{i:04d}")
+            group.attrs.update(name=port.name, shape=port.shape, max_value=port.max_value)
+        for i, p in enumerate(net.populations):
+            group = file.create_group(f"populations/{i:04d}")
+            group.attrs.update(
+                name=p.name, shape=p.shape, phase=program.phase[p.name], du=p.du, dv=p.dv,
+                vth=p.vth, bias_exp=p.bias_exp,
+            )  # fmt: skip
+            _dataset(group, "bias", p.bias)
+        for i, (c, delay) in enumerate(zip(net.connections, program.delays, strict=True)):
+            group = file.create_group(f"connections/{i:04d}")
+            group.attrs.update(
+                pre=c.pre, post=c.post, kind=c.synapses.kind, exponent=c.exponent, delay=delay
+            )
+            _write_synapses(group, c.synapses)
+
+
+def _dataset(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
+    # Weights need 9 bits; bias 13; indices 31.
+    small = name in ("weight", "bias")
+    group.create_dataset(
+        name, data=values.astype("<i2" if small else "<i4"), compression="gzip" if values.size else None
+    )
+
+
+def _write_synapses(group: h5py.Group, synapses: Synapses) -> None:
+    _dataset(group, "weight", synapses.weight)
+    if isinstance(synapses, Conv):
+        group.attrs.update(
+            input_shape=synapses.input_shape, stride=synapses.stride, groups=synapses.groups,
+            padding=synapses.padding, dilation=synapses.dilation,
+        )  # fmt: skip
+    elif isinstance(synapses, Sparse):
+        group.attrs["pre_size"] = synapses.pre_size
+        _dataset(group, "indices", synapses.indices)
+        _dataset(group, "indptr", synapses.indptr)
+
+
+def read(path: Path, placement: Placement) -> Program:
+    """Read a program back and check it as strictly as when it was made.
+
+    Raises:
+        InputError: if the file is not a program of this format.
+    """
+    with open_hdf5(path, "a program") as file:
+        if file.attrs.get("format") != FORMAT:
+            raise InputError(f"{path} is not a program of snn2hw.")
+        if int(file.attrs["version"]) != VERSION:
+            raise InputError(
+                f"{path} is of format {file.attrs['version']}, this snn2hw reads {VERSION}.",
+                "Export the network again.",
+            )
+        populations = [_population(g) for g in _groups(file, "populations")]
+        connections = [_connection(g) for g in _groups(file, "connections")]
+        net = IntNetwork(
+            inputs=tuple(_port(g) for g in _groups(file, "inputs")),
+            populations=tuple(p for p, _ in populations),
+            connections=tuple(c for c, _ in connections),
+            output=str(file.attrs["output"]),
+            dt=float(file.attrs["dt"]),
+            time_steps=int(file.attrs["time_steps"]),
+            numbers=Numbers(
+                **{f.name: int(file.attrs[f"numbers.{f.name}"]) for f in fields(Numbers)}
+            ),
+            rounding={},
+        )
+        phase = {p.name: 0 for p in net.inputs} | {p.name: at for p, at in populations}
+        delays = tuple(d for _, d in connections)
+        return Program(net, phase, delays, placement, str(file.attrs["target"]))
+
+
+def _groups(file: h5py.File, name: str) -> list[h5py.Group]:
+    return [file[name][k] for k in sorted(file[name])]
+
+
+def _ints(value: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.atleast_1d(value))
+
+
+def _port(group: h5py.Group) -> InputPort:
+    a = group.attrs
+    return InputPort(str(a["name"]), _ints(a["shape"]), int(a["max_value"]))
+
+
+def _population(group: h5py.Group) -> tuple[Population, int]:
+    a = group.attrs
+    numbers = {k: int(a[k]) for k in ("du", "dv", "vth", "bias_exp")}
+    made = Population(str(a["name"]), _ints(a["shape"]), bias=group["bias"][()], **numbers)
+    return made, int(a["phase"])
+
+
+def _connection(group: h5py.Group) -> tuple[Connection, int]:
+    a = group.attrs
+    weight = group["weight"][()].astype(np.int32)
+    synapses: Synapses
+    if a["kind"] == "dense":
+        synapses = Dense(weight)
+    elif a["kind"] == "sparse":
+        synapses = Sparse(weight, group["indices"][()], group["indptr"][()], int(a["pre_size"]))
+    elif a["kind"] == "conv":
+        shape, stride, padding, dilation = (
+            _ints(a[k]) for k in ("input_shape", "stride", "padding", "dilation")
+        )
+        synapses = Conv(
+            weight,
+            (shape[0], shape[1], shape[2]),
+            (stride[0], stride[1]),
+            (padding[0], padding[1]),
+            (dilation[0], dilation[1]),
+            int(a["groups"]),
+        )
+    else:
+        raise ValueError(f"unknown kind of synapses {a['kind']!r}")
+    made = Connection(str(a["pre"]), str(a["post"]), synapses, int(a["exponent"]))
+    return made, int(a["delay"])
