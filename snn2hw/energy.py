@@ -176,14 +176,14 @@ def estimate(
     neurons: list[int] = []
     phases: list[int] = []
     layers: list[Layer] = []
+    counts = layer_counts(program, trace)
     for p in net.populations:
-        synops = charged = 0.0
+        charged = 0.0
         slices = program.placement.of(p.name)
         onto = np.zeros((len(slices), trace.steps))
         for i in net.into(p.name):
             c = net.connections[i]
             sent = rate[c.pre]
-            synops += float((sent @ fan_out(c.synapses)).sum())
             pattern = _charged_pattern(c, stored_sparse(c))
             charged += float((sent @ np.asarray(pattern.sum(axis=0)).ravel()).sum())
             onto += _rows(slices, pattern) @ sent.T
@@ -194,8 +194,8 @@ def estimate(
         cost = _price(target, "synop").times(charged) + _price(target, "update").times(updates)
         layers.append(
             Layer(
-                name=p.name, neurons=p.size, cores=len(slices), spikes=float(rate[p.name].sum()),
-                synops=synops, synops_charged=charged, updates=updates, dynamic_uj=cost.times(1e-6),
+                name=p.name, neurons=p.size, cores=len(slices), spikes=counts[p.name].spikes,
+                synops=counts[p.name].synops, synops_charged=charged, updates=updates, dynamic_uj=cost.times(1e-6),
             )
         )  # fmt: skip
     period = _period(np.array(busy), np.array(neurons), np.array(phases), target)
@@ -220,6 +220,26 @@ def estimate(
         dynamic_uj=sum((x.dynamic_uj for x in layers), Range(0.0, 0.0, 0.0)),
         prices=(*target.prices.values(), *target.timing.values()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Spikes of one population and synops into it, per sample."""
+
+    spikes: float
+    synops: float
+
+
+def layer_counts(program: Program, trace: Trace) -> dict[str, Counts]:
+    """Count spikes and delivered (event, non-zero weight) pairs of each population per sample."""
+    net = program.network
+    sent = {k: e.sum(axis=0) / trace.samples for k, e in trace.events.items()}
+    counts: dict[str, Counts] = {}
+    for p in net.populations:
+        into = [net.connections[i] for i in net.into(p.name)]
+        synops = sum(float(sent[c.pre] @ fan_out(c.synapses)) for c in into)
+        counts[p.name] = Counts(float(sent[p.name].sum()), synops)
+    return counts
 
 
 def _charged_pattern(connection: Connection, sparse_storage: bool) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, Snn2hwError
 
 # No dataset of ours comes near this; a file that declares more is broken or hostile.
 LARGEST_DATASET = 1 << 30
@@ -113,7 +113,9 @@ def open_hdf5(path: Path, what: str) -> Iterator[h5py.File]:
         try:
             _check(file, path)
             yield file
-        except (KeyError, OSError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except Snn2hwError:
+            raise
+        except Exception as error:  # h5py raises whatever the damage makes it stumble over
             raise InputError(
                 f"{path} is not {what} that snn2hw can read: {_short(error)}.",
                 "Is it complete, and the right file?",

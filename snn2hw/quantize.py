@@ -111,9 +111,15 @@ def _population(
     drive = _drive(net.neurons()[name], incoming(net, name), net.dt, numbers, largest)
     scale, limited_by = _scale(drive, numbers)
     while True:
+        if scale < 1:
+            raise UnsupportedError(
+                f"{name}: what it can receive is {1 / scale:.3g} times too large beside its "
+                f"threshold for the chip's integers (limited by {limited_by}).",
+                "Make its weights or bias smaller, or the largest input value.",
+            )
         connections = [_round(pre, name, s, scale, numbers) for pre, s, _ in drive.sources]
         worst = _worst(connections, largest)
-        if worst <= _current_limit(drive.du, numbers) or scale < 1:
+        if worst <= _current_limit(drive.du, numbers):
             break
         scale *= min(0.999, _current_limit(drive.du, numbers) / worst)  # rounding went up
     vth = int(np.clip(np.rint(scale), 1, numbers.threshold_max))

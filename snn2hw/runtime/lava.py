@@ -218,10 +218,10 @@ def run(
 
 
 def _execute(interpreter: Path, job: Path) -> dict[str, Any]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    # -I keeps this folder, whose lava.py would shadow Lava's, off the runner's path.
     done = subprocess.run(
-        [str(interpreter), "-W", "ignore", str(RUNNER), str(job)],
-        capture_output=True, text=True, check=False, env=environment,
+        [str(interpreter), "-I", "-W", "ignore", str(RUNNER), str(job)],
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     for line in done.stdout.splitlines():
         if line.startswith("STATUS ") and not done.returncode:

@@ -179,10 +179,13 @@ def connect(c, source, target, shape, bits, conv_mode):
 def conv_matrix(c, weight, shape):
     """Unroll a convolution with Lava's own function, then put its (W, H, C) order into ours."""
     image, result = shape[c["pre"]], shape[c["post"]]
-    targets, sources, values = conv_utils.conv_to_sparse(
-        image[::-1], result[::-1], turned(weight),
-        c["stride"][::-1], c["padding"][::-1], c["dilation"][::-1], c["groups"],
-    )  # fmt: skip
+    try:
+        targets, sources, values = conv_utils.conv_to_sparse(
+            image[::-1], result[::-1], turned(weight),
+            c["stride"][::-1], c["padding"][::-1], c["dilation"][::-1], c["groups"],
+        )  # fmt: skip
+    except ValueError:  # no weight meets the image, of which Lava's function makes no empty list
+        targets = sources = values = np.zeros(0, int)
     size = (int(np.prod(result)), int(np.prod(image)))
     place = (np.asarray(values).astype(int), (chw(targets, result), chw(sources, image)))
     matrix = csr_matrix(place, shape=size)

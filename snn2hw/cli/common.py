@@ -1,0 +1,166 @@
+"""What all commands share: options, progress, printing, errors."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from snn2hw.errors import Interrupted, Snn2hwError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Talk:
+    """Prints results to standard output, and progress and messages to standard error.
+
+    It is also the progress that the training loop and the simulator report to: a bar with the
+    time left on a terminal, plain lines elsewhere.
+    """
+
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    _bar: Progress | None = None
+    _tasks: dict[str, TaskID] = field(default_factory=dict)
+    _spoken: dict[str, float] = field(default_factory=dict)
+
+    def say(self, message: str) -> None:
+        """Tell what is going on."""
+        if not self.quiet:
+            self.close()
+            click.echo(message, err=True)
+
+    def result(self, document: Any, text: str) -> None:
+        """Print a result, as JSON if that was asked for."""
+        self.close()
+        click.echo(json.dumps(document, indent=2) if self.json else text)
+
+    def update(self, stage: str, done: int, total: int, **info: Any) -> None:
+        """Report that ``done`` of ``total`` steps of a stage are over."""
+        if self.quiet:
+            return
+        known = ", ".join(f"{k} {_short(v)}" for k, v in info.items())
+        if sys.stderr.isatty():
+            self._draw(stage, done, total, known)
+        elif done >= total or "epoch" in info or time.monotonic() - self._since(stage) > 10:
+            self._spoken[stage] = time.monotonic()
+            if self.verbose or done >= total or self._spoken.get(stage + "!", 0) + 10 < time.monotonic():
+                self._spoken[stage + "!"] = time.monotonic()
+                click.echo(f"  {stage}: {100 * done // max(total, 1)} % {known}".rstrip(), err=True)
+
+    def _since(self, stage: str) -> float:
+        return self._spoken.setdefault(stage, time.monotonic())
+
+    def _draw(self, stage: str, done: int, total: int, known: str) -> None:
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("  {task.description:<9}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+                TimeRemainingColumn(), TextColumn("{task.fields[known]}"),
+                console=Console(stderr=True),
+            )  # fmt: skip
+            self._bar.start()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=total, known="")
+        more: dict[str, Any] = {"known": known} if known else {}
+        self._bar.update(self._tasks[stage], completed=done, total=total, **more)
+
+    def close(self) -> None:
+        """Put the progress bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+            self._tasks.clear()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def common(function: F) -> F:
+    """Add ``--json``, ``-q``, ``-v`` and hand a ``Talk`` to the command."""
+
+    def command(*args: Any, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> Any:
+        talk = Talk(as_json, quiet, verbose)
+        try:
+            return function(*args, talk=talk, **options)
+        finally:
+            talk.close()
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in (
+        click.option("-v", "--verbose", is_flag=True, help="Say more; show tracebacks of bugs."),
+        click.option("-q", "--quiet", is_flag=True, help="Results only."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
+    ):
+        option(command)
+    return command  # type: ignore[return-value]
+
+
+def data_options(function: F) -> F:
+    """Add the options that choose samples."""
+    for option in (
+        click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first."),
+        click.option("--input", "file", type=click.Path(path_type=Path),
+                     help="npz with x [N, S, *in] of integers (and y [N], if known)."),
+        click.option("--samples", type=click.IntRange(min=1), help="How many samples at most."),
+        click.option("--data", help="Data set; by default the one the model was trained on."),
+    ):  # fmt: skip
+        option(function)
+    return function
+
+
+def root() -> Path:
+    """Return the working directory, in which runs and builds are kept."""
+    return Path()
+
+
+def report_error(error: BaseException, arguments: Sequence[str]) -> int:
+    """Print an error the way the contract asks and return the exit code."""
+    known = as_ours(error)
+    if known is None:
+        if "-v" in arguments or "--verbose" in arguments:
+            traceback.print_exception(error)
+        known = Snn2hwError(
+            f"This is a bug of snn2hw: {type(error).__name__}: {error}.",
+            "Run again with -v and report what it prints.",
+        )
+    if "--json" in arguments:
+        document = {"kind": known.kind, "message": known.message, "hint": known.hint}
+        click.echo(json.dumps({"error": document}, indent=2))
+    click.echo(f"error: {known}", err=True)
+    return 1
+
+
+def as_ours(error: BaseException) -> Snn2hwError | None:
+    """Translate what the outside world raises: a full disk, no permission, Ctrl-C."""
+    if isinstance(error, Snn2hwError):
+        return error
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return Interrupted("Stopped.", "Give the same command again to go on.")
+    if isinstance(error, MemoryError):
+        return Snn2hwError("There is not enough memory for this.", "Use fewer --samples.")
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = full or "No space left" in str(error) or "File too large" in str(error)
+        reason = "no space left on the disk" if full else error.strerror or str(error)
+        known = Snn2hwError(
+            f"A file could not be read or written: {where}{reason}.",
+            "Make room, or work in another folder." if full else "Check the path and its rights.",
+        )
+        known.kind = "disk"
+        return known
+    return None

@@ -1,0 +1,201 @@
+"""export, simulate, verify, energy, inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snn2hw import target as targets
+from snn2hw.cli.common import Talk, common, data_options, root
+from snn2hw.energy import layer_counts
+from snn2hw.errors import InputError
+from snn2hw.pipeline import builds
+from snn2hw.pipeline import demo as demo_pipeline
+from snn2hw.pipeline.inspect import inspect_file
+from snn2hw.report import text
+from snn2hw.store.folders import Build
+
+
+def model_options(function: Any) -> Any:
+    """Add what a foreign file may not say."""
+    for option in (
+        click.option("--input-max", type=click.IntRange(min=1), help="Largest input integer (.net)."),
+        click.option("--reset", type=click.Choice(["zero", "subtract"]), help="Reset rule (.nir)."),
+        click.option("--dt", type=float, help="Time step in seconds (.nir)."),
+        click.option("--time-steps", type=click.IntRange(1, 1024), help="Steps one sample lasts."),
+    ):
+        option(function)
+    return function
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--target", default="loihi2", show_default=True, help="See `snn2hw targets`.")
+@model_options
+@common
+def export(talk: Talk, model: str | None, target: str, time_steps: int | None, **known: Any) -> None:
+    """Compile MODEL for a chip: integers, cores, the vendor's file.
+
+    MODEL is a run, a .nir file, a netx .net file or a name from `snn2hw models`; by default the
+    newest run. Writes builds/NAME-TARGET/.
+    """
+    chip = targets.load(target)
+    loaded = builds.load_model(model, root(), time_steps=time_steps, **known)
+    for note in loaded.notes:
+        talk.say(f"note: {note}")
+    build = builds.export(loaded, chip, root(), time_steps=time_steps)
+    info = build.info
+    document = {
+        "build": str(build.path), "target": info["target"], "cores": info["cores"],
+        "chips": info["chips"], "layers": info["layers"], "time_steps": info["time_steps"],
+        "depth": info["depth"], "model_net": info["model_net"],
+    }  # fmt: skip
+    talk.result(document, f"{text.build(info)}\nwritten: {build.path}")
+
+
+@click.command()
+@click.argument("build", required=False)
+@click.option("--on", default="exact", show_default=True, help="exact (ours), lava or xylosim.")
+@data_options
+@click.option("--save", type=click.Path(path_type=Path), help="Write spikes and predictions (npz).")
+@click.option("--trace", is_flag=True, help="With --save: every layer's spikes, v and u too.")
+@common
+def simulate(talk: Talk, build: str | None, on: str, save: Path | None, trace: bool,
+             samples: int | None, **choice: Any) -> None:
+    """Run a build on test samples.
+
+    On Lava, 20 samples unless --samples says more; on our simulator, all of them.
+    """  # fmt: skip
+    opened = builds.load_build(build, root())
+    if on == "lava" and choice["file"] is None:
+        samples = samples or 20
+    taken = builds.samples_for(opened, limit=samples, **choice)
+    ran = builds.simulate(
+        opened, taken, on, states=trace and save is not None,
+        progress=lambda done, total: talk.update("simulate", done, total),
+    )  # fmt: skip
+    if save is not None:
+        builds.save_trace(save, ran, layers=trace)
+    counts = layer_counts(opened.program, ran)
+    right = builds.accuracy(ran, taken.labels)
+    document: dict[str, Any] = {
+        "build": str(opened.path), "on": ran.on, "data": taken.source, "samples": ran.samples,
+        "steps": ran.steps, **({} if right is None else {"accuracy": right}),
+        "seconds": round(ran.seconds, 6),
+        "spikes_per_sample": sum(c.spikes for c in counts.values()),
+        "synops_per_sample": sum(c.synops for c in counts.values()),
+    }  # fmt: skip
+    if save is not None:
+        document["saved"] = str(save)
+    talk.result(document, text.pairs(document))
+
+
+@click.command()
+@click.argument("build", required=False)
+@data_options
+@common
+def verify(talk: Talk, build: str | None, samples: int | None, **choice: Any) -> None:
+    """Compare every spike, current and membrane potential with the vendor's simulator.
+
+    20 samples unless --samples says more. Exit code 1 if anything differs or if the vendor's
+    simulator is not installed.
+    """
+    opened = builds.load_build(build, root())
+    limit = samples or (None if choice["file"] is not None else 20)
+    taken = builds.samples_for(opened, limit=limit, **choice)
+    found = builds.verify(opened, taken)
+    talk.result(found, text.verification(found, opened.name))
+    if found["against"] is None or found["mismatches"]:
+        raise SystemExit(1)
+
+
+@click.group()
+def energy() -> None:
+    """What an inference costs, with the source of every price."""
+
+
+@energy.command("report")
+@click.argument("build", required=False)
+@data_options
+@click.option("--html", type=click.Path(path_type=Path), help="Write one HTML page.")
+@common
+def energy_report(talk: Talk, build: str | None, html: Path | None, samples: int | None,
+                  **choice: Any) -> None:
+    """Count what a build does on test samples and price it; writes BUILD/energy.json."""  # fmt: skip
+    opened = builds.load_build(build, root())
+    taken = builds.samples_for(opened, limit=samples, **choice)
+    ran = builds.simulate(
+        opened, taken, progress=lambda done, total: talk.update("simulate", done, total)
+    )
+    report = builds.energy_report(opened, ran)
+    if html is not None:
+        right = builds.accuracy(ran, taken.labels)
+        demo_pipeline.write_page(opened, report, right, None, None, html)
+        talk.say(f"written: {html}")
+    talk.result(report.json(), text.energy(report, opened.name))
+
+
+@energy.command("compare")
+@click.argument("model", required=False)
+@click.option("--targets", "names", default=None, help="Names with commas; by default all.")
+@data_options
+@model_options
+@common
+def energy_compare(talk: Talk, model: str | None, names: str | None, samples: int | None,
+                   data: str | None, file: Path | None, data_dir: Path | None,
+                   **known: Any) -> None:
+    """The same model on several targets, side by side, with the reason where it doesn't fit."""  # fmt: skip
+    wanted = [n.strip() for n in names.split(",") if n.strip()] if names else targets.names()
+    for name in wanted:
+        targets.load(name)
+    loaded = builds.load_model(model, root(), **known)
+
+    def take(build: Build) -> builds.Samples:
+        return builds.samples_for(build, data=data, file=file, limit=samples, data_dir=data_dir)
+
+    found = builds.compare_targets(loaded, wanted, take, root())
+    rows: list[list[str]] = []
+    for row in found:
+        if not row["fits"]:
+            rows.append([row["target"], "does not fit", *[""] * 5])
+            continue
+        total = row["chip"]["total_uj"]
+        rows.append(
+            [
+                row["target"], f"{row['cores']} cores", text.percent(row["accuracy"]),
+                text.number(row["synops"]), text.number(row["latency_us"]),
+                text.number(total["typical"]),
+                f"{text.number(total['low'])} to {text.number(total['high'])}",
+            ]
+        )  # fmt: skip
+    head = ["target", "size", "accuracy", "synops", "latency us", "energy uJ", "range"]
+    reasons = [f"{r['target']}: {r['reason']}" for r in found if not r["fits"]]
+    talk.result({"model": loaded.name, "targets": found}, "\n".join([text.table(head, rows), *reasons]))
+
+
+@click.command()
+@click.argument("file")
+@click.option("--target", help="Only what this target would refuse.")
+@model_options
+@common
+def inspect(talk: Talk, file: str, target: str | None, **known: Any) -> None:
+    """Say what is in a .nir, .net, run or build, and what each target would refuse."""
+    if target is not None:
+        targets.load(target)
+    try:
+        document = inspect_file(file, root(), target, **known)
+    except InputError as error:
+        raise error
+    rows = [[x["name"], x["kind"], x["shape"], f"{x['parameters']:,}", f"{x['nonzero']:,}"]
+            for x in document["layers"]]  # fmt: skip
+    lines = [
+        text.pairs({k: v for k, v in document.items() if k not in ("layers", "targets", "notes")}),
+        "",
+        text.table(["node", "kind", "shape", "parameters", "non-zero"], rows, left=3),
+        *(f"note: {n}" for n in document["notes"]),
+        "",
+        *(f"{k}: {v or 'fits'}" for k, v in document["targets"].items()),
+    ]
+    talk.result(document, "\n".join(lines))

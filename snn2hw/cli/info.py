@@ -1,0 +1,199 @@
+"""targets, models, datasets, methods, runtime, doctor."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snn2hw import datasets as data_sets
+from snn2hw import target as target_files
+from snn2hw.cli.common import Talk, common, root
+from snn2hw.errors import Snn2hwError, unknown_name
+from snn2hw.pipeline import builds, runs
+from snn2hw.report import text
+from snn2hw.runtime import lava
+
+
+@click.command()
+@click.argument("name", required=False)
+@common
+def targets(talk: Talk, name: str | None) -> None:
+    """List the chips, or show one with the source of every figure."""
+    if name is None:
+        loaded = [target_files.load(n) for n in target_files.names()]
+        document: dict[str, Any] = {
+            "targets": [{"name": t.name, "title": t.title, "family": t.family} for t in loaded]
+        }
+        rows = [[t.name, t.title, t.family] for t in loaded]
+        talk.result(document, text.table(["target", "title", "family"], rows, left=3))
+        return
+    chip = target_files.load(name)
+    sections = {
+        "limits": chip.limits, "prices": chip.prices, "timing": chip.timing,
+        "calibration": chip.calibration,
+    }  # fmt: skip
+    document = {
+        "name": chip.name, "title": chip.title, "family": chip.family, "about": chip.about,
+        "abilities": dict(chip.abilities),
+        **{
+            k: [{f: getattr(x, f) for f in ("name", "value", "low", "high", "unit", "kind", "source")}
+                for x in v.values()]
+            for k, v in sections.items()
+        },
+    }  # fmt: skip
+    lines = [f"{chip.name}: {chip.title}, family {chip.family}", chip.about]
+    lines.append("abilities: " + ", ".join(k for k, v in chip.abilities.items() if v))
+    for section, figures in sections.items():
+        lines += ["", section]
+        for x in figures.values():
+            span = "" if x.low == x.value == x.high else f" ({x.low:g} to {x.high:g})"
+            lines.append(f"  {x.name:<20} {x.value:g}{span} {x.unit}, {x.kind}: {x.source}")
+    talk.result(document, "\n".join(lines))
+
+
+@click.command()
+@click.argument("name", required=False)
+@common
+def models(talk: Talk, name: str | None) -> None:
+    """List teachers, students and the trained models that come along, or show one."""
+    shipped = builds.model_names()
+    if name is not None and name in shipped:
+        card = (builds.models_directory() / name / "card.md").read_text(encoding="utf-8")
+        talk.result({"name": name, "card": card}, card.rstrip())
+        return
+    train = runs.training()
+    kinds = {"teacher": train.TEACHERS, "student": train.STUDENTS}
+    rows = [[kind, k, _about(v)] for kind, table in kinds.items() for k, v in table.items()]
+    rows += [["trained", k, f"snn2hw export {k}"] for k in shipped]
+    if name is not None:
+        rows = [r for r in rows if r[1] == name]
+        if not rows:
+            raise unknown_name("model", name, [*train.TEACHERS, *train.STUDENTS, *shipped])
+    document = {"models": [dict(zip(("kind", "name", "about"), r, strict=True)) for r in rows]}
+    talk.result(document, text.table(["kind", "name", "about"], rows, left=3))
+
+
+def _about(entry: Any) -> str:
+    for name in ("description", "about"):
+        if hasattr(entry, name):
+            return str(getattr(entry, name))
+    return (getattr(entry, "__doc__", None) or str(entry)).strip().splitlines()[0]
+
+
+@click.command()
+@click.argument("name", required=False)
+@common
+def datasets(talk: Talk, name: str | None) -> None:
+    """List the data sets, or show one with its source."""
+    known = data_sets.DATASETS
+    if name is not None and name not in known:
+        raise unknown_name("data set", name, known)
+    chosen = {k: v for k, v in known.items() if name in (None, k)}
+    document = {
+        "datasets": [
+            {"name": k, "description": v.description, "source": v.source} for k, v in chosen.items()
+        ]
+    }
+    rows = [[k, v.description, v.source] for k, v in chosen.items()]
+    talk.result(document, text.table(["data set", "what", "source and licence"], rows, left=3))
+
+
+@click.command()
+@click.argument("name", required=False)
+@common
+def methods(talk: Talk, name: str | None) -> None:
+    """List the distillation methods, or show one with its paper."""
+    known = runs.training().METHODS
+    if name is not None and name not in known:
+        raise unknown_name("method", name, known)
+    chosen = {k: v for k, v in known.items() if name in (None, k)}
+    document = {
+        "methods": [
+            {"name": k, "description": v.description, "source": v.paper} for k, v in chosen.items()
+        ]
+    }
+    rows = [[k, v.description, v.paper] for k, v in chosen.items()]
+    talk.result(document, text.table(["method", "what", "source"], rows, left=3))
+
+
+@click.group()
+def runtime() -> None:
+    """Vendor simulators that need an environment of their own."""
+
+
+def _known_runtime(name: str) -> None:
+    if name != "lava":
+        raise unknown_name("runtime", name, ["lava"])
+
+
+@runtime.command("list")
+@common
+def runtime_list(talk: Talk) -> None:
+    """List the simulators and whether they are installed."""
+    where = lava.folder() if lava.python() else None
+    row = {"name": "lava", "what": f"{lava.NAME} with netx of lava-dl 0.6.0, on Python 3.10",
+           "installed": where is not None, "path": str(where) if where else None}  # fmt: skip
+    shown = [["lava", row["what"], str(where) if where else "no"]]
+    talk.result({"runtimes": [row]}, text.table(["runtime", "what", "installed"], shown, left=3))
+
+
+@runtime.command("install")
+@click.argument("name")
+@common
+def runtime_install(talk: Talk, name: str) -> None:
+    """Install a simulator into the user cache."""
+    _known_runtime(name)
+    path = lava.install(talk.say)
+    talk.result({"name": name, "python": str(path)}, f"{name}: {path}")
+
+
+@runtime.command("remove")
+@click.argument("name")
+@common
+def runtime_remove(talk: Talk, name: str) -> None:
+    """Remove a simulator from the user cache."""
+    _known_runtime(name)
+    gone = lava.remove()
+    talk.result({"name": name, "removed": gone}, f"{name}: {'removed' if gone else 'was not there'}")
+
+
+@click.command()
+@common
+def doctor(talk: Talk) -> None:
+    """Say what is installed, what works, and what to do about the rest."""
+    rows: list[tuple[str, bool, str]] = [
+        ("python", sys.version_info >= (3, 11), ".".join(map(str, sys.version_info[:3])))
+    ]
+    extras = {
+        "numpy": "", "numba": "", "nir": "", "h5py": "", "scikit-learn": "data",
+        "pooch": "data", "pillow": "data", "torch": "train", "lightning-fabric": "train",
+        "safetensors": "train",
+    }  # fmt: skip
+    for package, extra in extras.items():
+        try:
+            rows.append((package, True, version(package)))
+        except PackageNotFoundError:
+            rows.append((package, False, f'pip install "snn2hw[{extra}]"' if extra else "reinstall"))
+    rows.append(_lava_row())
+    folder = target_files.directory()
+    rows.append(("targets", bool(target_files.names()), f"{len(target_files.names())} in {folder}"))
+    free = shutil.disk_usage(Path(root())).free / 2**30
+    rows.append(("disk", free > 1, f"{free:.1f} GiB free here"))
+    document = {"checks": [{"name": n, "ok": ok, "detail": d} for n, ok, d in rows]}
+    shown = [[n, "ok" if ok else "missing", d] for n, ok, d in rows]
+    talk.result(document, text.table(["part", "state", "detail"], shown, left=3))
+
+
+def _lava_row() -> tuple[str, bool, str]:
+    there = lava.python()
+    if there:
+        return ("lava", True, str(there))
+    try:
+        return ("lava", False, f"snn2hw runtime install lava (Python 3.10: {lava.find_python310()})")
+    except Snn2hwError as error:
+        return ("lava", False, str(error))

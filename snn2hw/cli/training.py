@@ -1,0 +1,115 @@
+"""distill, prune, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snn2hw.cli.common import Talk, common, root
+from snn2hw.pipeline import demo as demo_pipeline
+from snn2hw.pipeline import runs
+from snn2hw.report import text
+from snn2hw.store.folders import Run
+
+
+def _shown(run: Run) -> dict[str, Any]:
+    return {"run": str(run.path), **run.metrics}
+
+
+@click.command()
+@click.option("--teacher", default="resnet34", show_default=True, help="See `snn2hw models`.")
+@click.option("--teacher-weights", type=click.Path(path_type=Path),
+              help="Load the teacher's weights: .safetensors, .npz, .pt or .pth.")
+@click.option("--student", default=None,
+              help="By default cnn for the cnn teacher and resnet20 for the others.")
+@click.option("--data", default="digits", show_default=True, help="See `snn2hw datasets`.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
+@click.option("--method", default=None, help="See `snn2hw methods`.")
+@click.option("--time-steps", type=click.IntRange(1, 1024), help="Steps one sample lasts.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Of the student.")
+@click.option("--teacher-epochs", type=click.IntRange(min=1), help="Of the teacher.")
+@click.option("--batch", type=click.IntRange(min=1), help="Samples a training step.")
+@click.option("--name", help="Of the run.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@common
+def distill(talk: Talk, teacher: str, student: str | None, data: str, name: str | None,
+            data_dir: Path | None, teacher_weights: Path | None, **options: Any) -> None:
+    """Train or load a teacher and distill a spiking student.
+
+    Writes runs/NAME/ with student.nir and metrics.json. Stopped with Ctrl-C, the same command
+    goes on where it was.
+    """  # fmt: skip
+    if teacher_weights is not None:
+        options["teacher_weights"] = str(teacher_weights)
+    student = student or ("cnn" if teacher == "cnn" else "resnet20")
+    run = runs.distill(
+        root(), teacher=teacher, student=student, data=data, name=name, data_dir=data_dir,
+        progress=talk, options=options,
+    )  # fmt: skip
+    talk.result(_shown(run), text.pairs(_shown(run)))
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--sparsity", type=float, default=0.75, show_default=True,
+              help="Share of weights that become zero.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Of fine-tuning.")
+@click.option("--name", help="Of the new run.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
+@common
+def prune(talk: Talk, run: str | None, sparsity: float, epochs: int | None, name: str | None,
+          data_dir: Path | None) -> None:
+    """Prune a run's student, fine-tune it and write a new run."""  # fmt: skip
+    made = runs.prune(
+        root(), run, sparsity=sparsity, epochs=epochs, name=name, data_dir=data_dir, progress=talk
+    )
+    talk.result(_shown(made), text.pairs(_shown(made)))
+
+
+@click.command()
+@click.option("--data", default="digits", show_default=True, help="See `snn2hw datasets`.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@common
+def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
+    """The whole story: teacher, student, pruning, chip, proof, energy bill, HTML page."""
+    story = demo_pipeline.run(
+        root(), data, seed=seed, data_dir=data_dir, progress=talk, say=talk.say
+    )
+    report = story.report
+    boundaries = report.boundaries()
+    rows = [
+        [who, text.percent(right), *("-" if n is None else text.number(n) for n in (spikes, synops))]
+        for who, right, spikes, synops in story.rows
+    ]
+    paths = [story.student.path, story.pruned.path, story.build.path, story.page]
+    document = {
+        "accuracy": story.accuracy,
+        "samples": story.samples,
+        "runs": [str(story.student.path), str(story.pruned.path)],
+        "build": str(story.build.path),
+        "page": str(story.page),
+        "verification": story.verification,
+        "energy": report.json(),
+        "rows": [dict(zip(("network", "accuracy", "spikes", "synops"), r, strict=True))
+                 for r in story.rows],
+    }  # fmt: skip
+    lines = [
+        text.energy(report, story.build.name),
+        "",
+        text.verification(story.verification, story.build.name),
+        "",
+        text.table(["network", "accuracy", "spikes", "synops"], rows),
+        "",
+        f"latency       {text.spread(report.latency_us)} us",
+        f"energy, chip  {text.spread(boundaries['chip']['total_uj'])} uJ per inference",
+        f"with I/O      {text.spread(boundaries['with_io']['total_uj'])} uJ per inference",
+        "",
+        "written:",
+        *(f"  {p}" for p in paths),
+    ]
+    talk.result(document, "\n".join(lines))
+    if story.verification["mismatches"]:
+        raise SystemExit(1)

@@ -1,0 +1,326 @@
+"""From a model to a build, and what can be done with a build: simulate, verify, price."""
+
+from __future__ import annotations
+
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw import datasets, energy, mapping, netx_io, nir_io
+from snn2hw import target as targets
+from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, unknown_name
+from snn2hw.files import new_file, write_json
+from snn2hw.ir.integer import Connection, IntNetwork
+from snn2hw.ir.network import Network, Reset
+from snn2hw.ir.program import Program
+from snn2hw.ir.trace import Trace
+from snn2hw.pipeline.compiler import compile_network
+from snn2hw.runtime import lava
+from snn2hw.simulate import compare, engine
+from snn2hw.store import folders
+from snn2hw.target import Target
+
+Ints = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network from a file or a run, with what is known about it."""
+
+    name: str
+    network: Network | IntNetwork
+    files: Mapping[str, Path]
+    data: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def load_model(
+    given: str | None,
+    root: Path,
+    *,
+    dt: float | None = None,
+    time_steps: int | None = None,
+    reset: Reset | None = None,
+    input_max: int | None = None,
+) -> Model:
+    """Load a run, a ``.nir`` or ``.net`` file, or a model by name; None is the newest run."""
+    if given is not None:
+        path = Path(given)
+        if path.suffix == ".nir":
+            net, notes = nir_io.read(path, dt=dt, time_steps=time_steps, reset=reset)
+            return Model(path.stem, net, {"nir": path}, notes=tuple(notes))
+        if path.suffix == ".net":
+            ints = netx_io.read(path, time_steps=time_steps, input_max=input_max or 1)
+            return Model(path.stem, ints, {"net": path})
+        if path.suffix == ".onnx":
+            raise UnsupportedError(
+                f"{path} is a network that does not spike.",
+                "Distill a student from it first; ONNX teachers are not read yet.",
+            )
+        if path.is_file():
+            raise InputError(f"{path} is neither .nir nor .net.", "Give a run, a .nir or a .net file.")
+        if not path.exists() and not (root / "runs" / given).exists():
+            return _shipped_model(given, root)
+    run = folders.read_run(folders.find("runs", given, root))
+    net, notes = nir_io.read(run.student, dt=dt, time_steps=time_steps, reset=reset)
+    return Model(
+        run.name, net, {"nir": run.student}, run.metrics.get("data"), run.metrics, tuple(notes)
+    )
+
+
+def _shipped_model(name: str, root: Path) -> Model:
+    folder = models_directory() / name
+    if not folder.is_dir():
+        runs = root / "runs"
+        known = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
+        raise unknown_name("run, file or model", name, [*known, *model_names()])
+    recipe = tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))
+    net, notes = nir_io.read(folder / "network.nir")
+    return Model(name, net, {"nir": folder / "network.nir"}, recipe["data"], recipe, tuple(notes))
+
+
+def models_directory() -> Path:
+    """Return where the shipped models are: beside the package, or inside a wheel."""
+    inside = Path(__file__).parent.parent / "_models"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "models"
+
+
+def model_names() -> list[str]:
+    """Return the shipped models' names."""
+    return sorted(p.parent.name for p in models_directory().glob("*/recipe.toml"))
+
+
+def export(
+    model: Model, target: Target, root: Path, *, time_steps: int | None = None
+) -> folders.Build:
+    """Compile a model and write its build folder."""
+    program = compile_network(model.network, target, time_steps=time_steps)
+    reason = netx_io.why_not(program)
+    with tempfile.TemporaryDirectory(prefix="snn2hw-") as scratch:
+        net_file = Path(scratch) / "model.net" if reason is None else None
+        if net_file is not None:
+            netx_io.write(net_file, program)
+        kept = ("accuracy", "teacher_accuracy", "method", "sparsity")
+        return folders.write_build(
+            root / "builds" / f"{model.name}-{target.name}",
+            program,
+            inputs=model.files,
+            options={"time_steps": time_steps},
+            extra={
+                "data": model.data,
+                "run": {k: model.metrics[k] for k in kept if k in model.metrics},
+                "notes": list(model.notes),
+            },
+            net_file=net_file,
+            net_reason=reason,
+        )
+
+
+def load_build(given: str | None, root: Path) -> folders.Build:
+    """Open a build by path or name; None is the newest."""
+    return folders.read_build(folders.find("builds", given, root))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Inputs for a program, ``[N, T, *shape]`` by port, with labels if there are any."""
+
+    inputs: Mapping[str, Ints]
+    labels: NDArray[np.int64] | None
+    source: str
+
+
+def samples_for(
+    build: folders.Build,
+    *,
+    data: str | None = None,
+    file: Path | None = None,
+    limit: int | None = None,
+    data_dir: Path | None = None,
+) -> Samples:
+    """Take test samples of a data set, or read them from a file.
+
+    Args:
+        build: decides shapes and time steps.
+        data: name of the data set; None is the one that the model was trained on.
+        file: an npz with ``x [N, S, *in]`` of integers (and ``y [N]``, if known) instead.
+        limit: how many samples at most.
+        data_dir: where to look for data first.
+    """
+    if file is not None:
+        return _from_file(build.program, file, limit)
+    name = data or build.info.get("data")
+    if not name:
+        raise InputError(
+            f"{build.name} does not say which data it is for.",
+            "Give --data NAME, or --input FILE.npz.",
+        )
+    found = datasets.load(name, data_dir)
+    x, y = found.x_test[:limit], found.y_test[:limit]
+    port = build.program.network.inputs[0]
+    steps = build.program.network.time_steps
+    if x.ndim == 4:  # images: the same image at every step
+        x = np.broadcast_to(x[:, None], (x.shape[0], steps, *x.shape[1:]))
+    if int(np.prod(x.shape[2:])) != port.size:
+        raise InputError(
+            f"{name} has samples of shape {list(x.shape[2:])}, "
+            f"{build.name} takes {list(port.shape)}.",
+            "Give the data that the model was trained on with --data.",
+        )
+    x = x.reshape(x.shape[0], x.shape[1], *port.shape)
+    return Samples({port.name: x}, y, name)
+
+
+def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {k: stored[k] for k in stored.files if k in ("x", "y")}
+    except FileNotFoundError:
+        raise InputError(f"There is no file {file}.") from None
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise InputError(f"{file} is not an npz file: {error}.") from None
+    except Exception as error:  # zipfile's own errors
+        raise InputError(f"{file} cannot be read: {error}.") from None
+    if "x" not in arrays:
+        raise InputError(f"{file} holds no array x.", "Store x [N, S, *in] with integers.")
+    labels = arrays["y"][:limit].astype(np.int64) if "y" in arrays else None
+    x = {program.network.inputs[0].name: arrays["x"][:limit]}
+    engine.check_inputs(program, x)
+    return Samples(x, labels, file.name)
+
+
+def simulate(
+    build: folders.Build,
+    samples: Samples,
+    on: str = "exact",
+    *,
+    states: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trace:
+    """Run a build on our exact simulator or in the vendor's."""
+    if on == "exact":
+        return engine.run(build.program, samples.inputs, states=states, progress=progress)
+    if on == "lava":
+        engine.check_inputs(build.program, samples.inputs)
+        return lava.run(
+            build.program, samples.inputs, program_file=build.program_file
+        ).trace
+    if on == "xylosim":
+        raise UnsupportedError(
+            f"{build.name} is built for {build.program.target}; XyloSim simulates Xylo.",
+            "Use --on exact or --on lava.",
+        )
+    raise unknown_name("simulator", on, ("exact", "lava", "xylosim"))
+
+
+def accuracy(trace: Trace, labels: NDArray[np.int64] | None) -> float | None:
+    """Return the share of right predictions, or None without labels."""
+    return None if labels is None else float((trace.prediction == labels).mean())
+
+
+def save_trace(path: Path, trace: Trace, *, layers: bool) -> None:
+    """Write spikes on chip time and predictions, and with ``layers`` every state, as npz."""
+    arrays: dict[str, Any] = {
+        "spikes": trace.on_chip_time(trace.spikes, trace.depth),
+        "prediction": trace.prediction,
+    }
+    if layers:
+        for name, layer in trace.layers.items():
+            for what in ("spikes", "v", "u"):
+                whole = trace.on_chip_time(getattr(layer, what), trace.phase[name])
+                arrays[f"{name}.{what}"] = whole
+    with new_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:
+    """Run a build here and in the vendor's simulator and compare every spike and state.
+
+    Through ``program.h5``, and, where there is one, through ``model.net`` and the vendor's own
+    loader as well.
+
+    Returns:
+        The document of ``snn2hw verify --json``.
+    """
+    empty = {"samples": 0, "steps": 0, "compared": 0, "mismatches": 0, "first": None}
+    if lava.python() is None:
+        reason = "Lava is not installed. Run: snn2hw runtime install lava"
+        return {"against": None, "reason": reason, **empty}
+    ours = simulate(build, samples, states=True)
+    steps = build.program.chip_steps(ours.steps)
+    total = {**empty, "samples": ours.samples, "steps": steps}
+    paths: list[dict[str, Any]] = []
+    for net_file in dict.fromkeys((None, build.net_file)):
+        done = lava.run(
+            build.program, samples.inputs, program_file=build.program_file, net_file=net_file
+        )
+        found = compare.traces(ours, done.trace)
+        paths.append(
+            {"through": done.through, "processes": dict(done.processes), **found.json()}
+        )
+        total["compared"] += found.compared
+        total["mismatches"] += found.mismatches
+        total["first"] = total["first"] or paths[-1]["first"]
+    return {"against": lava.NAME, **total, "paths": paths}
+
+
+def energy_report(build: folders.Build, trace: Trace) -> energy.EnergyReport:
+    """Price a trace of a build, and keep the result in the build folder."""
+    target = targets.load(build.program.target)
+    report = estimate(build.program, trace, target)
+    write_json(build.path / "energy.json", report.json())
+    return report
+
+
+def estimate(program: Program, trace: Trace, target: Target) -> energy.EnergyReport:
+    """Price a trace; the mapper says which connections leave their zeros out."""
+
+    def sparse(connection: Connection) -> bool:
+        return mapping.stored_sparse(connection, target)
+
+    return energy.estimate(program, trace, target, sparse)
+
+
+def fits(model: Model, names: list[str]) -> dict[str, str | None]:
+    """Say for each target why a model does not build for it, or None where it does."""
+    answers: dict[str, str | None] = {}
+    for name in names:
+        try:
+            compile_network(model.network, targets.load(name))
+        except Snn2hwError as error:
+            answers[name] = str(error)
+        else:
+            answers[name] = None
+    return answers
+
+
+def compare_targets(
+    model: Model, names: list[str], samples: Callable[[folders.Build], Samples], root: Path
+) -> list[dict[str, Any]]:
+    """Build, simulate and price one model for several targets; a refusal is a row too."""
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        target = targets.load(name)
+        try:
+            build = export(model, target, root)
+        except Snn2hwError as error:
+            rows.append({"target": name, "fits": False, "reason": str(error)})
+            continue
+        taken = samples(build)
+        trace = simulate(build, taken)
+        report = energy_report(build, trace)
+        rows.append(
+            {
+                "target": name, "fits": True, "cores": report.cores, "chips": report.chips,
+                "accuracy": accuracy(trace, taken.labels), **report.json(),
+            }
+        )  # fmt: skip
+    return rows
+

@@ -1,0 +1,33 @@
+"""The whole compiler on one screen. A stage changes the type; nothing is changed in place.
+
+    Network  ->  IntNetwork  ->  Placement  ->  Program  ->  Trace  ->  EnergyReport
+       quantize()      map_network()      lower()    simulate    energy
+"""
+
+from __future__ import annotations
+
+from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.network import Network
+from snn2hw.ir.program import Program
+from snn2hw.lower import lower
+from snn2hw.mapping import map_network
+from snn2hw.quantize import quantize
+from snn2hw.target import Target
+
+
+def compile_network(
+    net: Network | IntNetwork, target: Target, *, time_steps: int | None = None
+) -> Program:
+    """Compile a network for a chip.
+
+    Args:
+        net: a float network, or integers that a vendor's file already holds.
+        target: the chip.
+        time_steps: steps of one sample, where the network does not say.
+
+    Raises:
+        UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
+    """
+    ints = quantize(net, target, time_steps=time_steps) if isinstance(net, Network) else net
+    placement = map_network(ints, target)
+    return lower(ints, placement, target)

@@ -1,0 +1,124 @@
+"""The whole story in one command: teacher, student, pruning, chip, proof, bill, page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snn2hw import datasets
+from snn2hw import target as targets
+from snn2hw.energy import EnergyReport
+from snn2hw.files import new_file
+from snn2hw.pipeline import builds, runs
+from snn2hw.report import page
+from snn2hw.runtime import lava
+from snn2hw.store.folders import Build, Run, placement_json
+
+Say = Callable[[str], None]
+# Who, accuracy, spikes and synops per sample.
+Row = tuple[str, float | None, float | None, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What the demo made and found."""
+
+    student: Run
+    pruned: Run
+    build: Build
+    accuracy: float
+    samples: int
+    report: EnergyReport
+    verification: dict[str, Any]
+    page: Path
+    rows: list[Row]
+
+
+def run(
+    root: Path,
+    data: str,
+    *,
+    seed: int,
+    data_dir: Path | None,
+    progress: Any,
+    say: Say,
+    sparsity: float = 0.75,
+    verify_samples: int = 20,
+) -> Story:
+    """Run the demo; what an earlier demo finished in this folder is not done again."""
+    datasets.load(data, data_dir)  # a wrong name should not cost the time of an installation
+    say("Installing the vendor's simulator, if it is not there")
+    lava.install(say)
+    say(f"Training a teacher and distilling a student on {data}")
+    student = runs.distill(
+        root, teacher="cnn", student="cnn", data=data, data_dir=data_dir, progress=progress,
+        options={"seed": seed},
+    )  # fmt: skip
+    say(f"Pruning {student.name} to {100 * sparsity:.0f} % zeros")
+    pruned = runs.prune(
+        root, str(student.path), sparsity=sparsity, data_dir=data_dir, progress=progress
+    )
+    say("Compiling for Loihi 2: integers, cores, chip time")
+    model = builds.load_model(str(pruned.path), root)
+    build = builds.export(model, targets.load("loihi2"), root)
+    everything = builds.samples_for(build, data_dir=data_dir)
+    say("Simulating the whole test set, bit for bit")
+    trace = builds.simulate(
+        build, everything, progress=lambda a, b: progress.update("simulate", a, b)
+    )
+    say(f"Running {verify_samples} of them in {lava.NAME} and comparing every spike and state")
+    few = builds.samples_for(build, limit=verify_samples, data_dir=data_dir)
+    verification = builds.verify(build, few)
+    report = builds.energy_report(build, trace)
+    right = builds.accuracy(trace, everything.labels) or 0.0
+    rows = story_rows(student, pruned, right, report)
+    path = write_page(build, report, right, verification, rows, build.path / "report.html")
+    return Story(
+        student, pruned, build, right, trace.samples, report, verification, path, rows
+    )
+
+
+def story_rows(student: Run, pruned: Run, right: float, report: EnergyReport) -> list[Row]:
+    """Rows of the closing table: teacher, student, pruned, on chip."""
+    first, second = student.metrics, pruned.metrics
+    return [
+        (f"teacher ({first['teacher']})", first["teacher_accuracy"], None, None),
+        (
+            "student, float",
+            first["accuracy"],
+            first["spikes_per_sample"],
+            first["synops_per_sample"],
+        ),
+        (
+            f"pruned ({100 * second['sparsity']:.0f} % zeros)",
+            second["accuracy"],
+            second["spikes_per_sample"],
+            second["synops_per_sample"],
+        ),
+        (f"on chip ({report.target} integers)", right, report.spikes, report.synops),
+    ]
+
+
+def write_page(
+    build: Build,
+    report: EnergyReport,
+    accuracy: float | None,
+    verification: dict[str, Any] | None,
+    rows: list[Row] | None,
+    path: Path,
+) -> Path:
+    """Write the HTML page of a build."""
+    text = page.render(
+        name=build.name,
+        info=build.info,
+        report=report,
+        placement=placement_json(build.program.placement),
+        accuracy=accuracy,
+        verification=verification,
+        story=rows,
+    )
+    with new_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path

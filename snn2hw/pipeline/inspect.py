@@ -1,0 +1,89 @@
+"""What is in a file, and what each target would refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn2hw import target as targets
+from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.network import Affine, Conv2d, Network, Node, output_shape
+from snn2hw.ir.synapses import describe_shape, nonzeros
+from snn2hw.pipeline import builds
+
+
+def inspect_file(given: str, root: Path, target: str | None, **known: Any) -> dict[str, Any]:
+    """Describe a ``.nir``, ``.net``, run, build or shipped model.
+
+    Args:
+        given: path or name.
+        root: the working directory.
+        target: only ask this target; None asks all.
+        known: what the file may not say, as in ``builds.load_model``.
+    """
+    if (Path(given) / "build.json").exists():
+        build = builds.load_build(given, root)
+        model = builds.Model(build.name, build.program.network, {})
+    else:
+        model = builds.load_model(given, root, **known)
+    net = model.network
+    layers = _float_layers(net) if isinstance(net, Network) else _integer_layers(net)
+    asked = targets.names() if target is None else [target]
+    return {
+        "file": given,
+        "holds": "float network" if isinstance(net, Network) else "chip integers",
+        "time_steps": net.time_steps,
+        "dt": net.dt,
+        "neurons": sum(
+            int(np.prod(n.shape))
+            for n in (net.neurons().values() if isinstance(net, Network) else net.populations)
+        ),
+        "parameters": sum(x["parameters"] for x in layers),
+        "nonzero": sum(x["nonzero"] for x in layers),
+        "layers": layers,
+        "notes": list(model.notes),
+        "targets": builds.fits(model, asked),
+    }
+
+
+def _float_layers(net: Network) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "kind": type(node).__name__,
+            "shape": describe_shape(output_shape(node)),
+            "inputs": list(net.predecessors(name)),
+            **_weights(node),
+        }
+        for name, node in net.nodes.items()
+    ]
+
+
+def _weights(node: Node) -> dict[str, int]:
+    match node:
+        case Affine():
+            weight, bias = node.weight, node.bias
+        case Conv2d():
+            weight, bias = node.kernel.weight, node.bias
+        case _:
+            return {"parameters": 0, "nonzero": 0}
+    return {"parameters": weight.size + bias.size, "nonzero": int(np.count_nonzero(weight))}
+
+
+def _integer_layers(net: IntNetwork) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for p in net.populations:
+        into = [net.connections[i] for i in net.into(p.name)]
+        rows.append(
+            {
+                "name": p.name,
+                "kind": " + ".join(c.synapses.kind for c in into),
+                "shape": describe_shape(p.shape),
+                "inputs": [c.pre for c in into],
+                "parameters": sum(int(c.synapses.weight.size) for c in into) + p.size,
+                "nonzero": sum(nonzeros(c.synapses) for c in into),
+            }
+        )
+    return rows

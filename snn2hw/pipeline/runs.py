@@ -1,0 +1,243 @@
+# pyright: basic
+"""Training runs: distill a student, prune one, and write what others read.
+
+``command.json`` holds what was asked for. The same command finds the same folder again: a run that
+was stopped goes on, one that is finished is reported and not repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw import datasets, nir_io
+from snn2hw.datasets import Dataset
+from snn2hw.errors import InputError
+from snn2hw.files import write_json
+from snn2hw.ir.graph import incoming
+from snn2hw.ir.network import Affine, Conv2d, Network
+from snn2hw.ir.synapses import fan_out
+from snn2hw.store import folders
+from snn2hw.store.folders import Run
+
+
+def training() -> Any:
+    """Import the training half, which needs PyTorch."""
+    try:
+        from snn2hw import train
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("snn2hw"):
+            raise
+        raise InputError(
+            f"Training needs {error.name}, which is not installed.",
+            'Install it: pip install "snn2hw[train,data]"',
+        ) from None
+    return train
+
+
+def distill(
+    root: Path,
+    *,
+    teacher: str,
+    student: str,
+    data: str,
+    name: str | None = None,
+    data_dir: Path | None = None,
+    progress: Any = None,
+    options: Mapping[str, Any] | None = None,
+) -> Run:
+    """Train or load a teacher, distill a student from it and write the run.
+
+    Args:
+        root: the working directory; the run goes to ``root/runs/<name>``.
+        teacher: a teacher's name.
+        student: a student's name.
+        data: a data set's name.
+        name: of the run; by default student and data set.
+        data_dir: where to look for data first.
+        progress: told how far the work is (``train.Progress``).
+        options: fields of ``train.Recipe`` that differ from the defaults.
+
+    Raises:
+        Interrupted: Ctrl-C; the same call goes on.
+    """
+    train = training()
+    own = {k: v for k, v in (options or {}).items() if v is not None}
+    recipe = train.defaults(student, data, teacher, **own)
+    command = {"command": "distill", "recipe": recipe.to_json()}
+    path = _folder(root, name, f"{student}-{_plain(data)}", command)
+    if (path / "metrics.json").exists():
+        return _remember(folders.read_run(path))
+    dataset = datasets.load(data, data_dir)
+    write_json(path / "command.json", command)
+    needed = train.METHODS[recipe.method].needs_teacher
+    taught, teacher_accuracy = (
+        train.train_teacher(recipe, dataset, path, progress) if needed else (None, None)
+    )
+    made = train.distill_student(recipe, dataset, taught, path, progress)
+    facts = {"teacher_accuracy": teacher_accuracy}
+    return _finish(path, made, dataset, recipe, facts)
+
+
+def prune(
+    root: Path,
+    run: str | None,
+    *,
+    sparsity: float,
+    epochs: int | None = None,
+    name: str | None = None,
+    data_dir: Path | None = None,
+    progress: Any = None,
+) -> Run:
+    """Prune a run's student, fine-tune it and write a new run.
+
+    Args:
+        root: the working directory.
+        run: name or path of a run; None is the newest.
+        sparsity: share of weights that become zero.
+        epochs: of fine-tuning; None for the recipe's.
+        name: of the new run; by default the old one's with the sparsity.
+        data_dir: where to look for data first.
+        progress: as in ``distill``.
+    """
+    train = training()
+    if not 0 < sparsity < 1:
+        raise InputError(f"Sparsity {sparsity:g} is not between 0 and 1.", "Try --sparsity 0.75.")
+    source = folders.read_run(folders.find("runs", run, root))
+    recipe = train.load_recipe(source.path)
+    command = {
+        "command": "prune", "parent": source.name, "sparsity": sparsity, "epochs": epochs,
+        "recipe": recipe.to_json(),
+    }  # fmt: skip
+    default = f"{source.name}-s{round(100 * sparsity)}"
+    path = _folder(root, name, default, command)
+    if (path / "metrics.json").exists():
+        return _remember(folders.read_run(path))
+    dataset = datasets.load(recipe.data, data_dir)
+    write_json(path / "command.json", command)
+    needed = train.METHODS[recipe.method].needs_teacher
+    teacher = train.load_teacher(_teacher_folder(source)) if needed else None
+    made = train.prune_student(
+        train.load_student(source.path), teacher, recipe, sparsity, epochs, dataset, path, progress
+    )
+    facts = {
+        "teacher_accuracy": source.metrics.get("teacher_accuracy"),
+        "parent": source.name,
+        "sparsity": train.sparsity(made),
+    }
+    return _finish(path, made, dataset, recipe, facts)
+
+
+def _plain(data: str) -> str:
+    kind, _, argument = data.partition(":")
+    return f"{kind}-{Path(argument).stem}" if argument else kind
+
+
+def _folder(root: Path, name: str | None, default: str, command: Mapping[str, Any]) -> Path:
+    """Find the folder of this command: its own if it ran before, else a free one."""
+    base = root / "runs"
+    if name is not None:
+        if Path(name).name != name or name in (".", "..", "latest"):
+            raise InputError(f"{name!r} cannot be the name of a run.", "Use a plain word.")
+        if _is_free(base / name) or _asked(base / name) == command:
+            return base / name
+        raise InputError(
+            f"{base / name} holds a run with other settings.", "Choose another --name."
+        )
+    candidates = [default, *(f"{default}-{i}" for i in range(2, 1000))]
+    for candidate in candidates:
+        if _is_free(base / candidate) or _asked(base / candidate) == command:
+            return base / candidate
+    raise InputError(f"{base} holds a thousand runs called {default}.", "Give --name.")
+
+
+def _is_free(path: Path) -> bool:
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def _asked(path: Path) -> dict[str, Any] | None:
+    try:
+        return folders.read_json(path / "command.json")
+    except InputError:
+        return None
+
+
+def _teacher_folder(run: Run) -> Path:
+    """Follow a pruned run to the one that trained the teacher."""
+    path, seen = run.path, set[Path]()
+    while not (path / "checkpoint" / "teacher.safetensors").exists():
+        parent = (_asked(path) or {}).get("parent")
+        if not parent or path in seen:
+            raise InputError(
+                f"The teacher of {run.path} is gone.", "Distill again, or prune the first run."
+            )
+        seen.add(path)
+        path = path.parent / Path(str(parent)).name
+    return path
+
+
+def _finish(path: Path, made: Any, dataset: Dataset, recipe: Any, facts: Mapping[str, Any]) -> Run:
+    train = training()
+    found = train.evaluate(made, dataset.x_test, dataset.y_test)
+    net = train.to_network(made)
+    nir_io.write(path / "student.nir", net)
+    seconds = sum(float(row.get("seconds", 0)) for row in train.read_log(path / "log.jsonl"))
+    metrics = {
+        "accuracy": found.accuracy,
+        "teacher_accuracy": facts["teacher_accuracy"],
+        "spikes_per_sample": found.spikes_per_sample,
+        "synops_per_sample": synops(net, found.spikes, dataset),
+        **size(net),
+        "time_steps": net.time_steps,
+        "method": recipe.method,
+        "data": recipe.data,
+        "seed": recipe.seed,
+        "seconds": round(seconds, 3),
+        "teacher": recipe.teacher,
+        "student": recipe.student,
+        **{k: v for k, v in facts.items() if k != "teacher_accuracy"},
+    }
+    write_json(path / "metrics.json", metrics)
+    return _remember(folders.read_run(path))
+
+
+def _remember(run: Run) -> Run:
+    folders.set_latest(run.path)
+    return run
+
+
+def size(net: Network) -> dict[str, int]:
+    """Count parameters (weights and biases) and connections (non-zero weights)."""
+    weights: list[NDArray[Any]] = []
+    biases = 0
+    for node in net.nodes.values():
+        if isinstance(node, Affine | Conv2d):
+            weights.append(node.weight if isinstance(node, Affine) else node.kernel.weight)
+            biases += node.bias.size
+    return {
+        "parameters": sum(w.size for w in weights) + biases,
+        "connections": sum(int(np.count_nonzero(w)) for w in weights),
+    }
+
+
+def synops(net: Network, spikes: Mapping[str, NDArray[np.float64]], dataset: Dataset) -> float:
+    """Count delivered (event, non-zero weight) pairs per test sample, input values included.
+
+    Args:
+        net: the float student.
+        spikes: mean spikes per sample of each neuron, by population.
+        dataset: for the inputs, which count where they are not zero.
+    """
+    x = dataset.x_test
+    active = np.count_nonzero(x, axis=0)
+    per_input = active.sum(axis=0) if x.ndim == 5 else active * (net.time_steps or 1)
+    events = {name: per_input.reshape(-1) / len(x) for name in net.inputs()} | dict(spikes)
+    total = 0.0
+    for name in net.neurons():
+        for source, synapses in incoming(net, name).sources:
+            total += float(events[source].reshape(-1) @ fan_out(synapses))
+    return total

@@ -1,0 +1,1 @@
+"""Results as text and as one HTML page; nothing here computes."""

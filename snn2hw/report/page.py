@@ -1,0 +1,65 @@
+"""One self-contained HTML page: what runs on the chip, the proof, and the bill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from snn2hw.energy import EnergyReport
+from snn2hw.report.text import number, percent
+
+# Names of layers and files come from outside: everything is escaped.
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("snn2hw", "report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters.update(number=number, percent=percent)
+
+
+def render(
+    *,
+    name: str,
+    info: Mapping[str, Any],
+    report: EnergyReport,
+    placement: Mapping[str, Any],
+    accuracy: float | None,
+    verification: Mapping[str, Any] | None,
+    story: list[tuple[str, float | None, float | None, float | None]] | None = None,
+) -> str:
+    """Render the page.
+
+    Args:
+        name: of the build.
+        info: ``build.json``.
+        report: the energy report.
+        placement: ``placement.json``.
+        accuracy: on chip integers, if labels were there.
+        verification: the document of ``snn2hw verify``, if it ran.
+        story: rows (who, accuracy, spikes, synops) from teacher to chip.
+    """
+    boundaries = report.boundaries()
+    widest = max((x.dynamic_uj.high for x in report.layers), default=1.0) or 1.0
+    largest = max(b["total_uj"].high for b in boundaries.values())
+    used = [
+        {**s, "share": s["uses"]["memory_bytes"] / placement["limits"]["memory_bytes"]}
+        for s in placement["slices"]
+    ]
+    hues = {layer.name: (37 * i) % 360 for i, layer in enumerate(report.layers)}
+    return _ENVIRONMENT.get_template("page.html.j2").render(
+        name=name,
+        info=info,
+        report=report,
+        boundaries=boundaries,
+        widest=widest,
+        largest=largest,
+        slices=used,
+        hues=hues,
+        accuracy=accuracy,
+        verification=verification,
+        story=story or [],
+    )

@@ -1,0 +1,163 @@
+"""Results as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from snn2hw.energy import EnergyReport, Range
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Align columns: the first ``left`` to the left, the others to the right."""
+    cells = [list(head), *(list(r) for r in rows)]
+    widths = [max(len(r[i]) for r in cells) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            c.ljust(w) if i < left else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """Write a quantity with three significant digits, and thousands with commas."""
+    if value and abs(value) < 0.001:
+        return f"{value:.2e}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1
+    return f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """Write a share as a percentage."""
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def spread(value: Range) -> str:
+    """Write a range: ``typical (low to high)``."""
+    return f"{number(value.typical)} ({number(value.low)} to {number(value.high)})"
+
+
+def energy(report: EnergyReport, name: str) -> str:
+    """Write an energy report."""
+    parts = report.boundaries()
+    rows: list[list[str]] = []
+    for boundary, title in (("chip", "chip"), ("with_io", "with I/O")):
+        for key in ("static_uj", "dynamic_uj", "total_uj"):
+            r = parts[boundary][key]
+            label = f"{title:<9}{key.removesuffix('_uj')}"
+            rows.append([label, *(number(v) for v in (r.typical, r.low, r.high))])
+    for label, r in (("latency us", report.latency_us), ("period us", report.period_us)):
+        rows.append([label, *(number(v) for v in (r.typical, r.low, r.high))])
+    total = report.dynamic_uj.typical or 1.0
+    layers = [
+        [
+            x.name, str(x.neurons), str(x.cores), number(x.spikes), number(x.synops),
+            number(x.updates), number(x.dynamic_uj.typical),
+            f"{100 * x.dynamic_uj.typical / total:.0f} %",
+        ]
+        for x in report.layers
+    ]  # fmt: skip
+    prices = [
+        f"  {p.name:<9} {p.value:g} {p.unit} ({p.low:g} to {p.high:g}), {p.kind}: {p.source}"
+        for p in report.prices
+    ]
+    head = (
+        f"{name} on {report.title}: one inference, mean of {report.samples} samples, "
+        f"{report.time_steps} steps, {report.cores} cores, {report.chips} "
+        f"{'chip' if report.chips == 1 else 'chips'}"
+    )
+    return "\n".join(
+        [
+            head,
+            "",
+            table(["energy in uJ", "typical", "low", "high"], rows),
+            "",
+            table(
+                ["layer", "neurons", "cores", "spikes", "synops", "updates", "dynamic uJ", "share"],
+                layers,
+            ),
+            "",
+            f"{number(report.spikes)} spikes, {number(report.synops)} synops and "
+            f"{number(report.input_events)} input values per inference.",
+            "",
+            "prices (value, range, kind, source)",
+            *prices,
+        ]
+    )
+
+
+def verification(found: Mapping[str, Any], name: str) -> str:
+    """Write what ``verify`` found."""
+    if found["against"] is None:
+        return f"{name}: not verified. {found['reason']}"
+    lines = [
+        f"{name}: {found['samples']} samples of {found['steps']} chip steps, "
+        f"against {found['against']}"
+    ]
+    for path in found["paths"]:
+        processes = ", ".join(f"{n} {k}" for k, n in path["processes"].items())
+        lines.append(
+            f"  through {path['through']} ({processes}): {path['compared']:,} values of "
+            f"u, v and spikes compared, {path['mismatches']:,} differ"
+        )
+    first = found["first"]
+    if first:
+        lines.append(
+            f"  first difference: layer {first['layer']}, neuron {first['neuron']}, step "
+            f"{first['step']} of sample {first['sample']}: {first['what']} is {first['ours']} "
+            f"here and {first['theirs']} there"
+        )
+    else:
+        lines.append(f"  all {found['compared']:,} values are equal")
+    return "\n".join(lines)
+
+
+def build(info: Mapping[str, Any]) -> str:
+    """Write what a build holds."""
+    rows: list[list[str]] = []
+    for layer in info["layers"]:
+        into = layer["inputs"]
+        rounding = layer.get("quantization", {})
+        rows.append(
+            [
+                layer["name"], "x".join(map(str, layer["shape"])), str(layer["phase"]),
+                " + ".join(
+                    f"{c['from']} ({c['kind']}"
+                    + (f", 2^{c['exponent']}" if c["exponent"] else "")
+                    + (f", delay {c['delay']}" if c["delay"] > 1 else "")
+                    + ")"
+                    for c in into
+                ),
+                f"{sum(c['nonzero'] for c in into):,}", str(layer["cores"]),
+                f"{100 * rounding['relative_error']:.2f} %" if rounding else "-",
+            ]
+        )  # fmt: skip
+    head = ["layer", "shape", "phase", "from", "weights", "cores", "rounding"]
+    net = info["model_net"]
+    return "\n".join(
+        [
+            f"{info['name']}: {info['target']}, {info['time_steps']} steps, depth {info['depth']}, "
+            f"{info['cores']} cores on {info['chips']} "
+            f"{'chip' if info['chips'] == 1 else 'chips'}",
+            table(head, rows, left=4),
+            "model.net: written" if net["written"] else f"model.net: not written, {net['reason']}",
+        ]
+    )
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Write names and values, one a line."""
+    width = max((len(k) for k in values), default=0)
+    return "\n".join(f"{k:<{width}}  {_plain(v)}" for k, v in values.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

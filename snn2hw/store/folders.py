@@ -1,0 +1,260 @@
+"""Runs and builds: the folders that commands leave behind and find again.
+
+``runs/latest`` and ``builds/latest`` are small text files with the name of the newest one.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from snn2hw.errors import InputError
+from snn2hw.files import new_file, new_folder, read_json, sha256, write_json
+from snn2hw.ir.placement import Placement, Slice
+from snn2hw.ir.program import Program
+from snn2hw.store import program as program_file
+
+BUILD_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished training run: ``student.nir``, ``metrics.json`` and what resuming needs."""
+
+    path: Path
+    metrics: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.name
+
+    @property
+    def student(self) -> Path:
+        """The trained student as NIR."""
+        return self.path / "student.nir"
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A network compiled for a target, as it lies on disk."""
+
+    path: Path
+    program: Program
+    info: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.name
+
+    @property
+    def program_file(self) -> Path:
+        """The integers, whatever the graph."""
+        return self.path / "program.h5"
+
+    @property
+    def net_file(self) -> Path | None:
+        """The netx file, if the graph is one that netx reads."""
+        path = self.path / "model.net"
+        return path if path.exists() else None
+
+
+def set_latest(path: Path) -> None:
+    """Remember a run or build as the newest of its folder."""
+    with new_file(path.parent / "latest") as temporary:
+        temporary.write_text(path.name + "\n", encoding="utf-8")
+
+
+def find(kind: str, given: str | None, root: Path) -> Path:
+    """Find a run or build by path or name, or the newest one.
+
+    Args:
+        kind: ``runs`` or ``builds``.
+        given: a path, a name inside ``root/kind``, or None for the newest.
+        root: the working directory.
+
+    Raises:
+        InputError: if there is none.
+    """
+    base, what = root / kind, kind.removesuffix("s")
+    makes = "snn2hw distill" if kind == "runs" else "snn2hw export"
+    if given is None:
+        try:
+            name = (base / "latest").read_text(encoding="utf-8").strip()
+        except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+            raise InputError(f"There is no {what} in {base} yet.", f"Run: {makes}") from None
+        if Path(name).name != name or not (base / name).is_dir():
+            raise InputError(
+                f"{base / 'latest'} names {name!r}, which is not there.", f"Run: {makes}"
+            )
+        return base / name
+    for path in (Path(given), base / given):
+        if path.is_dir():
+            return path
+    raise InputError(
+        f"There is no {what} {given!r}, neither here nor in {base}.",
+        f"Leave it out for the newest, or run: {makes}",
+    )
+
+
+def read_run(path: Path) -> Run:
+    """Open a finished run.
+
+    Raises:
+        InputError: if it is not finished or not a run.
+    """
+    metrics = path / "metrics.json"
+    if not metrics.exists():
+        unfinished = (path / "command.json").exists()
+        raise InputError(
+            f"{path} is {'a run that is not finished' if unfinished else 'not a run'}.",
+            "Give the command that started it again: it resumes." if unfinished else "",
+        )
+    return Run(path, read_json(metrics))
+
+
+def write_build(
+    path: Path,
+    program: Program,
+    *,
+    inputs: Mapping[str, Path],
+    options: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    net_file: Path | None,
+    net_reason: str | None,
+) -> Build:
+    """Write a build folder whole, replacing an older one of the same name.
+
+    Args:
+        path: the folder to make.
+        program: what the chip is told.
+        inputs: files that went in, by what they are; their hashes are kept.
+        options: what the caller chose.
+        extra: more for ``build.json`` (data set, accuracy of the float student, notes).
+        net_file: a netx file to move in, or None.
+        net_reason: why there is no netx file.
+    """
+    with new_folder(path) as folder:
+        program_file.write(folder / "program.h5", program)
+        write_json(folder / "placement.json", placement_json(program.placement))
+        if net_file is not None:
+            net_file.replace(folder / "model.net")
+        outputs = {f.name: sha256(f) for f in sorted(folder.iterdir())}
+        info = {
+            "format": BUILD_FORMAT,
+            "name": path.name,
+            "target": program.target,
+            "digest": program.digest(),
+            "inputs": {k: {"file": f.name, "sha256": sha256(f)} for k, f in inputs.items()},
+            "outputs": outputs,
+            "versions": {k: version(k) for k in ("snn2hw", "numpy", "h5py", "nir")},
+            "python": ".".join(platform.python_version_tuple()[:2]),
+            "options": dict(options),
+            "time_steps": program.network.time_steps,
+            "depth": program.depth,
+            "cores": program.placement.cores,
+            "chips": program.placement.chips,
+            "model_net": {"written": net_file is not None, "reason": net_reason},
+            "layers": layers_json(program),
+            **extra,
+        }
+        write_json(folder / "build.json", info)
+    set_latest(path)
+    return Build(path, program, info)
+
+
+def read_build(path: Path) -> Build:
+    """Open a build and check that its program is the one that was written.
+
+    Raises:
+        InputError: if a file is missing, damaged or from another format.
+    """
+    info = read_json(path / "build.json")
+    if info.get("format") != BUILD_FORMAT:
+        raise InputError(
+            f"{path} is a build of format {info.get('format')}, this snn2hw reads {BUILD_FORMAT}.",
+            "Export the network again.",
+        )
+    recorded = info.get("outputs")
+    names = ("program.h5", "placement.json")
+    if not isinstance(recorded, dict) or any(n not in recorded for n in names):
+        raise InputError(f"{path / 'build.json'} is incomplete.", "Export the network again.")
+    for name, digest in recorded.items():
+        file = path / Path(str(name)).name
+        if not file.exists():
+            raise InputError(f"{file} is missing.", "Export the network again.")
+        if sha256(file) != digest:
+            raise InputError(
+                f"{file} is not the file that was built: its hash differs.",
+                "Export the network again.",
+            )
+    try:
+        placement = _placement(read_json(path / "placement.json"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path / 'placement.json'} is damaged: {error}.", "Export again.") from None
+    return Build(path, program_file.read(path / "program.h5", placement), info)
+
+
+def placement_json(placement: Placement) -> dict[str, Any]:
+    """Return the document of ``placement.json``."""
+    return {
+        "cores": placement.cores,
+        "chips": placement.chips,
+        "cores_per_chip": placement.cores_per_chip,
+        "limits": dict(placement.limits),
+        "slices": [
+            {
+                "layer": s.layer, "start": s.start, "stop": s.stop, "core": s.core,
+                "chip": s.core // placement.cores_per_chip, "uses": dict(s.uses),
+            }
+            for s in placement.slices
+        ],
+    }  # fmt: skip
+
+
+def _placement(data: Mapping[str, Any]) -> Placement:
+    slices = tuple(
+        Slice(str(s["layer"]), int(s["start"]), int(s["stop"]), int(s["core"]), dict(s["uses"]))
+        for s in data["slices"]
+    )
+    return Placement(slices, dict(data["limits"]), int(data["cores_per_chip"]))
+
+
+def layers_json(program: Program) -> list[dict[str, Any]]:
+    """Describe each population: size, phase, synapses, rounding and cores."""
+    net, rows = program.network, list[dict[str, Any]]()
+    for p in net.populations:
+        into = [(net.connections[i], program.delays[i]) for i in net.into(p.name)]
+        rounding = net.rounding.get(p.name)
+        row: dict[str, Any] = {
+            "name": p.name,
+            "shape": list(p.shape),
+            "neurons": p.size,
+            "phase": program.phase[p.name],
+            "vth": p.vth,
+            "du": p.du,
+            "dv": p.dv,
+            "cores": len(program.placement.of(p.name)),
+            "inputs": [
+                {
+                    "from": c.pre, "kind": c.synapses.kind, "exponent": c.exponent, "delay": d,
+                    "weights": int(c.synapses.weight.size),
+                    "nonzero": int((c.synapses.weight != 0).sum()),
+                }
+                for c, d in into
+            ],
+        }  # fmt: skip
+        if rounding is not None:
+            row["quantization"] = {
+                "scale": float(f"{rounding.scale:.9g}"),
+                "limited_by": rounding.limited_by,
+                "relative_error": float(f"{rounding.relative_error:.6g}"),
+                "zeroed": rounding.zeroed,
+            }
+        rows.append(row)
+    return rows

@@ -1,0 +1,118 @@
+"""Against real Lava: every spike, u and v of programs and netx files, in Lava's own processes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nets import DT, LOIHI2, images, lif, random_program, residual, tiny
+
+from snn2hw import netx_io
+from snn2hw.errors import RuntimeMissingError
+from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Network, Output
+from snn2hw.ir.synapses import Conv
+from snn2hw.pipeline.compiler import compile_network
+from snn2hw.runtime import lava
+from snn2hw.simulate import compare, engine, reference
+from snn2hw.store import program as program_file
+
+pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_python")]
+
+
+def in_lava(program, x, folder, **how):
+    path = folder / "program.h5"
+    program_file.write(path, program)
+    return lava.run(program, x, program_file=path, **how)
+
+
+def assert_equal(program, x, done):
+    found = compare.traces(engine.run(program, x, states=True), done.trace)
+    assert found.compared > 0
+    assert found.mismatches == 0, found.first
+    again = compare.traces(reference.run(program, x), done.trace)
+    assert again.mismatches == 0, again.first
+
+
+@pytest.mark.parametrize("conv", ["conv", "sparse"])
+def test_residual_network_with_delays(tmp_path, conv):
+    program = compile_network(residual(), LOIHI2)
+    x = images(program.network, samples=3)
+    done = in_lava(program, x, tmp_path, conv=conv)
+    assert done.processes["DelaySparse"] == 1
+    assert ("Conv" in done.processes) == (conv == "conv")
+    assert done.trace.layers["lif4"].spikes.any()
+    assert_equal(program, x, done)
+
+
+def test_network_deeper_than_its_samples_are_long(tmp_path):
+    program = compile_network(residual(steps=1), LOIHI2)
+    x = images(program.network, samples=7)
+    assert_equal(program, x, in_lava(program, x, tmp_path))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("extreme", [False, True])
+def test_random_programs(tmp_path, seed, extreme):
+    # From 100 on: seeds of their own, so that they are not those of the other tests.
+    program = random_program(100 + seed, extreme=extreme)
+    x = images(program.network, samples=3, seed=seed)
+    assert_equal(program, x, in_lava(program, x, tmp_path))
+
+
+def _chain(side=8) -> Network:
+    r = np.random.default_rng(3)
+    first = Conv(r.normal(0, 0.03, (4, 1, 3, 3)), (1, side, side), (2, 1), (1, 0))
+    second = Conv(r.normal(0, 0.4, (6, 2, 3, 2)), first.output_shape, groups=2)
+    size = int(np.prod(second.output_shape))
+    nodes = {
+        "input": Input((1, side, side), 16),
+        "conv1": Conv2d(first, r.normal(0.2, 0.1, 4)),
+        "lif1": lif(first.output_shape),
+        "conv2": Conv2d(second, r.normal(0, 0.1, 6)),
+        "lif2": lif(second.output_shape, 0.75),
+        "flatten": Flatten(second.output_shape),
+        "fc": Affine(r.normal(0, 0.3, (5, size)), r.normal(0, 0.1, 5)),
+        "lif3": lif((5,)),
+        "output": Output((5,)),
+    }
+    names = list(nodes)
+    return Network(nodes, tuple(zip(names, names[1:], strict=False)), DT, 4)
+
+
+def test_netx_file_through_lava_dls_own_loader(tmp_path):
+    program = compile_network(_chain(), LOIHI2)
+    assert netx_io.why_not(program) is None
+    net_file = tmp_path / "model.net"
+    netx_io.write(net_file, program)
+    x = images(program.network, samples=3)
+    done = in_lava(program, x, tmp_path, net_file=net_file)
+    assert done.processes == {"netx": 3}
+    assert done.trace.layers["lif3"].spikes.any()
+    assert_equal(program, x, done)
+
+
+def test_netx_file_with_samples_shorter_than_its_depth(tmp_path):
+    """netx never resets a layer whose offset reaches the interval, so samples get a gap."""
+    program = compile_network(_chain(), LOIHI2, time_steps=2)
+    net_file = tmp_path / "model.net"
+    netx_io.write(net_file, program)
+    x = {"input": images(_chain(), samples=4)["input"][:, :2]}
+    assert_equal(program, x, in_lava(program, x, tmp_path, net_file=net_file))
+
+
+def test_a_difference_is_found_and_named(tmp_path):
+    program = compile_network(tiny(), LOIHI2)
+    x = {"input": np.ones((2, 4, 4), int)}
+    done = in_lava(program, x, tmp_path)
+    other = compile_network(tiny(), LOIHI2, time_steps=4)
+    wrong = engine.run(other, {"input": x["input"] * np.array([1, 1, 0, 1])}, states=True)
+    found = compare.traces(wrong, done.trace)
+    assert found.mismatches > 0
+    assert found.first is not None
+    assert (found.first.layer, found.first.what, found.first.step) == ("lif1", "u", 1)
+
+
+def test_failure_of_the_runner_is_one_sentence(tmp_path):
+    program = compile_network(tiny(), LOIHI2)
+    (tmp_path / "program.h5").write_bytes(b"not a program")
+    with pytest.raises(RuntimeMissingError, match="Lava stopped with exit code"):
+        lava.run(program, images(program.network), program_file=tmp_path / "program.h5")

@@ -1,0 +1,164 @@
+"""Random and hand-made networks for the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from snn2hw import target as targets
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Population
+from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Lif, Network, Output
+from snn2hw.ir.synapses import Conv, Dense, from_matrix
+from snn2hw.lower import lower
+from snn2hw.mapping import map_network
+
+DT = 1e-3
+LOIHI2 = targets.load("loihi2")
+NUMBERS = Numbers()
+
+
+def lif(shape, beta=0.5, threshold=1.0, **more) -> Lif:
+    """A neuron that keeps ``beta`` of its membrane a step and takes its input with gain 1."""
+    scalar = {
+        "tau": np.inf if beta == 1 else DT / (1 - beta),
+        "r": 1 / DT if beta == 1 else 1 / (1 - beta),
+        "v_threshold": threshold, "v_leak": 0.0, "v_reset": 0.0,
+    }  # fmt: skip
+    return Lif(shape, **({k: np.array(v) for k, v in scalar.items()} | more))
+
+
+def tiny() -> Network:
+    """Small enough to check by hand: 4 inputs, 3 neurons, 2 neurons; golden files use it."""
+    first = np.array([[0.5, -0.25, 0.0, 1.0], [0.0, 0.75, 0.5, 0.0], [-1.0, 0.0, 0.25, 0.5]])
+    second = np.array([[1.0, -0.5, 0.0], [0.0, 0.5, 1.0]])
+    nodes = {
+        "input": Input((4,)),
+        "fc1": Affine(first, np.array([0.0, 0.125, -0.25])),
+        "lif1": lif((3,)),
+        "fc2": Affine(second, np.zeros(2)),
+        "lif2": lif((2,)),
+        "output": Output((2,)),
+    }
+    chain = ["input", "fc1", "lif1", "fc2", "lif2", "output"]
+    return Network(nodes, tuple(zip(chain, chain[1:], strict=False)), DT, 4)
+
+
+def residual(seed=0, channels=3, side=6, max_value=16, steps=4) -> Network:
+    """conv -> LIF -> two-convolution branch + identity -> LIF -> dense -> LIF."""
+    r = np.random.default_rng(seed)
+    image = (channels, side, side)
+
+    def conv(into, scale):
+        kernel = Conv(r.normal(0, scale, (channels, into, 3, 3)), (into, side, side), padding=(1, 1))
+        return Conv2d(kernel, r.normal(0, 0.1, channels))
+
+    nodes = {
+        "input": Input((1, side, side), max_value),
+        "conv1": conv(1, 1.0 / max_value),
+        "lif1": lif(image),
+        "conv2": conv(channels, 0.4),
+        "lif2": lif(image, 0.75),
+        "conv3": conv(channels, 0.3),
+        "lif3": lif(image),
+        "flatten": Flatten(image),
+        "fc": Affine(r.normal(0, 0.15, (5, channels * side * side)), np.zeros(5)),
+        "lif4": lif((5,)),
+        "output": Output((5,)),
+    }
+    chain = list(nodes)
+    edges = [*zip(chain, chain[1:], strict=False), ("lif1", "lif3")]
+    return Network(nodes, tuple(edges), DT, steps)
+
+
+def images(net, samples=4, seed=0):
+    """Random integer inputs ``[N, T, *shape]`` for every input of a network or program."""
+    r = np.random.default_rng(seed)
+    ports = net.inputs() if isinstance(net, Network) else {p.name: p for p in net.inputs}
+    return {
+        k: r.integers(0, p.max_value + 1, (samples, net.time_steps, *p.shape))
+        for k, p in ports.items()
+    }
+
+
+def _weights(r, shape, sign, density):
+    low, high, step = NUMBERS.weight_range(sign == "mixed")
+    scale = r.choice([4, 40, 254])
+    w = np.rint(r.normal(0, scale, shape) / step) * step
+    w = np.clip(w, low, high)
+    if sign != "mixed":
+        w = np.abs(w) * (1 if sign == "exc" else -1)
+    w = np.where(r.random(shape) < density, w, 0).astype(np.int32)
+    if sign == "mixed" and w.size >= 2:
+        w.flat[0], w.flat[1] = -2, 2  # so that it is mixed for certain
+    return w
+
+
+def _population(r, name, shape, extreme):
+    size = int(np.prod(shape))
+    return Population(
+        name,
+        shape,
+        du=int(r.choice([-1, 0, 100, 2047, 4094, 4095])),
+        dv=int(r.choice([0, 1, 128, 2048, 4095, 4096])),
+        vth=int(r.choice([1, 30, 300, 5000, 131071])),
+        bias=r.integers(-4096, 4096, size) if extreme else r.integers(-60, 120, size),
+        bias_exp=int(r.integers(0, 8)) if extreme else 6,
+    )
+
+
+def random_program(seed: int, *, layers=4, extreme=False, side=4):
+    """A program of random integers: conv, dense and sparse synapses, branches, graded input.
+
+    With ``extreme`` states are driven into wrap and saturation.
+    """
+    r = np.random.default_rng(seed)
+    graded = bool(r.integers(0, 2))
+    shape = (int(r.integers(1, 3)), side, side) if r.integers(0, 2) else (int(r.integers(2, 12)),)
+    port = InputPort("in", shape, int(r.choice([3, 16, 255])) if graded else 1)
+    made, connections, shapes = [], [], {"in": shape}
+    for i in range(layers):
+        name = f"p{i}"
+        before = list(shapes)
+        pre = before[-1]
+        first = _synapses(r, shapes[pre], None)
+        post = first.output_shape if isinstance(first, Conv) else (first.weight.shape[0],)
+        if first.kind == "sparse":
+            post = (first.indptr.size - 1,)
+        connections.append(_connection(r, pre, name, first, extreme))
+        for other in before[:-1]:
+            if r.random() < 0.35:  # a branch that has to wait
+                extra = _synapses(r, shapes[other], post)
+                connections.append(_connection(r, other, name, extra, extreme))
+        made.append(_population(r, name, post, extreme))
+        shapes[name] = post
+    net = IntNetwork(
+        (port,), tuple(made), tuple(connections), made[-1].name, DT,
+        int(r.integers(1, 6)), NUMBERS, {},
+    )  # fmt: skip
+    return lower(net, map_network(net, LOIHI2), LOIHI2)
+
+
+def _connection(r, pre, post, synapses, extreme):
+    exponent = int(r.integers(-3, 8)) if extreme else int(r.choice([-2, 0, 0, 0, 1, 3]))
+    return Connection(pre, post, synapses, exponent)
+
+
+def _synapses(r, pre, post):
+    sign = r.choice(["mixed", "exc", "inh"], p=[0.7, 0.2, 0.1])
+    density = r.choice([0.3, 1.0])
+    kind = r.choice(["dense", "conv", "sparse"])
+    if len(pre) == 3 and kind == "conv" and post is None:
+        groups = int(pre[0]) if r.integers(0, 2) else 1
+        k = min(int(r.choice([1, 2, 3])), *pre[1:])
+        shape = (groups * int(r.integers(1, 3)), pre[0] // groups, k, k)
+        pad = int(r.integers(0, 2))
+        stride = int(r.integers(1, 3))
+        dilation = int(r.integers(1, 3)) if (k - 1) * 2 < pre[1] else 1
+        w = _weights(r, shape, sign, density)
+        return Conv(w, tuple(pre), (stride, 1), (pad, pad), (dilation, 1), groups)
+    size = int(np.prod(post)) if post else int(r.integers(2, 10))
+    w = _weights(r, (size, int(np.prod(pre))), sign, density)
+    return from_matrix(w) if kind == "sparse" and w.any() else Dense(w)
+
+
+seeds = st.integers(0, 2**32 - 1)

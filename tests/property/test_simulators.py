@@ -1,0 +1,129 @@
+"""The fast engine and the definition agree bit for bit, and both with the plain T-step network."""
+
+from __future__ import annotations
+
+import floating
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from nets import DT, LOIHI2, images, lif, random_program, residual, seeds, tiny
+
+from snn2hw.errors import InputError
+from snn2hw.ir.network import Affine, Input, Network, Output
+from snn2hw.pipeline.compiler import compile_network
+from snn2hw.simulate import compare, engine, reference
+
+
+def assert_same(ours, theirs):
+    found = compare.traces(ours, theirs)
+    assert found.mismatches == 0, found.first
+    assert {k: e.tolist() for k, e in ours.events.items()} == {
+        k: e.tolist() for k, e in theirs.events.items()
+    }
+    return found.compared
+
+
+@settings(max_examples=60)
+@given(seeds)
+def test_engine_is_the_definition(seed):
+    program = random_program(seed)
+    x = images(program.network, samples=3, seed=seed)
+    assert assert_same(engine.run(program, x, states=True), reference.run(program, x)) > 0
+
+
+@settings(max_examples=60)
+@given(seeds)
+@example(0)
+def test_engine_is_the_definition_where_states_overflow(seed):
+    program = random_program(seed, extreme=True)
+    x = images(program.network, samples=2, seed=seed)
+    assert_same(engine.run(program, x, states=True), reference.run(program, x))
+
+
+def test_extreme_networks_do_wrap_and_saturate():
+    wrapped = saturated = 0
+    for seed in range(30):
+        program = random_program(seed, extreme=True)
+        trace = engine.run(program, images(program.network, seed=seed), states=True)
+        for layer in trace.layers.values():
+            saturated += int((np.abs(layer.v) == (1 << 23) - 1).sum())
+            wrapped += int((np.abs(layer.u) > (1 << 22)).sum())
+    assert wrapped > 0
+    assert saturated > 0
+
+
+@settings(max_examples=20)
+@given(seeds)
+def test_batches_do_not_matter(seed):
+    program = random_program(seed)
+    x = images(program.network, samples=5, seed=seed)
+    whole = engine.run(program, x, states=True)
+    pieces = engine.run(program, x, states=True, memory=1)
+    assert_same(whole, pieces)
+    assert (whole.spikes == pieces.spikes).all()
+
+
+@settings(max_examples=25)
+@given(seeds)
+def test_chip_computes_what_the_float_network_computes_shifted_by_its_depth(seed):
+    """Weights on the chip's grid and membranes without fractions leave nothing to round."""
+    r = np.random.default_rng(seed)
+    sizes = [int(n) for n in r.integers(2, 9, 4)]
+    nodes = {"input": Input((sizes[0],))}
+    edges, before = [], "input"
+    for i, (m, n) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        w = np.rint(r.normal(0, 60, (n, m))) * 2
+        w.flat[0], w.flat[1] = 254, -254  # pins the scale to exactly 1
+        nodes[f"fc{i}"] = Affine(np.clip(w, -254, 254) / 300, r.integers(-90, 90, n) / 300)
+        nodes[f"lif{i}"] = lif((n,), beta=float(r.choice([0.0, 1.0])))
+        edges += [(before, f"fc{i}"), (f"fc{i}", f"lif{i}")]
+        before = f"lif{i}"
+    skip = np.rint(r.normal(0, 60, (sizes[3], sizes[1]))) * 2
+    skip.flat[0], skip.flat[1] = 254, -254
+    nodes["skip"] = Affine(np.clip(skip, -254, 254) / 300, np.zeros(sizes[3]))
+    nodes["output"] = Output((sizes[3],))
+    edges += [("lif0", "skip"), ("skip", "lif2"), (before, "output")]
+    net = Network(nodes, tuple(edges), DT, 5)
+    program = compile_network(net, LOIHI2)
+    assert {p.vth for p in program.network.populations} == {300}
+    x = images(net, samples=4, seed=seed)
+    plain = floating.run(net, x)
+    chip = reference.run(program, x)
+    for name, layer in chip.layers.items():
+        assert (layer.spikes.reshape(plain[name].shape) == plain[name]).all()
+    on_chip = chip.on_chip_time(chip.spikes, program.depth)
+    assert on_chip.shape[1] == 5 + 3
+    assert (on_chip[:, 3:] == plain["lif2"]).all()
+    assert not on_chip[:, :3].any()
+
+
+def test_residual_branches_meet():
+    program = compile_network(residual(), LOIHI2)
+    assert dict(program.phase) == {"input": 0, "lif1": 1, "lif2": 2, "lif3": 3, "lif4": 4}
+    waits = {(c.pre, c.post): d for c, d in zip(program.network.connections, program.delays, strict=True)}
+    assert waits["lif1", "lif3"] == 2
+    x = images(program.network)
+    assert_same(engine.run(program, x, states=True), reference.run(program, x))
+
+
+def test_more_samples_than_steps_stay_apart():
+    """Deep and short: a layer starts on a sample while others work on the two before it."""
+    net = residual(steps=1)
+    program = compile_network(net, LOIHI2)
+    x = images(program.network, samples=6)
+    together = reference.run(program, x)
+    for i in range(6):
+        alone = reference.run(program, {k: v[i : i + 1] for k, v in x.items()})
+        assert (alone.spikes[0] == together.spikes[i]).all()
+
+
+def test_bad_inputs_are_named():
+    program = compile_network(tiny(), LOIHI2)
+    with pytest.raises(InputError, match="takes 0 to 1"):
+        engine.run(program, {"input": np.full((1, 4, 4), 2)})
+    with pytest.raises(InputError, match=r"must be \[samples, steps, 4\]"):
+        engine.run(program, {"input": np.zeros((1, 4, 5), int)})
+    with pytest.raises(InputError, match="integers"):
+        engine.run(program, {"input": np.zeros((1, 4, 4))})
+    with pytest.raises(InputError, match="takes inputs input"):
+        engine.run(program, {"other": np.zeros((1, 4, 4), int)})

@@ -1,0 +1,125 @@
+"""Networks check themselves, and paths of linear nodes compose exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from nets import DT, lif, residual, seeds, tiny
+
+from snn2hw.errors import NetworkError
+from snn2hw.ir.graph import incoming, output_populations, topological
+from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Network, Output, Pool2d
+from snn2hw.ir.synapses import Conv, fan_out, matrix
+from snn2hw.simulate.reference import correlate
+
+
+def test_every_problem_is_listed_at_once():
+    nodes = {
+        "in": Input((3,)),
+        "fc": Affine(np.full((2, 4), np.nan), np.zeros(2)),
+        "lif": lif((2,), threshold=-1.0),
+        "lost": Affine(np.eye(2), np.zeros(2)),
+        "out": Output((2,)),
+    }
+    edges = (("in", "fc"), ("fc", "lif"), ("lif", "out"), ("lif", "nowhere"))
+    with pytest.raises(NetworkError) as caught:
+        Network(nodes, edges, -1.0)
+    for part in (
+        "time step is -1.0", "names nowhere, which does not exist", "in gives (3,) but fc takes (4,)",
+        "weight holds 8 values that are NaN", "v_threshold must be positive", "lost has no input",
+    ):  # fmt: skip
+        assert part in str(caught.value)
+
+
+def test_values_are_frozen():
+    net = tiny()
+    with pytest.raises(ValueError, match="read-only"):
+        net.nodes["fc1"].weight[0, 0] = 1
+    with pytest.raises(TypeError):
+        net.nodes["fc1"] = None
+
+
+def test_digest_sees_values_and_edges():
+    assert tiny().digest() == tiny().digest()
+    assert residual(seed=1).digest() != residual(seed=2).digest()
+
+
+@settings(max_examples=40)
+@given(seeds)
+def test_convolution_unrolls_to_the_same_numbers(seed):
+    r = np.random.default_rng(seed)
+    groups = int(r.integers(1, 3))
+    shape = (groups * int(r.integers(1, 3)), int(r.integers(3, 7)), int(r.integers(3, 7)))
+    kernel = r.integers(-9, 9, (groups * 2, shape[0] // groups, *r.integers(1, 4, 2)))
+    conv = Conv(
+        kernel, shape, tuple(r.integers(1, 3, 2)), tuple(r.integers(0, 3, 2)), groups=groups
+    )
+    x = r.integers(0, 5, shape)
+    assert (matrix(conv) @ x.reshape(-1) == correlate(conv, x).reshape(-1)).all()
+    reach = (matrix(conv).toarray() != 0).sum(axis=0)
+    assert (fan_out(conv) == reach).all()
+
+
+def test_pooling_and_dense_compose_to_one_map():
+    r = np.random.default_rng(0)
+    fc = Affine(r.normal(size=(3, 8)), r.normal(size=3))
+    nodes = {
+        "in": Input((2, 4, 4)),
+        "pool": Pool2d((2, 4, 4), (2, 2), (2, 2), (0, 0), average=True),
+        "flatten": Flatten((2, 2, 2)),
+        "fc": fc,
+        "lif": lif((3,)),
+        "out": Output((3,)),
+    }
+    names = list(nodes)
+    net = Network(nodes, tuple(zip(names, names[1:], strict=False)), DT, 2)
+    into = incoming(net, "lif")
+    ((source, synapses),) = into.sources
+    x = r.normal(size=(2, 4, 4))
+    pooled = x.reshape(2, 2, 2, 2, 2).mean(axis=(2, 4)).reshape(-1)
+    assert source == "in"
+    assert np.allclose(matrix(synapses) @ x.reshape(-1), fc.weight @ pooled)
+    assert np.allclose(into.bias, fc.bias)
+
+
+def test_biases_of_a_chain_of_linear_nodes_add_up():
+    r = np.random.default_rng(0)
+    a, b = Affine(r.normal(size=(4, 2)), r.normal(size=4)), Affine(r.normal(size=(3, 4)), r.normal(size=3))
+    nodes = {"in": Input((2,)), "a": a, "b": b, "lif": lif((3,)), "out": Output((3,))}
+    net = Network(nodes, (("in", "a"), ("a", "b"), ("b", "lif"), ("lif", "out")), DT, 2)
+    into = incoming(net, "lif")
+    assert np.allclose(into.bias, b.weight @ a.bias + b.bias)
+    assert np.allclose(into.sources[0][1].weight, b.weight @ a.weight)
+
+
+def test_bias_of_a_convolution_is_one_a_channel():
+    kernel = Conv(np.ones((2, 1, 3, 3)), (1, 4, 4))
+    nodes = {
+        "in": Input((1, 4, 4)), "conv": Conv2d(kernel, np.array([1.0, 2.0])),
+        "lif": lif((2, 2, 2)), "out": Output((2, 2, 2)),
+    }  # fmt: skip
+    net = Network(nodes, (("in", "conv"), ("conv", "lif"), ("lif", "out")), DT, 2)
+    assert incoming(net, "lif").bias.tolist() == [1.0] * 4 + [2.0] * 4
+
+
+def test_loops_are_named():
+    nodes = dict(tiny().nodes) | {"back": Affine(np.eye(3), np.zeros(3))}
+    edges = (*tiny().edges, ("lif1", "back"), ("back", "lif1"))
+    net = Network(nodes, edges, DT, 2)
+    with pytest.raises(NetworkError, match="lif1"):
+        topological(net)
+
+
+def test_order_follows_edges_not_names():
+    order = topological(residual())
+    assert order == ["lif1", "lif2", "lif3", "lif4"]
+    assert output_populations(residual()) == ["lif4"]
+
+
+def test_output_must_be_fed_by_neurons():
+    nodes = dict(tiny().nodes) | {"last": Affine(np.eye(2), np.zeros(2))}
+    edges = tuple(e for e in tiny().edges if e[1] != "output")
+    net = Network(nodes, (*edges, ("lif2", "last"), ("last", "output")), DT, 2)
+    with pytest.raises(NetworkError, match="End the network with a spiking layer"):
+        output_populations(net)
