@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 import h5py
 
 from snn2hw.errors import InputError, Snn2hwError
+
+# A file, group or dataset. h5py types every item as a union that no reader can use.
+Hdf5 = Any
 
 # No dataset of ours comes near this; a file that declares more is broken or hostile.
 LARGEST_DATASET = 1 << 30
@@ -28,7 +32,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path) -> Generator[Path, None, None]:
     """Give a temporary path beside ``path`` and rename it when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -43,7 +47,21 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_hdf5(path: Path) -> Generator[Hdf5, None, None]:
+    """Give an HDF5 file to fill; the same content gives the same bytes.
+
+    It is made in memory and then written: HDF5 does not survive a disk that fills up under it.
+    Create every group by itself, as groups made on the way carry the time of day.
+    """
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", libver=("v108", "v108")) as file:
+        yield file
+    with new_file(path) as temporary:
+        temporary.write_bytes(memory.getvalue())
+
+
+@contextmanager
+def new_folder(path: Path) -> Generator[Path, None, None]:
     """Give a temporary folder beside ``path`` that replaces it when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -78,7 +96,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing.", "The folder is incomplete: make it again.") from None
+        raise InputError(
+            f"{path} is missing.", "The folder is incomplete: make it again."
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}.", "Make it again.") from None
     if not isinstance(value, dict):
@@ -93,7 +113,7 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def open_hdf5(path: Path, what: str) -> Iterator[h5py.File]:
+def open_hdf5(path: Path, what: str) -> Generator[Hdf5, None, None]:
     """Open an HDF5 file for reading after checking every object in it.
 
     Raises:
@@ -122,7 +142,7 @@ def open_hdf5(path: Path, what: str) -> Iterator[h5py.File]:
             ) from error
 
 
-def _check(group: h5py.Group, path: Path, depth: int = 0) -> None:
+def _check(group: Hdf5, path: Path, depth: int = 0) -> None:
     if depth > 32:
         raise InputError(f"{path} nests groups more than 32 deep.")
     for name in group:

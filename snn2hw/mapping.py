@@ -9,6 +9,7 @@ sparse connection. Sizes and their sources stand in the target's ``[limits]``.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -27,7 +28,7 @@ def stored_sparse(connection: Connection, target: Target) -> bool:
     weight = connection.synapses.weight
     if connection.synapses.kind == "sparse":
         return True
-    return np.count_nonzero(weight) <= target.limits["sparse_density"].value * weight.size
+    return int(np.count_nonzero(weight)) <= target.limits["sparse_density"].value * weight.size
 
 
 def map_network(net: IntNetwork, target: Target) -> Placement:
@@ -111,7 +112,7 @@ def _cut(
     parts = math.ceil(size / limits["neurons"])
     while parts <= size:
         bounds = [size * i // parts for i in range(parts + 1)]
-        cut = [(a, b, uses(a, b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+        cut = [(a, b, uses(a, b)) for a, b in pairwise(bounds)]
         if all(n <= limits[k] for _, _, use in cut for k, n in use.items()):
             return cut
         parts += 1

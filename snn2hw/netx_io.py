@@ -1,7 +1,7 @@
 """The door to lava-dl's netx container (``.net``), which ``lava.lib.dl.netx.hdf5`` loads.
 
-Layout, from lava-dl 0.6.0 (``netx/hdf5.py``, ``slayer/block/base.py``): ``layer/<i>`` with ``type`` and
-``shape``; convolutions in PyTorch's orientation; weights as floats that hold integers. netx has
+Layout, from lava-dl 0.6.0 (``netx/hdf5.py``, ``slayer/block/base.py``): ``layer/<i>`` with ``type``
+and ``shape``; convolutions in PyTorch's orientation; weights as floats that hold integers. netx has
 chains of conv, flatten and dense only, no weight exponent on convolutions and a bias exponent of
 6; whatever does not fit is refused with the reason.
 """
@@ -11,12 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError
-from snn2hw.files import new_file, open_hdf5
+from snn2hw.files import Hdf5, new_hdf5, open_hdf5
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Population
 from snn2hw.ir.program import Program
@@ -37,32 +36,36 @@ def why_not(program: Program) -> str | None:
         if len(into) != 1 or into[0].pre != previous:
             sources = ", ".join(c.pre for c in into)
             return f"{p.name} takes spikes from {sources}; netx holds a chain"
-        c, previous = into[0], p.name
-        if c.synapses.kind == "sparse":
-            return f"{p.name} has sparse synapses, which netx has not"
-        if c.exponent and c.synapses.kind == "conv":
-            return f"{p.name} needs weight exponent {c.exponent}, a netx convolution has none"
-        if c.exponent < 0 or not c.synapses.weight.any():
-            return f"{p.name} needs weight exponent {c.exponent} or has only zero weights"
-        low, high, _ = net.numbers.weight_range(mixed=True)
-        scaled = c.synapses.weight.astype(np.int64) << max(c.exponent, 0)
-        if scaled.min() < low or scaled.max() > (high if c.mixed else high + 1):
-            return f"{p.name} has weights beyond netx's 8 bits"
-        if p.bias_exp != BIAS_EXP:
-            return f"{p.name} has bias exponent {p.bias_exp}, netx 6"
-        if c.synapses.kind == "conv" and len(np.unique(p.bias.reshape(p.shape[0], -1), axis=1).T) > 1:
-            return f"{p.name} has a bias for each neuron, netx one for each channel"
-    if previous != net.output:
-        return "its output is not its last layer"
+        problem = _layer_problem(into[0], p, net.numbers)
+        if problem:
+            return f"{p.name} {problem}"
+        previous = p.name
+    return None if previous == net.output else "its output is not its last layer"
+
+
+def _layer_problem(c: Connection, p: Population, numbers: Numbers) -> str | None:
+    weight = c.synapses.weight
+    if c.synapses.kind == "sparse":
+        return "has sparse synapses, which netx has not"
+    if c.exponent < 0 or (c.exponent and isinstance(c.synapses, Conv)):
+        return f"needs weight exponent {c.exponent}, which netx has not"
+    low, high, _ = numbers.weight_range(mixed=True)
+    scaled = weight.astype(np.int64) << c.exponent
+    if not weight.any() or scaled.min() < low or scaled.max() > high + (not c.mixed):
+        return "has weights that netx cannot hold (beyond 8 bits, or all zero)"
+    if p.bias_exp != BIAS_EXP:
+        return f"has bias exponent {p.bias_exp}, netx {BIAS_EXP}"
+    if isinstance(c.synapses, Conv) and np.ptp(p.bias.reshape(p.shape[0], -1), axis=1).any():
+        return "has a bias for each neuron, netx one for each channel"
     return None
 
 
 def write(path: Path, program: Program) -> None:
     """Write a program that ``why_not`` accepts; the same program gives the same bytes."""
     net = program.network
-    with new_file(path) as temporary, h5py.File(temporary, "w", libver=("v108", "v108")) as file:
-        file["simulation/Ts"] = 1
-        file["simulation/tSample"] = net.time_steps
+    with new_hdf5(path) as file:
+        times = file.create_group("simulation")
+        times["Ts"], times["tSample"] = 1, net.time_steps
         layers = file.create_group("layer")
         port = net.inputs[0]
         _layer(layers, "input", port.shape)
@@ -84,14 +87,14 @@ def write(path: Path, program: Program) -> None:
             shape = p.shape if isinstance(c.synapses, Conv) else (p.size,)
 
 
-def _layer(layers: h5py.Group, kind: str, shape: Shape) -> h5py.Group:
+def _layer(layers: Hdf5, kind: str, shape: Shape) -> Hdf5:
     group = layers.create_group(str(len(layers)))
     group.create_dataset("type", (1,), "S10", data=[kind.encode()])
     group["shape"] = np.array(shape)
     return group
 
 
-def _write_conv(group: h5py.Group, conv: Conv, p: Population) -> None:
+def _write_conv(group: Hdf5, conv: Conv, p: Population) -> None:
     group["inChannels"], group["outChannels"] = conv.input_shape[0], conv.weight.shape[0]
     group["kernelSize"] = np.array(conv.weight.shape[2:])
     group["stride"] = np.array(conv.stride)
@@ -102,7 +105,7 @@ def _write_conv(group: h5py.Group, conv: Conv, p: Population) -> None:
     group["bias"] = p.bias.reshape(p.shape[0], -1)[:, 0].astype(np.float32)
 
 
-def _write_neuron(group: h5py.Group, p: Population) -> None:
+def _write_neuron(group: Hdf5, p: Population) -> None:
     group["type"] = np.bytes_("CUBA")
     group["iDecay"], group["vDecay"], group["vThMant"] = p.du + 1, p.dv, p.vth
     group["refDelay"], group["gradedSpike"] = 1, False
@@ -139,7 +142,7 @@ class _Chain:
         self.populations: list[Population] = []
         self.connections: list[Connection] = []
 
-    def read(self, layers: list[h5py.Group]) -> IntNetwork:
+    def read(self, layers: list[Hdf5]) -> IntNetwork:
         first: Shape | None = None
         for i, layer in enumerate(layers):
             kind = np.ravel(layer["type"][()])[0].decode("ascii").strip("\0 ")
@@ -168,23 +171,26 @@ class _Chain:
             rounding={},
         )
 
-    def guess_input(self, layer: h5py.Group, kind: str) -> Shape:
+    def guess_input(self, layer: Hdf5, kind: str) -> Shape:
         if kind == "conv":
             raise InputError(f"{self.path} does not say the size of its input image.")
         out = size_of(_shape(layer["shape"][()]))
         self.shape = (layer["weight"].size // out,)
         return self.shape
 
-    def add(self, name: str, kind: str, layer: h5py.Group) -> None:
+    def add(self, name: str, kind: str, layer: Hdf5) -> None:
         assert self.shape is not None
         given = _shape(layer["shape"][()])
         weight = layer["weight"][()].astype(np.int64)  # netx does the same: drop the fraction
         synapses: Conv | Dense
         if kind == "conv":
             weight = weight.reshape(weight.shape[:4])
-            pairs = [_pair(layer[k][()]) for k in ("stride", "padding", "dilation")]
+            stride, padding, dilation = (
+                _pair(layer[k][()]) for k in ("stride", "padding", "dilation")
+            )
             image = (self.shape[0], self.shape[1], self.shape[2])
-            synapses = Conv(weight, image, *pairs, int(np.ravel(layer["groups"][()])[0]))
+            groups = int(np.ravel(layer["groups"][()])[0])
+            synapses = Conv(weight, image, stride, padding, dilation, groups)
             if synapses.output_shape != given:
                 raise ValueError(f"{name} should give {given}, gives {synapses.output_shape}")
             shape: Shape = given
@@ -198,7 +204,7 @@ class _Chain:
         self.connections.append(Connection(before, name, synapses))
         self.shape = shape
 
-    def neuron(self, name: str, shape: Shape, layer: h5py.Group) -> Population:
+    def neuron(self, name: str, shape: Shape, layer: Hdf5) -> Population:
         neuron = layer["neuron"]
         kind = np.ravel(neuron["type"][()])[0].decode("ascii").strip("\0 ")
         if kind not in ("CUBA", "LOIHI"):
@@ -212,7 +218,13 @@ class _Chain:
         spread = np.repeat(bias.astype(np.int32), size_of(shape) // bias.size)
         number = {k: int(np.ravel(neuron[k][()])[0]) for k in ("iDecay", "vDecay", "vThMant")}
         return Population(
-            name, shape, number["iDecay"] - 1, number["vDecay"], number["vThMant"], spread, BIAS_EXP
+            name,
+            shape,
+            number["iDecay"] - 1,
+            number["vDecay"],
+            number["vThMant"],
+            spread,
+            BIAS_EXP,
         )
 
 

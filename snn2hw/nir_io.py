@@ -8,6 +8,7 @@ them. Nodes are followed along edges, never in stored order: NIR sorts them by n
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,14 +57,16 @@ def write(path: Path, net: Network) -> None:
         metadata={KEY: ours},
         type_check=False,
     )
+    memory: Any = io.BytesIO()  # HDF5 does not survive a disk that fills up under it
+    nir.write(memory, graph)
     with new_file(path) as temporary:
-        nir.write(temporary, graph)
+        temporary.write_bytes(memory.getvalue())
 
 
 def _to_nir(node: Node) -> Any:
     match node:
         case Input():
-            return nir.Input({"input": np.array(node.shape)})
+            return nir.Input(input_type={"input": np.array(node.shape)})
         case Output():
             return nir.Output({"output": np.array(node.shape)})
         case Affine():
@@ -90,7 +93,7 @@ def _lif_to_nir(node: Lif) -> Any:
     def full(value: Any) -> np.ndarray:
         return np.array(np.broadcast_to(value, node.shape))
 
-    common = {"v_threshold": full(node.v_threshold), "v_reset": full(node.v_reset)}
+    common: dict[str, Any] = {"v_threshold": full(node.v_threshold), "v_reset": full(node.v_reset)}
     if np.isinf(node.tau).any():
         if not np.isinf(node.tau).all() or node.tau_synapse is not None:
             raise InputError("NIR cannot hold this mix of leaky and leakless neurons.")

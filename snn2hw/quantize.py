@@ -230,9 +230,7 @@ def _worst(connections: list[Connection], largest: dict[str, int]) -> float:
     return _reach(parts)
 
 
-def _round(
-    pre: str, post: str, synapses: Synapses, scale: float, numbers: Numbers
-) -> Connection:
+def _round(pre: str, post: str, synapses: Synapses, scale: float, numbers: Numbers) -> Connection:
     weight = synapses.weight * scale
     mixed = bool(weight.size and weight.min() < 0 < weight.max())
     low, high, step = numbers.weight_range(mixed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -40,7 +42,7 @@ def tiny() -> Network:
         "output": Output((2,)),
     }
     chain = ["input", "fc1", "lif1", "fc2", "lif2", "output"]
-    return Network(nodes, tuple(zip(chain, chain[1:], strict=False)), DT, 4)
+    return Network(nodes, tuple(itertools.pairwise(chain)), DT, 4)
 
 
 def residual(seed=0, channels=3, side=6, max_value=16, steps=4) -> Network:
@@ -49,7 +51,9 @@ def residual(seed=0, channels=3, side=6, max_value=16, steps=4) -> Network:
     image = (channels, side, side)
 
     def conv(into, scale):
-        kernel = Conv(r.normal(0, scale, (channels, into, 3, 3)), (into, side, side), padding=(1, 1))
+        kernel = Conv(
+            r.normal(0, scale, (channels, into, 3, 3)), (into, side, side), padding=(1, 1)
+        )
         return Conv2d(kernel, r.normal(0, 0.1, channels))
 
     nodes = {
@@ -66,7 +70,7 @@ def residual(seed=0, channels=3, side=6, max_value=16, steps=4) -> Network:
         "output": Output((5,)),
     }
     chain = list(nodes)
-    edges = [*zip(chain, chain[1:], strict=False), ("lif1", "lif3")]
+    edges = [*itertools.pairwise(chain), ("lif1", "lif3")]
     return Network(nodes, tuple(edges), DT, steps)
 
 

@@ -54,22 +54,24 @@ class Talk:
         known = ", ".join(f"{k} {_short(v)}" for k, v in info.items())
         if sys.stderr.isatty():
             self._draw(stage, done, total, known)
-        elif done >= total or "epoch" in info or time.monotonic() - self._since(stage) > 10:
-            self._spoken[stage] = time.monotonic()
-            if self.verbose or done >= total or self._spoken.get(stage + "!", 0) + 10 < time.monotonic():
-                self._spoken[stage + "!"] = time.monotonic()
-                click.echo(f"  {stage}: {100 * done // max(total, 1)} % {known}".rstrip(), err=True)
-
-    def _since(self, stage: str) -> float:
-        return self._spoken.setdefault(stage, time.monotonic())
+            return
+        # Plain lines: the ends of epochs, at most one in ten seconds, and every end of a stage.
+        now = time.monotonic()
+        due = self.verbose or done >= total or now - self._spoken.get(stage, 0.0) > 10
+        if due and ("epoch" in info or not info):
+            self._spoken[stage] = now
+            click.echo(f"  {stage}: {100 * done // max(total, 1)} % {known}".rstrip(), err=True)
 
     def _draw(self, stage: str, done: int, total: int, known: str) -> None:
         if self._bar is None:
             self._bar = Progress(
-                TextColumn("  {task.description:<9}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-                TimeRemainingColumn(), TextColumn("{task.fields[known]}"),
+                TextColumn("  {task.description:<9}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[known]}"),
                 console=Console(stderr=True),
-            )  # fmt: skip
+            )
             self._bar.start()
         if stage not in self._tasks:
             self._tasks[stage] = self._bar.add_task(stage, total=total, known="")
@@ -103,7 +105,9 @@ def common(function: F) -> F:
     for option in (
         click.option("-v", "--verbose", is_flag=True, help="Say more; show tracebacks of bugs."),
         click.option("-q", "--quiet", is_flag=True, help="Results only."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
+        click.option(
+            "--json", "as_json", is_flag=True, help="One JSON document on stdout."
+        ),
     ):
         option(command)
     return command  # type: ignore[return-value]

@@ -9,8 +9,8 @@ import click
 
 from snn2hw import target as targets
 from snn2hw.cli.common import Talk, common, data_options, root
-from snn2hw.energy import layer_counts
 from snn2hw.errors import InputError
+from snn2hw.estimator import layer_counts
 from snn2hw.pipeline import builds
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.inspect import inspect_file
@@ -21,7 +21,9 @@ from snn2hw.store.folders import Build
 def model_options(function: Any) -> Any:
     """Add what a foreign file may not say."""
     for option in (
-        click.option("--input-max", type=click.IntRange(min=1), help="Largest input integer (.net)."),
+        click.option(
+            "--input-max", type=click.IntRange(min=1), help="Largest input integer (.net)."
+        ),
         click.option("--reset", type=click.Choice(["zero", "subtract"]), help="Reset rule (.nir)."),
         click.option("--dt", type=float, help="Time step in seconds (.nir)."),
         click.option("--time-steps", type=click.IntRange(1, 1024), help="Steps one sample lasts."),
@@ -35,7 +37,9 @@ def model_options(function: Any) -> Any:
 @click.option("--target", default="loihi2", show_default=True, help="See `snn2hw targets`.")
 @model_options
 @common
-def export(talk: Talk, model: str | None, target: str, time_steps: int | None, **known: Any) -> None:
+def export(
+    talk: Talk, model: str | None, target: str, time_steps: int | None, **known: Any
+) -> None:
     """Compile MODEL for a chip: integers, cores, the vendor's file.
 
     MODEL is a run, a .nir file, a netx .net file or a name from `snn2hw models`; by default the
@@ -62,12 +66,19 @@ def export(talk: Talk, model: str | None, target: str, time_steps: int | None, *
 @click.option("--save", type=click.Path(path_type=Path), help="Write spikes and predictions (npz).")
 @click.option("--trace", is_flag=True, help="With --save: every layer's spikes, v and u too.")
 @common
-def simulate(talk: Talk, build: str | None, on: str, save: Path | None, trace: bool,
-             samples: int | None, **choice: Any) -> None:
+def simulate(
+    talk: Talk,
+    build: str | None,
+    on: str,
+    save: Path | None,
+    trace: bool,
+    samples: int | None,
+    **choice: Any,
+) -> None:
     """Run a build on test samples.
 
     On Lava, 20 samples unless --samples says more; on our simulator, all of them.
-    """  # fmt: skip
+    """
     opened = builds.load_build(build, root())
     if on == "lava" and choice["file"] is None:
         samples = samples or 20
@@ -121,9 +132,10 @@ def energy() -> None:
 @data_options
 @click.option("--html", type=click.Path(path_type=Path), help="Write one HTML page.")
 @common
-def energy_report(talk: Talk, build: str | None, html: Path | None, samples: int | None,
-                  **choice: Any) -> None:
-    """Count what a build does on test samples and price it; writes BUILD/energy.json."""  # fmt: skip
+def energy_report(
+    talk: Talk, build: str | None, html: Path | None, samples: int | None, **choice: Any
+) -> None:
+    """Count what a build does on test samples and price it; writes BUILD/energy.json."""
     opened = builds.load_build(build, root())
     taken = builds.samples_for(opened, limit=samples, **choice)
     ran = builds.simulate(
@@ -143,10 +155,17 @@ def energy_report(talk: Talk, build: str | None, html: Path | None, samples: int
 @data_options
 @model_options
 @common
-def energy_compare(talk: Talk, model: str | None, names: str | None, samples: int | None,
-                   data: str | None, file: Path | None, data_dir: Path | None,
-                   **known: Any) -> None:
-    """The same model on several targets, side by side, with the reason where it doesn't fit."""  # fmt: skip
+def energy_compare(
+    talk: Talk,
+    model: str | None,
+    names: str | None,
+    samples: int | None,
+    data: str | None,
+    file: Path | None,
+    data_dir: Path | None,
+    **known: Any,
+) -> None:
+    """The same model on several targets, side by side, with the reason where it doesn't fit."""
     wanted = [n.strip() for n in names.split(",") if n.strip()] if names else targets.names()
     for name in wanted:
         targets.load(name)
@@ -172,7 +191,9 @@ def energy_compare(talk: Talk, model: str | None, names: str | None, samples: in
         )  # fmt: skip
     head = ["target", "size", "accuracy", "synops", "latency us", "energy uJ", "range"]
     reasons = [f"{r['target']}: {r['reason']}" for r in found if not r["fits"]]
-    talk.result({"model": loaded.name, "targets": found}, "\n".join([text.table(head, rows), *reasons]))
+    talk.result(
+        {"model": loaded.name, "targets": found}, "\n".join([text.table(head, rows), *reasons])
+    )
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -40,11 +41,7 @@ def targets(talk: Talk, name: str | None) -> None:
     document = {
         "name": chip.name, "title": chip.title, "family": chip.family, "about": chip.about,
         "abilities": dict(chip.abilities),
-        **{
-            k: [{f: getattr(x, f) for f in ("name", "value", "low", "high", "unit", "kind", "source")}
-                for x in v.values()]
-            for k, v in sections.items()
-        },
+        **{k: [dataclasses.asdict(x) for x in v.values()] for k, v in sections.items()},
     }  # fmt: skip
     lines = [f"{chip.name}: {chip.title}, family {chip.family}", chip.about]
     lines.append("abilities: " + ", ".join(k for k, v in chip.abilities.items() if v))
@@ -136,7 +133,7 @@ def _known_runtime(name: str) -> None:
 def runtime_list(talk: Talk) -> None:
     """List the simulators and whether they are installed."""
     where = lava.folder() if lava.python() else None
-    row = {"name": "lava", "what": f"{lava.NAME} with netx of lava-dl 0.6.0, on Python 3.10",
+    row: dict[str, Any] = {"name": "lava", "what": f"{lava.NAME} with netx of lava-dl 0.6.0, on Python 3.10",
            "installed": where is not None, "path": str(where) if where else None}  # fmt: skip
     shown = [["lava", row["what"], str(where) if where else "no"]]
     talk.result({"runtimes": [row]}, text.table(["runtime", "what", "installed"], shown, left=3))
@@ -159,7 +156,9 @@ def runtime_remove(talk: Talk, name: str) -> None:
     """Remove a simulator from the user cache."""
     _known_runtime(name)
     gone = lava.remove()
-    talk.result({"name": name, "removed": gone}, f"{name}: {'removed' if gone else 'was not there'}")
+    talk.result(
+        {"name": name, "removed": gone}, f"{name}: {'removed' if gone else 'was not there'}"
+    )
 
 
 @click.command()
@@ -178,7 +177,9 @@ def doctor(talk: Talk) -> None:
         try:
             rows.append((package, True, version(package)))
         except PackageNotFoundError:
-            rows.append((package, False, f'pip install "snn2hw[{extra}]"' if extra else "reinstall"))
+            rows.append(
+                (package, False, f'pip install "snn2hw[{extra}]"' if extra else "reinstall")
+            )
     rows.append(_lava_row())
     folder = target_files.directory()
     rows.append(("targets", bool(target_files.names()), f"{len(target_files.names())} in {folder}"))
@@ -194,6 +195,10 @@ def _lava_row() -> tuple[str, bool, str]:
     if there:
         return ("lava", True, str(there))
     try:
-        return ("lava", False, f"snn2hw runtime install lava (Python 3.10: {lava.find_python310()})")
+        return (
+            "lava",
+            False,
+            f"snn2hw runtime install lava (Python 3.10: {lava.find_python310()})",
+        )
     except Snn2hwError as error:
         return ("lava", False, str(error))

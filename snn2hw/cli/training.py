@@ -20,10 +20,16 @@ def _shown(run: Run) -> dict[str, Any]:
 
 @click.command()
 @click.option("--teacher", default="resnet34", show_default=True, help="See `snn2hw models`.")
-@click.option("--teacher-weights", type=click.Path(path_type=Path),
-              help="Load the teacher's weights: .safetensors, .npz, .pt or .pth.")
-@click.option("--student", default=None,
-              help="By default cnn for the cnn teacher and resnet20 for the others.")
+@click.option(
+    "--teacher-weights",
+    type=click.Path(path_type=Path),
+    help="Load the teacher's weights: .safetensors, .npz, .pt or .pth.",
+)
+@click.option(
+    "--student",
+    default=None,
+    help="By default cnn for the cnn teacher and resnet20 for the others.",
+)
 @click.option("--data", default="digits", show_default=True, help="See `snn2hw datasets`.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
 @click.option("--method", default=None, help="See `snn2hw methods`.")
@@ -34,13 +40,21 @@ def _shown(run: Run) -> dict[str, Any]:
 @click.option("--name", help="Of the run.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @common
-def distill(talk: Talk, teacher: str, student: str | None, data: str, name: str | None,
-            data_dir: Path | None, teacher_weights: Path | None, **options: Any) -> None:
+def distill(
+    talk: Talk,
+    teacher: str,
+    student: str | None,
+    data: str,
+    name: str | None,
+    data_dir: Path | None,
+    teacher_weights: Path | None,
+    **options: Any,
+) -> None:
     """Train or load a teacher and distill a spiking student.
 
     Writes runs/NAME/ with student.nir and metrics.json. Stopped with Ctrl-C, the same command
     goes on where it was.
-    """  # fmt: skip
+    """
     if teacher_weights is not None:
         options["teacher_weights"] = str(teacher_weights)
     student = student or ("cnn" if teacher == "cnn" else "resnet20")
@@ -53,17 +67,34 @@ def distill(talk: Talk, teacher: str, student: str | None, data: str, name: str 
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--sparsity", type=float, default=0.75, show_default=True,
-              help="Share of weights that become zero.")
+@click.option(
+    "--sparsity",
+    type=float,
+    default=0.75,
+    show_default=True,
+    help="Share of weights that become zero.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Of fine-tuning.")
 @click.option("--name", help="Of the new run.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
 @common
-def prune(talk: Talk, run: str | None, sparsity: float, epochs: int | None, name: str | None,
-          data_dir: Path | None) -> None:
-    """Prune a run's student, fine-tune it and write a new run."""  # fmt: skip
+def prune(
+    talk: Talk,
+    run: str | None,
+    sparsity: float,
+    epochs: int | None,
+    name: str | None,
+    data_dir: Path | None,
+) -> None:
+    """Prune a run's student, fine-tune it and write a new run."""
     made = runs.prune(
-        root(), run, sparsity=sparsity, epochs=epochs, name=name, data_dir=data_dir, progress=talk
+        root(),
+        run,
+        sparsity=sparsity,
+        epochs=epochs,
+        name=name,
+        data_dir=data_dir,
+        progress=talk,
     )
     talk.result(_shown(made), text.pairs(_shown(made)))
 
@@ -81,7 +112,11 @@ def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
     report = story.report
     boundaries = report.boundaries()
     rows = [
-        [who, text.percent(right), *("-" if n is None else text.number(n) for n in (spikes, synops))]
+        [
+            who,
+            text.percent(right),
+            *("-" if n is None else text.number(n) for n in (spikes, synops)),
+        ]
         for who, right, spikes, synops in story.rows
     ]
     paths = [story.student.path, story.pruned.path, story.build.path, story.page]

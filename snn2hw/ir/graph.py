@@ -7,7 +7,7 @@ pooling, affine). They compose to one linear map and one constant current; both 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,9 +91,7 @@ def topological(net: Network) -> list[str]:
     return order
 
 
-def _paths(
-    net: Network, name: str, tail: tuple[str, ...]
-) -> list[tuple[str, tuple[str, ...]]]:
+def _paths(net: Network, name: str, tail: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     found: list[tuple[str, tuple[str, ...]]] = []
     for before in net.predecessors(name):
         if isinstance(net.nodes[before], Lif | Input):
@@ -115,7 +113,7 @@ def _compose(net: Network, source: str, path: tuple[str, ...]) -> Synapses:
             return only.kernel
         if isinstance(only, Affine):
             return Dense(only.weight)
-    total = _node_matrix(nodes[0])
+    total: Any = _node_matrix(nodes[0])
     for node in nodes[1:]:
         total = _node_matrix(node) @ total
     return Dense(total.toarray()) if isinstance(nodes[-1], Affine) else from_matrix(total)

@@ -78,7 +78,7 @@ class Population:
         object.__setattr__(self, "bias", frozen(self.bias, np.int32))
         if self.bias.shape != (self.size,):
             raise ValueError(f"{self.name}: bias {self.bias.shape} for {self.size} neurons")
-        if not (-1 <= self.du <= 4095 and 0 <= self.dv <= 4096 and 0 < self.vth):
+        if not (-1 <= self.du <= 4095 and 0 <= self.dv <= 4096 and self.vth > 0):
             raise ValueError(f"{self.name}: du {self.du}, dv {self.dv} or vth {self.vth} is off")
         if not 0 <= self.bias_exp <= 7:
             raise ValueError(f"{self.name}: bias exponent {self.bias_exp} is outside 0..7")

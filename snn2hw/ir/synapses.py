@@ -129,7 +129,7 @@ def identity(size: int, weight: Any = 1.0) -> Sparse:
 
 def from_matrix(matrix: Any) -> Sparse:
     """Wrap a SciPy sparse matrix ``[post, pre]``; explicit zeros are dropped."""
-    rows = sparse.csr_array(matrix)
+    rows: Any = sparse.csr_array(matrix)
     rows.sum_duplicates()
     rows.eliminate_zeros()
     rows.sort_indices()
@@ -159,8 +159,11 @@ def nonzeros(synapses: Synapses) -> int:
     return int(np.count_nonzero(synapses.weight))
 
 
-def matrix(synapses: Synapses) -> sparse.csr_array:
-    """Return the map as a sparse matrix ``[post, pre]`` without explicit zeros."""
+def matrix(synapses: Synapses) -> Any:
+    """Return the map as a ``scipy.sparse.csr_array [post, pre]`` without explicit zeros.
+
+    Typed ``Any``: SciPy's own types say less than its documentation.
+    """
     match synapses:
         case Dense():
             return sparse.csr_array(synapses.weight)

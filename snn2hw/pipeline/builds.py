@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, energy, mapping, netx_io, nir_io
+from snn2hw import datasets, estimator, mapping, netx_io, nir_io
 from snn2hw import target as targets
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, unknown_name
 from snn2hw.files import new_file, write_json
@@ -65,7 +65,9 @@ def load_model(
                 "Distill a student from it first; ONNX teachers are not read yet.",
             )
         if path.is_file():
-            raise InputError(f"{path} is neither .nir nor .net.", "Give a run, a .nir or a .net file.")
+            raise InputError(
+                f"{path} is neither .nir nor .net.", "Give a run, a .nir or a .net file."
+            )
         if not path.exists() and not (root / "runs" / given).exists():
             return _shipped_model(given, root)
     run = folders.read_run(folders.find("runs", given, root))
@@ -209,9 +211,7 @@ def simulate(
         return engine.run(build.program, samples.inputs, states=states, progress=progress)
     if on == "lava":
         engine.check_inputs(build.program, samples.inputs)
-        return lava.run(
-            build.program, samples.inputs, program_file=build.program_file
-        ).trace
+        return lava.run(build.program, samples.inputs, program_file=build.program_file).trace
     if on == "xylosim":
         raise UnsupportedError(
             f"{build.name} is built for {build.program.target}; XyloSim simulates Xylo.",
@@ -241,7 +241,14 @@ def save_trace(path: Path, trace: Trace, *, layers: bool) -> None:
 
 
 def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:
-    """Run a build here and in the vendor's simulator and compare every spike and state.
+    """Compare a build with the vendor's simulator; see ``compare_with_vendor``."""
+    return compare_with_vendor(build.program, samples.inputs, build.program_file, build.net_file)
+
+
+def compare_with_vendor(
+    program: Program, inputs: Mapping[str, Ints], file: Path, net_file: Path | None
+) -> dict[str, Any]:
+    """Run samples here and in the vendor's simulator and compare every spike and state.
 
     Through ``program.h5``, and, where there is one, through ``model.net`` and the vendor's own
     loader as well.
@@ -249,29 +256,26 @@ def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:
     Returns:
         The document of ``snn2hw verify --json``.
     """
-    empty = {"samples": 0, "steps": 0, "compared": 0, "mismatches": 0, "first": None}
+    total: dict[str, Any] = {
+        "samples": 0, "steps": 0, "compared": 0, "mismatches": 0, "first": None,
+    }  # fmt: skip
     if lava.python() is None:
         reason = "Lava is not installed. Run: snn2hw runtime install lava"
-        return {"against": None, "reason": reason, **empty}
-    ours = simulate(build, samples, states=True)
-    steps = build.program.chip_steps(ours.steps)
-    total = {**empty, "samples": ours.samples, "steps": steps}
+        return {"against": None, "reason": reason, **total}
+    ours = engine.run(program, inputs, states=True)
+    total |= {"samples": ours.samples, "steps": program.chip_steps(ours.steps)}
     paths: list[dict[str, Any]] = []
-    for net_file in dict.fromkeys((None, build.net_file)):
-        done = lava.run(
-            build.program, samples.inputs, program_file=build.program_file, net_file=net_file
-        )
+    for through in dict.fromkeys((None, net_file)):
+        done = lava.run(program, inputs, program_file=file, net_file=through)
         found = compare.traces(ours, done.trace)
-        paths.append(
-            {"through": done.through, "processes": dict(done.processes), **found.json()}
-        )
+        paths.append({"through": done.through, "processes": dict(done.processes), **found.json()})
         total["compared"] += found.compared
         total["mismatches"] += found.mismatches
         total["first"] = total["first"] or paths[-1]["first"]
     return {"against": lava.NAME, **total, "paths": paths}
 
 
-def energy_report(build: folders.Build, trace: Trace) -> energy.EnergyReport:
+def energy_report(build: folders.Build, trace: Trace) -> estimator.EnergyReport:
     """Price a trace of a build, and keep the result in the build folder."""
     target = targets.load(build.program.target)
     report = estimate(build.program, trace, target)
@@ -279,13 +283,13 @@ def energy_report(build: folders.Build, trace: Trace) -> energy.EnergyReport:
     return report
 
 
-def estimate(program: Program, trace: Trace, target: Target) -> energy.EnergyReport:
+def estimate(program: Program, trace: Trace, target: Target) -> estimator.EnergyReport:
     """Price a trace; the mapper says which connections leave their zeros out."""
 
     def sparse(connection: Connection) -> bool:
         return mapping.stored_sparse(connection, target)
 
-    return energy.estimate(program, trace, target, sparse)
+    return estimator.estimate(program, trace, target, sparse)
 
 
 def fits(model: Model, names: list[str]) -> dict[str, str | None]:
@@ -323,4 +327,3 @@ def compare_targets(
             }
         )  # fmt: skip
     return rows
-

@@ -1,7 +1,7 @@
 """The whole compiler on one screen. A stage changes the type; nothing is changed in place.
 
-    Network  ->  IntNetwork  ->  Placement  ->  Program  ->  Trace  ->  EnergyReport
-       quantize()      map_network()      lower()    simulate    energy
+Network  ->  IntNetwork  ->  Placement  ->  Program  ->  Trace  ->  EnergyReport
+quantize()      map_network()      lower()    simulate    energy
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 
 from snn2hw import datasets
 from snn2hw import target as targets
-from snn2hw.energy import EnergyReport
+from snn2hw.estimator import EnergyReport
 from snn2hw.files import new_file
 from snn2hw.pipeline import builds, runs
 from snn2hw.report import page
@@ -75,9 +75,7 @@ def run(
     right = builds.accuracy(trace, everything.labels) or 0.0
     rows = story_rows(student, pruned, right, report)
     path = write_page(build, report, right, verification, rows, build.path / "report.html")
-    return Story(
-        student, pruned, build, right, trace.samples, report, verification, path, rows
-    )
+    return Story(student, pruned, build, right, trace.samples, report, verification, path, rows)
 
 
 def story_rows(student: Run, pruned: Run, right: float, report: EnergyReport) -> list[Row]:

@@ -72,6 +72,9 @@ def distill(
     path = _folder(root, name, f"{student}-{_plain(data)}", command)
     if (path / "metrics.json").exists():
         return _remember(folders.read_run(path))
+    weights = Path(recipe.teacher_weights or ".").expanduser()
+    if not weights.exists():
+        raise InputError(f"There is no file {weights} with the teacher's weights.")
     dataset = datasets.load(data, data_dir)
     write_json(path / "command.json", command)
     needed = train.METHODS[recipe.method].needs_teacher
@@ -122,7 +125,14 @@ def prune(
     needed = train.METHODS[recipe.method].needs_teacher
     teacher = train.load_teacher(_teacher_folder(source)) if needed else None
     made = train.prune_student(
-        train.load_student(source.path), teacher, recipe, sparsity, epochs, dataset, path, progress
+        train.load_student(source.path),
+        teacher,
+        recipe,
+        sparsity,
+        epochs,
+        dataset,
+        path,
+        progress,
     )
     facts = {
         "teacher_accuracy": source.metrics.get("teacher_accuracy"),

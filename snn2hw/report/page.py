@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from snn2hw.energy import EnergyReport
+from snn2hw.estimator import EnergyReport
 from snn2hw.report.text import number, percent
 
 # Names of layers and files come from outside: everything is escaped.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from snn2hw.energy import EnergyReport, Range
+from snn2hw.estimator import EnergyReport, Range
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
@@ -64,7 +64,7 @@ def energy(report: EnergyReport, name: str) -> str:
         for x in report.layers
     ]  # fmt: skip
     prices = [
-        f"  {p.name:<9} {p.value:g} {p.unit} ({p.low:g} to {p.high:g}), {p.kind}: {p.source}"
+        f"  {p.name:<13} {p.value:g} {p.unit} ({p.low:g} to {p.high:g}), {p.kind}: {p.source}"
         for p in report.prices
     ]
     head = (
@@ -79,7 +79,16 @@ def energy(report: EnergyReport, name: str) -> str:
             table(["energy in uJ", "typical", "low", "high"], rows),
             "",
             table(
-                ["layer", "neurons", "cores", "spikes", "synops", "updates", "dynamic uJ", "share"],
+                [
+                    "layer",
+                    "neurons",
+                    "cores",
+                    "spikes",
+                    "synops",
+                    "updates",
+                    "dynamic uJ",
+                    "share",
+                ],
                 layers,
             ),
             "",

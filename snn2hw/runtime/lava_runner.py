@@ -32,7 +32,7 @@ from lava.magma.core.run_configs import Loihi2SimCfg  # noqa: E402
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol  # noqa: E402
 from lava.proc.conv import utils as conv_utils  # noqa: E402
 from lava.proc.conv.process import Conv  # noqa: E402
-from lava.proc.dense.process import Dense, DelayDense  # noqa: E402
+from lava.proc.dense.process import DelayDense, Dense  # noqa: E402
 from lava.proc.io.source import RingBuffer as Source  # noqa: E402
 from lava.proc.lif.models import PyLifResetModelBitAcc  # noqa: E402
 from lava.proc.lif.process import LIFReset  # noqa: E402
@@ -76,10 +76,10 @@ def record_into(process, path, steps):
 def stream(x, tail, period):
     """[N, T, ...] -> [..., N * period + tail]: samples back to back, zeros where there is none."""
     samples, steps = x.shape[:2]
-    padded = np.zeros((samples, period) + x.shape[2:], np.int32)
+    padded = np.zeros((samples, period, *x.shape[2:]), np.int32)
     padded[:, :steps] = x
-    flat = padded.reshape((samples * period,) + x.shape[2:])
-    flat = np.concatenate([flat, np.zeros((tail,) + x.shape[2:], np.int32)])
+    flat = padded.reshape((samples * period, *x.shape[2:]))
+    flat = np.concatenate([flat, np.zeros((tail, *x.shape[2:]), np.int32)])
     return np.moveaxis(flat, 0, -1)
 
 
@@ -101,7 +101,8 @@ def build_program(path, inputs, folder, conv_mode):
             dict(attributes(g), bias=g["bias"][()].astype(int)) for g in groups(file, "populations")
         ]
         connections = [
-            dict(attributes(g), arrays={k: g[k][()] for k in g}) for g in groups(file, "connections")
+            dict(attributes(g), arrays={k: g[k][()] for k in g})
+            for g in groups(file, "connections")
         ]
         output = file.attrs["output"]
     samples, period = next(iter(inputs.values())).shape[:2]
@@ -236,7 +237,7 @@ def build_net(path, x, folder, message_bits, phases):
     stand_in("lava.lib.dl.slayer.neuron.rf", neuron_params=None)
     # Lava looks for process models beside the file of every module of the package.
     folders = importlib.util.find_spec("lava.lib.dl").submodule_search_locations
-    unused = os.path.join(list(folders)[0], "netx", "sequential_modules.py")
+    unused = os.path.join(next(iter(folders)), "netx", "sequential_modules.py")
     stand_in("lava.lib.dl.netx.sequential_modules", __file__=unused)
     from lava.lib.dl.netx import hdf5
 
@@ -273,7 +274,7 @@ def read_back(folder, neurons, phase, samples, steps, period):
         for k, what in enumerate(("u", "v", "spikes")):
             value = window[:, :, k]
             if len(layer_shape) == 3:  # netx counts (W, H, C)
-                value = value.reshape((samples, steps) + tuple(layer_shape))
+                value = value.reshape((samples, steps, *layer_shape))
                 value = value.transpose(0, 1, 4, 3, 2).reshape(samples, steps, -1)
             arrays[name + "." + what] = value
     return arrays

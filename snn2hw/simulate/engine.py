@@ -59,9 +59,7 @@ def run(
     return _join(parts, spent)
 
 
-def check_inputs(
-    program: Program, inputs: Mapping[str, NDArray[np.integer]]
-) -> tuple[int, int]:
+def check_inputs(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> tuple[int, int]:
     """Return (samples, steps), or say what is wrong with the inputs."""
     ports = program.network.inputs
     if set(inputs) != {p.name for p in ports}:
@@ -122,18 +120,14 @@ def _batch(
         sent[p.name] = spikes
         if states:
             shape = (samples, steps, *p.shape)
-            layers[p.name] = LayerTrace(
-                spikes.reshape(shape), v.reshape(shape), u.reshape(shape)
-            )
+            layers[p.name] = LayerTrace(spikes.reshape(shape), v.reshape(shape), u.reshape(shape))
     events = {k: np.count_nonzero(x, axis=0).astype(np.int64) for k, x in sent.items()}
     out = net.population(net.output)
     spikes = sent[net.output].reshape(samples, steps, *out.shape)
     return Trace(spikes, events, layers, program.phase, program.depth, 0.0, "exact")
 
 
-def _integrate(
-    p: Population, arrived: Ints, n: Numbers, states: bool
-) -> tuple[Ints, Ints, Ints]:
+def _integrate(p: Population, arrived: Ints, n: Numbers, states: bool) -> tuple[Ints, Ints, Ints]:
     spikes = np.empty_like(arrived)
     u = np.empty_like(arrived) if states else np.empty((0, 0, 0), np.int32)
     v = np.empty_like(arrived) if states else np.empty((0, 0, 0), np.int32)
@@ -216,4 +210,3 @@ def _join(parts: list[Trace], seconds: float) -> Trace:
         seconds=seconds,
         on=first.on,
     )
-

@@ -3,8 +3,8 @@
 One chip step after another, one population after another, in chip time, all samples in one
 stream without a gap; no shortcut. Source of the arithmetic: Lava 0.10.0, ``proc/lif/models.py``
 (``AbstractPyLifModelFixed``, ``PyLifResetModelBitAcc``), ``proc/dense/models.py``,
-``proc/conv/models.py`` and ``utils/weightutils.py``. It is slow on purpose; ``engine.py`` must agree
-with it bit for bit.
+``proc/conv/models.py`` and ``utils/weightutils.py``. It is slow on purpose; ``engine.py`` must
+agree with it bit for bit.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def run(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trace:
     samples, steps = next(iter(inputs.values())).shape[:2]
     total = samples * steps + program.depth
     sent: dict[str, list[Array]] = {p.name: [] for p in (*net.inputs, *net.populations)}
-    state = {p.name: (np.zeros(p.size, np.int64), np.zeros(p.size, np.int64)) for p in net.populations}
+    state = {
+        p.name: (np.zeros(p.size, np.int64), np.zeros(p.size, np.int64)) for p in net.populations
+    }
     history: dict[str, list[tuple[Array, Array]]] = {p.name: [] for p in net.populations}
     for step in range(total):
         for port in net.inputs:
@@ -73,7 +75,9 @@ def arriving(connection: Connection, spikes: Array) -> Array:
         for row in range(total.size):
             here = slice(synapses.indptr[row], synapses.indptr[row + 1])
             total[row] = synapses.weight[here].astype(np.int64) @ spikes[synapses.indices[here]]
-    return total << connection.exponent if connection.exponent > 0 else total >> -connection.exponent
+    return (
+        total << connection.exponent if connection.exponent > 0 else total >> -connection.exponent
+    )
 
 
 def correlate(conv: Conv, image: Array) -> Array:

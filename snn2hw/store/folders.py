@@ -196,7 +196,9 @@ def read_build(path: Path) -> Build:
     try:
         placement = _placement(read_json(path / "placement.json"))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path / 'placement.json'} is damaged: {error}.", "Export again.") from None
+        raise InputError(
+            f"{path / 'placement.json'} is damaged: {error}.", "Export again."
+        ) from None
     return Build(path, program_file.read(path / "program.h5", placement), info)
 
 

@@ -1,10 +1,11 @@
 """``program.h5``: a program as integers, whatever its graph.
 
-Layout (format 1). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``, ``dt``,
-``output`` and the arithmetic (``numbers.*``). Groups, numbered in order:
+Layout (format 1). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``,
+``dt``, ``output`` and the arithmetic (``numbers.*``). Groups, numbered in order:
 
 * ``inputs/<i>``: attributes name, shape, max_value.
-* ``populations/<i>``: attributes name, shape, phase, du, dv, vth, bias_exp; dataset ``bias [size]``.
+* ``populations/<i>``: attributes name, shape, phase, du, dv, vth, bias_exp; dataset
+  ``bias [size]``.
 * ``connections/<i>``: attributes pre, post, kind, exponent, delay; dataset ``weight``
   (dense ``[post, pre]``; conv ``[out, in / groups, kh, kw]`` with attributes input_shape, stride,
   padding, dilation, groups; sparse: values, with ``indices``, ``indptr`` and attribute pre_size).
@@ -18,12 +19,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError
-from snn2hw.files import new_file, open_hdf5
+from snn2hw.files import Hdf5, new_hdf5, open_hdf5
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Population
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
@@ -35,39 +35,44 @@ FORMAT, VERSION = "snn2hw-program", 1
 def write(path: Path, program: Program) -> None:
     """Write a program; the same program gives the same bytes."""
     net = program.network
-    with new_file(path) as temporary, h5py.File(temporary, "w", libver=("v108", "v108")) as file:
+    with new_hdf5(path) as file:
         file.attrs.update(
             format=FORMAT, version=VERSION, target=program.target, time_steps=net.time_steps,
             dt=net.dt, output=net.output,
         )  # fmt: skip
         file.attrs.update({f"numbers.{k}": v for k, v in asdict(net.numbers).items()})
+        inputs, populations, connections = (
+            file.create_group(k) for k in ("inputs", "populations", "connections")
+        )
         for i, port in enumerate(net.inputs):
-            group = file.create_group(f"inputs/{i:04d}")
+            group = inputs.create_group(f"{i:04d}")
             group.attrs.update(name=port.name, shape=port.shape, max_value=port.max_value)
         for i, p in enumerate(net.populations):
-            group = file.create_group(f"populations/{i:04d}")
+            group = populations.create_group(f"{i:04d}")
             group.attrs.update(
                 name=p.name, shape=p.shape, phase=program.phase[p.name], du=p.du, dv=p.dv,
                 vth=p.vth, bias_exp=p.bias_exp,
             )  # fmt: skip
             _dataset(group, "bias", p.bias)
         for i, (c, delay) in enumerate(zip(net.connections, program.delays, strict=True)):
-            group = file.create_group(f"connections/{i:04d}")
+            group = connections.create_group(f"{i:04d}")
             group.attrs.update(
                 pre=c.pre, post=c.post, kind=c.synapses.kind, exponent=c.exponent, delay=delay
             )
             _write_synapses(group, c.synapses)
 
 
-def _dataset(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
+def _dataset(group: Hdf5, name: str, values: NDArray[Any]) -> None:
     # Weights need 9 bits; bias 13; indices 31.
     small = name in ("weight", "bias")
     group.create_dataset(
-        name, data=values.astype("<i2" if small else "<i4"), compression="gzip" if values.size else None
+        name,
+        data=values.astype("<i2" if small else "<i4"),
+        compression="gzip" if values.size else None,
     )
 
 
-def _write_synapses(group: h5py.Group, synapses: Synapses) -> None:
+def _write_synapses(group: Hdf5, synapses: Synapses) -> None:
     _dataset(group, "weight", synapses.weight)
     if isinstance(synapses, Conv):
         group.attrs.update(
@@ -113,7 +118,7 @@ def read(path: Path, placement: Placement) -> Program:
         return Program(net, phase, delays, placement, str(file.attrs["target"]))
 
 
-def _groups(file: h5py.File, name: str) -> list[h5py.Group]:
+def _groups(file: Hdf5, name: str) -> list[Hdf5]:
     return [file[name][k] for k in sorted(file[name])]
 
 
@@ -121,19 +126,19 @@ def _ints(value: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in np.atleast_1d(value))
 
 
-def _port(group: h5py.Group) -> InputPort:
+def _port(group: Hdf5) -> InputPort:
     a = group.attrs
     return InputPort(str(a["name"]), _ints(a["shape"]), int(a["max_value"]))
 
 
-def _population(group: h5py.Group) -> tuple[Population, int]:
+def _population(group: Hdf5) -> tuple[Population, int]:
     a = group.attrs
     numbers = {k: int(a[k]) for k in ("du", "dv", "vth", "bias_exp")}
     made = Population(str(a["name"]), _ints(a["shape"]), bias=group["bias"][()], **numbers)
     return made, int(a["phase"])
 
 
-def _connection(group: h5py.Group) -> tuple[Connection, int]:
+def _connection(group: Hdf5) -> tuple[Connection, int]:
     a = group.attrs
     weight = group["weight"][()].astype(np.int32)
     synapses: Synapses

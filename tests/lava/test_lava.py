@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from nets import DT, LOIHI2, images, lif, random_program, residual, tiny
@@ -75,7 +77,7 @@ def _chain(side=8) -> Network:
         "output": Output((5,)),
     }
     names = list(nodes)
-    return Network(nodes, tuple(zip(names, names[1:], strict=False)), DT, 4)
+    return Network(nodes, tuple(itertools.pairwise(names)), DT, 4)
 
 
 def test_netx_file_through_lava_dls_own_loader(tmp_path):

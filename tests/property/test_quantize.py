@@ -37,9 +37,8 @@ def test_rounding_is_within_half_a_step(drawn):
     net = single(r.normal(0, spread, (5, 7)), r.normal(0, spread, 5), threshold, max_value=largest)
     try:
         ints = quantize(net, LOIHI2)
-    except UnsupportedError as error:
-        assert "times too large beside its threshold" in str(error)
-        assert spread / threshold > 20
+    except UnsupportedError:
+        assert spread / threshold > 20  # nothing milder may be refused
         return
     (c,), (p,) = ints.connections, ints.populations
     scale = ints.rounding["lif"].scale
@@ -61,7 +60,9 @@ def test_no_input_can_wrap_the_current(drawn):
     seed, spread, threshold, largest = drawn
     r = np.random.default_rng(seed)
     more = {"tau_synapse": np.array(4 * DT), "w_in": np.array(1.0)} if seed % 2 else {}
-    net = single(r.normal(spread, spread, (3, 9)), np.zeros(3), threshold, max_value=largest, **more)
+    net = single(
+        r.normal(spread, spread, (3, 9)), np.zeros(3), threshold, max_value=largest, **more
+    )
     try:
         program = compile_network(net, LOIHI2, time_steps=40)
     except UnsupportedError:
@@ -81,7 +82,9 @@ def test_branches_share_a_scale_and_use_exponents():
     into = {c.pre: c for c in ints.connections if c.post == "lif3"}
     scale = ints.rounding["lif3"].scale
     assert into["lif1"].exponent > into["lif2"].exponent == 0
-    assert into["lif1"].synapses.weight[0] << into["lif1"].exponent == pytest.approx(scale, rel=0.01)
+    assert into["lif1"].synapses.weight[0] << into["lif1"].exponent == pytest.approx(
+        scale, rel=0.01
+    )
     kernel = net.nodes["conv3"].kernel.weight
     assert np.abs(into["lif2"].synapses.weight - kernel * scale).max() <= 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import floating
 import numpy as np
 import pytest
@@ -71,7 +73,7 @@ def test_chip_computes_what_the_float_network_computes_shifted_by_its_depth(seed
     sizes = [int(n) for n in r.integers(2, 9, 4)]
     nodes = {"input": Input((sizes[0],))}
     edges, before = [], "input"
-    for i, (m, n) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (m, n) in enumerate(itertools.pairwise(sizes)):
         w = np.rint(r.normal(0, 60, (n, m))) * 2
         w.flat[0], w.flat[1] = 254, -254  # pins the scale to exactly 1
         nodes[f"fc{i}"] = Affine(np.clip(w, -254, 254) / 300, r.integers(-90, 90, n) / 300)
@@ -100,7 +102,9 @@ def test_chip_computes_what_the_float_network_computes_shifted_by_its_depth(seed
 def test_residual_branches_meet():
     program = compile_network(residual(), LOIHI2)
     assert dict(program.phase) == {"input": 0, "lif1": 1, "lif2": 2, "lif3": 3, "lif4": 4}
-    waits = {(c.pre, c.post): d for c, d in zip(program.network.connections, program.delays, strict=True)}
+    waits = {
+        (c.pre, c.post): d for c, d in zip(program.network.connections, program.delays, strict=True)
+    }
     assert waits["lif1", "lif3"] == 2
     x = images(program.network)
     assert_same(engine.run(program, x, states=True), reference.run(program, x))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from nets import LOIHI2, images, random_program, residual, seeds, tiny
 
-from snn2hw import energy, mapping
+from snn2hw import estimator, mapping
 from snn2hw.ir.synapses import matrix
 from snn2hw.pipeline.builds import estimate
 from snn2hw.pipeline.compiler import compile_network
@@ -84,8 +84,10 @@ def test_synops_are_spikes_that_meet_weights(seed):
     x = images(program.network, samples=2, seed=seed)
     trace = engine.run(program, x, states=True)
     sent = {k: v.reshape(*v.shape[:2], -1) for k, v in x.items()}
-    sent |= {k: layer.spikes.reshape(*layer.spikes.shape[:2], -1) for k, layer in trace.layers.items()}
-    counts = energy.layer_counts(program, trace)
+    sent |= {
+        k: layer.spikes.reshape(*layer.spikes.shape[:2], -1) for k, layer in trace.layers.items()
+    }
+    counts = estimator.layer_counts(program, trace)
     for p in program.network.populations:
         met = 0
         for i in program.network.into(p.name):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,8 +28,9 @@ def test_every_problem_is_listed_at_once():
     with pytest.raises(NetworkError) as caught:
         Network(nodes, edges, -1.0)
     for part in (
-        "time step is -1.0", "names nowhere, which does not exist", "in gives (3,) but fc takes (4,)",
-        "weight holds 8 values that are NaN", "v_threshold must be positive", "lost has no input",
+        "time step is -1.0", "names nowhere, which does not exist",
+        "in gives (3,) but fc takes (4,)", "weight holds 8 values that are NaN",
+        "v_threshold must be positive", "lost has no input",
     ):  # fmt: skip
         assert part in str(caught.value)
 
@@ -73,7 +76,7 @@ def test_pooling_and_dense_compose_to_one_map():
         "out": Output((3,)),
     }
     names = list(nodes)
-    net = Network(nodes, tuple(zip(names, names[1:], strict=False)), DT, 2)
+    net = Network(nodes, tuple(itertools.pairwise(names)), DT, 2)
     into = incoming(net, "lif")
     ((source, synapses),) = into.sources
     x = r.normal(size=(2, 4, 4))
@@ -85,7 +88,10 @@ def test_pooling_and_dense_compose_to_one_map():
 
 def test_biases_of_a_chain_of_linear_nodes_add_up():
     r = np.random.default_rng(0)
-    a, b = Affine(r.normal(size=(4, 2)), r.normal(size=4)), Affine(r.normal(size=(3, 4)), r.normal(size=3))
+    a, b = (
+        Affine(r.normal(size=(4, 2)), r.normal(size=4)),
+        Affine(r.normal(size=(3, 4)), r.normal(size=3)),
+    )
     nodes = {"in": Input((2,)), "a": a, "b": b, "lif": lif((3,)), "out": Output((3,))}
     net = Network(nodes, (("in", "a"), ("a", "b"), ("b", "lif"), ("lif", "out")), DT, 2)
     into = incoming(net, "lif")

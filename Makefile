@@ -1,0 +1,35 @@
+# Targets: demo, test, lint, bench; `make venv` makes the environment that they all use.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo venv test test-slow lint bench clean
+
+demo: venv
+	$(BIN)/snn2hw demo
+
+venv: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "snn2hw needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,data,dev]'
+	@touch $@
+
+test: venv
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: venv
+	$(BIN)/python -m pytest -m slow
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: venv
+	$(BIN)/python tests/bench/simulators.py
+
+clean:
+	rm -rf .venv runs builds

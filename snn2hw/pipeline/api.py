@@ -1,0 +1,139 @@
+# pyright: basic
+"""The Python interface: the same verbs as the command line, without folders."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw import datasets, netx_io
+from snn2hw import target as targets
+from snn2hw.datasets import Dataset
+from snn2hw.errors import InputError
+from snn2hw.estimator import EnergyReport
+from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.network import Network
+from snn2hw.ir.program import Program
+from snn2hw.ir.trace import Trace
+from snn2hw.pipeline import builds, runs
+from snn2hw.pipeline.compiler import compile_network
+from snn2hw.simulate import engine
+from snn2hw.store import program as program_file
+from snn2hw.target import Target
+
+Inputs = NDArray[np.integer[Any]] | Mapping[str, NDArray[np.integer[Any]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Simulation:
+    """A trace and the program that made it."""
+
+    program: Program
+    trace: Trace
+
+    @property
+    def prediction(self) -> NDArray[np.int64]:
+        """Class with the most output spikes, ``[N]``."""
+        return self.trace.prediction
+
+    @property
+    def spikes(self) -> NDArray[np.int32]:
+        """Output spikes on chip time, ``[N, T + depth, *out]``."""
+        return self.trace.on_chip_time(self.trace.spikes, self.trace.depth)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Built:
+    """A network compiled for a target, in memory."""
+
+    program: Program
+    target: Target
+
+    def simulate(self, x: Inputs, *, states: bool = False) -> Simulation:
+        """Run samples ``[N, T, *shape]`` of integers (a mapping, if there are several inputs)."""
+        return Simulation(self.program, engine.run(self.program, self._named(x), states=states))
+
+    def verify(self, x: Inputs) -> dict[str, Any]:
+        """Compare every spike and state with the vendor's simulator; as ``snn2hw verify``."""
+        with tempfile.TemporaryDirectory(prefix="snn2hw-") as scratch:
+            file, net_file = Path(scratch) / "program.h5", Path(scratch) / "model.net"
+            program_file.write(file, self.program)
+            held = netx_io.why_not(self.program) is None
+            if held:
+                netx_io.write(net_file, self.program)
+            return builds.compare_with_vendor(
+                self.program, self._named(x), file, net_file if held else None
+            )
+
+    def _named(self, x: Inputs) -> Mapping[str, NDArray[Any]]:
+        if isinstance(x, Mapping):
+            return x
+        return {self.program.network.inputs[0].name: np.asarray(x)}
+
+
+def load(path: str | Path, **known: Any) -> Network | IntNetwork:
+    """Load a run, a ``.nir`` or ``.net`` file or a shipped model by name.
+
+    Args:
+        path: the file, folder or name.
+        known: what the file may not say: ``dt`` (seconds), ``time_steps``, ``reset``,
+            ``input_max``.
+    """
+    return builds.load_model(str(path), Path(), **known).network
+
+
+def build(
+    network: Network | IntNetwork,
+    target: str | Target = "loihi2",
+    *,
+    time_steps: int | None = None,
+) -> Built:
+    """Compile a network for a target.
+
+    Raises:
+        UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
+    """
+    chip = targets.load(target) if isinstance(target, str) else target
+    return Built(compile_network(network, chip, time_steps=time_steps), chip)
+
+
+def energy(simulation: Simulation, target: str | Target = "loihi2") -> EnergyReport:
+    """Price what a simulation counted."""
+    chip = targets.load(target) if isinstance(target, str) else target
+    return builds.estimate(simulation.program, simulation.trace, chip)
+
+
+def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> Network:
+    """Distill a student and return it as a network.
+
+    Args:
+        teacher: any ``nn.Module`` from integer samples to logits, or a teacher's name.
+        student: a student's name, or a ``snn2hw.train.Student``.
+        data: a data set's name, or a ``datasets.Dataset``.
+        options: fields of ``snn2hw.train.Recipe``.
+
+    Raises:
+        InputError: the student is of a kind that cannot be exported yet.
+    """
+    train = runs.training()
+    dataset = datasets.load(data) if isinstance(data, str) else data
+    named = student if isinstance(student, str) else "cnn"
+    taught = teacher if isinstance(teacher, str) else "cnn"
+    recipe = train.defaults(named, dataset.name, taught, **options)
+    if not isinstance(student, str | train.Student):
+        raise InputError(
+            f"A student of type {type(student).__name__} cannot be exported yet.",
+            f"Use one of {', '.join(train.STUDENTS)}, or a snn2hw.train.Student.",
+        )
+    if isinstance(teacher, str):
+        teacher, _ = train.train_teacher(recipe, dataset)
+    made = train.distill_student(
+        recipe, dataset, teacher, student=None if isinstance(student, str) else student
+    )
+    return train.to_network(made)

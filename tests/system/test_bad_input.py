@@ -1,0 +1,201 @@
+"""Bad input ends with exit code 1, one clear sentence, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from nets import tiny
+from system_calls import call
+
+from snn2hw import nir_io
+
+
+def refused(done, *parts):
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "bug of snn2hw" not in done.stderr, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    for part in parts:
+        assert part in last, last
+    return last
+
+
+def contents(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["export"], ["no run", "snn2hw distill"]),
+        (["simulate"], ["no build", "snn2hw export"]),
+        (["verify", "nothing"], ["no build 'nothing'"]),
+        (["energy", "report"], ["no build", "snn2hw export"]),
+        (["prune"], ["no run", "snn2hw distill"]),
+        (["export", "missing.nir"], ["no file missing.nir"]),
+        (["export", "missing.net"], ["no file missing.net"]),
+        (["inspect", "model.onnx"], ["Distill a student"]),
+        (["export", "--target", "loihi3"], ["no target 'loihi3'", "Did you mean 'loihi2'"]),
+        (["distill", "--method", "heteros"], ["no method 'heteros'", "Did you mean 'hetero'"]),
+        (["distill", "--data", "digit"], ["no data set 'digit'", "Did you mean 'digits'"]),
+        (["distill", "--teacher", "resnet43"], ["no teacher 'resnet43'", "resnet34"]),
+        (["distill", "--student", "resnet21"], ["no student 'resnet21'", "resnet20"]),
+        (["distill", "--teacher", "cnn", "--teacher-weights", "no.pt"], ["no.pt"]),
+        (["demo", "--data", "mnits"], ["no data set 'mnits'", "Did you mean 'mnist'"]),
+        (["runtime", "install", "lavva"], ["no runtime 'lavva'", "Did you mean 'lava'"]),
+        (["targets", "loihi"], ["Did you mean 'loihi2'"]),
+        (["distill", "--name", "../out", "--teacher", "cnn"], ["cannot be the name"]),
+    ],
+)
+def test_names_that_are_not_there(tmp_path, arguments, parts):
+    refused(call(tmp_path, *arguments), *parts)
+    assert contents(tmp_path) == [] or contents(tmp_path) == ["runs"]
+
+
+def test_error_document(tmp_path):
+    done = call(tmp_path, "export", "--target", "loihi3", "--json")
+    assert done.returncode == 1
+    error = json.loads(done.stdout)["error"]
+    assert set(error) == {"kind", "message", "hint"}
+
+
+def test_wrong_usage_is_exit_code_2(tmp_path):
+    assert call(tmp_path, "export", "--nonsense").returncode == 2
+    assert call(tmp_path, "nonsense").returncode == 2
+
+
+@pytest.mark.parametrize("name", ["a.nir", "a.net"])
+def test_damaged_model_files(tmp_path, name):
+    path = tmp_path / name
+    for content in (b"", b"\x89HDF\r\n\x1a\n", np.random.default_rng(0).bytes(3000)):
+        path.write_bytes(content)
+        refused(call(tmp_path, "export", name), name)
+        refused(call(tmp_path, "inspect", name), name)
+    assert contents(tmp_path) == [name]
+
+
+def test_nan_weights(tmp_path):
+    nir_io.write(tmp_path / "a.nir", tiny())
+    with h5py.File(tmp_path / "a.nir", "r+") as file:
+        file["node/nodes/fc2/weight"][0, 0] = np.nan
+    refused(call(tmp_path, "export", "a.nir"), "fc2: weight holds 1 values that are NaN")
+    assert contents(tmp_path) == ["a.nir"]
+
+
+def test_layer_that_does_not_fit(tmp_path):
+    from nets import DT, lif
+
+    from snn2hw.ir.network import Affine, Input, Network, Output
+
+    nodes = {
+        "in": Input((4000,)), "fc": Affine(np.ones((2, 4000)) / 100, np.zeros(2)),
+        "lif": lif((2,)), "out": Output((2,)),
+    }  # fmt: skip
+    net = Network(nodes, (("in", "fc"), ("fc", "lif"), ("lif", "out")), DT, 4)
+    nir_io.write(tmp_path / "wide.nir", net)
+    refused(call(tmp_path, "export", "wide.nir"), "lif: one neuron needs", "has 196608", "prune")
+    assert contents(tmp_path) == ["wide.nir"]
+
+
+def test_damaged_runs_and_builds(workshop, tmp_path):
+    shutil.copytree(workshop / "runs", tmp_path / "runs")
+    shutil.copytree(workshop / "builds", tmp_path / "builds")
+    build, run = tmp_path / "builds/cnn-digits-s75-loihi2", tmp_path / "runs/cnn-digits-s75"
+    whole = (build / "program.h5").read_bytes()
+    (build / "program.h5").write_bytes(whole[:-100])
+    refused(call(tmp_path, "simulate"), "program.h5", "hash differs", "Export")
+    (build / "program.h5").unlink()
+    refused(call(tmp_path, "verify"), "program.h5 is missing")
+    (build / "build.json").write_text("{")
+    refused(call(tmp_path, "energy", "report"), "build.json is not JSON")
+    (run / "student.nir").write_bytes(b"no")
+    refused(call(tmp_path, "export"), "student.nir")
+    (run / "metrics.json").unlink()
+    refused(call(tmp_path, "export"), "not finished", "same" if False else "resumes")
+    (tmp_path / "runs/latest").write_text("../elsewhere")
+    refused(call(tmp_path, "export"), "latest", "snn2hw distill")
+
+
+def test_wrong_samples(workshop, tmp_path):
+    np.savez(tmp_path / "wide.npz", x=np.zeros((2, 4, 1, 9, 9), int))
+    refused(call(workshop, "simulate", "--input", str(tmp_path / "wide.npz")), "1, 8, 8")
+    np.savez(tmp_path / "bright.npz", x=np.full((2, 4, 1, 8, 8), 17))
+    refused(call(workshop, "simulate", "--input", str(tmp_path / "bright.npz")), "takes 0 to 16")
+    np.savez(tmp_path / "none.npz", z=np.zeros(3))
+    refused(call(workshop, "simulate", "--input", str(tmp_path / "none.npz")), "no array x")
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nonsense")
+    refused(call(workshop, "simulate", "--input", str(tmp_path / "bad.npz")), "bad.npz")
+    objects = np.empty(1, object)
+    np.savez(tmp_path / "pickle.npz", x=objects)
+    refused(call(workshop, "simulate", "--input", str(tmp_path / "pickle.npz")), "pickle.npz")
+
+
+def test_python_310_not_found(workshop, tmp_path):
+    clean = {
+        **os.environ, "SNN2HW_CACHE": str(tmp_path / "cache"), "PATH": "/nowhere",
+        "PYENV_ROOT": "/nowhere", "HOME": str(tmp_path),
+    }  # fmt: skip
+    clean.pop("SNN2HW_PYTHON310", None)
+    refused(
+        call(tmp_path, "runtime", "install", "lava", env=clean),
+        "Python 3.10",
+        "uv python install",
+    )
+    done = call(workshop, "verify", "--json", env=clean)
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert told["against"] is None
+    assert "runtime install lava" in told["reason"]
+    refused(call(workshop, "simulate", "--on", "lava", env=clean), "runtime install lava")
+    wrong = {**clean, "SNN2HW_PYTHON310": sys.executable}
+    refused(call(tmp_path, "runtime", "install", "lava", env=wrong), "not a working Python 3.10")
+
+
+def test_full_disk_leaves_nothing_behind(workshop, tmp_path):
+    """A limit on file size stands in for the full disk: writes fail in the middle."""
+    shutil.copytree(workshop / "runs", tmp_path / "runs")
+    before = contents(tmp_path)
+
+    def little_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+
+    refused(call(tmp_path, "export", preexec_fn=little_room), "no space left")
+    assert [p for p in contents(tmp_path) if p not in before] in ([], ["builds"])
+
+
+def test_ctrl_c_and_the_same_command_again(tmp_path):
+    command = ["distill", "--teacher", "cnn", "--epochs", "40", "--teacher-epochs", "1"]
+    log = tmp_path / "runs/cnn-digits/log.jsonl"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "snn2hw", *command],
+        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for _ in range(1200):
+        if log.exists() and len(log.read_text().splitlines()) >= 3:
+            break
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "Traceback" not in errors
+    assert "same" in errors.strip().splitlines()[-1]
+    done = len(log.read_text().splitlines())
+    assert 3 <= done < 41
+    refused(call(tmp_path, "export"), "no run")
+    again = call(tmp_path, *command)
+    assert again.returncode == 0, again.stderr
+    lines = [json.loads(x) for x in log.read_text().splitlines()]
+    assert len(lines) == 41
+    assert [x["epoch"] for x in lines if x["stage"] == "student"] == list(range(40))

@@ -1,0 +1,188 @@
+"""The contract: commands, files, documents, exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from system_calls import call, document
+
+from snn2hw import nir_io
+
+
+def test_run_holds_what_the_contract_names(workshop):
+    metrics = json.loads((workshop / "runs/cnn-digits/metrics.json").read_text())
+    for key in (
+        "accuracy", "teacher_accuracy", "spikes_per_sample", "synops_per_sample", "parameters",
+        "connections", "time_steps", "method", "data", "seed", "seconds",
+    ):  # fmt: skip
+        assert key in metrics
+    pruned = json.loads((workshop / "runs/cnn-digits-s75/metrics.json").read_text())
+    assert pruned["connections"] < 0.26 * metrics["connections"]
+    assert pruned["sparsity"] >= 0.75
+    assert (workshop / "runs/latest").read_text() == "cnn-digits-s75\n"
+    net, notes = nir_io.read(workshop / "runs/cnn-digits-s75/student.nir")
+    assert notes == []
+    assert net.time_steps == metrics["time_steps"]
+    log = (workshop / "runs/cnn-digits/log.jsonl").read_text().splitlines()
+    assert len(log) == 2 + 3
+
+
+def test_finished_run_is_not_trained_again(workshop):
+    before = (workshop / "runs/cnn-digits/metrics.json").stat().st_mtime_ns
+    again = document(
+        workshop, "distill", "--teacher", "cnn", "--epochs", "3", "--teacher-epochs", "2"
+    )
+    assert again["run"] == "runs/cnn-digits"
+    assert (workshop / "runs/cnn-digits/metrics.json").stat().st_mtime_ns == before
+    document(workshop, "prune", "cnn-digits", "--epochs", "3")  # the newest again
+
+
+def test_build_is_the_same_bytes_again(workshop, tmp_path):
+    shutil.copytree(workshop / "runs", tmp_path / "runs")
+    made = document(tmp_path, "export")
+    ours, theirs = tmp_path / made["build"], workshop / made["build"]
+    names = sorted(p.name for p in ours.iterdir())
+    assert names == ["build.json", "model.net", "placement.json", "program.h5"]
+    for name in names:
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+    assert {"build", "target", "cores", "chips", "layers"} <= set(made)
+    info = json.loads((ours / "build.json").read_text())
+    assert info["layers"][0]["quantization"]["relative_error"] > 0
+
+
+def test_simulate_saves_spikes_on_chip_time(workshop, tmp_path):
+    saved = tmp_path / "out.npz"
+    found = document(workshop, "simulate", "--samples", "30", "--save", str(saved), "--trace")
+    assert {
+        "samples",
+        "accuracy",
+        "seconds",
+        "spikes_per_sample",
+        "synops_per_sample",
+        "on",
+    } <= set(found)
+    with np.load(saved) as arrays:
+        spikes, prediction = arrays["spikes"], arrays["prediction"]
+        last = arrays["lif4.spikes"]
+        assert arrays["lif1.v"].shape == (30, spikes.shape[1], 16, 8, 8)
+    build = json.loads((workshop / "builds/cnn-digits-s75-loihi2/build.json").read_text())
+    assert spikes.shape == (30, build["time_steps"] + build["depth"], 10)
+    assert not spikes[:, : build["depth"]].any()
+    assert (spikes == last).all()
+    assert (spikes.sum(axis=1).argmax(axis=1) == prediction).all()
+
+
+def test_input_file_gives_the_same_as_the_data_set(workshop, tmp_path):
+    from snn2hw import datasets
+
+    digits = datasets.load("digits")
+    x = np.repeat(digits.x_test[:20, None], 4, axis=1)
+    np.savez(tmp_path / "in.npz", x=x, y=digits.y_test[:20])
+    ours = document(workshop, "simulate", "--input", str(tmp_path / "in.npz"))
+    theirs = document(workshop, "simulate", "--samples", "20")
+    keys = ("samples", "accuracy", "spikes_per_sample", "synops_per_sample")
+    assert [ours[k] for k in keys] == [theirs[k] for k in keys]
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+def test_lava_agrees_on_a_trained_build(workshop, tmp_path):
+    found = document(workshop, "verify", "--samples", "5")
+    assert found["against"].startswith("lava")
+    assert [p["through"] for p in found["paths"]] == ["program.h5", "netx, model.net"]
+    steps = 4 * 5 * 3 * sum((1024, 512, 128, 10))
+    assert found["compared"] == 2 * steps
+    assert (found["mismatches"], found["first"]) == (0, None)
+    document(workshop, "simulate", "--samples", "5", "--save", str(tmp_path / "a.npz"))
+    lava = document(
+        workshop,
+        "simulate",
+        "--on",
+        "lava",
+        "--samples",
+        "5",
+        "--save",
+        str(tmp_path / "b.npz"),
+    )
+    assert lava["on"].startswith("lava")
+    with np.load(tmp_path / "a.npz") as a, np.load(tmp_path / "b.npz") as b:
+        assert (a["spikes"] == b["spikes"]).all()
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+def test_verify_sees_a_wrong_build(workshop, tmp_path):
+    """The vendor's simulator gets other integers than ours: the first difference is named."""
+    shutil.copytree(workshop / "builds", tmp_path / "builds")
+    path = tmp_path / "builds/cnn-digits-s75-loihi2"
+    from snn2hw.pipeline import builds
+
+    build = builds.load_build(str(path), tmp_path)
+    taken = builds.samples_for(build, limit=2)
+    with h5py.File(path / "program.h5", "r+") as file:
+        bias = file["populations/0001/bias"]
+        bias[7] = bias[7] + 1
+    found = builds.verify(build, taken)
+    assert found["mismatches"] > 0
+    first = found["first"]
+    assert (first["layer"], first["neuron"], first["what"]) == ("lif2", 7, "v")
+    assert first["step"] == build.program.phase["lif2"]
+    assert abs(first["ours"] - first["theirs"]) == 1 << 6
+
+
+def test_energy_report_and_page(workshop, tmp_path):
+    page = tmp_path / "page.html"
+    found = document(workshop, "energy", "report", "--html", str(page))
+    stored = json.loads((workshop / "builds/cnn-digits-s75-loihi2/energy.json").read_text())
+    assert found == stored
+    for boundary in ("chip", "with_io"):
+        for key in ("static_uj", "dynamic_uj", "total_uj"):
+            assert set(found[boundary][key]) == {"typical", "low", "high"}
+    assert found["with_io"]["total_uj"]["typical"] > found["chip"]["total_uj"]["typical"]
+    assert {"spikes", "synops", "updates", "dynamic_uj"} <= set(found["layers"][0])
+    assert all(p["source"] and p["kind"] for p in found["prices"])
+    text = page.read_text()
+    assert "PilotNet" in text
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    rows = document(workshop, "energy", "compare", "--targets", "loihi2", "--samples", "20")
+    assert rows["targets"][0]["fits"] is True
+
+
+def test_inspect_describes_runs_builds_and_files(workshop):
+    run = document(workshop, "inspect", "cnn-digits-s75")
+    build = document(workshop, "inspect", "builds/cnn-digits-s75-loihi2")
+    net = document(
+        workshop, "inspect", "builds/cnn-digits-s75-loihi2/model.net", "--input-max", "16"
+    )
+    nir = document(workshop, "inspect", "runs/cnn-digits-s75/student.nir")
+    assert run["targets"]["loihi2"] is build["targets"]["loihi2"] is None
+    assert run["neurons"] == build["neurons"] == net["neurons"] == nir["neurons"] == 1674
+    assert run["nonzero"] >= build["nonzero"] == net["nonzero"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["targets"], ["targets", "loihi2"], ["models"], ["datasets"], ["methods"], ["doctor"],
+     ["runtime", "list"], ["datasets", "digits"], ["methods", "hetero"]],
+)  # fmt: skip
+def test_lists_as_text_and_json(tmp_path, command):
+    assert document(tmp_path, *command)
+    done = call(tmp_path, *command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
+
+
+def test_import_is_lean(tmp_path):
+    import subprocess
+    import sys
+
+    code = "import sys, snn2hw; print(sorted({'torch','nir','click','numba'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    code = "import sys, snn2hw.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
