@@ -133,8 +133,12 @@ def _known_runtime(name: str) -> None:
 def runtime_list(talk: Talk) -> None:
     """List the simulators and whether they are installed."""
     where = lava.folder() if lava.python() else None
-    row: dict[str, Any] = {"name": "lava", "what": f"{lava.NAME} with netx of lava-dl 0.6.0, on Python 3.10",
-           "installed": where is not None, "path": str(where) if where else None}  # fmt: skip
+    row: dict[str, Any] = {
+        "name": "lava",
+        "what": f"{lava.NAME} with netx of lava-dl 0.6.0, on Python 3.10",
+        "installed": where is not None,
+        "path": str(where) if where else None,
+    }
     shown = [["lava", row["what"], str(where) if where else "no"]]
     talk.result({"runtimes": [row]}, text.table(["runtime", "what", "installed"], shown, left=3))
 

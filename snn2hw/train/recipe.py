@@ -1,0 +1,138 @@
+# pyright: basic
+"""What a run is made of: names, lengths and constants, as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from snn2hw.errors import InputError, unknown_name
+from snn2hw.train.methods import METHODS, Weights
+from snn2hw.train.students import STUDENTS
+from snn2hw.train.teachers import TEACHERS
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the outcome of a run.
+
+    Args:
+        teacher: a name in ``TEACHERS`` (any text for a module of your own).
+        student: a name in ``STUDENTS`` (likewise).
+        data: as in ``datasets.load``.
+        method: a name in ``METHODS``.
+        time_steps: T, how often an image is shown; event frames bring their own.
+        epochs: of the student.
+        teacher_epochs: of the teacher.
+        prune_epochs: of fine-tuning under pruning.
+        batch: samples in a step.
+        lr: highest learning rate of the student.
+        teacher_lr: of the teacher.
+        prune_lr: of fine-tuning.
+        beta: share of the membrane potential that survives a step, a multiple of 1/4096.
+        width: factor on the student's channels.
+        seed: of initial weights and of the order of the data.
+        alpha: the teacher's share of the loss.
+        tau_teacher: the teacher's temperature.
+        tau_student: the student's temperature (``hetero`` only).
+        logit_scale: logits in the loss run from 0 to this (output spikes in every step).
+        spike_cost: weight of the share of synaptic operations in the loss.
+        shift: training images move by up to this many pixels.
+        teacher_weights: file of weights for the teacher, or None to train it.
+    """
+
+    teacher: str = "cnn"
+    student: str = "cnn"
+    data: str = "digits"
+    method: str = "hetero"
+    time_steps: int = 4
+    epochs: int = 40
+    teacher_epochs: int = 20
+    prune_epochs: int = 30
+    batch: int = 64
+    lr: float = 3e-3
+    teacher_lr: float = 2e-3
+    prune_lr: float = 2e-3
+    beta: float = 0.5
+    width: float = 1.0
+    seed: int = 0
+    alpha: float = 0.7
+    tau_teacher: float = 2.0
+    tau_student: float = 1.0
+    logit_scale: float = 3.0
+    spike_cost: float = 0.0
+    shift: int = 0
+    teacher_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise unknown_name("method", self.method, METHODS)
+        problems = [
+            f"{name} is {getattr(self, name)}"
+            for name in ("time_steps", "epochs", "teacher_epochs", "prune_epochs")
+            if getattr(self, name) < 1
+        ]
+        positive = ("lr", "teacher_lr", "prune_lr", "width", "tau_teacher", "tau_student")
+        problems += [f"{n} is {getattr(self, n)}" for n in positive if not getattr(self, n) > 0]
+        if self.batch < 2:
+            problems.append(f"batch is {self.batch} (batch norm needs two samples)")
+        if not 0.0 <= self.alpha <= 1.0:
+            problems.append(f"alpha is {self.alpha}, not from 0 to 1")
+        if self.spike_cost < 0 or self.shift < 0:
+            problems.append("spike_cost or shift is negative")
+        if problems:
+            raise InputError(f"The recipe cannot be used: {'; '.join(problems)}.")
+
+    @property
+    def weights(self) -> Weights:
+        """The constants of the loss."""
+        return Weights(self.alpha, self.tau_teacher, self.tau_student)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Recipe:
+        """Make a recipe from ``to_json``'s object.
+
+        Raises:
+            InputError: a key that no recipe has, or a value that cannot be used.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(value) - known)
+        if unknown:
+            raise InputError(f"A recipe has no {', '.join(unknown)}.", f"Known: {sorted(known)}.")
+        return cls(**value)
+
+
+# Measured on two cores; the whole story (teach, distill, prune) in about a minute on digits
+# and ten on MNIST.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "digits": {"time_steps": 8, "epochs": 60, "prune_epochs": 40, "shift": 1, "logit_scale": 6.0},
+    "mnist": {"batch": 128, "epochs": 10, "teacher_epochs": 4, "prune_epochs": 8, "shift": 1},
+    "fashion-mnist": {"batch": 128, "epochs": 12, "teacher_epochs": 6, "prune_epochs": 8},
+    "cifar10": {"batch": 128, "epochs": 60, "teacher_epochs": 40, "prune_epochs": 20, "shift": 4},
+    "cifar100": {"batch": 128, "epochs": 60, "teacher_epochs": 40, "prune_epochs": 20, "shift": 4},
+}
+
+
+def defaults(
+    student: str = "cnn", data: str = "digits", teacher: str = "cnn", **own: Any
+) -> Recipe:
+    """Return the recipe for a student and a data set, with ``own`` values over it.
+
+    Raises:
+        InputError: there is no such student or teacher.
+    """
+    if student not in STUDENTS:
+        raise unknown_name("student", student, STUDENTS)
+    if teacher not in TEACHERS:
+        raise unknown_name("teacher", teacher, TEACHERS)
+    kind = data.partition(":")[0]
+    recipe = Recipe(teacher=teacher, student=student, data=data, **DEFAULTS.get(kind, {}))
+    if kind == "digits" and teacher != "cnn":
+        recipe = replace(recipe, teacher_epochs=12)
+    if kind == "digits" and student.startswith("resnet"):
+        recipe = replace(recipe, time_steps=4, epochs=40, prune_epochs=20)
+    return replace(recipe, **own)

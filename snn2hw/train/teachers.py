@@ -1,0 +1,288 @@
+# pyright: basic
+"""Teachers: ordinary networks that classify, and weights for them from elsewhere.
+
+The residual networks (He et al., 2016) have torchvision's parameter names and layout, so that
+published weights load as they are. Images under 64 pixels get a 3x3 stem without max pooling.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snn2hw.errors import InputError, unknown_name
+from snn2hw.train.state import read_tensors
+
+SMALL_SIDE = 64
+
+
+class Settings(NamedTuple):
+    """What every teacher is built from. Integers up to ``max_value`` are seen as 0 to 1."""
+
+    shape: tuple[int, int, int]
+    classes: int
+    max_value: int
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels)
+
+
+def _conv(into: int, out: int, side: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(into, out, side, stride, side // 2, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, into: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(into, width, 3, stride), _norm(width)
+        self.conv2, self.bn2 = _conv(width, width, 3), _norm(width)
+        self.downsample = _shortcut(into, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, into, H, W]`` to ``[B, width, H / stride, W / stride]``."""
+        out = functional.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return functional.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride, as torchvision has it) and 1x1 around a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, into: int, width: int, stride: int) -> None:
+        super().__init__()
+        out = width * self.expansion
+        self.conv1, self.bn1 = _conv(into, width, 1), _norm(width)
+        self.conv2, self.bn2 = _conv(width, width, 3, stride), _norm(width)
+        self.conv3, self.bn3 = _conv(width, out, 1), _norm(out)
+        self.downsample = _shortcut(into, out, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, into, H, W]`` to ``[B, 4 width, H / stride, W / stride]``."""
+        out = functional.relu(self.bn1(self.conv1(x)))
+        out = functional.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return functional.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def _shortcut(into: int, out: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and into == out:
+        return None
+    return nn.Sequential(_conv(into, out, 1, stride), _norm(out))
+
+
+class ResNet(nn.Module):
+    """A residual network for images ``[B, C, H, W]`` of integers.
+
+    Args:
+        settings: image shape, classes, largest pixel.
+        block: ``BasicBlock`` or ``Bottleneck``.
+        depths: blocks in each of the four stages.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        block: type[BasicBlock] | type[Bottleneck],
+        depths: tuple[int, int, int, int],
+    ) -> None:
+        super().__init__()
+        channels, height, width = settings.shape
+        self.max_value = settings.max_value
+        small = min(height, width) < SMALL_SIDE
+        self.conv1 = _conv(channels, 64, 3) if small else _conv(channels, 64, 7, 2)
+        self.bn1 = _norm(64)
+        self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
+        into = 64
+        for stage, depth in enumerate(depths):
+            blocks: list[nn.Module] = []
+            for number in range(depth):
+                stride = 2 if stage and not number else 1
+                blocks.append(block(into, 64 * 2**stage, stride))
+                into = 64 * 2**stage * block.expansion
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(into, settings.classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``[B, classes]``."""
+        x = x.to(self.fc.weight.dtype) / self.max_value
+        x = self.maxpool(functional.relu(self.bn1(self.conv1(x))))
+        for stage in (1, 2, 3, 4):
+            x = self.get_submodule(f"layer{stage}")(x)
+        return self.fc(x.mean((2, 3)))
+
+
+class Cnn(nn.Module):
+    """Three convolutions with batch norm and a dense layer: seconds to train."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        channels, height, width = settings.shape
+        self.max_value = settings.max_value
+        first = 2 if min(height, width) > 16 else 1
+        layers: list[nn.Module] = []
+        for into, out, stride in ((channels, 32, first), (32, 64, 2), (64, 64, 1)):
+            layers += [_conv(into, out, 3, stride), _norm(out), nn.ReLU()]
+            height, width = -(-height // stride), -(-width // stride)
+        self.features = nn.Sequential(*layers)
+        self.fc = nn.Linear(64 * height * width, settings.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``[B, classes]``."""
+        x = x.to(self.fc.weight.dtype) / self.max_value
+        return self.fc(self.features(x).flatten(1))
+
+
+class Entry(NamedTuple):
+    """One row of ``TEACHERS``."""
+
+    build: Callable[[Settings], nn.Module]
+    description: str
+
+
+TEACHERS: dict[str, Entry] = {
+    "cnn": Entry(Cnn, "three convolutions and a dense layer"),
+    "resnet18": Entry(lambda s: ResNet(s, BasicBlock, (2, 2, 2, 2)), "He et al., 2016, 11.7 M"),
+    "resnet34": Entry(lambda s: ResNet(s, BasicBlock, (3, 4, 6, 3)), "He et al., 2016, 21.8 M"),
+    "resnet50": Entry(lambda s: ResNet(s, Bottleneck, (3, 4, 6, 3)), "He et al., 2016, 25.6 M"),
+}
+
+
+def make_teacher(name: str, settings: Settings) -> nn.Module:
+    """Build a teacher by name.
+
+    Raises:
+        InputError: there is no such teacher.
+    """
+    if name not in TEACHERS:
+        raise unknown_name("teacher", name, TEACHERS)
+    return TEACHERS[name].build(settings)
+
+
+class Loaded(NamedTuple):
+    """What ``load_weights`` did: entries it took, and those it left as they were, with why."""
+
+    taken: tuple[str, ...]
+    kept: Mapping[str, str]
+
+
+# Published weights are for other images and other classes: these two ends may differ.
+ENDS = ("conv1.weight", "fc.weight", "fc.bias")
+
+
+def load_weights(module: nn.Module, path: Path) -> Loaded:
+    """Put weights from a file into a module: ``.safetensors``, ``.npz``, ``.pt`` or ``.pth``.
+
+    Names must match exactly. A first convolution or last dense layer of another shape is left
+    as it was (trained anew), and said so in the answer.
+
+    Raises:
+        InputError: the file cannot be read safely, or names or shapes differ.
+    """
+    found = _strip(read_weights(path))
+    wanted = module.state_dict()
+    optional = {k for k in wanted if k.endswith("num_batches_tracked")}
+    differ = {
+        k: f"{tuple(found[k].shape)} in the file, {tuple(wanted[k].shape)} in the network"
+        for k in sorted(wanted.keys() & found.keys())
+        if found[k].shape != wanted[k].shape
+    }
+    kept = {k: v for k, v in differ.items() if k in ENDS}
+    if "fc.weight" in kept and "fc.bias" in found:
+        kept.setdefault("fc.bias", "goes with fc.weight")
+    missing = sorted(wanted.keys() - found.keys() - optional)
+    unexpected = sorted(found.keys() - wanted.keys())
+    misshapen = [f"{k}: {v}" for k, v in differ.items() if k not in ENDS]
+    if missing or unexpected or misshapen:
+        raise _mismatch(path, missing, unexpected, misshapen)
+    taken = {k: v for k, v in found.items() if k not in kept}
+    broken = [k for k, v in taken.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise InputError(f"{path} holds NaN or infinity in {', '.join(broken[:6])}.")
+    module.load_state_dict(taken, strict=False)
+    return Loaded(tuple(sorted(taken)), kept)
+
+
+def _mismatch(
+    path: Path, missing: list[str], unexpected: list[str], misshapen: list[str]
+) -> InputError:
+    parts = []
+    for what, names in (
+        ("lacks", missing),
+        ("has, unexpected,", unexpected),
+        ("has in another shape", misshapen),
+    ):
+        if names:
+            more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+            parts.append(f"{what} {', '.join(names[:6])}{more}")
+    return InputError(
+        f"{path} does not hold this network's weights: it {'; it '.join(parts)}.",
+        "Choose the teacher that the file was made with; names are torchvision's.",
+    )
+
+
+def _strip(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the ``module.`` that training on several devices puts in front of every name."""
+    if tensors and all(k.startswith("module.") for k in tensors):
+        return {k.removeprefix("module."): v for k, v in tensors.items()}
+    return tensors
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read named tensors without running code from the file.
+
+    Raises:
+        InputError: there is no such file, or it is not what its ending says.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[0]
+    if path.suffix == ".npz":
+        return _read_npz(path)
+    if path.suffix in (".pt", ".pth"):
+        return _read_torch(path)
+    raise InputError(
+        f"{path} is of no kind known for weights.", "Known: .safetensors, .npz, .pt and .pth."
+    )
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {k: torch.from_numpy(np.array(arrays[k])) for k in arrays.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as plain NumPy arrays: {error}.") from None
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, UnpicklingError among them
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} cannot be read as a file of tensors only: {first}",
+            "Save module.state_dict(), not the module.",
+        ) from None
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise InputError(f"{path} holds no state_dict.", "Save module.state_dict().")
+    return {str(k): v for k, v in content.items()}

@@ -1,0 +1,34 @@
+"""The demo as a stranger runs it: the whole story on the digits, with the accuracy it promises."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from system_calls import call
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+def test_demo_on_digits(tmp_path):
+    done = call(tmp_path, "demo", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    rows = {r["network"].split(",")[0].split(" (")[0]: r for r in found["rows"]}
+    assert found["samples"] == 599  # the held-out third of 1,797
+    assert found["accuracy"] >= 0.95
+    assert abs(found["accuracy"] - rows["pruned"]["accuracy"]) <= 0.01
+    metrics = json.loads((tmp_path / found["runs"][1] / "metrics.json").read_text())
+    assert metrics["sparsity"] >= 0.70
+    assert metrics["time_steps"] <= 8
+    verified = found["verification"]
+    assert verified["samples"] >= 20
+    assert verified["mismatches"] == 0
+    assert [p["through"] for p in verified["paths"]] == ["program.h5", "netx, model.net"]
+    page = (tmp_path / found["page"]).read_text()
+    assert "Equal." in page
+    assert "From teacher to chip" in page
+    for name in ("program.h5", "model.net", "placement.json", "energy.json", "build.json"):
+        assert (tmp_path / found["build"] / name).exists()
+    again = call(tmp_path, "demo", "--json", "-q")
+    assert json.loads(again.stdout)["accuracy"] == found["accuracy"]

@@ -1,0 +1,244 @@
+"""A run is a function of its seed, however often it was stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from snn2hw import datasets, train
+from snn2hw.errors import InputError, Interrupted
+from snn2hw.train import loop
+from snn2hw.train.loop import shifted
+from snn2hw.train.students import Settings, make_student, predictions
+
+RECIPE = train.defaults(
+    "cnn",
+    time_steps=2,
+    epochs=3,
+    teacher_epochs=2,
+    prune_epochs=4,
+    width=0.25,
+    shift=1,
+    batch=32,
+)
+TRAIN, TEST = 96, 40  # three steps an epoch
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    # Sums depend on how many threads share them; and these are too small to share.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits").subset(TRAIN, TEST)
+
+
+@pytest.fixture(scope="module")
+def teacher(digits):
+    return train.train_teacher(RECIPE, digits)[0]
+
+
+class StopAt:
+    """Presses Ctrl-C once, at a step of a stage."""
+
+    def __init__(self, stage, step):
+        self.stage, self.step = stage, step
+
+    def update(self, stage, done, total, **_info):
+        assert 0 <= done <= total
+        if (stage, done) == (self.stage, self.step):
+            self.step = -1
+            raise KeyboardInterrupt
+
+
+def same(one, two):
+    a, b = one.state_dict(), two.state_dict()
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def epochs(run):
+    return [(r["stage"], r["epoch"]) for r in loop.read_log(run / "log.jsonl")]
+
+
+@pytest.mark.parametrize("step", [1, 3, 8])
+def test_interrupted_student_ends_the_same(tmp_path, digits, teacher, step):
+    whole = train.distill_student(RECIPE, digits, teacher)
+    stop = StopAt("student", step)
+    with pytest.raises(Interrupted, match="same command"):
+        train.distill_student(RECIPE, digits, teacher, tmp_path, stop)
+    again = train.distill_student(RECIPE, digits, teacher, tmp_path, stop)
+    same(whole, again)
+    same(whole, train.load_student(tmp_path))
+    assert epochs(tmp_path) == [("student", e) for e in range(3)]
+    assert not list((tmp_path / "checkpoint").glob("*.state.*"))
+
+
+def test_interrupted_pruning_ends_the_same(tmp_path, digits, teacher):
+    student = train.new_student(RECIPE, digits)
+    before = {k: v.clone() for k, v in student.state_dict().items()}
+    arguments = (student, teacher, RECIPE, 0.8, 4, digits)
+    whole = train.prune_student(*arguments)
+    stop = StopAt("prune", 7)
+    with pytest.raises(Interrupted):
+        train.prune_student(*arguments, tmp_path, stop)
+    again = train.prune_student(*arguments, tmp_path, stop)
+    same(whole, again)
+    assert train.sparsity(again) >= 0.8
+    assert train.sparsity(train.load_student(tmp_path)) >= 0.8
+    assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from snn2hw import datasets, train
+import torch
+torch.set_num_threads(1)
+class Slow:
+    def update(self, stage, done, total, **info):
+        if "accuracy" in info:
+            import time
+            time.sleep(0.3)
+data = datasets.load("digits").subset(96, 40)
+recipe = train.Recipe.from_json({recipe})
+train.train_teacher(recipe, data, Path(sys.argv[1]), Slow())
+"""
+
+
+def test_killed_teacher_ends_the_same(tmp_path, digits):
+    recipe = replace(RECIPE, teacher_epochs=4)
+    whole, accuracy = train.train_teacher(recipe, digits)
+    code = KILLED.format(recipe=recipe.to_json())
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    log, deadline = tmp_path / "log.jsonl", time.monotonic() + 60
+    while len(loop.read_log(log)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert len(epochs(tmp_path)) < 4
+    # As if it had died between checkpoint and log, and once more within a write.
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
+    (tmp_path / "checkpoint" / ".teacher.state.safetensors.x").write_bytes(b"half")
+    again, found = train.train_teacher(recipe, digits, tmp_path)
+    same(whole, again)
+    assert found == accuracy
+    assert epochs(tmp_path) == [("teacher", e) for e in range(4)]
+
+
+def test_finished_teacher_is_not_trained_again(tmp_path, digits):
+    first, accuracy = train.train_teacher(RECIPE, digits, tmp_path)
+    second, again = train.train_teacher(RECIPE, digits, tmp_path, StopAt("teacher", 1))
+    same(first, second)
+    assert accuracy == again
+    with pytest.raises(InputError, match="seed 0 instead of 1"):
+        train.train_teacher(replace(RECIPE, seed=1), digits, tmp_path)
+
+
+def test_seed_decides(digits, teacher):
+    one, two = (
+        train.distill_student(replace(RECIPE, epochs=1, seed=s), digits, teacher) for s in (0, 1)
+    )
+    assert not torch.equal(one.conv1.weight.weight, two.conv1.weight.weight)
+
+
+def test_checkpoint_of_another_job_is_refused(tmp_path, digits, teacher):
+    with pytest.raises(Interrupted):
+        train.distill_student(RECIPE, digits, teacher, tmp_path, StopAt("student", 4))
+    with pytest.raises(InputError, match="other options"):
+        train.distill_student(replace(RECIPE, lr=1e-3), digits, teacher, tmp_path)
+    state = tmp_path / "checkpoint" / "student.state.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"student\.state\.safetensors"):
+        train.distill_student(RECIPE, digits, teacher, tmp_path)
+
+
+def test_log_says_what_happened(tmp_path, digits, teacher):
+    train.distill_student(replace(RECIPE, epochs=1), digits, teacher, tmp_path)
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    keys = {"epoch", "loss", "train_accuracy", "test_accuracy", "spikes_per_sample", "seconds"}
+    assert keys <= set(record)
+
+
+def test_any_module_teaches_and_any_module_learns(digits):
+    class Foreign(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.fc(x.flatten(1) / 16.0)
+
+    recipe = replace(RECIPE, epochs=1)
+    train.distill_student(recipe, digits, Foreign())
+    learned = train.distill_student(recipe, digits, Foreign(), student=Foreign())
+    assert train.evaluate(learned, digits.x_test, digits.y_test).spikes == {}
+
+
+def test_a_missing_teacher_is_said(digits):
+    with pytest.raises(InputError, match="needs a teacher"):
+        train.distill_student(RECIPE, digits, None)
+    train.distill_student(replace(RECIPE, method="none", epochs=1), digits, None)
+
+
+def test_divergence_is_said(digits):
+    recipe = replace(RECIPE, teacher_lr=1e30, teacher_epochs=1)
+    with pytest.raises(InputError, match="lower learning rate"):
+        train.train_teacher(recipe, digits)
+
+
+def test_evaluation_counts_spikes(digits):
+    student = make_student("cnn", Settings((1, 8, 8), 10, 16, 3))
+    found = train.evaluate(student, digits.x_test, digits.y_test, batch=17)
+    assert list(found.spikes) == ["lif1", "lif2", "lif3", "lif4"]
+    assert [s.size for s in found.spikes.values()] == [1024, 512, 128, 10]
+    whole = train.evaluate(student, digits.x_test, digits.y_test, batch=40)
+    assert np.allclose(found.spikes["lif2"], whole.spikes["lif2"])
+    assert found.accuracy == (found.predictions == digits.y_test).mean()
+    assert student.training
+
+
+def test_ties_go_to_the_first_class():
+    counts = torch.tensor([[0.0, 3.0, 3.0], [0.0, 0.0, 0.0], [1.0, 2.0, 4.0]])
+    assert predictions(counts).tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 6, 7), (5, 3, 2, 6, 7)])
+def test_shifts_move_whole_samples(shape):
+    x = torch.arange(1, 1 + int(np.prod(shape))).reshape(shape)
+    generator = torch.Generator().manual_seed(0)
+    moved = shifted(x, 1, generator)
+    assert moved.shape == x.shape
+    generator.manual_seed(0)
+    by = torch.randint(0, 3, (5, 2), generator=generator)
+    for sample, (down, right) in enumerate(by.tolist()):
+        padded = torch.nn.functional.pad(x[sample], (1, 1, 1, 1))
+        assert torch.equal(moved[sample], padded[..., down : down + 6, right : right + 7])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"batch": 1}, {"alpha": 2.0}, {"lr": float("nan")}, {"method": "kdd"}],
+)
+def test_bad_recipes_are_refused(wrong):
+    with pytest.raises(InputError):
+        replace(RECIPE, **wrong)
+
+
+def test_recipe_survives_json():
+    assert train.Recipe.from_json(json.loads(json.dumps(RECIPE.to_json()))) == RECIPE
+    with pytest.raises(InputError, match="no colour"):
+        train.Recipe.from_json({"colour": 1})
