@@ -49,6 +49,8 @@ class Talk:
 
     def update(self, stage: str, done: int, total: int, **info: Any) -> None:
         """Report that ``done`` of ``total`` steps of a stage are over."""
+        for part, why in dict(info.pop("kept", {})).items():
+            self.say(f"note: the weights file's {part} was not used and is trained here: {why}")
         if self.quiet:
             return
         known = ", ".join(f"{k} {_short(v)}" for k, v in info.items())
@@ -105,9 +107,7 @@ def common(function: F) -> F:
     for option in (
         click.option("-v", "--verbose", is_flag=True, help="Say more; show tracebacks of bugs."),
         click.option("-q", "--quiet", is_flag=True, help="Results only."),
-        click.option(
-            "--json", "as_json", is_flag=True, help="One JSON document on stdout."
-        ),
+        click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
     ):
         option(command)
     return command  # type: ignore[return-value]

@@ -109,7 +109,14 @@ class Recipe:
 # Measured on two cores; the whole story (teach, distill, prune) in about a minute on digits
 # and ten on MNIST.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "digits": {"time_steps": 8, "epochs": 60, "prune_epochs": 40, "shift": 1, "logit_scale": 6.0},
+    "digits": {
+        "time_steps": 8,
+        "epochs": 40,
+        "prune_epochs": 25,
+        "shift": 1,
+        "logit_scale": 4.0,
+        "spike_cost": 0.3,
+    },
     "mnist": {"batch": 128, "epochs": 10, "teacher_epochs": 4, "prune_epochs": 8, "shift": 1},
     "fashion-mnist": {"batch": 128, "epochs": 12, "teacher_epochs": 6, "prune_epochs": 8},
     "cifar10": {"batch": 128, "epochs": 60, "teacher_epochs": 40, "prune_epochs": 20, "shift": 4},
@@ -132,7 +139,9 @@ def defaults(
     kind = data.partition(":")[0]
     recipe = Recipe(teacher=teacher, student=student, data=data, **DEFAULTS.get(kind, {}))
     if kind == "digits" and teacher != "cnn":
-        recipe = replace(recipe, teacher_epochs=12)
+        # A deep teacher is slow: with still images its logits are computed once.
+        recipe = replace(recipe, teacher_epochs=8, shift=0)
     if kind == "digits" and student.startswith("resnet"):
-        recipe = replace(recipe, time_steps=4, epochs=40, prune_epochs=20)
+        deep = {"time_steps": 4, "epochs": 50, "prune_epochs": 20, "lr": 5e-3, "spike_cost": 0.0}
+        recipe = replace(recipe, shift=0, **deep)
     return replace(recipe, **own)

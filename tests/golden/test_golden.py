@@ -39,7 +39,9 @@ def test_programs(golden):
 
 def test_placement_and_layers(golden):
     program = compile_network(residual(), LOIHI2)
-    golden("residual.placement.json", json.dumps(placement_json(program.placement), indent=1) + "\n")
+    golden(
+        "residual.placement.json", json.dumps(placement_json(program.placement), indent=1) + "\n"
+    )
     golden("residual.layers.json", json.dumps(layers_json(program), indent=1) + "\n")
 
 

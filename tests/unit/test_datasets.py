@@ -54,9 +54,7 @@ def write_idx(folder, count=20, test=8):
         (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(packed))
 
 
-@pytest.mark.parametrize(
-    "place", ["option/mnist", "option", "environment/mnist", "cache/mnist"]
-)
+@pytest.mark.parametrize("place", ["option/mnist", "option", "environment/mnist", "cache/mnist"])
 def test_idx_is_found_where_promised(tmp_path, monkeypatch, place):
     write_idx(tmp_path / place)
     monkeypatch.setenv("SNN2HW_DATA", str(tmp_path / "environment"))
@@ -271,9 +269,7 @@ class Payload:
 
 
 def test_npz_of_other_kinds(tmp_path, capsys):
-    np.savez(
-        tmp_path / "pickle.npz", **{**GOOD, "x_train": np.array([Payload()], dtype=object)}
-    )
+    np.savez(tmp_path / "pickle.npz", **{**GOOD, "x_train": np.array([Payload()], dtype=object)})
     np.savez(tmp_path / "short.npz", x_train=X, y_train=Y)
     (tmp_path / "text.npz").write_text("no zip")
     for name, said in (
@@ -308,7 +304,5 @@ def test_no_torch():
     import subprocess
 
     code = "import sys, snn2hw.datasets; print('torch' in sys.modules)"
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
