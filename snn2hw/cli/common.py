@@ -116,7 +116,7 @@ def common(function: F) -> F:
 def data_options(function: F) -> F:
     """Add the options that choose samples."""
     for option in (
-        click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first."),
+        click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here."),
         click.option("--input", "file", type=click.Path(path_type=Path),
                      help="npz with x [N, S, *in] of integers (and y [N], if known)."),
         click.option("--samples", type=click.IntRange(min=1), help="How many samples at most."),

@@ -19,7 +19,8 @@ def listing(program) -> str:
     lines = [f"target {program.target}, {net.time_steps} steps, depth {program.depth}"]
     for p in net.populations:
         lines.append(
-            f"{p.name} {list(p.shape)} phase {program.phase[p.name]} du {p.du} dv {p.dv} vth {p.vth} "
+            f"{p.name} {list(p.shape)} phase {program.phase[p.name]} "
+            f"du {p.du} dv {p.dv} vth {p.vth} "
             f"bias {p.bias[:6].tolist()} << {p.bias_exp}"
         )
         for i in net.into(p.name):
