@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError, unknown_name
+from snn2hw.files import cache_folder
 
 Ints = NDArray[Any]
 Labels = NDArray[np.int64]
@@ -117,16 +118,10 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     return entry.loader(argument or kind, data_dir)
 
 
-def cache_dir() -> Path:
-    """Return the folder that downloads go to."""
-    named = os.environ.get("SNN2HW_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "snn2hw"
-
-
 def search_path(data_dir: Path | None) -> list[Path]:
     """Return the folders that data are looked for in, first to last."""
     named = os.environ.get("SNN2HW_DATA")
-    folders = [data_dir, Path(named) if named else None, cache_dir()]
+    folders = [data_dir, Path(named) if named else None, cache_folder()]
     return [f for f in folders if f is not None]
 
 
@@ -153,7 +148,7 @@ def _find_or_download(
     found = _folder_with(tried, list(remotes))
     if found is not None:
         return found
-    target = cache_dir() / folders[0]
+    target = cache_folder() / folders[0]
     for file, remote in remotes.items():
         _download(name, file, remote, target, tried)
     return target
