@@ -1,10 +1,10 @@
 """Energy and time of one inference: counts times prices, and nothing that is not counted.
 
 The model (docs/decisions/0004-energy.md): samples follow each other without a gap, so one
-inference takes T chip steps of throughput and T + depth steps of latency. A step lasts as long as the busiest core's
-synaptic operations and neuron updates, plus synchronization. Dynamic energy is operations times
-their prices; static energy is power times the T steps, for every chip in use. With I/O, the host
-delivers each non-zero input value in turn and the chip's static power runs on meanwhile.
+inference takes T chip steps of throughput and T + depth steps of latency. A step lasts as long
+as the busiest core's synaptic operations and neuron updates, plus synchronization. Dynamic energy
+is operations times their prices; static energy is power times the T steps, for every chip in use.
+With I/O, the host delivers each non-zero input value in turn while the static power runs on.
 Every price, and how wrong it may be, comes from the target file.
 """
 

@@ -9,7 +9,6 @@ import click
 
 from snn2hw import target as targets
 from snn2hw.cli.common import Talk, common, data_options, root
-from snn2hw.errors import InputError
 from snn2hw.estimator import layer_counts
 from snn2hw.pipeline import builds
 from snn2hw.pipeline import demo as demo_pipeline
@@ -205,10 +204,7 @@ def inspect(talk: Talk, file: str, target: str | None, **known: Any) -> None:
     """Say what is in a .nir, .net, run or build, and what each target would refuse."""
     if target is not None:
         targets.load(target)
-    try:
-        document = inspect_file(file, root(), target, **known)
-    except InputError as error:
-        raise error
+    document = inspect_file(file, root(), target, **known)
     rows = [[x["name"], x["kind"], x["shape"], f"{x['parameters']:,}", f"{x['nonzero']:,}"]
             for x in document["layers"]]  # fmt: skip
     lines = [

@@ -47,7 +47,7 @@ def run(
     samples, steps = check_inputs(program, inputs)
     synapses = [_by_source(c) for c in program.network.connections]
     widest = sum(p.size for p in (*program.network.inputs, *program.network.populations))
-    batch = max(1, min(samples, memory // (12 * steps * widest)))
+    batch = max(1, min(samples, memory // (16 * steps * widest)))
     spent, parts = 0.0, list[Trace]()
     for start in range(0, samples, batch):
         piece = {k: x[start : start + batch] for k, x in inputs.items()}
@@ -112,7 +112,7 @@ def _batch(
             inputs[port.name].reshape(samples, steps, -1), dtype=np.int32
         )
     for p in net.populations:
-        arrived = np.zeros((samples, steps, p.size), np.int32)
+        arrived = np.zeros((samples, steps, p.size), np.int64)
         for i in net.into(p.name):
             c = net.connections[i]
             _deliver(sent[c.pre], *synapses[i], c.exponent, arrived)
@@ -127,10 +127,12 @@ def _batch(
     return Trace(spikes, events, layers, program.phase, program.depth, 0.0, "exact")
 
 
-def _integrate(p: Population, arrived: Ints, n: Numbers, states: bool) -> tuple[Ints, Ints, Ints]:
-    spikes = np.empty_like(arrived)
-    u = np.empty_like(arrived) if states else np.empty((0, 0, 0), np.int32)
-    v = np.empty_like(arrived) if states else np.empty((0, 0, 0), np.int32)
+def _integrate(
+    p: Population, arrived: NDArray[np.int64], n: Numbers, states: bool
+) -> tuple[Ints, Ints, Ints]:
+    spikes = np.empty(arrived.shape, np.int32)
+    kept = arrived.shape if states else (0, 0, 0)
+    u, v = np.empty(kept, np.int32), np.empty(kept, np.int32)
     bias = p.bias.astype(np.int64) << p.bias_exp
     one = 1 << n.decay_bits
     _lif(
@@ -172,7 +174,7 @@ def _lif(arrived, bias, keep_u, keep_v, threshold, bits, shift, top, states, spi
             for i in range(size):
                 product = u[i] * keep_u
                 kept = product >> bits if product >= 0 else -(-product >> bits)
-                current = kept + (np.int64(arrived[n, t, i]) << shift)
+                current = kept + (arrived[n, t, i] << shift)
                 if current > top:
                     current -= 2 * top
                 elif current <= -top:
