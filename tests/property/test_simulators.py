@@ -76,13 +76,14 @@ def test_chip_computes_what_the_float_network_computes_shifted_by_its_depth(seed
     for i, (m, n) in enumerate(itertools.pairwise(sizes)):
         w = np.rint(r.normal(0, 60, (n, m))) * 2
         w.flat[0], w.flat[1] = 254, -254  # pins the scale to exactly 1
-        nodes[f"fc{i}"] = Affine(np.clip(w, -254, 254) / 300, r.integers(-90, 90, n) / 300)
-        nodes[f"lif{i}"] = lif((n,), beta=float(r.choice([0.0, 1.0])))
+        # Integers and a threshold of 300, so that the float network does not round either.
+        nodes[f"fc{i}"] = Affine(np.clip(w, -254, 254), r.integers(-90, 90, n))
+        nodes[f"lif{i}"] = lif((n,), beta=float(r.choice([0.0, 1.0])), threshold=300.0)
         edges += [(before, f"fc{i}"), (f"fc{i}", f"lif{i}")]
         before = f"lif{i}"
     skip = np.rint(r.normal(0, 60, (sizes[3], sizes[1]))) * 2
     skip.flat[0], skip.flat[1] = 254, -254
-    nodes["skip"] = Affine(np.clip(skip, -254, 254) / 300, np.zeros(sizes[3]))
+    nodes["skip"] = Affine(np.clip(skip, -254, 254), np.zeros(sizes[3]))
     nodes["output"] = Output((sizes[3],))
     edges += [("lif0", "skip"), ("skip", "lif2"), (before, "output")]
     net = Network(nodes, tuple(edges), DT, 5)

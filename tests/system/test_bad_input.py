@@ -180,6 +180,8 @@ def test_ctrl_c_and_the_same_command_again(tmp_path):
     running = subprocess.Popen(
         [sys.executable, "-m", "snn2hw", *command],
         cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        # A test run in the background has Ctrl-C ignored, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     for _ in range(1200):
         if log.exists() and len(log.read_text().splitlines()) >= 3:
