@@ -93,7 +93,11 @@ def _short(value: Any) -> str:
 
 
 def common(function: F) -> F:
-    """Add ``--json``, ``-q``, ``-v`` and hand a ``Talk`` to the command."""
+    """Add ``--json``, ``-q``, ``-v``, ``--seed`` and hand a ``Talk`` to the command.
+
+    Commands that use randomness declare ``--seed`` themselves; the others take it, so that a
+    script may give it to all, and it changes nothing.
+    """
 
     def command(*args: Any, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> Any:
         talk = Talk(as_json, quiet, verbose)
@@ -104,6 +108,9 @@ def common(function: F) -> F:
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    if "seed" not in {p.name for p in command.__click_params__}:  # type: ignore[attr-defined]
+        unused = "Nothing here is random: any seed gives the same."
+        click.option("--seed", type=int, expose_value=False, help=unused)(command)
     for option in (
         click.option("-v", "--verbose", is_flag=True, help="Say more; show tracebacks of bugs."),
         click.option("-q", "--quiet", is_flag=True, help="Results only."),

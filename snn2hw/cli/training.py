@@ -76,6 +76,7 @@ def distill(
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Of fine-tuning.")
 @click.option("--name", help="Of the new run.")
+@click.option("--seed", type=int, help="Of fine-tuning; by default the run's own.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
 @common
 def prune(
@@ -84,6 +85,7 @@ def prune(
     sparsity: float,
     epochs: int | None,
     name: str | None,
+    seed: int | None,
     data_dir: Path | None,
 ) -> None:
     """Prune a run's student, fine-tune it and write a new run."""
@@ -93,6 +95,7 @@ def prune(
         sparsity=sparsity,
         epochs=epochs,
         name=name,
+        seed=seed,
         data_dir=data_dir,
         progress=talk,
     )

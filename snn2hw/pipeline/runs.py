@@ -8,6 +8,7 @@ was stopped goes on, one that is finished is reported and not repeated.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def prune(
     sparsity: float,
     epochs: int | None = None,
     name: str | None = None,
+    seed: int | None = None,
     data_dir: Path | None = None,
     progress: Any = None,
 ) -> Run:
@@ -104,6 +106,7 @@ def prune(
         sparsity: share of weights that become zero.
         epochs: of fine-tuning; None for the recipe's.
         name: of the new run; by default the old one's with the sparsity.
+        seed: of fine-tuning; None for the recipe's.
         data_dir: where to look for data first.
         progress: as in ``distill``.
     """
@@ -112,6 +115,8 @@ def prune(
         raise InputError(f"Sparsity {sparsity:g} is not between 0 and 1.", "Try --sparsity 0.75.")
     source = folders.read_run(folders.find("runs", run, root))
     recipe = train.load_recipe(source.path)
+    if seed is not None:
+        recipe = replace(recipe, seed=seed)
     command = {
         "command": "prune", "parent": source.name, "sparsity": sparsity, "epochs": epochs,
         "recipe": recipe.to_json(),
