@@ -36,7 +36,7 @@ def row(name: str, ours: list[float], theirs: list[float], samples: int) -> str:
 
 
 def main() -> None:
-    program = compile_network(residual(channels=16, side=16, steps=8), LOIHI2)
+    program = compile_network(residual(channels=8, side=16, steps=8), LOIHI2)
     few, many = images(program.network, samples=2), images(program.network, samples=64)
     engine.run(program, few)  # compiles
     ours, definition = [], []
