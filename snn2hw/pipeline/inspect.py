@@ -57,8 +57,20 @@ def _float_layers(net: Network) -> list[dict[str, Any]]:
             "inputs": list(net.predecessors(name)),
             **_weights(node),
         }
-        for name, node in net.nodes.items()
+        for name, node in ((n, net.nodes[n]) for n in _along_edges(net))
     ]
+
+
+def _along_edges(net: Network) -> list[str]:
+    """Name the nodes from input to output; what hangs on a loop comes last."""
+    order: list[str] = []
+    while True:
+        ready = [
+            n for n in net.nodes if n not in order and not set(net.predecessors(n)) - set(order)
+        ]
+        if not ready:
+            return order + [n for n in net.nodes if n not in order]
+        order += ready
 
 
 def _weights(node: Node) -> dict[str, int]:

@@ -163,6 +163,9 @@ def test_inspect_describes_runs_builds_and_files(workshop):
     assert run["targets"]["loihi2"] is build["targets"]["loihi2"] is None
     assert run["neurons"] == build["neurons"] == net["neurons"] == nir["neurons"] == 1674
     assert run["nonzero"] >= build["nonzero"] == net["nonzero"]
+    names = [x["name"] for x in nir["layers"]]
+    assert names[:3] == ["input", "conv1", "lif1"]
+    assert names[-2:] == ["lif4", "output"]
 
 
 @pytest.mark.parametrize(
