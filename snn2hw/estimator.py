@@ -75,7 +75,6 @@ class EnergyReport:
     cores: int
     input_events: float
     layers: tuple[Layer, ...]
-    step_us: Range
     latency_us: Range
     period_us: Range
     io_us: Range
@@ -217,7 +216,6 @@ def estimate(
         cores=program.placement.cores,
         input_events=events,
         layers=tuple(layers),
-        step_us=period.times(1 / trace.steps),
         latency_us=period.times(program.chip_steps(trace.steps) / trace.steps),
         period_us=period,
         io_us=io,

@@ -22,7 +22,6 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense
 
 BIAS_EXP = 6
-FULL = 4096
 
 
 def why_not(program: Program) -> str | None:

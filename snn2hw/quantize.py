@@ -88,6 +88,8 @@ def _refusals(name: str, net: Network, target: Target) -> list[str]:
             found.append(f"{name} has several {what} time constants, the chip one a population")
         elif not 0 <= float(value.flat[0]) <= 1:
             found.append(f"{name} has a {what} time constant below the time step {net.dt:g} s")
+    if node.tau_synapse is not None and _decay(step.keep_current, target.numbers) == 0:
+        found.append(f"{name} has a synapse time constant too long for {net.dt:g} s steps")
     graded = [k for k, n in net.inputs().items() if n.max_value > 1]
     if not target.abilities["graded_input"]:
         sources = {s for s, _ in incoming(net, name).sources}
@@ -131,7 +133,6 @@ def _population(
     rounding = Rounding(
         scale=scale,
         limited_by=limited_by,
-        exponents=tuple((c.pre, c.exponent) for c in connections),
         relative_error=_error(drive, connections, scale),
         zeroed=sum(
             int(np.count_nonzero(s.weight) - np.count_nonzero(c.synapses.weight))
@@ -145,7 +146,6 @@ def _drive(
     node: Lif, into: Incoming, dt: float, numbers: Numbers, largest: dict[str, int]
 ) -> _Drive:
     step = coefficients(node, dt)
-    one = 1 << numbers.decay_bits
     gain = np.broadcast_to(step.gain_voltage * step.gain_current / node.v_threshold, node.shape)
     # A bias acts on the membrane on the chip but on the current in CubaLIF: its steady state.
     settle = step.gain_current / (1 - step.keep_current)
@@ -158,9 +158,14 @@ def _drive(
     return _Drive(
         sources,
         bias.reshape(-1),
-        du=round(one * (1 - float(step.keep_current.flat[0]))) - 1,
-        dv=round(one * (1 - float(step.keep_voltage.flat[0]))),
+        du=_decay(step.keep_current, numbers) - 1,
+        dv=_decay(step.keep_voltage, numbers),
     )
+
+
+def _decay(keep: NDArray[np.float64], numbers: Numbers) -> int:
+    """Round the share that is lost in a step to the chip's fraction."""
+    return round((1 << numbers.decay_bits) * (1 - float(keep.flat[0])))
 
 
 def _scaled(synapses: Synapses, gain: NDArray[np.float64]) -> Synapses:
@@ -208,15 +213,13 @@ def _current_limit(du: int, numbers: Numbers) -> float:
 
 def _reach(parts: list[tuple[Synapses, int]]) -> float:
     """Largest sum of one sign that any neuron can receive in one step."""
-    up, down = 0.0, 0.0
     high: Any = 0.0
     low: Any = 0.0
     for synapses, largest in parts:
         rows = matrix(synapses)
         high = high + np.asarray(rows.maximum(0).sum(axis=1)).ravel() * largest
         low = low + np.asarray(rows.minimum(0).sum(axis=1)).ravel() * largest
-    up, down = float(np.max(high, initial=0.0)), float(-np.min(low, initial=0.0))
-    return max(up, down)
+    return max(float(np.max(high, initial=0.0)), float(-np.min(low, initial=0.0)))
 
 
 def _worst(connections: list[Connection], largest: dict[str, int]) -> float:
@@ -227,7 +230,8 @@ def _worst(connections: list[Connection], largest: dict[str, int]) -> float:
         )
         for c in connections
     ]
-    return _reach(parts)
+    # A negative exponent rounds the sum down, by less than one each.
+    return _reach(parts) + sum(c.exponent < 0 for c in connections)
 
 
 def _round(pre: str, post: str, synapses: Synapses, scale: float, numbers: Numbers) -> Connection:

@@ -87,17 +87,8 @@ def _about(entry: Any) -> str:
 @common
 def datasets(talk: Talk, name: str | None) -> None:
     """List the data sets, or show one with its source."""
-    known = data_sets.DATASETS
-    if name is not None and name not in known:
-        raise unknown_name("data set", name, known)
-    chosen = {k: v for k, v in known.items() if name in (None, k)}
-    document = {
-        "datasets": [
-            {"name": k, "description": v.description, "source": v.source} for k, v in chosen.items()
-        ]
-    }
-    rows = [[k, v.description, v.source] for k, v in chosen.items()]
-    talk.result(document, text.table(["data set", "what", "source and licence"], rows, left=3))
+    known = {k: (v.description, v.source) for k, v in data_sets.DATASETS.items()}
+    _show(talk, name, "data set", "datasets", known)
 
 
 @click.command()
@@ -105,17 +96,20 @@ def datasets(talk: Talk, name: str | None) -> None:
 @common
 def methods(talk: Talk, name: str | None) -> None:
     """List the distillation methods, or show one with its paper."""
-    known = runs.training().METHODS
+    known = {k: (v.description, v.paper) for k, v in runs.training().METHODS.items()}
+    _show(talk, name, "method", "methods", known)
+
+
+def _show(
+    talk: Talk, name: str | None, what: str, key: str, known: dict[str, tuple[str, str]]
+) -> None:
+    """Print all rows (description, source) of a table, or the one that is named."""
     if name is not None and name not in known:
-        raise unknown_name("method", name, known)
+        raise unknown_name(what, name, known)
     chosen = {k: v for k, v in known.items() if name in (None, k)}
-    document = {
-        "methods": [
-            {"name": k, "description": v.description, "source": v.paper} for k, v in chosen.items()
-        ]
-    }
-    rows = [[k, v.description, v.paper] for k, v in chosen.items()]
-    talk.result(document, text.table(["method", "what", "source"], rows, left=3))
+    rows = [{"name": k, "description": d, "source": s} for k, (d, s) in chosen.items()]
+    shown = [[k, d, s] for k, (d, s) in chosen.items()]
+    talk.result({key: rows}, text.table([what, "what", "source"], shown, left=3))
 
 
 @click.group()

@@ -128,14 +128,12 @@ class InputPort:
 class Rounding:
     """What quantization did to one population and the synapses into it.
 
-    ``scale`` is integer units per unit of threshold, ``exponents`` (source, exponent) for each
-    connection, ``relative_error`` the weights' root-mean-square error over their size, ``zeroed``
-    how many non-zero weights became zero.
+    ``scale`` is integer units per unit of threshold, ``relative_error`` the weights'
+    root-mean-square error over their size, ``zeroed`` how many non-zero weights became zero.
     """
 
     scale: float
     limited_by: str
-    exponents: tuple[tuple[str, int], ...]
     relative_error: float
     zeroed: int
 

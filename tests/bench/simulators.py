@@ -9,12 +9,16 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from nets import LOIHI2, images, residual
+import numpy as np
+from nets import DT, LOIHI2, images, lif, residual
 
+from snn2hw.ir.network import Conv2d, Input, Network, Output
+from snn2hw.ir.synapses import Conv
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.runtime import lava
 from snn2hw.simulate import engine, reference
@@ -35,6 +39,33 @@ def row(name: str, ours: list[float], theirs: list[float], samples: int) -> str:
     return f"{name:<34} {ratio:8.1f} x   engine {each:.3f} ms a sample"
 
 
+def conv_or_sparse(into: int, out: int) -> str:
+    """Compare Lava's two ways to run a 3 x 3 convolution on 16 x 16 images."""
+    r = np.random.default_rng(0)
+    first = Conv(r.normal(0, 0.5, (into, 1, 1, 1)), (1, 16, 16))
+    second = Conv(r.normal(0, 0.3, (out, into, 3, 3)), first.output_shape, padding=(1, 1))
+    nodes = {
+        "input": Input((1, 16, 16)),
+        "conv1": Conv2d(first, np.full(into, 0.2)),
+        "lif1": lif(first.output_shape),
+        "conv2": Conv2d(second, np.zeros(out)),
+        "lif2": lif(second.output_shape),
+        "output": Output(second.output_shape),
+    }
+    program = compile_network(Network(nodes, tuple(pairwise(nodes)), DT, 8), LOIHI2)
+    x = {"input": (r.random((16, 8, 1, 16, 16)) < 0.3).astype(int)}
+    took: dict[str, list[float]] = {"conv": [], "sparse": []}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "program.h5"
+        program_file.write(path, program)
+        for _ in range(ROUNDS):
+            for mode, seconds_ in took.items():
+                done = lava.run(program, x, program_file=path, conv=mode)
+                seconds_.append(done.trace.seconds)
+    ratio = statistics.median(s / c for s, c in zip(took["sparse"], took["conv"], strict=True))
+    return f"Lava Sparse / Conv, {into * out:3} channel pairs     {ratio:8.2f} x"
+
+
 def main() -> None:
     program = compile_network(residual(channels=8, side=16, steps=8), LOIHI2)
     few, many = images(program.network, samples=2), images(program.network, samples=64)
@@ -53,6 +84,7 @@ def main() -> None:
             ours.append(seconds(lambda: engine.run(program, many)))
             theirs.append(lava.run(program, many, program_file=path).trace.seconds)
     lines.append(row("Lava (run only) / engine, 64 samples", ours, theirs, 64))
+    lines += [conv_or_sparse(into, out) for into, out in ((1, 8), (4, 4), (4, 8), (8, 8), (16, 16))]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

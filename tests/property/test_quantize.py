@@ -124,3 +124,9 @@ def test_time_steps_must_be_known():
     with pytest.raises(NetworkError, match="Give --time-steps"):
         quantize(net, LOIHI2)
     assert quantize(net, LOIHI2, time_steps=7).time_steps == 7
+
+
+def test_a_current_that_would_never_decay_is_refused():
+    net = single(np.eye(2), np.zeros(2), tau_synapse=np.array(1e5 * DT), w_in=np.array(1.0))
+    with pytest.raises(UnsupportedError, match="lif has a synapse time constant too long"):
+        quantize(net, LOIHI2)
