@@ -40,8 +40,8 @@ from lava.proc.sparse.process import DelaySparse, Sparse  # noqa: E402
 from scipy.sparse import csr_matrix  # noqa: E402
 
 # Lava's Conv calls SciPy once for each pair of channels and step. A sparse product of the same
-# integers takes 0.8 of its time at 8 to 16 pairs (3 x 3 on 16 x 16), 0.65 at 32, 0.5 at 64 and
-# more; up to here Conv, the process that a Lava user would write, costs little.
+# integers takes 0.8 of its time at 8 and 16 pairs, 0.65 at 32, 0.6 at 64, 0.4 at 256 (make bench);
+# up to here Conv, the process that a Lava user would write, costs little.
 CONV_PAIRS = 16
 
 
