@@ -1,0 +1,18 @@
+"""Where the real data is: ``$SNN2HW_DATA``, else ``../shared/data`` beside the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(
+    os.environ.get("SNN2HW_DATA", Path(__file__).parents[1].parent / "shared" / "data")
+).resolve()
+
+# CI always has the data, so there a missing folder is a failure and not a skip.
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir() and os.environ.get("CI") != "true",
+    reason=f"REAL FILES ARE NOT TESTED HERE: no folder {DATA}, set SNN2HW_DATA",
+)
