@@ -1,10 +1,11 @@
 """Energy and time of one inference: counts times prices, and nothing that is not counted.
 
 The model (docs/decisions/0004-energy.md): samples follow each other without a gap, so one
-inference takes T chip steps of throughput and T + depth steps of latency. A step lasts as long
-as the busiest core's synaptic operations and neuron updates, plus synchronization. Dynamic energy
-is operations times their prices; static energy is power times the T steps, for every chip in use.
-With I/O, the host delivers each non-zero input value in turn while the static power runs on.
+inference takes T chip steps of throughput and T + depth steps of latency. With loops or delays, a
+sample waits until the one before has left the chip, so there both are T + depth steps. A step lasts
+as long as the busiest core's synaptic operations and neuron updates, plus synchronization. Dynamic
+energy is operations times their prices; static energy is power times the period, for every chip in
+use. With I/O, the host delivers each non-zero input value in turn while the static power runs on.
 Every price, and how wrong it may be, comes from the target file.
 """
 
@@ -189,7 +190,7 @@ def estimate(
         busy += list(onto)
         neurons += [s.stop - s.start for s in slices]
         phases += [program.phase[p.name]] * len(slices)
-        updates = float(p.size * trace.steps)
+        updates = float(p.size * program.period(trace.steps))
         cost = _price(target, "synop").times(charged) + _price(target, "update").times(updates)
         layers.append(
             Layer(
@@ -203,7 +204,8 @@ def estimate(
                 dynamic_uj=cost.times(1e-6),
             )
         )
-    period = _period(np.array(busy), np.array(neurons), np.array(phases), target)
+    now = _chip_steps(program, np.array(busy), np.array(phases))
+    latency, period = _times(program, now, np.array(neurons), target)
     events = sum(float(rate[p.name].sum()) for p in net.inputs)
     io = _time(target, "io_value").times(events)
     power = _price(target, "static").times(program.placement.chips)
@@ -216,7 +218,7 @@ def estimate(
         cores=program.placement.cores,
         input_events=events,
         layers=tuple(layers),
-        latency_us=period.times(program.chip_steps(trace.steps) / trace.steps),
+        latency_us=latency,
         period_us=period,
         io_us=io,
         static_uj=_product(power, period),
@@ -267,18 +269,35 @@ def _rows(slices: Any, pattern: Any) -> Any:
     return sparse.csr_array(ones, shape=(len(slices), owner.size)) @ pattern
 
 
-def _period(busy: Floats, neurons: Any, phases: Any, target: Target) -> Range:
-    """Time of T chip steps in steady state, in microseconds."""
+def _chip_steps(program: Program, busy: Floats, phases: Any) -> Floats:
+    """Put what cores do at their own steps ``[cores, T]`` at the chip steps of one period."""
     steps = busy.shape[1]
-    at = (np.arange(steps)[None, :] - phases[:, None]) % steps  # own step at each chip step
-    now = np.take_along_axis(busy, at, axis=1)
+    if program.streams:  # in steady state: at one chip step, layers work on different samples
+        own = (np.arange(steps)[None, :] - phases[:, None]) % steps
+        return np.take_along_axis(busy, own, axis=1)
+    now = np.zeros((len(busy), program.period(steps)))
+    np.put_along_axis(now, np.arange(steps)[None, :] + phases[:, None], busy, axis=1)
+    return now
 
-    def total(pick: Callable[[Figure], float]) -> float:
+
+def _times(program: Program, now: Floats, neurons: Any, target: Target) -> tuple[Range, Range]:
+    """Return latency and period in microseconds: each step lasts as its busiest core."""
+
+    def each(pick: Callable[[Figure], float]) -> Floats:
         t = target.timing
         work = now * pick(t["synop"]) + neurons[:, None] * pick(t["update"])
-        return float(work.max(axis=0).sum()) * 1e-3 + steps * pick(t["step"])
+        return work.max(axis=0) * 1e-3 + pick(t["step"])
 
-    return Range(total(lambda f: f.value), total(lambda f: f.low), total(lambda f: f.high))
+    low, typical, high = each(lambda f: f.low), each(lambda f: f.value), each(lambda f: f.high)
+
+    def first(steps: int) -> Range:
+        return Range(*(float(x[:steps].sum()) for x in (typical, low, high)))
+
+    steps = now.shape[1]
+    period = first(steps)
+    if program.streams:
+        return period.times(program.chip_steps(steps) / steps), period
+    return first(steps - program.tail + program.depth), period
 
 
 def _price(target: Target, name: str) -> Range:

@@ -44,6 +44,8 @@ def why_not(program: Program) -> str | None:
 
 def _layer_problem(c: Connection, p: Population, numbers: Numbers) -> str | None:
     weight = c.synapses.weight
+    if c.delay:
+        return f"takes spikes after {c.delay} steps, and snn2hw writes no delays to netx"
     if c.synapses.kind == "sparse":
         return "has sparse synapses, which netx has not"
     if c.exponent < 0 or (c.exponent and isinstance(c.synapses, Conv)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from snn2hw import target as targets
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Population
 from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Lif, Network, Output
-from snn2hw.ir.synapses import Conv, Dense, from_matrix
+from snn2hw.ir.synapses import Conv, Dense, from_matrix, sizes
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
 
@@ -110,24 +111,25 @@ def _population(r, name, shape, extreme):
     )
 
 
-def random_program(seed: int, *, layers=4, extreme=False, side=4):
+def random_program(seed: int, *, layers=4, extreme=False, side=4, loops=False):
     """A program of random integers: conv, dense and sparse synapses, branches, graded input.
 
-    With ``extreme`` states are driven into wrap and saturation.
+    With ``extreme`` states are driven into wrap and saturation; with ``loops`` some connections
+    have delays, go back, or both.
     """
     r = np.random.default_rng(seed)
     graded = bool(r.integers(0, 2))
     shape = (int(r.integers(1, 3)), side, side) if r.integers(0, 2) else (int(r.integers(2, 12)),)
-    port = InputPort("in", shape, int(r.choice([3, 16, 255])) if graded else 1)
-    made, connections, shapes = [], [], {"in": shape}
+    ports = [InputPort("in", shape, int(r.choice([3, 16, 255])) if graded else 1)]
+    if r.random() < 0.2:
+        ports.insert(0, InputPort("other", (3,), int(r.choice([1, 7]))))
+    made, connections, shapes = [], [], {p.name: p.shape for p in ports}
     for i in range(layers):
         name = f"p{i}"
         before = list(shapes)
         pre = before[-1]
         first = _synapses(r, shapes[pre], None)
-        post = first.output_shape if isinstance(first, Conv) else (first.weight.shape[0],)
-        if first.kind == "sparse":
-            post = (first.indptr.size - 1,)
+        post = first.output_shape if isinstance(first, Conv) else (sizes(first)[0],)
         connections.append(_connection(r, pre, name, first, extreme))
         for other in before[:-1]:
             if r.random() < 0.35:  # a branch that has to wait
@@ -135,15 +137,40 @@ def random_program(seed: int, *, layers=4, extreme=False, side=4):
                 connections.append(_connection(r, other, name, extra, extreme))
         made.append(_population(r, name, post, extreme))
         shapes[name] = post
+    steps = int(r.integers(1, 6))
+    if loops:
+        steps += int(r.integers(1, 6))
+        connections = [_late(r, c) for c in connections] + _back(r, made, extreme)
+        if any(c.delay > 6 for c in connections) and r.random() < 0.5:
+            steps += 60
+    output = made[-1] if r.random() < 0.8 else made[int(r.integers(0, layers))]
     net = IntNetwork(
-        (port,), tuple(made), tuple(connections), made[-1].name, DT,
-        int(r.integers(1, 6)), NUMBERS, {},
-    )  # fmt: skip
+        tuple(ports), tuple(made), tuple(connections), output.name, DT, steps, NUMBERS, {}
+    )
     return lower(net, map_network(net, LOIHI2), LOIHI2)
 
 
+def _late(r, connection):
+    return replace(connection, delay=int(r.choice([0, 0, 0, 1, 2, 5])))
+
+
+def _back(r, made, extreme):
+    """Connections to the same or an earlier layer, slow enough for the chip, up to its limit."""
+    found = []
+    for _ in range(int(r.integers(1, 4))):
+        pre = int(r.integers(0, len(made)))
+        post = int(r.integers(0, pre + 1))
+        longest = 63 if post == pre else 62 - len(made)
+        delay = min(longest, pre - post + 1 + int(r.choice([0, 0, 1, 3, 63])))
+        synapses = _synapses(r, made[pre].shape, made[post].shape)
+        made_one = _connection(r, made[pre].name, made[post].name, synapses, extreme)
+        found.append(replace(made_one, delay=delay))
+    return found
+
+
 def _connection(r, pre, post, synapses, extreme):
-    exponent = int(r.integers(-3, 8)) if extreme else int(r.choice([-2, 0, 0, 0, 1, 3]))
+    often = [-2, 0, 0, 0, 1, 3]
+    exponent = int(r.integers(-8, 8) if extreme or r.random() < 0.2 else r.choice(often))
     return Connection(pre, post, synapses, exponent)
 
 
@@ -151,18 +178,24 @@ def _synapses(r, pre, post):
     sign = r.choice(["mixed", "exc", "inh"], p=[0.7, 0.2, 0.1])
     density = r.choice([0.3, 1.0])
     kind = r.choice(["dense", "conv", "sparse"])
-    if len(pre) == 3 and kind == "conv" and post is None:
-        groups = int(pre[0]) if r.integers(0, 2) else 1
-        k = min(int(r.choice([1, 2, 3])), *pre[1:])
-        shape = (groups * int(r.integers(1, 3)), pre[0] // groups, k, k)
-        pad = int(r.integers(0, 2))
-        stride = int(r.integers(1, 3))
-        dilation = int(r.integers(1, 3)) if (k - 1) * 2 < pre[1] else 1
-        w = _weights(r, shape, sign, density)
-        return Conv(w, tuple(pre), (stride, 1), (pad, pad), (dilation, 1), groups)
+    if len(pre) == 3 and kind == "conv":
+        conv = _kernel(r, pre, sign, density)
+        if post in (None, conv.output_shape):
+            return conv
     size = int(np.prod(post)) if post else int(r.integers(2, 10))
     w = _weights(r, (size, int(np.prod(pre))), sign, density)
     return from_matrix(w) if kind == "sparse" and w.any() else Dense(w)
+
+
+def _kernel(r, image, sign, density):
+    groups = int(image[0]) if r.integers(0, 2) else 1
+    kernel = [min(int(r.integers(1, 4)), n) for n in image[1:]]
+    stride, padding = r.integers(1, 3, 2).tolist(), r.integers(0, 2, 2).tolist()
+    spans = zip(kernel, image[1:], strict=True)
+    dilation = [int(r.integers(1, 3)) if (k - 1) * 2 < n else 1 for k, n in spans]
+    shape = (groups * int(r.integers(1, 3)), image[0] // groups, *kernel)
+    w = _weights(r, shape, sign, density)
+    return Conv(w, tuple(image), tuple(stride), tuple(padding), tuple(dilation), groups)
 
 
 seeds = st.integers(0, 2**32 - 1)

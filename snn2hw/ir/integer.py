@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.ir.arrays import Shape, digest, frozen, size_of
-from snn2hw.ir.synapses import Conv, Synapses, sizes
+from snn2hw.ir.synapses import Conv, Synapses, reach, sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,17 @@ class Population:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Connection:
-    """Integer synapses: ``(weight @ spikes) << exponent`` (an arithmetic ``>>`` when negative)."""
+    """Integer synapses: ``(weight @ spikes) << exponent`` (an arithmetic ``>>`` when negative).
+
+    ``delay`` is in the sample's own time: what ``pre`` sends in step ``t`` counts in ``post`` in
+    step ``t + delay``.
+    """
 
     pre: str
     post: str
     synapses: Synapses
     exponent: int = 0
+    delay: int = 0
 
     @property
     def mixed(self) -> bool:
@@ -144,7 +149,8 @@ class IntNetwork:
 
     Args:
         inputs: where values enter.
-        populations: sources before targets, loops excepted.
+        populations: connections without delay go from earlier to later ones; those with a delay
+            may go anywhere, so every loop holds a delay.
         connections: several into one population are summed before the neuron sees them.
         output: name of the population whose spikes are the answer.
         dt: time step in seconds of the float network.
@@ -173,10 +179,27 @@ class IntNetwork:
             if (size.get(c.post), size.get(c.pre)) != sizes(c.synapses):
                 raise ValueError(f"connection {c.pre} -> {c.post} does not match its ends")
             _check_weights(c, self.numbers)
+            self._check_order(c)
+            self._check_sum(c)
         for p in self.populations:
             low, high = -self.numbers.bias_max - 1, self.numbers.bias_max
             if p.vth > self.numbers.threshold_max or (p.bias.min() < low or p.bias.max() > high):
                 raise ValueError(f"{p.name}: threshold or bias does not fit its bits")
+
+    def _check_order(self, c: Connection) -> None:
+        place = {p.name: i for i, p in enumerate(self.populations)}
+        if c.post not in place:
+            raise ValueError(f"connection {c.pre} -> {c.post} ends in an input")
+        if c.delay < 0:
+            raise ValueError(f"connection {c.pre} -> {c.post} has delay {c.delay}")
+        if c.delay == 0 and place.get(c.pre, -1) >= place[c.post]:
+            raise ValueError(f"connection {c.pre} -> {c.post} goes back without a delay")
+
+    def _check_sum(self, c: Connection) -> None:
+        # Lava adds one connection in 32 bits here and in 64 there: beyond, it has no one answer.
+        largest = max((p.max_value for p in self.inputs if p.name == c.pre), default=1)
+        if reach(c.synapses) * largest >= 1 << 31:
+            raise ValueError(f"connection {c.pre} -> {c.post} can sum up to more than 32 bits")
 
     def into(self, name: str) -> tuple[int, ...]:
         """Return the indices of the connections into a population."""
@@ -190,13 +213,31 @@ class IntNetwork:
         """Return the shape of an input or a population."""
         return next(p.shape for p in (*self.inputs, *self.populations) if p.name == name)
 
+    def components(self) -> list[list[str]]:
+        """Return the populations, those of one loop together, so that sources come first.
+
+        These are the strongly connected components over all connections, each in the order of
+        ``populations``.
+        """
+        names = [p.name for p in self.populations]
+        reaches = np.eye(len(names), dtype=bool)
+        for c in self.connections:
+            if c.pre in names:
+                reaches[names.index(c.pre), names.index(c.post)] = True
+        for middle in range(len(names)):
+            reaches |= np.outer(reaches[:, middle], reaches[middle])
+        # A component comes after everything that reaches it, so its members have more before them.
+        before = reaches.sum(axis=0)
+        found = {tuple(np.flatnonzero(row)) for row in reaches & reaches.T}
+        return [[names[i] for i in part] for part in sorted(found, key=lambda p: (before[p[0]], p))]
+
     def digest(self) -> str:
         """Return a hash of structure and values."""
         parts: list[object] = [self.inputs, self.output, self.dt, self.time_steps, self.numbers]
         for p in self.populations:
             parts += [p.name, p.shape, p.du, p.dv, p.vth, p.bias_exp, p.bias]
         for c in self.connections:
-            parts += [c.pre, c.post, c.exponent, c.synapses.kind, c.synapses.weight]
+            parts += [c.pre, c.post, c.exponent, c.delay, c.synapses.kind, c.synapses.weight]
             if isinstance(c.synapses, Conv):
                 s = c.synapses
                 parts += [s.input_shape, s.stride, s.padding, s.dilation, s.groups]

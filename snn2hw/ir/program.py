@@ -16,14 +16,15 @@ class Program:
     """An integer network on chip time.
 
     On the chip every connection takes at least one step. A layer of phase ``p`` therefore works
-    on step ``t`` of a sample at chip step ``t + p``; ``delays[i] = phase[post] - phase[pre]`` makes
+    on step ``t`` of a sample at chip step ``t + p``; ``phase[post] - phase[pre] + delay`` makes
     branches meet, and resetting each layer at its own phase keeps samples apart although they
-    follow each other without a gap (docs/decisions/0002-chip-time.md).
+    follow each other without a gap (docs/decisions/0002-chip-time.md). A network with delays of its
+    own, as every loop has, does need a gap: see ``streams``.
 
     Args:
         network: populations and connections.
         phase: chip step at which a population (inputs: 0) starts on a sample.
-        delays: steps from spike to effect, by connection; 1 is the chip's least.
+        delays: chip steps from spike to effect, by connection; 1 is the chip's least.
         placement: cores.
         target: name of the chip.
     """
@@ -36,9 +37,12 @@ class Program:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phase", MappingProxyType(dict(self.phase)))
+        longest = self.network.numbers.delay_max + 1
         for delay, c in zip(self.delays, self.network.connections, strict=True):
-            if delay != self.phase[c.post] - self.phase[c.pre] or delay < 1:
+            if delay != self.phase[c.post] - self.phase[c.pre] + c.delay:
                 raise ValueError(f"{c.pre} -> {c.post}: delay {delay} does not match the phases")
+            if not 1 <= delay <= longest:
+                raise ValueError(f"{c.pre} -> {c.post}: delay {delay} is outside 1..{longest}")
 
     @property
     def depth(self) -> int:
@@ -46,8 +50,27 @@ class Program:
         return self.phase[self.network.output]
 
     def chip_steps(self, steps: int) -> int:
-        """Return the chip steps of one sample of ``steps`` input steps."""
+        """Return the chip steps of one sample of ``steps`` input steps, from input to output."""
         return steps + self.depth
+
+    @property
+    def tail(self) -> int:
+        """Steps after a sample's last input until the last population is done with it."""
+        return max(self.phase.values())
+
+    @property
+    def streams(self) -> bool:
+        """Whether samples may follow each other without a gap.
+
+        With delays in the sample's own time, spikes in flight would reach the next sample. So the
+        host waits, clears neurons and spikes in flight, and switches each population's bias on at
+        its phase (docs/decisions/0005-loops.md).
+        """
+        return not any(c.delay for c in self.network.connections)
+
+    def period(self, steps: int) -> int:
+        """Return the chip steps from one sample to the next."""
+        return steps if self.streams else steps + self.tail
 
     def digest(self) -> str:
         """Return a hash of everything the chip would be told."""

@@ -159,6 +159,21 @@ def nonzeros(synapses: Synapses) -> int:
     return int(np.count_nonzero(synapses.weight))
 
 
+def reach(synapses: Synapses) -> int:
+    """Return the largest sum of sizes of integer weights into one neuron."""
+    size = np.abs(synapses.weight.astype(np.int64))
+    match synapses:
+        case Dense():
+            total = size.sum(axis=1)
+        case Sparse():
+            total = np.diff(np.concatenate([[0], np.cumsum(size)])[synapses.indptr])
+        case Conv():
+            total = size.sum(axis=(1, 2, 3))
+        case _:
+            assert_never(synapses)
+    return int(total.max(initial=0))
+
+
 def matrix(synapses: Synapses) -> Any:
     """Return the map as a ``scipy.sparse.csr_array [post, pre]`` without explicit zeros.
 

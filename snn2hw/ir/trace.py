@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -64,7 +64,32 @@ class Trace:
         return counts.argmax(axis=1)
 
     def on_chip_time(self, array: NDArray[np.int32], phase: int) -> NDArray[np.int32]:
-        """Place ``[N, T, ...]`` at chip steps ``phase ..`` of ``[N, T + depth, ...]``."""
+        """Place ``[N, T, ...]`` at chip steps ``phase ..`` of ``[N, T + depth, ...]``.
+
+        What a layer does after the output's last step is left out.
+        """
         out = np.zeros((self.samples, self.steps + self.depth, *array.shape[2:]), array.dtype)
-        out[:, phase : phase + self.steps] = array
+        out[:, phase : phase + self.steps] = array[:, : out.shape[1] - phase]
         return out
+
+
+def join(parts: Sequence[Trace], seconds: float) -> Trace:
+    """Put traces of consecutive samples together."""
+    first = parts[0]
+
+    def cat(pick: Callable[[LayerTrace], NDArray[np.int32]], name: str) -> NDArray[np.int32]:
+        return np.concatenate([pick(p.layers[name]) for p in parts])
+
+    layers = {
+        name: LayerTrace(
+            cat(lambda x: x.spikes, name), cat(lambda x: x.v, name), cat(lambda x: x.u, name)
+        )
+        for name in first.layers
+    }
+    return replace(
+        first,
+        spikes=np.concatenate([p.spikes for p in parts]),
+        events={k: np.sum([p.events[k] for p in parts], axis=0) for k in first.events},
+        layers=layers,
+        seconds=seconds,
+    )

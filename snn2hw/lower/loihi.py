@@ -1,46 +1,79 @@
 """Loihi: giving every layer its phase and every connection its delay.
 
 On Loihi (and in Lava) a spike sent at step t arrives at step t + 1 at the earliest. A layer's
-phase is the longest such path from an input; a connection from a layer that is ready earlier
-waits in the synaptic delay. Then all that reaches a neuron at one chip step belongs to the same
-step of the float network (docs/decisions/0002-chip-time.md).
+phase is the longest such path from an input, where a delay of the network's own shortens its
+connection; what is ready earlier waits in the synaptic delay. Then all that reaches a neuron at
+one chip step belongs to the same step of the float network (docs/decisions/0002-chip-time.md).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from snn2hw.errors import UnsupportedError
-from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
 from snn2hw.target import Target
 
 
 def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
-    """Compute phases and delays.
+    """Compute phases and delays: the smallest phases with which everything arrives in time.
 
     Raises:
-        UnsupportedError: if branches differ by more steps than the chip's delay holds.
+        UnsupportedError: if a loop is faster than the chip's connections, or branches differ by
+            more steps than the chip's delay holds.
     """
-    phase = {p.name: 0 for p in net.inputs}
-    for population in net.populations:
-        before = [net.connections[i].pre for i in net.into(population.name)]
-        missing = [b for b in before if b not in phase]
-        if missing:
-            raise UnsupportedError(
-                f"{population.name} takes spikes from {', '.join(missing)} in a loop.",
-                "Recurrent networks are not compiled yet: unroll the loop or remove it.",
-            )
-        phase[population.name] = 1 + max((phase[b] for b in before), default=0)
-    delays = tuple(phase[c.post] - phase[c.pre] for c in net.connections)
+    loops = [found for part in net.components() if (found := _too_fast(net, part))]
+    if loops:
+        raise UnsupportedError(
+            f"{'. '.join(loops)}: on {target.title} each connection takes one.",
+            "Add a delay to the loop, or remove a layer from it.",
+        )
+    phase = {p.name: 0 for p in net.inputs} | {p.name: 1 for p in net.populations}
+    while late := _late(net.connections, phase):
+        phase |= late
+    delays = tuple(phase[c.post] - phase[c.pre] + c.delay for c in net.connections)
     longest = target.numbers.delay_max + 1
-    late = [
+    slow = [
         f"{c.pre} -> {c.post} waits {d} steps"
         for c, d in zip(net.connections, delays, strict=True)
         if d > longest
     ]
-    if late:
+    if slow:
         raise UnsupportedError(
-            f"{'; '.join(late)}, but {target.title} delays a spike by at most {longest} steps.",
-            "Shorten the longer branch.",
+            f"{'; '.join(slow)}, but {target.title} delays a spike by at most {longest} steps.",
+            "Shorten the longer branch, or the delay.",
         )
     return Program(net, phase, delays, placement, target.name)
+
+
+def _late(connections: Sequence[Connection], phase: dict[str, int]) -> dict[str, int]:
+    """Return the later phases that some connections need, and that phase: Bellman and Ford."""
+    needed: dict[str, int] = {}
+    for c in connections:
+        ready = phase[c.pre] + 1 - c.delay
+        if ready > needed.get(c.post, phase[c.post]):
+            needed[c.post] = ready
+    return needed
+
+
+def _too_fast(net: IntNetwork, names: list[str]) -> str:
+    """Describe a loop among populations whose delays are fewer than its connections."""
+    inside = [c for c in net.connections if c.pre in names and c.post in names]
+    phase, reason, last = dict.fromkeys(names, 0), dict[str, Connection](), ""
+    for _ in names:  # without such a loop, nothing moves in the last of these rounds
+        last = ""
+        for c in inside:
+            if phase[c.pre] + 1 - c.delay > phase[c.post]:
+                phase[c.post], reason[c.post], last = phase[c.pre] + 1 - c.delay, c, c.post
+    if not last:
+        return ""
+    for _ in names:  # back along the reasons, until certainly inside the loop
+        last = reason[last].pre
+    loop = [reason[last]]
+    while loop[-1].pre != last:
+        loop.append(reason[loop[-1].pre])
+    path = " -> ".join([last, *(c.post for c in reversed(loop))])
+    gives = sum(c.delay for c in loop)
+    return f"The loop {path} takes {len(loop)} steps on the chip, but the network gives it {gives}"

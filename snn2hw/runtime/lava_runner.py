@@ -9,7 +9,9 @@ are used as they are; the one addition is a neuron model that calls Lava's own a
 and the spikes of the step in a file.
 
 All samples run in one stream: each population is Lava's LIFReset with the interval of a sample and
-the phase that the program gives it, so samples follow each other without a gap.
+the phase that the program gives it, so samples follow each other without a gap. Where connections
+have delays in the sample's own time, as in loops, the run pauses between samples to clear the
+spikes in flight, and at each phase to switch biases on, both through Lava's ``Var.set``.
 """
 
 import importlib.util
@@ -19,6 +21,7 @@ import os
 import sys
 import time
 import types
+from collections import Counter
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 logging.disable(logging.CRITICAL)
@@ -95,7 +98,10 @@ def groups(file, name):
 
 
 def build_program(path, inputs, folder, conv_mode):
-    """Build Lava processes for a program; returns the populations and how long to run."""
+    """Build Lava processes for a program; returns the populations and the plan of the run.
+
+    A plan is a list of (values to set, steps to run then).
+    """
     with h5py.File(path, "r") as file:
         ports = [attributes(g) for g in groups(file, "inputs")]
         populations = [
@@ -106,16 +112,17 @@ def build_program(path, inputs, folder, conv_mode):
             for g in groups(file, "connections")
         ]
         output = file.attrs["output"]
-    samples, period = next(iter(inputs.values())).shape[:2]
+    samples, sample_steps = next(iter(inputs.values())).shape[:2]
     phase = {p["name"]: p["phase"] for p in populations}
-    depth = phase[output]
-    steps = samples * period + depth
-    ends, bits, shape = {}, {}, {}
+    tail = max(phase.values())
+    streams = not any(c["delay"] for c in connections)
+    period = sample_steps if streams else sample_steps + tail
+    steps = samples * period + (tail if streams else 0)
+    ends, largest, shape = {}, {}, {}
     for port in ports:
-        x = inputs[port["name"]].reshape(samples, period, -1)
-        ends[port["name"]] = Source(data=stream(x, depth, period))
-        largest = port["max_value"]
-        bits[port["name"]] = int(largest).bit_length() if largest > 1 else 0
+        x = inputs[port["name"]].reshape(samples, sample_steps, -1)
+        ends[port["name"]] = Source(data=stream(x, tail, period))
+        largest[port["name"]] = int(port["max_value"])
         shape[port["name"]] = port["shape"]
     neurons = {}
     for i, p in enumerate(populations):
@@ -126,26 +133,48 @@ def build_program(path, inputs, folder, conv_mode):
             du=p["du"],
             dv=p["dv"],
             vth=p["vth"],
-            bias_mant=p["bias"],
+            bias_mant=p["bias"] if streams else 0 * p["bias"],
             bias_exp=p["bias_exp"],
             reset_interval=period,
-            reset_offset=(p["phase"] + 1) % period,
+            reset_offset=((p["phase"] if streams else 0) + 1) % period,
         )
         shape[name] = p["shape"]
         record_into(neurons[name], os.path.join(folder, "%04d.npy" % i), steps)
-    kinds = {}
-    for c in connections:
-        kind = connect(c, ends[c["pre"]].s_out, neurons[c["post"]].a_in, shape, bits, conv_mode)
-        kinds[kind] = kinds.get(kind, 0) + 1
-    return neurons, phase, steps, period, kinds, neurons[output]
+    made = [
+        connect(c, ends[c["pre"]].s_out, neurons[c["post"]].a_in, shape, largest, conv_mode)
+        for c in connections
+    ]
+    kinds = dict(Counter(type(process).__name__ for process in made))
+    plan = [([], steps)] if streams else samples * stages(populations, neurons, made, period)
+    return neurons, phase, plan, period, kinds, neurons[output]
 
 
-def connect(c, source, target, shape, bits, conv_mode):
-    """Make one connection process and wire it; returns the name of Lava's class."""
-    arrays, options = c["arrays"], {"num_message_bits": bits.get(c["pre"], 0)}
+def stages(populations, neurons, connections, period):
+    """Plan one sample: clear what the last one left, then switch biases on, phase by phase.
+
+    The neurons clear themselves: LIFReset does so in the first step.
+    """
+    biased = [p for p in populations if p["bias"].any()]
+    starts = {0: [(neurons[p["name"]].bias_mant, 0 * p["bias"]) for p in biased]}
+    for process in connections:
+        buffer = process.a_buf if isinstance(process, Conv) else process.a_buff
+        starts[0].append((buffer, np.zeros(buffer.shape, int)))
+    for p in biased:
+        starts.setdefault(p["phase"], []).append((neurons[p["name"]].bias_mant, p["bias"]))
+    begins = sorted(starts)
+    return [(starts[a], b - a) for a, b in zip(begins, [*begins[1:], period])]
+
+
+def connect(c, source, target, shape, largest, conv_mode):
+    """Make one connection process and wire it."""
+    top = largest.get(c["pre"], 1)
+    arrays, options = c["arrays"], {"num_message_bits": top.bit_length() if top > 1 else 0}
     weight = arrays["weight"].astype(int)
-    plain = c["exponent"] == 0 and c["delay"] == 1
     if c["kind"] == "conv":
+        # Conv has no exponent and no delay, and cuts its sums to 24 bits, which no other process
+        # does.
+        sums = np.abs(weight).sum(axis=(1, 2, 3)).max() * top
+        plain = c["exponent"] == 0 and c["chip_delay"] == 1 and sums < 1 << 23
         pairs = weight.shape[0] * weight.shape[1]
         wanted = conv_mode == "conv" or (conv_mode == "auto" and pairs <= CONV_PAIRS)
         if plain and wanted:
@@ -159,9 +188,9 @@ def connect(c, source, target, shape, bits, conv_mode):
     else:
         matrix = weight
     options["weight_exp"] = c["exponent"]
-    if c["delay"] > 1:
+    if c["chip_delay"] > 1:
         # Lava's delay 0 is the step that every connection takes.
-        extra = c["delay"] - 1
+        extra = c["chip_delay"] - 1
         if c["kind"] == "dense":
             delays = np.full(matrix.shape, extra)
             process = DelayDense(weights=matrix, delays=delays, **options)
@@ -175,7 +204,7 @@ def connect(c, source, target, shape, bits, conv_mode):
         process = Sparse(weights=matrix, **options)
     source.connect(process.s_in)
     process.a_out.connect(target)
-    return type(process).__name__
+    return process
 
 
 def conv_matrix(c, weight, shape):
@@ -220,7 +249,7 @@ def connect_conv(c, weight, source, target, shape, options):
     )
     source.reshape((channels, height, width)).transpose([2, 1, 0]).connect(process.s_in)
     process.a_out.transpose([2, 1, 0]).flatten().connect(target)
-    return "Conv"
+    return process
 
 
 def stand_in(name, **members):
@@ -261,7 +290,8 @@ def build_net(path, x, folder, message_bits, phases):
     for i, (name, layer) in enumerate(zip(phases, network.layers)):
         neurons[name] = layer.neuron
         record_into(layer.neuron, os.path.join(folder, "%04d.npy" % i), total)
-    return neurons, dict(phases), total, period, {"netx": len(network.layers)}, source
+    kinds = {"netx": len(network.layers)}
+    return neurons, dict(phases), [([], total)], period, kinds, source
 
 
 def read_back(folder, neurons, phase, samples, steps, period):
@@ -269,8 +299,7 @@ def read_back(folder, neurons, phase, samples, steps, period):
     arrays = {}
     for i, (name, process) in enumerate(neurons.items()):
         record = np.load(os.path.join(folder, "%04d.npy" % i), mmap_mode="r")
-        window = np.array(record[phase[name] : phase[name] + samples * period])
-        window = window[: samples * period].reshape(samples, period, 3, -1)[:, :steps]
+        window = record[phase[name] + np.arange(samples)[:, None] * period + np.arange(steps)]
         layer_shape = process.v.shape
         for k, what in enumerate(("u", "v", "spikes")):
             value = window[:, :, k]
@@ -294,16 +323,22 @@ def main():
         built = build_net(job["net"], x, folder, job["message_bits"], job["phases"])
     else:
         built = build_program(job["program"], inputs, folder, job["conv"])
-    neurons, phase, steps, period, kinds, handle = built
+    neurons, phase, plan, period, kinds, handle = built
     config = Loihi2SimCfg(
         select_tag="fixed_pt",
         select_sub_proc_model=bool(job.get("net")),
         exception_proc_model_map={LIFReset: RecordedLif},
     )
     began = time.time()
+    # The first step starts Lava; what the plan would set before it is how the processes start.
     handle.run(condition=RunSteps(num_steps=1), run_cfg=config)
     started = time.time()
-    handle.run(condition=RunSteps(num_steps=steps - 1), run_cfg=config)
+    for i, (values, count) in enumerate(plan):
+        if i:
+            for var, value in values:
+                var.set(value)
+        if count > (i == 0):
+            handle.run(condition=RunSteps(num_steps=count - (i == 0)), run_cfg=config)
     ended = time.time()
     handle.stop()
     arrays = read_back(folder, neurons, phase, samples, sample_steps, period)
@@ -311,7 +346,7 @@ def main():
     status = {
         "seconds": ended - started,
         "start_seconds": started - began,
-        "chip_steps": steps,
+        "chip_steps": sum(count for _, count in plan),
         "period": period,
         "processes": kinds,
     }

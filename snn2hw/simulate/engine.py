@@ -2,7 +2,8 @@
 
 Because every layer is reset at its own phase and every branch is delayed to match, layer by
 layer in the sample's own time gives the same numbers as step by step in chip time; that they do
-is tested, not assumed. Samples are independent, so they run in parallel.
+is tested, not assumed. Only the populations of a loop go through time together, step by step.
+Samples are independent, so they run in parallel.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from snn2hw.errors import InputError
 from snn2hw.ir.integer import Connection, Numbers, Population
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import matrix
-from snn2hw.ir.trace import LayerTrace, Trace
+from snn2hw.ir.trace import LayerTrace, Trace, join
 
 Ints = NDArray[np.int32]
 
@@ -56,7 +57,7 @@ def run(
         spent += time.perf_counter() - began
         if progress:
             progress(min(start + batch, samples), samples)
-    return _join(parts, spent)
+    return join(parts, spent)
 
 
 def check_inputs(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> tuple[int, int]:
@@ -111,47 +112,82 @@ def _batch(
         sent[port.name] = np.ascontiguousarray(
             inputs[port.name].reshape(samples, steps, -1), dtype=np.int32
         )
-    for p in net.populations:
-        arrived = np.zeros((samples, steps, p.size), np.int64)
-        for i in net.into(p.name):
-            c = net.connections[i]
-            _deliver(sent[c.pre], *synapses[i], c.exponent, arrived)
-        spikes, u, v = _integrate(p, arrived, net.numbers, states)
-        sent[p.name] = spikes
+    for names in net.components():
+        cells = {name: _Cells(net.population(name), samples, steps, states) for name in names}
+        sent |= {name: cell.spikes for name, cell in cells.items()}
+        into = [(net.connections[i], synapses[i]) for name in names for i in net.into(name)]
+        _component(cells, into, sent, net.numbers, steps)
         if states:
-            shape = (samples, steps, *p.shape)
-            layers[p.name] = LayerTrace(spikes.reshape(shape), v.reshape(shape), u.reshape(shape))
+            layers |= {name: cell.trace() for name, cell in cells.items()}
     events = {k: np.count_nonzero(x, axis=0).astype(np.int64) for k, x in sent.items()}
     out = net.population(net.output)
     spikes = sent[net.output].reshape(samples, steps, *out.shape)
     return Trace(spikes, events, layers, program.phase, program.depth, 0.0, "exact")
 
 
-def _integrate(
-    p: Population, arrived: NDArray[np.int64], n: Numbers, states: bool
-) -> tuple[Ints, Ints, Ints]:
-    spikes = np.empty(arrived.shape, np.int32)
-    kept = arrived.shape if states else (0, 0, 0)
-    u, v = np.empty(kept, np.int32), np.empty(kept, np.int32)
-    bias = p.bias.astype(np.int64) << p.bias_exp
-    one = 1 << n.decay_bits
-    _lif(
-        arrived, bias, one - (p.du + 1), one - p.dv, p.vth << n.state_shift,
-        n.decay_bits, n.state_shift, 1 << (n.state_bits - 1), states, spikes, u, v,
-    )  # fmt: skip
-    return spikes, u, v
+def _component(
+    cells: Mapping[str, _Cells],
+    into: list[tuple[Connection, tuple[Any, Any, Any]]],
+    sent: Mapping[str, Ints],
+    n: Numbers,
+    steps: int,
+) -> None:
+    """Compute a population over all steps at once, or the populations of a loop step by step."""
+    inside = [(c, ends) for c, ends in into if c.pre in cells]
+    for c, ends in into:
+        if c.pre not in cells:
+            _deliver(sent[c.pre], ends, c.exponent, c.delay, (0, steps), cells[c.post].arrived)
+    width = 1 if inside else steps
+    for begin in range(0, steps, width):
+        span = (begin, begin + width)
+        for name, cell in cells.items():
+            for c, ends in inside:
+                if c.post == name:
+                    _deliver(sent[c.pre], ends, c.exponent, c.delay, span, cell.arrived)
+            cell.integrate(n, span)
+
+
+class _Cells:
+    """One population while it is simulated: what arrives, states now, and what is kept of them."""
+
+    def __init__(self, p: Population, samples: int, steps: int, states: bool) -> None:
+        self.p, self.states = p, states
+        whole, kept = (samples, steps, p.size), (samples, steps if states else 0, p.size)
+        self.arrived = np.zeros(whole, np.int64)
+        self.spikes = np.empty(whole, np.int32)
+        self.u, self.v = np.zeros((2, samples, p.size), np.int64)
+        self.us, self.vs = np.empty(kept, np.int32), np.empty(kept, np.int32)
+
+    def integrate(self, n: Numbers, span: tuple[int, int]) -> None:
+        """Compute the steps of a span (its end excluded) from the states before it."""
+        p, one = self.p, 1 << n.decay_bits
+        bias = p.bias.astype(np.int64) << p.bias_exp
+        shifts = (n.decay_bits, n.state_shift, 1 << (n.state_bits - 1))
+        neuron = (one - (p.du + 1), one - p.dv, p.vth << n.state_shift)
+        state = (self.u, self.v)
+        kept = (self.spikes, self.us, self.vs)
+        _lif(self.arrived, bias, neuron, shifts, span, state, kept, self.states)
+
+    def trace(self) -> LayerTrace:
+        """Return everything in the population's shape."""
+        shape = (*self.spikes.shape[:2], *self.p.shape)
+        return LayerTrace(*(x.reshape(shape) for x in (self.spikes, self.vs, self.us)))
 
 
 @numba.njit(parallel=True, cache=True)
-def _deliver(sent, ends, targets, weights, exponent, arrived):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Add every event's synapses to ``arrived [N, T, post]``; the shift acts on the sum."""
-    samples, steps, sources = sent.shape
+def _deliver(sent, synapses, exponent, delay, span, arrived):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Add to a span of ``arrived [N, T, post]`` the synapses of events ``delay`` steps before.
+
+    The shift acts on the sum of a connection.
+    """
+    (ends, targets, weights), (begin, end) = synapses, span
+    samples, _, sources = sent.shape
     for n in numba.prange(samples):
         total = np.zeros(arrived.shape[2], np.int64)
-        for t in range(steps):
+        for t in range(max(begin, delay), end):
             total[:] = 0
             for j in range(sources):
-                payload = np.int64(sent[n, t, j])
+                payload = np.int64(sent[n, t - delay, j])
                 if payload != 0:
                     for k in range(ends[j], ends[j + 1]):
                         total[targets[k]] += payload * weights[k]
@@ -164,51 +200,32 @@ def _deliver(sent, ends, targets, weights, exponent, arrived):  # type: ignore[n
 
 
 @numba.njit(parallel=True, cache=True)
-def _lif(arrived, bias, keep_u, keep_v, threshold, bits, shift, top, states, spikes, us, vs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Integrate ``arrived [N, T, size]``; products in 64 bits, truncation toward zero."""
-    samples, steps, size = arrived.shape
+def _lif(arrived, bias, neuron, shifts, span, state, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Integrate a span of ``arrived [N, T, size]`` into the state ``u``, ``v [N, size]``.
+
+    Products in 64 bits, truncation toward zero, sums in 32 bits.
+    """
+    (keep_u, keep_v, threshold), (bits, shift, top) = neuron, shifts
+    (begin, end), (u, v), (spikes, us, vs) = span, state, kept
+    samples, _, size = arrived.shape
     for n in numba.prange(samples):
-        u = np.zeros(size, np.int64)
-        v = np.zeros(size, np.int64)
-        for t in range(steps):
+        for t in range(begin, end):
             for i in range(size):
-                product = u[i] * keep_u
-                kept = product >> bits if product >= 0 else -(-product >> bits)
-                current = kept + (arrived[n, t, i] << shift)
+                product = u[n, i] * keep_u
+                rest = product >> bits if product >= 0 else -(-product >> bits)
+                current = np.int64(np.int32(rest + (arrived[n, t, i] << shift)))
                 if current > top:
                     current -= 2 * top
                 elif current <= -top:
                     current += 2 * top
-                product = v[i] * keep_v
-                kept = product >> bits if product >= 0 else -(-product >> bits)
-                voltage = min(max(kept + current + bias[i], 1 - top), top - 1)
+                product = v[n, i] * keep_v
+                rest = product >> bits if product >= 0 else -(-product >> bits)
+                voltage = np.int64(np.int32(rest + current + bias[i]))
+                voltage = min(max(voltage, 1 - top), top - 1)
                 fired = voltage > threshold
                 spikes[n, t, i] = 1 if fired else 0
-                u[i] = current
-                v[i] = 0 if fired else voltage
+                u[n, i] = current
+                v[n, i] = 0 if fired else voltage
                 if states:
                     us[n, t, i] = current
-                    vs[n, t, i] = v[i]
-
-
-def _join(parts: list[Trace], seconds: float) -> Trace:
-    first = parts[0]
-
-    def cat(pick: Callable[[LayerTrace], Ints], name: str) -> Ints:
-        return np.concatenate([pick(p.layers[name]) for p in parts])
-
-    layers = {
-        name: LayerTrace(
-            cat(lambda x: x.spikes, name), cat(lambda x: x.v, name), cat(lambda x: x.u, name)
-        )
-        for name in first.layers
-    }
-    return Trace(
-        spikes=np.concatenate([p.spikes for p in parts]),
-        events={k: np.sum([p.events[k] for p in parts], axis=0) for k in first.events},
-        layers=layers,
-        phase=first.phase,
-        depth=first.depth,
-        seconds=seconds,
-        on=first.on,
-    )
+                    vs[n, t, i] = v[n, i]

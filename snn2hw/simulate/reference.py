@@ -1,16 +1,18 @@
 """The definition of what a Loihi-family chip computes, written to be read next to Lava's.
 
 One chip step after another, one population after another, in chip time, all samples in one
-stream without a gap; no shortcut. Source of the arithmetic: Lava 0.10.0, ``proc/lif/models.py``
-(``AbstractPyLifModelFixed``, ``PyLifResetModelBitAcc``), ``proc/dense/models.py``,
-``proc/conv/models.py`` and ``utils/weightutils.py``. It is slow on purpose; ``engine.py`` must
-agree with it bit for bit.
+stream without a gap (or, where the program does not stream, each from fresh state); no shortcut.
+Source of the arithmetic: Lava 0.10.0, ``proc/lif/models.py`` (``AbstractPyLifModelFixed``,
+``PyLifResetModelBitAcc``), ``proc/dense/models.py``, ``proc/conv/models.py`` and
+``utils/weightutils.py``; its registers hold 32 bits, so sums wrap there (``wrapped``). It is slow
+on purpose; ``engine.py`` must agree with it bit for bit.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +20,13 @@ from numpy.typing import NDArray
 from snn2hw.ir.integer import Connection, Numbers, Population
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense
-from snn2hw.ir.trace import LayerTrace, Trace
+from snn2hw.ir.trace import LayerTrace, Trace, join
 
 Array = NDArray[np.int64]
 
 
 def run(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trace:
-    """Run samples back to back and cut every layer's own window out of the stream.
+    """Run samples and cut every layer's own window out of the stream.
 
     Args:
         program: what the chip is told.
@@ -34,13 +36,25 @@ def run(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trace:
         The trace, with every layer's spikes and states.
     """
     began = time.perf_counter()
+    samples = len(next(iter(inputs.values())))
+    at_once = samples if program.streams else 1
+    parts = [
+        _stream(program, {k: x[i : i + at_once] for k, x in inputs.items()})
+        for i in range(0, samples, at_once)
+    ]
+    return join(parts, time.perf_counter() - began)
+
+
+def _stream(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trace:
+    """Run samples back to back on a chip on which nothing has happened yet."""
     net = program.network
     samples, steps = next(iter(inputs.values())).shape[:2]
-    total = samples * steps + program.depth
+    total = samples * steps + program.tail
     sent: dict[str, list[Array]] = {p.name: [] for p in (*net.inputs, *net.populations)}
     state = {
         p.name: (np.zeros(p.size, np.int64), np.zeros(p.size, np.int64)) for p in net.populations
     }
+    quiet = {p.name: replace(p, bias=np.zeros_like(p.bias)) for p in net.populations}
     history: dict[str, list[tuple[Array, Array]]] = {p.name: [] for p in net.populations}
     for step in range(total):
         for port in net.inputs:
@@ -49,18 +63,19 @@ def run(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trace:
             sent[port.name].append(np.asarray(x).reshape(-1).astype(np.int64))
         for p in net.populations:
             u, v = state[p.name]
-            if step % steps == program.phase[p.name] % steps:  # a new sample starts here
-                u, v = np.zeros_like(u), np.zeros_like(v)
+            if program.streams and step % steps == program.phase[p.name] % steps:
+                u, v = np.zeros_like(u), np.zeros_like(v)  # a new sample starts here
             a = np.zeros(p.size, np.int64)
             for i in net.into(p.name):
                 c, late = net.connections[i], step - program.delays[i]
                 if late >= 0:
                     a += arriving(c, sent[c.pre][late])
-            u, v, spikes = lif(p, u, v, a, net.numbers)
+            awake = program.streams or step >= program.phase[p.name]  # else its bias is still off
+            u, v, spikes = lif(p if awake else quiet[p.name], u, v, a, net.numbers)
             state[p.name] = (u, v)
             history[p.name].append((u, v))
             sent[p.name].append(spikes)
-    return _windows(program, sent, history, samples, steps, time.perf_counter() - began)
+    return _windows(program, sent, history, samples, steps)
 
 
 def arriving(connection: Connection, spikes: Array) -> Array:
@@ -104,14 +119,20 @@ def toward_zero(x: Array, keep: int, bits: int) -> Array:
     return np.sign(product) * (np.abs(product) >> bits)
 
 
+def wrapped(x: Array) -> Array:
+    """Keep the low 32 bits, signed."""
+    return x.astype(np.int32).astype(np.int64)
+
+
 def lif(p: Population, u: Array, v: Array, a: Array, n: Numbers) -> tuple[Array, Array, Array]:
     """One step of a population: new ``u``, new ``v`` (after reset), spikes."""
     one, top = 1 << n.decay_bits, 1 << (n.state_bits - 1)
-    u = toward_zero(u, one - (p.du + 1), n.decay_bits) + (a << n.state_shift)
-    u = np.where(u > top, u - 2 * top, u)  # wraps once, and +2**23 itself stays
+    u = wrapped(toward_zero(u, one - (p.du + 1), n.decay_bits) + (a << n.state_shift))
+    u = np.where(u > top, u - 2 * top, u)  # 24 bits wrap once, and +2**23 itself stays
     u = np.where(u <= -top, u + 2 * top, u)
     bias = p.bias.astype(np.int64) << p.bias_exp
-    v = np.clip(toward_zero(v, one - p.dv, n.decay_bits) + u + bias, -(top - 1), top - 1)
+    v = wrapped(toward_zero(v, one - p.dv, n.decay_bits) + u + bias)
+    v = np.clip(v, -(top - 1), top - 1)
     spikes = v > (p.vth << n.state_shift)
     return u, np.where(spikes, 0, v), spikes.astype(np.int64)
 
@@ -122,7 +143,6 @@ def _windows(
     history: dict[str, list[tuple[Array, Array]]],
     samples: int,
     steps: int,
-    seconds: float,
 ) -> Trace:
     def window(rows: list[Array], name: str) -> NDArray[np.int32]:
         begin = program.phase[name]
@@ -142,4 +162,4 @@ def _windows(
         for name, rows in sent.items()
     }
     out = layers[program.network.output].spikes
-    return Trace(out, events, layers, program.phase, program.depth, seconds, "reference")
+    return Trace(out, events, layers, program.phase, program.depth, 0.0, "reference")

@@ -1,12 +1,13 @@
 """``program.h5``: a program as integers, whatever its graph.
 
-Layout (format 1). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``,
+Layout (format 2). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``,
 ``dt``, ``output`` and the arithmetic (``numbers.*``). Groups, numbered in order:
 
 * ``inputs/<i>``: attributes name, shape, max_value.
 * ``populations/<i>``: attributes name, shape, phase, du, dv, vth, bias_exp; dataset
   ``bias [size]``.
-* ``connections/<i>``: attributes pre, post, kind, exponent, delay; dataset ``weight``
+* ``connections/<i>``: attributes pre, post, kind, exponent, delay (in the sample's own time),
+  chip_delay (chip steps from spike to effect); dataset ``weight``
   (dense ``[post, pre]``; conv ``[out, in / groups, kh, kw]`` with attributes input_shape, stride,
   padding, dilation, groups; sparse: values, with ``indices``, ``indptr`` and attribute pre_size).
 
@@ -29,7 +30,7 @@ from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, Sparse, Synapses
 
-FORMAT, VERSION = "snn2hw-program", 1
+FORMAT, VERSION = "snn2hw-program", 2
 
 
 def write(path: Path, program: Program) -> None:
@@ -57,8 +58,9 @@ def write(path: Path, program: Program) -> None:
         for i, (c, delay) in enumerate(zip(net.connections, program.delays, strict=True)):
             group = connections.create_group(f"{i:04d}")
             group.attrs.update(
-                pre=c.pre, post=c.post, kind=c.synapses.kind, exponent=c.exponent, delay=delay
-            )
+                pre=c.pre, post=c.post, kind=c.synapses.kind, exponent=c.exponent, delay=c.delay,
+                chip_delay=delay,
+            )  # fmt: skip
             _write_synapses(group, c.synapses)
 
 
@@ -160,5 +162,5 @@ def _connection(group: Hdf5) -> tuple[Connection, int]:
         )
     else:
         raise ValueError(f"unknown kind of synapses {a['kind']!r}")
-    made = Connection(str(a["pre"]), str(a["post"]), synapses, int(a["exponent"]))
-    return made, int(a["delay"])
+    made = Connection(str(a["pre"]), str(a["post"]), synapses, int(a["exponent"]), int(a["delay"]))
+    return made, int(a["chip_delay"])

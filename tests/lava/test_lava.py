@@ -60,6 +60,17 @@ def test_random_programs(tmp_path, seed, extreme):
     assert_equal(program, x, in_lava(program, x, tmp_path))
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("extreme", [False, True])
+def test_random_loops_and_delays(tmp_path, seed, extreme):
+    program = random_program(200 + seed, extreme=extreme, loops=True)
+    assert not program.streams
+    x = images(program.network, samples=3, seed=seed)
+    done = in_lava(program, x, tmp_path)
+    assert done.chip_steps == 3 * program.period(program.network.time_steps)
+    assert_equal(program, x, done)
+
+
 def _chain(side=8) -> Network:
     r = np.random.default_rng(3)
     first = Conv(r.normal(0, 0.03, (4, 1, 3, 3)), (1, side, side), (2, 1), (1, 0))

@@ -8,6 +8,7 @@ import floating
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from nets import DT, LOIHI2, images, lif, random_program, residual, seeds, tiny
 
 from snn2hw.errors import InputError
@@ -39,6 +40,14 @@ def test_engine_is_the_definition(seed):
 def test_engine_is_the_definition_where_states_overflow(seed):
     program = random_program(seed, extreme=True)
     x = images(program.network, samples=2, seed=seed)
+    assert_same(engine.run(program, x, states=True), reference.run(program, x))
+
+
+@settings(max_examples=60)
+@given(seeds, st.booleans())
+def test_engine_is_the_definition_with_loops_and_delays(seed, extreme):
+    program = random_program(seed, extreme=extreme, loops=True)
+    x = images(program.network, samples=3, seed=seed)
     assert_same(engine.run(program, x, states=True), reference.run(program, x))
 
 
@@ -120,6 +129,19 @@ def test_more_samples_than_steps_stay_apart():
     for i in range(6):
         alone = reference.run(program, {k: v[i : i + 1] for k, v in x.items()})
         assert (alone.spikes[0] == together.spikes[i]).all()
+
+
+def test_samples_with_loops_stay_apart():
+    """What one sample leaves in neurons, loops and delays does not reach the next."""
+    for seed in range(20):
+        program = random_program(seed, loops=True, extreme=seed % 2 == 0)
+        x = images(program.network, samples=3, seed=seed)
+        together = reference.run(program, x)
+        for i in range(3):
+            alone = reference.run(program, {k: v[i : i + 1] for k, v in x.items()})
+            for name, layer in alone.layers.items():
+                assert (layer.v[0] == together.layers[name].v[i]).all()
+                assert (layer.spikes[0] == together.layers[name].spikes[i]).all()
 
 
 def test_bad_inputs_are_named():
