@@ -3,13 +3,14 @@
 Because every layer is reset at its own phase and every branch is delayed to match, layer by
 layer in the sample's own time gives the same numbers as step by step in chip time; that they do
 is tested, not assumed. Only the populations of a loop go through time together, step by step.
-Samples are independent, so they run in parallel.
+Samples are independent, so they run in parallel, some in each thread.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -40,7 +41,7 @@ def run(
         inputs: for each input port, integers ``[N, T, *shape]``.
         states: keep every layer's spikes and states, not only counts.
         progress: called with (samples done, samples).
-        memory: bytes the working arrays of one batch may take.
+        memory: bytes the working arrays may take.
 
     Raises:
         InputError: if the inputs do not have the program's shapes or range.
@@ -48,16 +49,20 @@ def run(
     samples, steps = check_inputs(program, inputs)
     synapses = [_by_source(c) for c in program.network.connections]
     widest = sum(p.size for p in (*program.network.inputs, *program.network.populations))
-    batch = max(1, min(samples, memory // (16 * steps * widest)))
-    spent, parts = 0.0, list[Trace]()
-    for start in range(0, samples, batch):
+    threads = min(samples, numba.get_num_threads())
+    batch = max(1, min(-(-samples // threads), memory // (16 * steps * widest * threads)))
+
+    def simulate(start: int) -> Trace:
         piece = {k: x[start : start + batch] for k, x in inputs.items()}
-        began = time.perf_counter()
-        parts.append(_batch(program, synapses, piece, states))
-        spent += time.perf_counter() - began
-        if progress:
-            progress(min(start + batch, samples), samples)
-    return join(parts, spent)
+        return _batch(program, synapses, piece, states)
+
+    began, parts = time.perf_counter(), list[Trace]()
+    with ThreadPoolExecutor(threads) as pool:  # the kernels release Python's lock
+        for part in pool.map(simulate, range(0, samples, batch)):
+            parts.append(part)
+            if progress:
+                progress(min(len(parts) * batch, samples), samples)
+    return join(parts, time.perf_counter() - began)
 
 
 def check_inputs(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> tuple[int, int]:
@@ -174,7 +179,7 @@ class _Cells:
         return LayerTrace(*(x.reshape(shape) for x in (self.spikes, self.vs, self.us)))
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(nogil=True, cache=True)
 def _deliver(sent, synapses, exponent, delay, span, arrived):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Add to a span of ``arrived [N, T, post]`` the synapses of events ``delay`` steps before.
 
@@ -182,7 +187,7 @@ def _deliver(sent, synapses, exponent, delay, span, arrived):  # type: ignore[no
     """
     (ends, targets, weights), (begin, end) = synapses, span
     samples, _, sources = sent.shape
-    for n in numba.prange(samples):
+    for n in range(samples):
         total = np.zeros(arrived.shape[2], np.int64)
         for t in range(max(begin, delay), end):
             total[:] = 0
@@ -199,7 +204,7 @@ def _deliver(sent, synapses, exponent, delay, span, arrived):  # type: ignore[no
                     arrived[n, t, i] += total[i] >> -exponent
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(nogil=True, cache=True)
 def _lif(arrived, bias, neuron, shifts, span, state, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Integrate a span of ``arrived [N, T, size]`` into the state ``u``, ``v [N, size]``.
 
@@ -208,7 +213,7 @@ def _lif(arrived, bias, neuron, shifts, span, state, kept, states):  # type: ign
     (keep_u, keep_v, threshold), (bits, shift, top) = neuron, shifts
     (begin, end), (u, v), (spikes, us, vs) = span, state, kept
     samples, _, size = arrived.shape
-    for n in numba.prange(samples):
+    for n in range(samples):
         for t in range(begin, end):
             for i in range(size):
                 product = u[n, i] * keep_u
