@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from snn2hw.errors import InputError, Snn2hwError
 
@@ -22,6 +27,8 @@ Hdf5 = Any
 
 # No dataset of ours comes near this; a file that declares more is broken or hostile.
 LARGEST_DATASET = 1 << 30
+# Of all that a zip archive of weights unpacks to.
+LARGEST_ARCHIVE = 8 << 30
 
 
 def cache_folder() -> Path:
@@ -110,6 +117,52 @@ def sha256(path: Path) -> str:
     """Return the hash of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_zip(path: Path, largest: int = LARGEST_ARCHIVE) -> None:
+    """Refuse a zip archive that unpacks to too much.
+
+    Raises:
+        InputError: it does, or it is no zip archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(i.file_size for i in archive.infolist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read: {_short(error)}.") from None
+    if size > largest:
+        raise InputError(f"{path} unpacks to {size} bytes, which is too much.")
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Read plain arrays, after checking what they declare against what is there.
+
+    Raises:
+        InputError: it is no npz file, holds objects, or declares absurd sizes.
+    """
+    check_zip(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                with archive.open(info) as member:
+                    _check_npy(member, info)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {k: np.asarray(arrays[k]) for k in arrays.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as plain NumPy arrays: {_short(error)}.") from None
+
+
+def _check_npy(member: IO[bytes], info: zipfile.ZipInfo) -> None:
+    """Compare a header with the bytes that follow: NumPy allocates what the header says."""
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(member)
+    declared = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or declared > info.file_size:
+        what = "objects" if dtype.hasobject else f"{declared} bytes, more than there are"
+        raise ValueError(f"{info.filename} declares {what}")
 
 
 @contextmanager

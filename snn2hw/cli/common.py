@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 import sys
 import time
@@ -51,7 +52,10 @@ class Talk:
         """Report that ``done`` of ``total`` steps of a stage are over."""
         for part, why in dict(info.pop("kept", {})).items():
             self.say(f"note: the weights file's {part} was not used and is trained here: {why}")
-        if self.quiet:
+        for word, texts in (("note", info.pop("notes", ())), ("warning", info.pop("doubts", ()))):
+            for said in texts:
+                self.say(f"{word}: {said}")
+        if self.quiet or not total:
             return
         known = ", ".join(f"{k} {_short(v)}" for k, v in info.items())
         if sys.stderr.isatty():
@@ -108,7 +112,7 @@ def common(function: F) -> F:
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-    if "seed" not in {p.name for p in command.__click_params__}:  # type: ignore[attr-defined]
+    if "seed" not in inspect.signature(function).parameters:
         unused = "Nothing here is random: any seed gives the same."
         click.option("--seed", type=int, expose_value=False, help=unused)(command)
     for option in (

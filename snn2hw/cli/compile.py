@@ -201,7 +201,10 @@ def energy_compare(
 @model_options
 @common
 def inspect(talk: Talk, file: str, target: str | None, **known: Any) -> None:
-    """Say what is in a .nir, .net, run or build, and what each target would refuse."""
+    """Say what is in a file, a run or a build, and what each target would refuse.
+
+    Files: .nir, .net and .onnx.
+    """
     if target is not None:
         targets.load(target)
     document = inspect_file(file, root(), target, **known)

@@ -169,7 +169,7 @@ def doctor(talk: Talk) -> None:
     extras = {
         "numpy": "", "numba": "", "nir": "", "h5py": "", "scikit-learn": "data",
         "pooch": "data", "pillow": "data", "torch": "train", "lightning-fabric": "train",
-        "safetensors": "train",
+        "safetensors": "train", "onnx": "onnx", "onnxruntime": "onnx",
     }  # fmt: skip
     for package, extra in extras.items():
         try:

@@ -19,12 +19,25 @@ def _shown(run: Run) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--teacher", default="resnet34", show_default=True, help="See `snn2hw models`.")
+@click.option(
+    "--teacher",
+    default="resnet34",
+    show_default=True,
+    help="See `snn2hw models`; or a network in a file: .onnx.",
+)
 @click.option(
     "--teacher-weights",
     type=click.Path(path_type=Path),
-    help="Load the teacher's weights: .safetensors, .npz, .pt or .pth.",
+    help="Load the teacher's weights: .safetensors, .npz, .pt, .pth or .th.",
 )
+@click.option(
+    "--teacher-input",
+    help="How it sees pixels: raw, unit (0 to 1), signed (-1 to 1), standard (the data's mean and "
+    "deviation), imagenet, or MEAN/STD with commas between channels. By default unit for a "
+    "teacher trained here, and for others what training images show to be right.",
+)
+@click.option("--teacher-output", help="Tensor with the logits, where the file leaves a choice.")
+@click.option("--teacher-only", is_flag=True, help="Stop when the teacher is there and measured.")
 @click.option(
     "--student",
     default=None,
@@ -48,21 +61,26 @@ def distill(
     name: str | None,
     data_dir: Path | None,
     teacher_weights: Path | None,
+    teacher_only: bool,
+    seed: int,
     **options: Any,
 ) -> None:
     """Train or load a teacher and distill a spiking student.
 
-    Writes runs/NAME/ with student.nir and metrics.json. Stopped with Ctrl-C, the same command
-    goes on where it was.
+    Writes runs/NAME/ with student.nir and metrics.json. Stopped with Ctrl-C, or by
+    --teacher-only, the same command goes on where it was.
     """
+    options["seed"] = seed
     if teacher_weights is not None:
         options["teacher_weights"] = str(teacher_weights)
     student = student or ("cnn" if teacher == "cnn" else "resnet20")
-    run = runs.distill(
+    work = runs.teach if teacher_only else runs.distill
+    done = work(
         root(), teacher=teacher, student=student, data=data, name=name, data_dir=data_dir,
         progress=talk, options=options,
     )  # fmt: skip
-    talk.result(_shown(run), text.pairs(_shown(run)))
+    shown = done if isinstance(done, dict) else _shown(done)
+    talk.result(shown, text.pairs(shown))
 
 
 @click.command()

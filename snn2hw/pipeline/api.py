@@ -113,7 +113,8 @@ def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> 
     """Distill a student and return it as a network.
 
     Args:
-        teacher: any ``nn.Module`` from integer samples to logits, or a teacher's name.
+        teacher: any ``nn.Module`` from integer samples to logits, a teacher's name, or a file with
+            one (``.onnx``).
         student: a student's name, or a ``snn2hw.train.Student``.
         data: a data set's name, or a ``datasets.Dataset``.
         options: fields of ``snn2hw.train.Recipe``.
@@ -123,6 +124,7 @@ def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> 
     """
     train = runs.training()
     dataset = datasets.load(data) if isinstance(data, str) else data
+    teacher = str(teacher) if isinstance(teacher, Path) else teacher
     named = student if isinstance(student, str) else "cnn"
     taught = teacher if isinstance(teacher, str) else "cnn"
     recipe = train.defaults(named, dataset.name, taught, **options)

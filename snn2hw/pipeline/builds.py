@@ -62,7 +62,7 @@ def load_model(
         if path.suffix == ".onnx":
             raise UnsupportedError(
                 f"{path} is a network that does not spike.",
-                "Distill a student from it first; ONNX teachers are not read yet.",
+                f"Distill a student from it first: snn2hw distill --teacher {path}",
             )
         if path.is_file():
             raise InputError(

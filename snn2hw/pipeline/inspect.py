@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from snn2hw import onnx_io
 from snn2hw import target as targets
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Affine, Conv2d, Network, Node, output_shape
@@ -15,7 +16,7 @@ from snn2hw.pipeline import builds
 
 
 def inspect_file(given: str, root: Path, target: str | None, **known: Any) -> dict[str, Any]:
-    """Describe a ``.nir``, ``.net``, run, build or shipped model.
+    """Describe a ``.nir``, ``.net`` or ``.onnx`` file, a run, a build or a shipped model.
 
     Args:
         given: path or name.
@@ -23,6 +24,10 @@ def inspect_file(given: str, root: Path, target: str | None, **known: Any) -> di
         target: only ask this target; None asks all.
         known: what the file may not say, as in ``builds.load_model``.
     """
+    asked = targets.names() if target is None else [target]
+    if Path(given).suffix == ".onnx":
+        why = f"does not spike. Distill a student from it first: snn2hw distill --teacher {given}"
+        return onnx_io.describe(Path(given)) | {"targets": dict.fromkeys(asked, why)}
     if (Path(given) / "build.json").exists():
         build = builds.load_build(given, root)
         model = builds.Model(build.name, build.program.network, {})
@@ -30,7 +35,6 @@ def inspect_file(given: str, root: Path, target: str | None, **known: Any) -> di
         model = builds.load_model(given, root, **known)
     net = model.network
     layers = _float_layers(net) if isinstance(net, Network) else _integer_layers(net)
-    asked = targets.names() if target is None else [target]
     return {
         "file": given,
         "holds": "float network" if isinstance(net, Network) else "chip integers",

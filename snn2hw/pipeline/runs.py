@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from snn2hw import datasets, nir_io
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
-from snn2hw.files import write_json
+from snn2hw.files import sha256, write_json
 from snn2hw.ir.graph import incoming
 from snn2hw.ir.network import Affine, Conv2d, Network
 from snn2hw.ir.synapses import fan_out
@@ -55,7 +55,7 @@ def distill(
 
     Args:
         root: the working directory; the run goes to ``root/runs/<name>``.
-        teacher: a teacher's name.
+        teacher: a teacher's name, or a file with one.
         student: a student's name.
         data: a data set's name.
         name: of the run; by default student and data set.
@@ -67,24 +67,71 @@ def distill(
         Interrupted: Ctrl-C; the same call goes on.
     """
     train = training()
+    recipe, path, command = _prepare(root, teacher, student, data, name, options)
+    if (path / "metrics.json").exists():
+        return _remember(folders.read_run(path))
+    dataset = datasets.load(data, data_dir)
+    facts: dict[str, Any] = {"teacher_accuracy": None}
+    taught = None
+    if train.METHODS[recipe.method].needs_teacher:
+        taught, facts = _teach(path, command, recipe, dataset, progress)
+    write_json(path / "command.json", command)
+    made = train.distill_student(recipe, dataset, taught, path, progress)
+    return _finish(path, made, dataset, recipe, facts)
+
+
+def teach(
+    root: Path, *, data_dir: Path | None = None, progress: Any = None, **choice: Any
+) -> dict[str, Any]:
+    """Train or load a teacher and say how good it is; ``distill`` with the same goes on from it.
+
+    Args:
+        root: the working directory.
+        data_dir: as in ``distill``.
+        progress: as in ``distill``.
+        choice: ``teacher``, ``student``, ``data``, ``name`` and ``options`` of ``distill``.
+
+    Returns:
+        ``run``, ``teacher``, ``data``, ``samples``, ``teacher_accuracy`` and ``teacher_input``.
+    """
+    recipe, path, command = _prepare(root, **choice)
+    dataset = datasets.load(recipe.data, data_dir)
+    _, facts = _teach(path, command, recipe, dataset, progress)
+    told = {"run": str(path), "teacher": recipe.teacher, "data": recipe.data}
+    return {**told, "samples": len(dataset.x_test), **facts}
+
+
+def _prepare(
+    root: Path,
+    teacher: str,
+    student: str,
+    data: str,
+    name: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Any, Path, dict[str, Any]]:
+    """Return recipe, folder and command of a distillation; nothing is written."""
+    train = training()
     own = {k: v for k, v in (options or {}).items() if v is not None}
     recipe = train.defaults(student, data, teacher, **own)
     command = {"command": "distill", "recipe": recipe.to_json()}
-    path = _folder(root, name, f"{student}-{_plain(data)}", command)
-    if (path / "metrics.json").exists():
-        return _remember(folders.read_run(path))
-    weights = Path(recipe.teacher_weights or ".").expanduser()
-    if not weights.exists():
-        raise InputError(f"There is no file {weights} with the teacher's weights.")
-    dataset = datasets.load(data, data_dir)
+    if teacher not in train.TEACHERS:
+        file = Path(teacher).expanduser()
+        if not file.is_file():
+            raise InputError(f"There is no file {file} with the teacher.")
+        command["teacher_sha256"] = sha256(file)
+    return recipe, _folder(root, name, f"{student}-{_plain(data)}", command), command
+
+
+def _teach(
+    path: Path, command: Mapping[str, Any], recipe: Any, dataset: Dataset, progress: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Return the run's teacher and the facts about it; a file that is no teacher leaves no run."""
+    train = training()
+    if not train.has_teacher(path):
+        train.open_teacher(recipe, dataset)
     write_json(path / "command.json", command)
-    needed = train.METHODS[recipe.method].needs_teacher
-    taught, teacher_accuracy = (
-        train.train_teacher(recipe, dataset, path, progress) if needed else (None, None)
-    )
-    made = train.distill_student(recipe, dataset, taught, path, progress)
-    facts = {"teacher_accuracy": teacher_accuracy}
-    return _finish(path, made, dataset, recipe, facts)
+    taught, accuracy = train.train_teacher(recipe, dataset, path, progress)
+    return taught, {"teacher_accuracy": accuracy, "teacher_input": taught.scale.scaling.name}
 
 
 def prune(
@@ -139,8 +186,9 @@ def prune(
         path,
         progress,
     )
+    known = {k: v for k, v in source.metrics.items() if k in ("teacher_accuracy", "teacher_input")}
     facts = {
-        "teacher_accuracy": source.metrics.get("teacher_accuracy"),
+        **{"teacher_accuracy": None, **known},
         "parent": source.name,
         "sparsity": train.sparsity(made),
     }
@@ -184,7 +232,7 @@ def _asked(path: Path) -> dict[str, Any] | None:
 def _teacher_folder(run: Run) -> Path:
     """Follow a pruned run to the one that trained the teacher."""
     path, seen = run.path, set[Path]()
-    while not (path / "checkpoint" / "teacher.safetensors").exists():
+    while not training().has_teacher(path):
         parent = (_asked(path) or {}).get("parent")
         if not parent or path in seen:
             raise InputError(

@@ -125,7 +125,7 @@ def evaluate(
     network: nn.Module, x: NDArray[Any], y: NDArray[np.int64], batch: int = EVALUATION_BATCH
 ) -> Evaluation:
     """Run a network on ``x [N, ...]`` and compare with ``y [N]``; spikes counted by hooks."""
-    device = next(network.parameters()).device
+    device = _device(network)
     populations = network.populations() if isinstance(network, Student) else {}
     totals: dict[str, Tensor] = {}
     found: list[Tensor] = []
@@ -145,7 +145,7 @@ def evaluate(
 
 def logits_of(network: nn.Module, x: NDArray[Any], batch: int = EVALUATION_BATCH) -> Tensor:
     """Return a network's outputs ``[N, classes]`` in evaluation mode."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    device = _device(network)
     network.eval()
     parts = []
     # Not inference_mode: these tensors take part in a loss.
@@ -153,6 +153,10 @@ def logits_of(network: nn.Module, x: NDArray[Any], batch: int = EVALUATION_BATCH
         for start in range(0, len(x), batch):
             parts.append(network(_tensor(x[start : start + batch], device)).float())
     return torch.cat(parts)
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((p.device for p in network.parameters()), torch.device("cpu"))
 
 
 def _tensor(x: NDArray[Any], device: torch.device | str) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from snn2hw.errors import InputError, unknown_name
+from snn2hw.train.foreign import is_file
 from snn2hw.train.methods import METHODS, Weights
 from snn2hw.train.students import STUDENTS
 from snn2hw.train.teachers import TEACHERS
@@ -17,7 +18,8 @@ class Recipe:
     """Everything that decides the outcome of a run.
 
     Args:
-        teacher: a name in ``TEACHERS`` (any text for a module of your own).
+        teacher: a name in ``TEACHERS``, or a file that ``foreign`` reads (any text for a module
+            of your own).
         student: a name in ``STUDENTS`` (likewise).
         data: as in ``datasets.load``.
         method: a name in ``METHODS``.
@@ -39,6 +41,9 @@ class Recipe:
         spike_cost: weight of the share of synaptic operations in the loss.
         shift: training images move by up to this many pixels.
         teacher_weights: file of weights for the teacher, or None to train it.
+        teacher_input: how it sees pixels, as in ``scaling.find_scaling``; None is 0 to 1 for one
+            that is trained here, and the best of the usual ways for one that is not.
+        teacher_output: the tensor with its logits, for a file that leaves a choice.
     """
 
     teacher: str = "cnn"
@@ -63,6 +68,8 @@ class Recipe:
     spike_cost: float = 0.0
     shift: int = 0
     teacher_weights: str | None = None
+    teacher_input: str | None = None
+    teacher_output: str | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -134,7 +141,7 @@ def defaults(
     """
     if student not in STUDENTS:
         raise unknown_name("student", student, STUDENTS)
-    if teacher not in TEACHERS:
+    if teacher not in TEACHERS and not is_file(teacher):
         raise unknown_name("teacher", teacher, TEACHERS)
     kind = data.partition(":")[0]
     recipe = Recipe(teacher=teacher, student=student, data=data, **DEFAULTS.get(kind, {}))

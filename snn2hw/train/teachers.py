@@ -1,35 +1,46 @@
 # pyright: basic
 """Teachers: ordinary networks that classify, and weights for them from elsewhere.
 
-The residual networks (He et al., 2016) have torchvision's parameter names and layout, so that
-published weights load as they are. Images under 64 pixels get a 3x3 stem without max pooling.
+The residual networks (He et al., 2016) have torchvision's parameter names and layout, those of the
+CIFAR family Y. Idelbayev's (github.com/akamaster/pytorch_resnet_cifar10), so that published weights
+load as they are. Images under 64 pixels get torchvision's networks with a 3x3 stem without max
+pooling.
 """
 
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from snn2hw.errors import InputError, unknown_name
+from snn2hw.files import check_zip, read_npz
+from snn2hw.train.scaling import Scale, Scaled, Scaling, unit
 from snn2hw.train.state import read_tensors
 
 SMALL_SIDE = 64
 
 
 class Settings(NamedTuple):
-    """What every teacher is built from. Integers up to ``max_value`` are seen as 0 to 1."""
+    """What every teacher is built from. Integers up to ``max_value`` are seen as 0 to 1.
+
+    ``scaling`` says otherwise, for weights that were trained on other numbers.
+    """
 
     shape: tuple[int, int, int]
     classes: int
     max_value: int
+    scaling: Scaling | None = None
+
+    def scale(self) -> Scale:
+        """Return the module in front of the first layer."""
+        return Scale(self.scaling or unit(self.max_value))
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -85,7 +96,7 @@ def _shortcut(into: int, out: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(_conv(into, out, 1, stride), _norm(out))
 
 
-class ResNet(nn.Module):
+class ResNet(Scaled):
     """A residual network for images ``[B, C, H, W]`` of integers.
 
     Args:
@@ -102,7 +113,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = settings.shape
-        self.max_value = settings.max_value
+        self.scale = settings.scale()
         small = min(height, width) < SMALL_SIDE
         self.conv1 = _conv(channels, 64, 3) if small else _conv(channels, 64, 7, 2)
         self.bn1 = _norm(64)
@@ -122,20 +133,70 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``[B, classes]``."""
-        x = x.to(self.fc.weight.dtype) / self.max_value
+        x = self.scale(x).to(self.fc.weight.dtype)
         x = self.maxpool(functional.relu(self.bn1(self.conv1(x))))
         for stage in (1, 2, 3, 4):
             x = self.get_submodule(f"layer{stage}")(x)
         return self.fc(x.mean((2, 3)))
 
 
-class Cnn(nn.Module):
+class CifarBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut without parameters.
+
+    Where the size changes, every second pixel passes and the new channels are zeros, half of
+    them on each side (He et al., 2016, option A).
+    """
+
+    def __init__(self, into: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(into, width, 3, stride), _norm(width)
+        self.conv2, self.bn2 = _conv(width, width, 3), _norm(width)
+        self.stride, self.added = stride, (width - into) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, into, H, W]`` to ``[B, width, H / stride, W / stride]``."""
+        out = functional.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        passed = x[:, :, :: self.stride, :: self.stride]
+        passed = functional.pad(passed, (0, 0, 0, 0, self.added, self.added))
+        return functional.relu(out + passed)
+
+
+class CifarResNet(Scaled):
+    """The residual network of ``depth`` layers for small images (He et al., 2016, sec. 4.2)."""
+
+    def __init__(self, settings: Settings, depth: int) -> None:
+        super().__init__()
+        self.scale = settings.scale()
+        self.conv1, self.bn1 = _conv(settings.shape[0], 16, 3), _norm(16)
+        into = 16
+        for stage, width in enumerate((16, 32, 64)):
+            blocks: list[nn.Module] = []
+            for number in range((depth - 2) // 6):
+                blocks.append(CifarBlock(into, width, 2 if stage and not number else 1))
+                into = width
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.linear = nn.Linear(64, settings.classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``[B, classes]``."""
+        x = self.scale(x).to(self.linear.weight.dtype)
+        x = functional.relu(self.bn1(self.conv1(x)))
+        for stage in (1, 2, 3):
+            x = self.get_submodule(f"layer{stage}")(x)
+        return self.linear(x.mean((2, 3)))
+
+
+class Cnn(Scaled):
     """Three convolutions with batch norm and a dense layer: seconds to train."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         channels, height, width = settings.shape
-        self.max_value = settings.max_value
+        self.scale = settings.scale()
         first = 2 if min(height, width) > 16 else 1
         layers: list[nn.Module] = []
         for into, out, stride in ((channels, 32, first), (32, 64, 2), (64, 64, 1)):
@@ -146,15 +207,20 @@ class Cnn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``[B, classes]``."""
-        x = x.to(self.fc.weight.dtype) / self.max_value
+        x = self.scale(x).to(self.fc.weight.dtype)
         return self.fc(self.features(x).flatten(1))
 
 
 class Entry(NamedTuple):
     """One row of ``TEACHERS``."""
 
-    build: Callable[[Settings], nn.Module]
+    build: Callable[[Settings], Scaled]
     description: str
+
+
+def _cifar(depth: int, millions: str) -> Entry:
+    about = f"He et al., 2016, for CIFAR, {millions} M"
+    return Entry(lambda settings: CifarResNet(settings, depth), about)
 
 
 TEACHERS: dict[str, Entry] = {
@@ -162,10 +228,15 @@ TEACHERS: dict[str, Entry] = {
     "resnet18": Entry(lambda s: ResNet(s, BasicBlock, (2, 2, 2, 2)), "He et al., 2016, 11.7 M"),
     "resnet34": Entry(lambda s: ResNet(s, BasicBlock, (3, 4, 6, 3)), "He et al., 2016, 21.8 M"),
     "resnet50": Entry(lambda s: ResNet(s, Bottleneck, (3, 4, 6, 3)), "He et al., 2016, 25.6 M"),
+    "resnet20": _cifar(20, "0.27"),
+    "resnet32": _cifar(32, "0.46"),
+    "resnet44": _cifar(44, "0.66"),
+    "resnet56": _cifar(56, "0.85"),
+    "resnet110": _cifar(110, "1.7"),
 }
 
 
-def make_teacher(name: str, settings: Settings) -> nn.Module:
+def make_teacher(name: str, settings: Settings) -> Scaled:
     """Build a teacher by name.
 
     Raises:
@@ -183,12 +254,14 @@ class Loaded(NamedTuple):
     kept: Mapping[str, str]
 
 
+TORCH_SUFFIXES = (".pt", ".pth", ".th")
+
 # Published weights are for other images and other classes: these two ends may differ.
-ENDS = ("conv1.weight", "fc.weight", "fc.bias")
+ENDS = ("conv1.weight", "fc.weight", "fc.bias", "linear.weight", "linear.bias")
 
 
 def load_weights(module: nn.Module, path: Path) -> Loaded:
-    """Put weights from a file into a module: ``.safetensors``, ``.npz``, ``.pt`` or ``.pth``.
+    """Put weights from a file into a module: see ``read_weights`` for the kinds.
 
     Names must match exactly. A first convolution or last dense layer of another shape is left
     as it was (trained anew), and said so in the answer.
@@ -205,8 +278,9 @@ def load_weights(module: nn.Module, path: Path) -> Loaded:
         if found[k].shape != wanted[k].shape
     }
     kept = {k: v for k, v in differ.items() if k in ENDS}
-    if "fc.weight" in kept and "fc.bias" in found:
-        kept.setdefault("fc.bias", "goes with fc.weight")
+    for last in ("fc", "linear"):
+        if f"{last}.weight" in kept and f"{last}.bias" in found:
+            kept.setdefault(f"{last}.bias", f"goes with {last}.weight")
     missing = sorted(wanted.keys() - found.keys() - optional)
     unexpected = sorted(found.keys() - wanted.keys())
     misshapen = [f"{k}: {v}" for k, v in differ.items() if k not in ENDS]
@@ -234,7 +308,7 @@ def _mismatch(
             parts.append(f"{what} {', '.join(names[:6])}{more}")
     return InputError(
         f"{path} does not hold this network's weights: it {'; it '.join(parts)}.",
-        "Choose the teacher that the file was made with; names are torchvision's.",
+        "Choose the teacher that the file was made with: see `snn2hw models`.",
     )
 
 
@@ -256,23 +330,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
     if path.suffix == ".npz":
-        return _read_npz(path)
-    if path.suffix in (".pt", ".pth"):
+        return {k: _tensor(path, k, v) for k, v in read_npz(path).items()}
+    if path.suffix in TORCH_SUFFIXES:
         return _read_torch(path)
     raise InputError(
-        f"{path} is of no kind known for weights.", "Known: .safetensors, .npz, .pt and .pth."
+        f"{path} is of no kind known for weights.",
+        f"Known: .safetensors, .npz, {', '.join(TORCH_SUFFIXES)}.",
     )
 
 
-def _read_npz(path: Path) -> dict[str, Tensor]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {k: torch.from_numpy(np.array(arrays[k])) for k in arrays.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as plain NumPy arrays: {error}.") from None
+def _tensor(path: Path, name: str, array: NDArray[Any]) -> Tensor:
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{path}: {name} holds {array.dtype}, not numbers.")
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
+    if zipfile.is_zipfile(path):
+        check_zip(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, UnpicklingError among them

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 from nets import tiny
+from onnx_files import classifier, save
 from system_calls import call
 
 from snn2hw import nir_io
@@ -45,7 +46,9 @@ def contents(folder):
         (["prune"], ["no run", "snn2hw distill"]),
         (["export", "missing.nir"], ["no file missing.nir"]),
         (["export", "missing.net"], ["no file missing.net"]),
-        (["inspect", "model.onnx"], ["Distill a student"]),
+        (["inspect", "model.onnx"], ["no file model.onnx"]),
+        (["export", "model.onnx"], ["does not spike", "snn2hw distill --teacher model.onnx"]),
+        (["distill", "--teacher", "model.onnx"], ["no file model.onnx"]),
         (["export", "--target", "loihi3"], ["no target 'loihi3'", "Did you mean 'loihi2'"]),
         (["distill", "--method", "heteros"], ["no method 'heteros'", "Did you mean 'hetero'"]),
         (["distill", "--data", "digit"], ["no data set 'digit'", "Did you mean 'digits'"]),
@@ -83,6 +86,19 @@ def test_damaged_model_files(tmp_path, name):
         refused(call(tmp_path, "export", name), name)
         refused(call(tmp_path, "inspect", name), name)
     assert contents(tmp_path) == [name]
+
+
+def test_teachers_that_are_none(tmp_path):
+    matrix = np.ones((64, 10))
+    for content in (b"", b"no", classifier(matrix, (1, 8, 8)).SerializeToString()[:-40]):
+        (tmp_path / "a.onnx").write_bytes(content)
+        refused(call(tmp_path, "inspect", "a.onnx"), "a.onnx is not a valid ONNX model")
+    save(classifier(matrix[:, :9], (1, 8, 8)), tmp_path / "a.onnx")
+    refused(call(tmp_path, "distill", "--teacher", "a.onnx"), "no outputs of 10 classes")
+    np.savez(tmp_path / "w.npz", x=np.zeros(3))
+    weights = ["distill", "--teacher", "cnn", "--teacher-weights", "w.npz"]
+    refused(call(tmp_path, *weights), "w.npz does not hold this network's weights")
+    assert contents(tmp_path) == ["a.onnx", "w.npz"]
 
 
 def test_nan_weights(tmp_path):

@@ -8,9 +8,10 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from onnx_files import classifier, linear_digits, save
 from system_calls import call, document
 
-from snn2hw import nir_io
+from snn2hw import datasets, nir_io
 
 
 def test_run_holds_what_the_contract_names(workshop):
@@ -133,6 +134,43 @@ def test_verify_sees_a_wrong_build(workshop, tmp_path):
     assert (first["layer"], first["neuron"], first["what"]) == ("lif2", 7, "v")
     assert first["step"] == build.program.phase["lif2"]
     assert abs(first["ours"] - first["theirs"]) == 1 << 6
+
+
+def test_teacher_from_a_file(tmp_path):
+    data = datasets.load("digits")
+    weights, bias = linear_digits(data)
+    save(classifier(weights, data.shape, bias=bias, softmax=True), tmp_path / "t.onnx")
+    order = ["distill", "--teacher", "t.onnx", "--student", "cnn", "--epochs", "1"]
+    order += ["--time-steps", "2"]
+    measured = document(tmp_path, *order, "--teacher-only")
+    assert measured["teacher_accuracy"] > 0.85
+    assert measured["teacher_input"] == "unit"
+    assert measured["samples"] == len(data.x_test)
+    assert not (tmp_path / measured["run"] / "metrics.json").exists()
+    said = call(tmp_path, *order)
+    assert said.returncode == 0, said.stderr
+    assert "sees pixels" not in said.stderr  # it goes on from there
+    metrics = json.loads((tmp_path / measured["run"] / "metrics.json").read_text())
+    assert metrics["teacher_accuracy"] == measured["teacher_accuracy"]
+    (tmp_path / "t.onnx").unlink()
+    pruned = document(tmp_path, "prune", "--epochs", "1")
+    assert pruned["teacher_input"] == "unit"
+    assert pruned["method"] == "hetero"
+
+
+def test_inspect_says_what_an_onnx_file_needs(tmp_path):
+    save(classifier(np.ones((64, 10)), (1, 8, 8), batch=1, softmax=True), tmp_path / "t.onnx")
+    found = document(tmp_path, "inspect", "t.onnx", "--target", "loihi2")
+    assert found["inputs"] == ["x float32 [1, 1, 8, 8]"]
+    assert found["outputs"] == ["likely float32 [1, 10]"]
+    assert found["classes"] == 10
+    assert found["parameters"] == 650
+    assert [x["kind"] for x in found["layers"]] == ["Reshape", "Gemm", "Softmax", "Identity"]
+    assert list(found["targets"]) == ["loihi2"]
+    assert "snn2hw distill --teacher t.onnx" in found["targets"]["loihi2"]
+    text = call(tmp_path, "inspect", "t.onnx").stdout
+    for part in ("Gemm", "1x10", "its logits are logits", "takes 1 at a time", "--teacher-input"):
+        assert part in text
 
 
 def test_energy_report_and_page(workshop, tmp_path):

@@ -1,8 +1,15 @@
+import zipfile
+
 import numpy as np
 import pytest
 import torch
+from shared import DATA, needs_data
 
+from snn2hw import datasets
 from snn2hw.errors import InputError
+from snn2hw.files import check_zip
+from snn2hw.train import evaluate
+from snn2hw.train.scaling import find_scaling
 from snn2hw.train.state import write_tensors
 from snn2hw.train.teachers import Settings, load_weights, make_teacher
 
@@ -42,7 +49,25 @@ def test_logits(small):
     assert big(torch.zeros(1, 1, 64, 64, dtype=torch.uint8)).shape == (1, 3)
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "npz", "pt", "pth"])
+@needs_data
+def test_resnet20_is_as_good_as_published():
+    data = datasets.load("cifar10", DATA)
+    settings = Settings(data.shape, 10, 255, find_scaling("imagenet", data))
+    teacher = make_teacher("resnet20", settings)
+    assert not load_weights(teacher, DATA / "models/ann/resnet20_cifar10.npz").kept
+    found = evaluate(teacher, data.x_test[:500], data.y_test[:500])
+    assert (found.predictions == data.y_test[:500]).sum() == 455  # 9,173 of all 10,000
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85)])
+def test_the_cifar_family_has_its_published_size(depth, millions):
+    state = make_teacher(f"resnet{depth}", SMALL).state_dict()
+    sizes = [v.numel() for k, v in state.items() if "running" not in k and "tracked" not in k]
+    assert round(sum(sizes) / 1e6, 2) == millions
+    assert sum(k.endswith(("conv1.weight", "conv2.weight")) for k in state) == depth - 1
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz", "pt", "pth", "th"])
 def test_weights_come_back(tmp_path, small, kind):
     path = tmp_path / f"w.{kind}"
     state = small.state_dict()
@@ -51,7 +76,9 @@ def test_weights_come_back(tmp_path, small, kind):
     elif kind == "npz":
         np.savez(path, **{k: v.numpy() for k, v in state.items()})
     else:
-        torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
+        several = {"state_dict": {f"module.{k}": v for k, v in state.items()}, "best_prec1": 91.7}
+        # What ends in .th is older than torch's zip files.
+        torch.save(several, path, _use_new_zipfile_serialization=kind != "th")
     other = make_teacher("resnet18", SMALL)
     loaded = load_weights(other, path)
     assert not loaded.kept
@@ -80,6 +107,32 @@ def test_foreign_weights_are_refused_by_name(tmp_path, small):
         load_weights(make_teacher("resnet18", SMALL), tmp_path / "w.safetensors")
     for part in ("lacks layer1.0.conv1.weight", "head.weight", "layer2.0.bn1.bias: (3,)"):
         assert part in caught.value.message
+
+
+def test_other_classes_keep_our_own_last_layer(tmp_path):
+    path = tmp_path / "w.safetensors"
+    write_tensors(path, make_teacher("resnet20", SMALL).state_dict())
+    loaded = load_weights(make_teacher("resnet20", SMALL._replace(classes=7)), path)
+    assert set(loaded.kept) == {"linear.weight", "linear.bias"}
+
+
+def test_absurd_sizes_are_refused_unread(tmp_path, small):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000000), }"
+    lie = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64)
+    with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
+        archive.writestr("w.npy", lie)
+    with pytest.raises(InputError, match=r"lie.npz .* w.npy declares 4000000000000000 bytes"):
+        load_weights(small, tmp_path / "lie.npz")
+    for name in ("bomb.npz", "bomb.pt"):
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("w/data.pkl", bytes(1000))
+        whole = (tmp_path / name).read_bytes()
+        at = whole.index(b"PK\x01\x02") + 24  # the size that the directory declares
+        (tmp_path / name).write_bytes(whole[:at] + b"\xfe\xff\xff\xff" + whole[at + 4 :])
+        with pytest.raises(InputError):
+            load_weights(small, tmp_path / name)
+        with pytest.raises(InputError, match="unpacks to 4294967294 bytes, which is too much"):
+            check_zip(tmp_path / name, 1 << 31)
 
 
 def test_nan_is_refused(tmp_path, small):
@@ -114,4 +167,4 @@ def test_unreadable_files_are_named(tmp_path, small, name):
 
 def test_unknown_teacher_suggests():
     with pytest.raises(InputError, match="Did you mean 'resnet34'"):
-        make_teacher("resnet43", SMALL)
+        make_teacher("resnet-34", SMALL)
