@@ -1,8 +1,8 @@
-# Targets: demo, test, lint, bench; `make venv` makes the environment that they all use.
+# Targets: demo, test, lint, bench, fidelity; `make venv` makes the environment that they all use.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo venv test test-slow lint bench clean
+.PHONY: demo venv test test-slow lint bench fidelity clean
 
 demo: venv
 	$(BIN)/snn2hw demo
@@ -30,6 +30,9 @@ lint: venv
 
 bench: venv
 	$(BIN)/python tests/bench/simulators.py
+
+fidelity: venv
+	$(BIN)/python tests/fidelity/sweep.py
 
 clean:
 	rm -rf .venv runs builds

@@ -119,7 +119,8 @@ def random_program(seed: int, *, layers=4, extreme=False, side=4, loops=False):
     """
     r = np.random.default_rng(seed)
     graded = bool(r.integers(0, 2))
-    shape = (int(r.integers(1, 3)), side, side) if r.integers(0, 2) else (int(r.integers(2, 12)),)
+    image, flat = (int(r.integers(1, 3)), side, side), (int(r.integers(2, 12)),)
+    shape = image if r.random() < 0.7 else flat
     ports = [InputPort("in", shape, int(r.choice([3, 16, 255])) if graded else 1)]
     if r.random() < 0.2:
         ports.insert(0, InputPort("other", (3,), int(r.choice([1, 7]))))
@@ -169,22 +170,21 @@ def _back(r, made, extreme):
 
 
 def _connection(r, pre, post, synapses, extreme):
-    often = [-2, 0, 0, 0, 1, 3]
-    exponent = int(r.integers(-8, 8) if extreme or r.random() < 0.2 else r.choice(often))
-    return Connection(pre, post, synapses, exponent)
+    usual = [*range(-8, 8), 6, 7, 7, 7] if extreme else [*range(-8, 8), *[0] * 12, 1, 1, 3, 3]
+    return Connection(pre, post, synapses, int(r.choice(usual)))
 
 
 def _synapses(r, pre, post):
     sign = r.choice(["mixed", "exc", "inh"], p=[0.7, 0.2, 0.1])
-    density = r.choice([0.3, 1.0])
-    kind = r.choice(["dense", "conv", "sparse"])
+    density = r.choice([0.0, 0.3, 1.0], p=[0.05, 0.45, 0.5])
+    kind = r.choice(["dense", "conv", "sparse"], p=[0.3, 0.4, 0.3])
     if len(pre) == 3 and kind == "conv":
         conv = _kernel(r, pre, sign, density)
         if post in (None, conv.output_shape):
             return conv
     size = int(np.prod(post)) if post else int(r.integers(2, 10))
     w = _weights(r, (size, int(np.prod(pre))), sign, density)
-    return from_matrix(w) if kind == "sparse" and w.any() else Dense(w)
+    return from_matrix(w) if kind == "sparse" else Dense(w)
 
 
 def _kernel(r, image, sign, density):

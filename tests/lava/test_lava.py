@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from nets import DT, LOIHI2, images, lif, random_program, residual, tiny
 
 from snn2hw import netx_io
 from snn2hw.errors import RuntimeMissingError
+from snn2hw.ir.integer import Connection
 from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Network, Output
-from snn2hw.ir.synapses import Conv
+from snn2hw.ir.synapses import Conv, Dense
+from snn2hw.lower import lower
+from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.runtime import lava
 from snn2hw.simulate import compare, engine, reference
@@ -89,6 +93,26 @@ def _chain(side=8) -> Network:
     }
     names = list(nodes)
     return Network(nodes, tuple(itertools.pairwise(names)), DT, 4)
+
+
+def test_convolutions_with_a_recurrent_layer_and_feedback(tmp_path):
+    """Lava's Conv holds spikes in flight, too; every bias must wait for its layer's phase."""
+    net = compile_network(_chain(), LOIHI2).network
+    r, (middle, last) = np.random.default_rng(5), net.populations[1:]
+    back = [
+        Connection(a.name, middle.name, Dense(2 * r.integers(-60, 60, (middle.size, a.size))), 0, d)
+        for a, d in ((middle, 1), (last, 2))
+    ]
+    net = replace(net, connections=(*net.connections, *back), time_steps=8)
+    program = lower(net, map_network(net, LOIHI2), LOIHI2)
+    assert all(p.bias.any() for p in net.populations)
+    x = images(net, samples=3)
+    done = in_lava(program, x, tmp_path)
+    assert done.processes == {"Conv": 2, "Dense": 3}
+    assert_equal(program, x, done)
+    plain = compile_network(_chain(), LOIHI2)
+    without = engine.run(plain, x, states=True).layers[middle.name].spikes
+    assert (done.trace.layers[middle.name].spikes != without).any()
 
 
 def test_netx_file_through_lava_dls_own_loader(tmp_path):

@@ -97,7 +97,7 @@ def test_nodes_that_are_not_read_yet_are_all_named(tmp_path):
 @once
 @given(seeds)
 def test_programs_come_back_and_have_the_same_bytes(tmp_path, seed):
-    program = random_program(seed, extreme=seed % 2 == 0)
+    program = random_program(seed, extreme=seed % 2 == 0, loops=seed % 3 == 0)
     program_file.write(tmp_path / "a.h5", program)
     program_file.write(tmp_path / "b.h5", program)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()

@@ -15,6 +15,7 @@ from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Population
 from snn2hw.ir.synapses import Dense
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
+from snn2hw.simulate import reference
 
 
 def graph(n, edges, output="p0") -> IntNetwork:
@@ -126,6 +127,29 @@ def test_delays_beyond_the_limit_are_refused_together():
 def test_networks_out_of_order_are_refused(edge, problem):
     with pytest.raises(ValueError, match=problem):
         graph(2, [("in", "p0", 0), edge])
+
+
+def test_sums_beyond_32_bits_are_refused():
+    wide = Connection("in", "p0", Dense(np.full((1, 130), 254)))
+    port = InputPort("in", (130,), 1 << 16)
+    with pytest.raises(ValueError, match="in -> p0 can sum up to more than 32 bits"):
+        IntNetwork((port,), graph(1, []).populations, (wide,), "p0", DT, 4, NUMBERS, {})
+
+
+def test_the_digest_sees_a_delay():
+    edges = [("in", "p0", 0), ("p0", "p1", 0)]
+    assert graph(2, edges).digest() != graph(2, [edges[0], ("p0", "p1", 2)]).digest()
+
+
+def test_a_layer_deeper_than_the_output_keeps_its_window():
+    program = lowered(graph(3, [("in", "p0", 0), ("p0", "p1", 0), ("p1", "p2", 0)], "p1"))
+    assert (program.depth, program.tail) == (2, 3)
+    x = {"in": np.ones((2, 4, 1), int)}
+    trace = reference.run(program, x)
+    assert trace.layers["p2"].v.shape == (2, 4, 1)
+    on_chip = trace.on_chip_time(trace.layers["p2"].v, program.phase["p2"])
+    assert on_chip.shape == (2, 6, 1)
+    assert (on_chip[:, 3:] == trace.layers["p2"].v[:, :3]).all()
 
 
 def test_components_are_loops_with_their_sources_first():
