@@ -23,7 +23,7 @@ def _shown(run: Run) -> dict[str, Any]:
     "--teacher",
     default="resnet34",
     show_default=True,
-    help="See `snn2hw models`; or a network in a file: .onnx.",
+    help="See `snn2hw models`; or a network in a file: .onnx or Keras' .h5.",
 )
 @click.option(
     "--teacher-weights",

@@ -114,7 +114,7 @@ def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> 
 
     Args:
         teacher: any ``nn.Module`` from integer samples to logits, a teacher's name, or a file with
-            one (``.onnx``).
+            one (``.onnx``, Keras' ``.h5``).
         student: a student's name, or a ``snn2hw.train.Student``.
         data: a data set's name, or a ``datasets.Dataset``.
         options: fields of ``snn2hw.train.Recipe``.

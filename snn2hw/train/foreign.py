@@ -13,6 +13,7 @@ from torch import Tensor
 from snn2hw import onnx_io
 from snn2hw.errors import InputError
 from snn2hw.files import new_file
+from snn2hw.train.keras_file import read_keras
 from snn2hw.train.scaling import Scaled
 from snn2hw.train.teachers import Settings
 
@@ -86,9 +87,16 @@ def _open_onnx(path: Path, settings: Settings, output: str | None) -> Opened:
     return Opened(teacher, model.inputs[0].dtype == "uint8", logits.notes)
 
 
+def _open_keras(path: Path, settings: Settings, output: str | None) -> Opened:
+    if output is not None:
+        raise InputError(f"{path} has one output.", "Leave out its name.")
+    teacher, notes = read_keras(path, settings)
+    return Opened(teacher, False, notes)
+
+
 Opener = Callable[[Path, Settings, str | None], Opened]
 
-OPENERS: dict[str, Opener] = {".onnx": _open_onnx}
+OPENERS: dict[str, Opener] = {".onnx": _open_onnx, ".h5": _open_keras}
 
 
 def is_file(teacher: str) -> bool:
