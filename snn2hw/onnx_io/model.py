@@ -23,6 +23,7 @@ from snn2hw.errors import InputError, Snn2hwError
 
 # What protobuf can hold in one message; external data count.
 LARGEST_MODEL = (1 << 31) - 1
+LARGEST_GRAPH = 100_000  # nodes, with functions unfolded
 
 # Operators of these domains are ONNX Runtime's own; it says itself which it lacks.
 RUNTIME_DOMAINS = ("com.microsoft",)
@@ -119,6 +120,7 @@ def read(path: Path) -> OnnxModel:
         for data in _take_in(proto, path):
             digest.update(data)
         _check_operators(onnx, proto, path)
+        _check_functions(proto, path)
         onnx.checker.check_model(proto)
         return _model(onnx, path, proto, digest.hexdigest())
 
@@ -279,6 +281,31 @@ def _check_operators(onnx: Any, proto: Any, path: Path) -> None:
         raise InputError(
             f"{path} uses operators that ONNX does not define: {'; '.join(places)}.",
             "Export it with standard operators only.",
+        )
+
+
+def _check_functions(proto: Any, path: Path) -> None:
+    """Refuse functions of functions of functions that unfold without end.
+
+    ONNX puts their bodies in place of their calls: forty lines can stand for 2^40 nodes.
+    """
+    bodies = {(f.domain, f.name): f for f in proto.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(message: Any) -> int:
+        total = 0
+        for node in _messages(message, "NodeProto"):
+            called = (node.domain, node.op_type)
+            if called in bodies and called not in sizes:
+                sizes[called] = 0  # a function that calls itself is refused by the checker
+                sizes[called] = size(bodies[called])
+            total += 1 + sizes.get(called, 0)
+        return total
+
+    if size(proto.graph) > LARGEST_GRAPH:
+        raise InputError(
+            f"{path} unfolds to more than {LARGEST_GRAPH} nodes, which is too much.",
+            "Export it without functions.",
         )
 
 

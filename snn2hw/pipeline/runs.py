@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from snn2hw import datasets, nir_io
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
-from snn2hw.files import sha256, write_json
+from snn2hw.files import write_json
 from snn2hw.ir.graph import incoming
 from snn2hw.ir.network import Affine, Conv2d, Network
 from snn2hw.ir.synapses import fan_out
@@ -115,10 +115,7 @@ def _prepare(
     recipe = train.defaults(student, data, teacher, **own)
     command = {"command": "distill", "recipe": recipe.to_json()}
     if teacher not in train.TEACHERS:
-        file = Path(teacher).expanduser()
-        if not file.is_file():
-            raise InputError(f"There is no file {file} with the teacher.")
-        command["teacher_sha256"] = sha256(file)
+        command["teacher_sha256"] = train.digest(Path(teacher).expanduser())
     return recipe, _folder(root, name, f"{student}-{_plain(data)}", command), command
 
 
@@ -127,10 +124,9 @@ def _teach(
 ) -> tuple[Any, dict[str, Any]]:
     """Return the run's teacher and the facts about it; a file that is no teacher leaves no run."""
     train = training()
-    if not train.has_teacher(path):
-        train.open_teacher(recipe, dataset)
+    ready = None if train.has_teacher(path) else train.open_teacher(recipe, dataset)
     write_json(path / "command.json", command)
-    taught, accuracy = train.train_teacher(recipe, dataset, path, progress)
+    taught, accuracy = train.train_teacher(recipe, dataset, path, progress, ready=ready)
     return taught, {"teacher_accuracy": accuracy, "teacher_input": taught.scale.scaling.name}
 
 

@@ -15,6 +15,7 @@ from snn2hw.train.api import (
     train_teacher,
 )
 from snn2hw.train.export import to_network
+from snn2hw.train.foreign import digest
 from snn2hw.train.loop import Devices, Evaluation, Progress, Silent, evaluate, read_log
 from snn2hw.train.methods import METHODS
 from snn2hw.train.prune import sparsity
@@ -33,6 +34,7 @@ __all__ = [
     "Silent",
     "Student",
     "defaults",
+    "digest",
     "distill_student",
     "evaluate",
     "has_teacher",

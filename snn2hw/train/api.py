@@ -96,6 +96,11 @@ def open_teacher(recipe: Recipe, dataset: Dataset) -> Ready:
                 f"{path} takes integers, which cannot be scaled to {asked!r}.",
                 "Leave out --teacher-input.",
             )
+        if found.integers and dataset.max_value > 255:
+            raise InputError(
+                f"{path} takes bytes; pixels of {dataset.name!r} go to {dataset.max_value}.",
+                "Use a teacher that takes floats.",
+            )
         return Ready(found.teacher, True, found.integers, {}, found.notes)
     if recipe.teacher_output is not None:
         raise InputError(f"Teacher {recipe.teacher!r} has one output.", "Leave out its name.")
@@ -184,12 +189,14 @@ def train_teacher(
     run_dir: Path | None = None,
     progress: Progress | None = None,
     devices: Devices | None = None,
+    *,
+    ready: Ready | None = None,
 ) -> tuple[Scaled, float]:
     """Train or load the recipe's teacher.
 
     One that is a file is read. With ``teacher_weights`` it is loaded; only if the file's first
     convolution or last layer did not fit is it then trained. A teacher that this run has finished
-    is loaded from it.
+    is loaded from it. ``ready`` is what ``open_teacher`` gave, if that was called already.
 
     Returns:
         The teacher and its accuracy on the test part.
@@ -201,7 +208,7 @@ def train_teacher(
     if run_dir is not None and has_teacher(run_dir):
         done = load_teacher(run_dir, recipe)
         return done, evaluate(done, dataset.x_test, dataset.y_test).accuracy
-    ready = open_teacher(recipe, dataset)
+    ready = ready or open_teacher(recipe, dataset)
     teacher = ready.teacher
     _tell(progress, ready.notes)
     if ready.kept and progress is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snn2hw import onnx_io
 from snn2hw.errors import InputError
-from snn2hw.files import new_file
+from snn2hw.files import new_file, sha256
 from snn2hw.train.keras_file import read_keras
 from snn2hw.train.scaling import Scaled
 from snn2hw.train.teachers import Settings
@@ -102,6 +102,17 @@ OPENERS: dict[str, Opener] = {".onnx": _open_onnx, ".h5": _open_keras}
 def is_file(teacher: str) -> bool:
     """Say whether a teacher's name is a file of a kind that is read here."""
     return Path(teacher).suffix.lower() in OPENERS
+
+
+def digest(path: Path) -> str:
+    """Return the hash of a teacher's file, data in other files included.
+
+    Raises:
+        InputError: there is no such file, or it is none that can be read.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no file {path} with the teacher.")
+    return onnx_io.read(path).sha256 if path.suffix.lower() == ".onnx" else sha256(path)
 
 
 def open_file(path: Path, settings: Settings, output: str | None) -> Opened:

@@ -9,6 +9,7 @@ on from there, after Ctrl-C or a power cut, ends with the same weights, bit for 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import time
@@ -156,7 +157,9 @@ def logits_of(network: nn.Module, x: NDArray[Any], batch: int = EVALUATION_BATCH
 
 
 def _device(network: nn.Module) -> torch.device:
-    return next((p.device for p in network.parameters()), torch.device("cpu"))
+    # A teacher may have no parameters of its own, only what scales its pixels.
+    held = itertools.chain(network.parameters(), network.buffers())
+    return next((t.device for t in held), torch.device("cpu"))
 
 
 def _tensor(x: NDArray[Any], device: torch.device | str) -> Tensor:

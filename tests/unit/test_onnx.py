@@ -29,7 +29,7 @@ import snn2hw
 from snn2hw import datasets, onnx_io, train
 from snn2hw.errors import InputError
 from snn2hw.onnx_io import session
-from snn2hw.train import api, foreign
+from snn2hw.train import api, foreign, loop
 from snn2hw.train.scaling import Scale, find_scaling, scalings
 from snn2hw.train.teachers import Settings
 
@@ -162,6 +162,23 @@ def wrong_size():
     return model
 
 
+def unfolding():
+    """Each of forty functions calls the one before twice."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("me", 1)]
+    model = network(
+        [helper.make_node("F39", ["x"], ["z"], domain="me")], [port("x", ["N", *IMAGE])],
+        [port("z", ["N", *IMAGE])], opsets=(("", 17), ("me", 1)),
+    )  # fmt: skip
+    for i in range(40):
+        inner = {"op_type": f"F{i - 1}", "domain": "me"} if i else {"op_type": "Relu"}
+        calls = [
+            helper.make_node(inputs=["a"], outputs=["t"], **inner),
+            helper.make_node(inputs=["t"], outputs=["b"], **inner),
+        ]
+        model.functions.append(helper.make_function("me", f"F{i}", ["a"], ["b"], calls, opsets))
+    return model
+
+
 def not_acyclic():
     nodes = [helper.make_node("Add", ["x", "z"], ["y"]), helper.make_node("Relu", ["y"], ["z"])]
     return network(nodes, [port("x", ["N", 4])], [port("z", ["N", 4])])
@@ -205,6 +222,7 @@ def endless():
         (lambda: classifier(matrix(), IMAGE), (3, 32, 32), 4, ["[N, 2, 3, 5]", "[3, 32, 32]"]),
         (nan_weights, IMAGE, 4, ["logits holds NaN"]),
         (foreign_operators, IMAGE, 4, ["me.Spike (s, z)", "Rotate (turn)"]),
+        (unfolding, IMAGE, 4, ["unfolds to more than 100000 nodes"]),
         (wrong_size, IMAGE, 4, ["a.onnx", "w"]),
         (not_acyclic, IMAGE, 4, ["a.onnx is not a valid ONNX model"]),
         (wide, IMAGE, SIZE, ["ONNX Runtime cannot run", "Failed to allocate"]),
@@ -389,6 +407,12 @@ def test_a_wrong_scaling_is_visible(teacher_file, digits):
         train.train_teacher(wrong, digits)
 
 
+def test_a_teacher_without_parameters_is_where_its_scaling_is(teacher_file, digits):
+    teacher, _ = train.train_teacher(recipe(teacher_file), digits)
+    assert not list(teacher.parameters())
+    assert loop._device(teacher.to("meta")).type == "meta"
+
+
 def test_a_bad_teacher_is_visible(tmp_path, digits):
     bad = classifier(-linear_digits(datasets.load("digits"))[0], digits.shape)
     with pytest.warns(UserWarning, match=r"nearer to chance \(10 %\) than to right"):
@@ -402,6 +426,10 @@ def test_integers_are_fed_as_they_are(tmp_path, digits):
     teacher, accuracy = train.train_teacher(recipe(path), digits)
     assert teacher.scale.scaling.name == "raw"
     assert accuracy > 0.85
+    wide = datasets.checked("wide", digits.x_train, digits.y_train, digits.x_test, digits.y_test,
+                            max_value=256)  # fmt: skip
+    with pytest.raises(InputError, match="pixels of 'wide' go to 256"):
+        train.train_teacher(recipe(path), wide)
     with pytest.raises(InputError, match="takes integers"):
         train.train_teacher(recipe(path, teacher_input="unit"), digits)
     with pytest.raises(InputError, match="has its own weights"):
