@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from snn2hw.errors import DoesNotFitError
 from snn2hw.ir.arrays import size_of
-from snn2hw.ir.integer import Connection, IntNetwork, Population
+from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement, Slice
+from snn2hw.ir.populations import Population
 from snn2hw.ir.synapses import Conv, matrix
 from snn2hw.target import Target
 

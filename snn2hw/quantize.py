@@ -17,15 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import NetworkError, UnsupportedError
+from snn2hw.ir import populations as chip
 from snn2hw.ir.graph import Incoming, incoming, output_populations, topological
-from snn2hw.ir.integer import (
-    Connection,
-    InputPort,
-    IntNetwork,
-    Numbers,
-    Population,
-    Rounding,
-)
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Rounding
 from snn2hw.ir.network import Lif, Network, coefficients
 from snn2hw.ir.synapses import Conv, Synapses, matrix, with_weight
 from snn2hw.target import Target
@@ -109,7 +103,7 @@ class _Drive:
 
 def _population(
     name: str, net: Network, numbers: Numbers, largest: dict[str, int]
-) -> tuple[Population, list[Connection], Rounding]:
+) -> tuple[chip.Lif, list[Connection], Rounding]:
     drive = _drive(net.neurons()[name], incoming(net, name), net.dt, numbers, largest)
     scale, limited_by = _scale(drive, numbers)
     while True:
@@ -127,7 +121,7 @@ def _population(
     vth = int(np.clip(np.rint(scale), 1, numbers.threshold_max))
     bias = np.clip(np.rint(drive.bias * scale), -numbers.bias_max - 1, numbers.bias_max)
     node = net.neurons()[name]
-    population = Population(
+    population = chip.Lif(
         name, node.shape, drive.du, drive.dv, vth, bias.astype(np.int32), numbers.state_shift
     )
     rounding = Rounding(

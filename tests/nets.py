@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from snn2hw import target as targets
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Population
+from snn2hw.ir import populations as chip
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers
 from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Lif, Network, Output
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, sizes
 from snn2hw.lower import lower
@@ -80,7 +81,9 @@ def images(net, samples=4, seed=0):
     r = np.random.default_rng(seed)
     ports = net.inputs() if isinstance(net, Network) else {p.name: p for p in net.inputs}
     return {
-        k: r.integers(0, p.max_value + 1, (samples, net.time_steps, *p.shape))
+        k: r.integers(
+            getattr(p, "min_value", 0), p.max_value + 1, (samples, net.time_steps, *p.shape)
+        )
         for k, p in ports.items()
     }
 
@@ -100,7 +103,7 @@ def _weights(r, shape, sign, density):
 
 def _population(r, name, shape, extreme):
     size = int(np.prod(shape))
-    return Population(
+    return chip.Lif(
         name,
         shape,
         du=int(r.choice([-1, 0, 100, 2047, 4094, 4095])),

@@ -208,7 +208,7 @@ def inspect(talk: Talk, file: str, target: str | None, **known: Any) -> None:
     if target is not None:
         targets.load(target)
     document = inspect_file(file, root(), target, **known)
-    rows = [[x["name"], x["kind"], x["shape"], f"{x['parameters']:,}", f"{x['nonzero']:,}"]
+    rows = [[x["name"], _kind(x), x["shape"], f"{x['parameters']:,}", f"{x['nonzero']:,}"]
             for x in document["layers"]]  # fmt: skip
     lines = [
         text.pairs({k: v for k, v in document.items() if k not in ("layers", "targets", "notes")}),
@@ -219,3 +219,9 @@ def inspect(talk: Talk, file: str, target: str | None, **known: Any) -> None:
         *(f"{k}: {v or 'fits'}" for k, v in document["targets"].items()),
     ]
     talk.result(document, "\n".join(lines))
+
+
+def _kind(layer: dict[str, Any]) -> str:
+    """Name a layer's synapses, and its neurons unless they are what they mostly are."""
+    neuron = layer.get("neuron", "Lif")
+    return layer["kind"] if neuron == "Lif" else f"{layer['kind']}, {neuron}"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from snn2hw.ir.arrays import Shape, digest, frozen, size_of
+from snn2hw.ir.arrays import Shape, digest, size_of
+from snn2hw.ir.populations import Delta, Lif, Population, Resonator, sends_graded
 from snn2hw.ir.synapses import Conv, Synapses, reach, sizes
+
+Part = Literal["real", "imag"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,43 +61,11 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Population:
-    """Neurons of one kind: current decay ``du``, voltage decay ``dv``, threshold, bias.
-
-    Each step (mantissas as in Lava's LIF): ``u`` decays by ``(du + 1) / 4096`` and takes the
-    input; ``v`` decays by ``dv / 4096`` and takes ``u`` and ``bias << bias_exp``; a spike where
-    ``v > vth << 6``, which sets ``v`` to 0. ``bias [size]`` is signed.
-    """
-
-    name: str
-    shape: Shape
-    du: int
-    dv: int
-    vth: int
-    bias: NDArray[np.int32]
-    bias_exp: int = 6
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "bias", frozen(self.bias, np.int32))
-        if self.bias.shape != (self.size,):
-            raise ValueError(f"{self.name}: bias {self.bias.shape} for {self.size} neurons")
-        if not (-1 <= self.du <= 4095 and 0 <= self.dv <= 4096 and self.vth > 0):
-            raise ValueError(f"{self.name}: du {self.du}, dv {self.dv} or vth {self.vth} is off")
-        if not 0 <= self.bias_exp <= 7:
-            raise ValueError(f"{self.name}: bias exponent {self.bias_exp} is outside 0..7")
-
-    @property
-    def size(self) -> int:
-        """Number of neurons."""
-        return size_of(self.shape)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Connection:
     """Integer synapses: ``(weight @ spikes) << exponent`` (an arithmetic ``>>`` when negative).
 
     ``delay`` is in the sample's own time: what ``pre`` sends in step ``t`` counts in ``post`` in
-    step ``t + delay``.
+    step ``t + delay``. ``part`` says which part of a complex state takes it.
     """
 
     pre: str
@@ -102,6 +73,7 @@ class Connection:
     synapses: Synapses
     exponent: int = 0
     delay: int = 0
+    part: Part = "real"
 
     @property
     def mixed(self) -> bool:
@@ -112,16 +84,29 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class InputPort:
-    """Integers that the host sends each step, from 0 to ``max_value`` (1: plain spikes)."""
+    """Integers that the host sends each step, ``min_value`` to ``max_value`` (0 to 1: spikes).
+
+    ``gain`` and ``offset`` are what the network's authors made them with, from data on a scale of
+    their own: ``int(gain * x + offset)``. Simulators take the integers.
+    """
 
     name: str
     shape: Shape
     max_value: int = 1
+    min_value: int = 0
+    gain: int = 1
+    offset: int = 0
+
+    @property
+    def largest(self) -> int:
+        """Largest size of a value."""
+        return max(self.max_value, -self.min_value)
 
     @property
     def message_bits(self) -> int:
         """Payload bits of a graded spike, 0 for a plain one."""
-        return self.max_value.bit_length() if self.max_value > 1 else 0
+        signed = self.min_value < 0
+        return self.largest.bit_length() + signed if signed or self.max_value > 1 else 0
 
     @property
     def size(self) -> int:
@@ -181,10 +166,33 @@ class IntNetwork:
             _check_weights(c, self.numbers)
             self._check_order(c)
             self._check_sum(c)
+            if c.part == "imag" and not isinstance(self.population(c.post), Resonator):
+                raise ValueError(f"{c.post} has no imaginary part for {c.pre}")
         for p in self.populations:
-            low, high = -self.numbers.bias_max - 1, self.numbers.bias_max
-            if p.vth > self.numbers.threshold_max or (p.bias.min() < low or p.bias.max() > high):
-                raise ValueError(f"{p.name}: threshold or bias does not fit its bits")
+            if isinstance(p, Lif):
+                self._check_lif(p)
+            if isinstance(p, Lif | Delta) and p.driven_by is not None:
+                self._check_driven(p, p.driven_by)
+
+    def _check_lif(self, p: Lif) -> None:
+        low, high = -self.numbers.bias_max - 1, self.numbers.bias_max
+        never = self.numbers.threshold_max + 1
+        if p.vth > never or p.bias.min() < low or p.bias.max() > high:
+            raise ValueError(f"{p.name}: threshold or bias does not fit its bits")
+
+    def _check_driven(self, p: Lif | Delta, port: str) -> None:
+        found = [x for x in self.inputs if x.name == port]
+        if not found or found[0].shape != p.shape:
+            raise ValueError(f"{p.name} is driven by {port}, which is no input of its shape")
+        if isinstance(p, Lif):
+            low, high = (
+                found[0].min_value + int(p.bias.min()),
+                found[0].max_value + int(p.bias.max()),
+            )
+            if low < -self.numbers.bias_max - 1 or high > self.numbers.bias_max:
+                raise ValueError(f"{p.name}: {port} does not fit the bits of a bias")
+        elif found[0].largest << (p.spike_exp + self.numbers.state_shift) >= 1 << 31:
+            raise ValueError(f"{p.name}: {port} does not fit the state")
 
     def _check_order(self, c: Connection) -> None:
         place = {p.name: i for i, p in enumerate(self.populations)}
@@ -197,7 +205,7 @@ class IntNetwork:
 
     def _check_sum(self, c: Connection) -> None:
         # Lava adds one connection in 32 bits here and in 64 there: beyond, it has no one answer.
-        largest = max((p.max_value for p in self.inputs if p.name == c.pre), default=1)
+        largest = max((p.largest for p in self.inputs if p.name == c.pre), default=1)
         if reach(c.synapses) * largest >= 1 << 31:
             raise ValueError(f"connection {c.pre} -> {c.post} can sum up to more than 32 bits")
 
@@ -208,6 +216,10 @@ class IntNetwork:
     def population(self, name: str) -> Population:
         """Return a population by name."""
         return next(p for p in self.populations if p.name == name)
+
+    def sends_graded(self, name: str) -> bool:
+        """Say whether a population sends signed integers; inputs say it themselves."""
+        return any(p.name == name and sends_graded(p) for p in self.populations)
 
     def shape(self, name: str) -> Shape:
         """Return the shape of an input or a population."""
@@ -235,9 +247,17 @@ class IntNetwork:
         """Return a hash of structure and values."""
         parts: list[object] = [self.inputs, self.output, self.dt, self.time_steps, self.numbers]
         for p in self.populations:
-            parts += [p.name, p.shape, p.du, p.dv, p.vth, p.bias_exp, p.bias]
+            parts += [type(p).__name__, *(getattr(p, f.name) for f in fields(p))]
         for c in self.connections:
-            parts += [c.pre, c.post, c.exponent, c.delay, c.synapses.kind, c.synapses.weight]
+            parts += [
+                c.pre,
+                c.post,
+                c.part,
+                c.exponent,
+                c.delay,
+                c.synapses.kind,
+                c.synapses.weight,
+            ]
             if isinstance(c.synapses, Conv):
                 s = c.synapses
                 parts += [s.input_shape, s.stride, s.padding, s.dilation, s.groups]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from snn2hw.ir.arrays import digest
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.placement import Placement
+from snn2hw.ir.populations import Lif
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +65,11 @@ class Program:
 
         With delays in the sample's own time, spikes in flight would reach the next sample. So the
         host waits, clears neurons and spikes in flight, and switches each population's bias on at
-        its phase (docs/decisions/0005-loops.md).
+        its phase (docs/decisions/0005-loops.md). So it does where neurons have no reset.
         """
-        return not any(c.delay for c in self.network.connections)
+        net = self.network
+        resettable = all(isinstance(p, Lif) for p in net.populations)
+        return resettable and not any(c.delay for c in net.connections)
 
     def period(self, steps: int) -> int:
         """Return the chip steps from one sample to the next."""

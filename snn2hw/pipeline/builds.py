@@ -57,7 +57,7 @@ def load_model(
             net, notes = nir_io.read(path, dt=dt, time_steps=time_steps, reset=reset)
             return Model(path.stem, net, {"nir": path}, notes=tuple(notes))
         if path.suffix == ".net":
-            ints = netx_io.read(path, time_steps=time_steps, input_max=input_max or 1)
+            ints = netx_io.read(path, time_steps=time_steps, input_max=input_max)
             return Model(path.stem, ints, {"net": path})
         if path.suffix == ".onnx":
             raise UnsupportedError(

@@ -11,6 +11,7 @@ from snn2hw import onnx_io
 from snn2hw import target as targets
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Affine, Conv2d, Network, Node, output_shape
+from snn2hw.ir.populations import Lif, Population, SigmaDelta, described
 from snn2hw.ir.synapses import describe_shape, nonzeros
 from snn2hw.pipeline import builds
 
@@ -88,6 +89,10 @@ def _weights(node: Node) -> dict[str, int]:
     return {"parameters": weight.size + bias.size, "nonzero": int(np.count_nonzero(weight))}
 
 
+def _biases(p: Population) -> int:
+    return p.bias.size if isinstance(p, Lif | SigmaDelta) else 0
+
+
 def _integer_layers(net: IntNetwork) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for p in net.populations:
@@ -95,10 +100,11 @@ def _integer_layers(net: IntNetwork) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": p.name,
-                "kind": " + ".join(c.synapses.kind for c in into),
+                "kind": " + ".join(c.synapses.kind for c in into) or "input",
+                **described(p),
                 "shape": describe_shape(p.shape),
                 "inputs": [c.pre for c in into],
-                "parameters": sum(int(c.synapses.weight.size) for c in into) + p.size,
+                "parameters": sum(int(c.synapses.weight.size) for c in into) + _biases(p),
                 "nonzero": sum(nonzeros(c.synapses) for c in into),
             }
         )

@@ -204,8 +204,7 @@ def run(
             "output": str(here / "output.npz"),
             "folder": str(here),
             "conv": conv,
-            "message_bits": program.network.inputs[0].message_bits,
-            "phases": {p.name: program.phase[p.name] for p in program.network.populations},
+            **_netx(program),
         }
         (here / "job.json").write_text(json.dumps(job))
         status = _execute(interpreter, here / "job.json")
@@ -213,6 +212,20 @@ def run(
             trace = _trace(program, inputs, stored, float(status["seconds"]))
     through = "netx, model.net" if net_file else "program.h5"
     return Run(trace, through, int(status["chip_steps"]), dict(status["processes"]))
+
+
+def _netx(program: Program) -> dict[str, Any]:
+    """Return when lava-dl's loader starts each layer of a chain."""
+    net = program.network
+    port, first = net.inputs[0], net.populations[0]
+    into = [net.connections[i] for i in net.into(first.name)]
+    begins = {p.name: program.phase[p.name] - program.phase[first.name] for p in net.populations}
+    return {
+        "message_bits": port.message_bits,
+        "lag": int(bool(into) and into[0].delay == 0),
+        "streams": program.streams,
+        "begins": begins,
+    }
 
 
 def _execute(interpreter: Path, job: Path) -> dict[str, Any]:

@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError
-from snn2hw.ir.integer import Connection, Numbers, Population
+from snn2hw.ir.integer import Connection, Numbers
+from snn2hw.ir.populations import Delta, Lif, check_sums
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import matrix
 from snn2hw.ir.trace import LayerTrace, Trace, join
+from snn2hw.simulate.cells import Cells
 
 Ints = NDArray[np.int32]
 
@@ -84,10 +86,10 @@ def check_inputs(program: Program, inputs: Mapping[str, NDArray[np.integer]]) ->
         if not np.issubdtype(x.dtype, np.integer) and x.dtype != np.bool_:
             raise InputError(f"Input {port.name} must hold integers, got {x.dtype}.")
         low, high = int(x.min()), int(x.max())
-        if low < 0 or high > port.max_value:
+        if low < port.min_value or high > port.max_value:
             raise InputError(
                 f"Input {port.name} holds values from {low} to {high}, "
-                f"the program takes 0 to {port.max_value}."
+                f"the program takes {port.min_value} to {port.max_value}."
             )
     if len(lengths) != 1:
         raise InputError("All inputs must have the same number of samples and steps.")
@@ -118,10 +120,16 @@ def _batch(
             inputs[port.name].reshape(samples, steps, -1), dtype=np.int32
         )
     for names in net.components():
-        cells = {name: _Cells(net.population(name), samples, steps, states) for name in names}
+        cells: dict[str, Cells] = {}
+        for name in names:
+            p = net.population(name)
+            driven = p.driven_by if isinstance(p, Lif | Delta) else None
+            written = None if driven is None else sent[driven]
+            cells[name] = Cells(p, (samples, steps), written, states)
         sent |= {name: cell.spikes for name, cell in cells.items()}
         into = [(net.connections[i], synapses[i]) for name in names for i in net.into(name)]
-        _component(cells, into, sent, net.numbers, steps)
+        graded = {c.post for c, _ in into if net.sends_graded(c.pre)}
+        _component(cells, into, sent, net.numbers, steps, graded)
         if states:
             layers |= {name: cell.trace() for name, cell in cells.items()}
     events = {k: np.count_nonzero(x, axis=0).astype(np.int64) for k, x in sent.items()}
@@ -131,52 +139,33 @@ def _batch(
 
 
 def _component(
-    cells: Mapping[str, _Cells],
+    cells: Mapping[str, Cells],
     into: list[tuple[Connection, tuple[Any, Any, Any]]],
     sent: Mapping[str, Ints],
     n: Numbers,
     steps: int,
+    graded: set[str],
 ) -> None:
-    """Compute a population over all steps at once, or the populations of a loop step by step."""
+    """Compute a population over all steps at once, or the populations of a loop step by step.
+
+    ``graded`` are those that take graded spikes, whose sums are checked.
+    """
     inside = [(c, ends) for c, ends in into if c.pre in cells]
     for c, ends in into:
         if c.pre not in cells:
-            _deliver(sent[c.pre], ends, c.exponent, c.delay, (0, steps), cells[c.post].arrived)
+            _deliver(
+                sent[c.pre], ends, c.exponent, c.delay, (0, steps), cells[c.post].arrived[c.part]
+            )
     width = 1 if inside else steps
     for begin in range(0, steps, width):
         span = (begin, begin + width)
         for name, cell in cells.items():
             for c, ends in inside:
                 if c.post == name:
-                    _deliver(sent[c.pre], ends, c.exponent, c.delay, span, cell.arrived)
+                    _deliver(sent[c.pre], ends, c.exponent, c.delay, span, cell.arrived[c.part])
+            if name in graded:
+                check_sums(cell.p, cell.arrived["real"][:, begin : begin + width])
             cell.integrate(n, span)
-
-
-class _Cells:
-    """One population while it is simulated: what arrives, states now, and what is kept of them."""
-
-    def __init__(self, p: Population, samples: int, steps: int, states: bool) -> None:
-        self.p, self.states = p, states
-        whole, kept = (samples, steps, p.size), (samples, steps if states else 0, p.size)
-        self.arrived = np.zeros(whole, np.int64)
-        self.spikes = np.empty(whole, np.int32)
-        self.u, self.v = np.zeros((2, samples, p.size), np.int64)
-        self.us, self.vs = np.empty(kept, np.int32), np.empty(kept, np.int32)
-
-    def integrate(self, n: Numbers, span: tuple[int, int]) -> None:
-        """Compute the steps of a span (its end excluded) from the states before it."""
-        p, one = self.p, 1 << n.decay_bits
-        bias = p.bias.astype(np.int64) << p.bias_exp
-        shifts = (n.decay_bits, n.state_shift, 1 << (n.state_bits - 1))
-        neuron = (one - (p.du + 1), one - p.dv, p.vth << n.state_shift)
-        state = (self.u, self.v)
-        kept = (self.spikes, self.us, self.vs)
-        _lif(self.arrived, bias, neuron, shifts, span, state, kept, self.states)
-
-    def trace(self) -> LayerTrace:
-        """Return everything in the population's shape."""
-        shape = (*self.spikes.shape[:2], *self.p.shape)
-        return LayerTrace(*(x.reshape(shape) for x in (self.spikes, self.vs, self.us)))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -202,35 +191,3 @@ def _deliver(sent, synapses, exponent, delay, span, arrived):  # type: ignore[no
             else:
                 for i in range(total.size):
                     arrived[n, t, i] += total[i] >> -exponent
-
-
-@numba.njit(nogil=True, cache=True)
-def _lif(arrived, bias, neuron, shifts, span, state, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Integrate a span of ``arrived [N, T, size]`` into the state ``u``, ``v [N, size]``.
-
-    Products in 64 bits, truncation toward zero, sums in 32 bits.
-    """
-    (keep_u, keep_v, threshold), (bits, shift, top) = neuron, shifts
-    (begin, end), (u, v), (spikes, us, vs) = span, state, kept
-    samples, _, size = arrived.shape
-    for n in range(samples):
-        for t in range(begin, end):
-            for i in range(size):
-                product = u[n, i] * keep_u
-                rest = product >> bits if product >= 0 else -(-product >> bits)
-                current = np.int64(np.int32(rest + (arrived[n, t, i] << shift)))
-                if current > top:
-                    current -= 2 * top
-                elif current <= -top:
-                    current += 2 * top
-                product = v[n, i] * keep_v
-                rest = product >> bits if product >= 0 else -(-product >> bits)
-                voltage = np.int64(np.int32(rest + current + bias[i]))
-                voltage = min(max(voltage, 1 - top), top - 1)
-                fired = voltage > threshold
-                spikes[n, t, i] = 1 if fired else 0
-                u[n, i] = current
-                v[n, i] = 0 if fired else voltage
-                if states:
-                    us[n, t, i] = current
-                    vs[n, t, i] = v[n, i]

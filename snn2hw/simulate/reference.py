@@ -3,9 +3,10 @@
 One chip step after another, one population after another, in chip time, all samples in one
 stream without a gap (or, where the program does not stream, each from fresh state); no shortcut.
 Source of the arithmetic: Lava 0.10.0, ``proc/lif/models.py`` (``AbstractPyLifModelFixed``,
-``PyLifResetModelBitAcc``), ``proc/dense/models.py``, ``proc/conv/models.py`` and
-``utils/weightutils.py``; its registers hold 32 bits, so sums wrap there (``wrapped``). It is slow
-on purpose; ``engine.py`` must agree with it bit for bit.
+``PyLifResetModelBitAcc``), ``proc/sdn/models.py``, ``proc/rf/models.py``, ``proc/rf_iz/models.py``,
+``proc/dense/models.py``, ``proc/conv/models.py`` and ``utils/weightutils.py``; its registers hold
+32 bits, so sums wrap there (``wrapped``). It is slow on purpose; ``engine.py`` must agree with it
+bit for bit.
 """
 
 from __future__ import annotations
@@ -13,16 +14,27 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.ir.integer import Connection, Numbers, Population
+from snn2hw.ir.integer import Connection, Numbers
+from snn2hw.ir.populations import (
+    Delta,
+    Lif,
+    Population,
+    Resonator,
+    Sigma,
+    SigmaDelta,
+    check_sums,
+)
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.ir.trace import LayerTrace, Trace, join
 
 Array = NDArray[np.int64]
+State = tuple[Array, ...]
 
 
 def run(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trace:
@@ -51,10 +63,9 @@ def _stream(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trac
     samples, steps = next(iter(inputs.values())).shape[:2]
     total = samples * steps + program.tail
     sent: dict[str, list[Array]] = {p.name: [] for p in (*net.inputs, *net.populations)}
-    state = {
-        p.name: (np.zeros(p.size, np.int64), np.zeros(p.size, np.int64)) for p in net.populations
-    }
-    quiet = {p.name: replace(p, bias=np.zeros_like(p.bias)) for p in net.populations}
+    graded = {c.post for c in net.connections if net.sends_graded(c.pre)}
+    state = {p.name: at_rest(p) for p in net.populations}
+    quiet = {p.name: without_bias(p) for p in net.populations}
     history: dict[str, list[tuple[Array, Array]]] = {p.name: [] for p in net.populations}
     for step in range(total):
         for port in net.inputs:
@@ -62,18 +73,25 @@ def _stream(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trac
             x = inputs[port.name][sample, t] if sample < samples else np.zeros(port.shape)
             sent[port.name].append(np.asarray(x).reshape(-1).astype(np.int64))
         for p in net.populations:
-            u, v = state[p.name]
-            if program.streams and step % steps == program.phase[p.name] % steps:
-                u, v = np.zeros_like(u), np.zeros_like(v)  # a new sample starts here
-            a = np.zeros(p.size, np.int64)
+            begin = program.phase[p.name]
+            if program.streams and step % steps == begin % steps:
+                state[p.name] = at_rest(p)  # a new sample starts here
+            a = {"real": np.zeros(p.size, np.int64), "imag": np.zeros(p.size, np.int64)}
             for i in net.into(p.name):
                 c, late = net.connections[i], step - program.delays[i]
                 if late >= 0:
-                    a += arriving(c, sent[c.pre][late])
-            awake = program.streams or step >= program.phase[p.name]  # else its bias is still off
-            u, v, spikes = lif(p if awake else quiet[p.name], u, v, a, net.numbers)
-            state[p.name] = (u, v)
-            history[p.name].append((u, v))
+                    a[c.part] += arriving(c, sent[c.pre][late])
+            if p.name in graded and begin <= step < begin + steps:
+                check_sums(p, a["real"])
+            written = np.zeros(p.size, np.int64)
+            if isinstance(p, Lif | Delta) and p.driven_by is not None and step >= begin:
+                written = sent[p.driven_by][step - begin]
+            awake = program.streams or step >= begin  # else its bias is still off
+            now = p if awake else quiet[p.name]
+            state[p.name], spikes = advance(
+                now, state[p.name], a["real"], a["imag"], written, net.numbers
+            )
+            history[p.name].append(shown(p, state[p.name]))
             sent[p.name].append(spikes)
     return _windows(program, sent, history, samples, steps)
 
@@ -124,17 +142,115 @@ def wrapped(x: Array) -> Array:
     return x.astype(np.int32).astype(np.int64)
 
 
-def lif(p: Population, u: Array, v: Array, a: Array, n: Numbers) -> tuple[Array, Array, Array]:
-    """One step of a population: new ``u``, new ``v`` (after reset), spikes."""
+def at_rest(p: Population) -> State:
+    """Return the states of a population on which nothing has happened."""
+    count = 1 if isinstance(p, Sigma) else 3 if isinstance(p, SigmaDelta) else 2
+    return tuple(np.zeros((count, p.size), np.int64))
+
+
+def without_bias(p: Population) -> Population:
+    """Return a population whose bias is off."""
+    return replace(p, bias=np.zeros_like(p.bias)) if isinstance(p, Lif | SigmaDelta) else p
+
+
+def shown(p: Population, state: State) -> tuple[Array, Array]:
+    """Return the two states that a trace keeps as u and v."""
+    match p:
+        case Lif() | Delta() | Resonator():
+            return state[0], state[1]
+        case SigmaDelta():
+            return state[0], state[2]
+        case Sigma():
+            return state[0], np.zeros_like(state[0])
+        case _:
+            assert_never(p)
+
+
+def advance(
+    p: Population, state: State, a: Array, a_imag: Array, written: Array, n: Numbers
+) -> tuple[State, Array]:
+    """One step of a population: new states, and what it sends.
+
+    Args:
+        p: the population.
+        state: its states.
+        a: what arrives by synapses.
+        a_imag: what arrives in the imaginary part of a complex state.
+        written: what the host writes into the neurons.
+        n: the arithmetic.
+    """
+    match p:
+        case Lif():
+            return lif(p, state, a, written, n)
+        case Delta():
+            return delta(p, state, written, n)
+        case SigmaDelta():
+            return sigma_delta(p, state, a, n)
+        case Sigma():
+            sigma = wrapped(state[0] + a)
+            return (sigma,), sigma
+        case Resonator():
+            return resonator(p, state, a, a_imag, n)
+        case _:
+            assert_never(p)
+
+
+def lif(p: Lif, state: State, a: Array, written: Array, n: Numbers) -> tuple[State, Array]:
+    """Current, voltage, spike, reset."""
+    u, v = state
     one, top = 1 << n.decay_bits, 1 << (n.state_bits - 1)
     u = wrapped(toward_zero(u, one - (p.du + 1), n.decay_bits) + (a << n.state_shift))
     u = np.where(u > top, u - 2 * top, u)  # 24 bits wrap once, and +2**23 itself stays
     u = np.where(u <= -top, u + 2 * top, u)
-    bias = p.bias.astype(np.int64) << p.bias_exp
+    bias = (p.bias + written) << p.bias_exp
     v = wrapped(toward_zero(v, one - p.dv, n.decay_bits) + u + bias)
     v = np.clip(v, -(top - 1), top - 1)
     spikes = v > (p.vth << n.state_shift)
-    return u, np.where(spikes, 0, v), spikes.astype(np.int64)
+    return (u, np.where(spikes, 0, v)), spikes.astype(np.int64)
+
+
+def delta(p: Delta, state: State, x: Array, n: Numbers) -> tuple[State, Array]:
+    """Send the change of ``x`` since the last step, and what was not sent before."""
+    act, residue = state
+    new = wrapped(x << (p.spike_exp + n.state_shift))
+    out, residue = encode(new - act + residue, p.vth << (p.spike_exp + n.state_shift))
+    return (new, residue), out >> n.state_shift
+
+
+def sigma_delta(p: SigmaDelta, state: State, a: Array, n: Numbers) -> tuple[State, Array]:
+    """Sum, activate, and send the change."""
+    sigma, act, residue = state
+    sigma = wrapped(sigma + a)
+    bias = p.bias.astype(np.int64) << (p.spike_exp + n.state_shift)
+    new = np.maximum(wrapped(sigma + bias), 0)
+    out, residue = encode(new - act + residue, p.vth << (p.spike_exp + n.state_shift))
+    return (sigma, new, residue), out >> n.state_shift
+
+
+def encode(change: Array, threshold: int) -> tuple[Array, Array]:
+    """Split a change into what is sent, where it reaches the threshold, and what is kept."""
+    change = wrapped(change)
+    out = np.where(wrapped(np.abs(change)) >= threshold, change, 0)
+    return out, change - out
+
+
+def resonator(
+    p: Resonator, state: State, a_real: Array, a_imag: Array, n: Numbers
+) -> tuple[State, Array]:
+    """Turn and shrink, add the input, saturate; then spike by one of two rules."""
+    real, imag = state
+    top, bits, threshold = 1 << (n.state_bits - 1), n.decay_bits, p.vth << n.state_shift
+    new_real = toward_zero(real, p.cos, bits) - toward_zero(imag, p.sin, bits)
+    new_imag = toward_zero(real, p.sin, bits) + toward_zero(imag, p.cos, bits)
+    new_real = np.clip(new_real + wrapped(a_real << n.state_shift), 1 - top, top - 1)
+    new_imag = np.clip(new_imag + wrapped(a_imag << n.state_shift), 1 - top, top - 1)
+    if p.resets:
+        spikes = new_imag >= threshold
+        new_real = np.where(spikes, 0, new_real)
+        new_imag = np.where(spikes, threshold - 1, new_imag)
+    else:
+        spikes = (new_real >= threshold) & (new_imag >= 0) & (imag < 0)
+    return (new_real, new_imag), spikes.astype(np.int64)
 
 
 def _windows(

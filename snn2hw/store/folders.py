@@ -15,6 +15,7 @@ from typing import Any
 from snn2hw.errors import InputError
 from snn2hw.files import new_file, new_folder, read_json, sha256, write_json
 from snn2hw.ir.placement import Placement, Slice
+from snn2hw.ir.populations import described
 from snn2hw.ir.program import Program
 from snn2hw.store import program as program_file
 
@@ -238,9 +239,7 @@ def layers_json(program: Program) -> list[dict[str, Any]]:
             "shape": list(p.shape),
             "neurons": p.size,
             "phase": program.phase[p.name],
-            "vth": p.vth,
-            "du": p.du,
-            "dv": p.dv,
+            **described(p),
             "cores": len(program.placement.of(p.name)),
             "inputs": [
                 {

@@ -3,13 +3,15 @@
 Layout (format 2). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``,
 ``dt``, ``output`` and the arithmetic (``numbers.*``). Groups, numbered in order:
 
-* ``inputs/<i>``: attributes name, shape, max_value.
-* ``populations/<i>``: attributes name, shape, phase, du, dv, vth, bias_exp; dataset
+* ``inputs/<i>``: attributes name, shape, max_value, min_value, gain, offset.
+* ``populations/<i>``: attributes kind (Lif, Delta, SigmaDelta, Sigma, Resonator), phase, and the
+  fields of that class in ``ir/populations.py`` (driven_by is empty where there is none); dataset
   ``bias [size]``.
-* ``connections/<i>``: attributes pre, post, kind, exponent, delay (in the sample's own time),
-  chip_delay (chip steps from spike to effect); dataset ``weight``
-  (dense ``[post, pre]``; conv ``[out, in / groups, kh, kw]`` with attributes input_shape, stride,
-  padding, dilation, groups; sparse: values, with ``indices``, ``indptr`` and attribute pre_size).
+* ``connections/<i>``: attributes pre, post, kind, part (real or imag: of a complex state),
+  exponent, delay (in the sample's own time), chip_delay (chip steps from spike to effect); dataset
+  ``weight`` (dense ``[post, pre]``; conv ``[out, in / groups, kh, kw]`` with attributes
+  input_shape, stride, padding, dilation, groups; sparse: values, with ``indices``, ``indptr`` and
+  attribute pre_size).
 
 The Lava runner reads the same file with nothing but h5py, so the layout is kept plain.
 """
@@ -18,19 +20,21 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError
 from snn2hw.files import Hdf5, new_hdf5, open_hdf5
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Population
+from snn2hw.ir import populations as chip
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Part
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, Sparse, Synapses
 
-FORMAT, VERSION = "snn2hw-program", 2
+KINDS = {k.__name__: k for k in get_args(chip.Population)}
+FORMAT, VERSION = "snn2hw-program", 3
 
 
 def write(path: Path, program: Program) -> None:
@@ -47,29 +51,29 @@ def write(path: Path, program: Program) -> None:
         )
         for i, port in enumerate(net.inputs):
             group = inputs.create_group(f"{i:04d}")
-            group.attrs.update(name=port.name, shape=port.shape, max_value=port.max_value)
+            group.attrs.update(asdict(port))
         for i, p in enumerate(net.populations):
             group = populations.create_group(f"{i:04d}")
-            group.attrs.update(
-                name=p.name, shape=p.shape, phase=program.phase[p.name], du=p.du, dv=p.dv,
-                vth=p.vth, bias_exp=p.bias_exp,
-            )  # fmt: skip
-            _dataset(group, "bias", p.bias)
+            group.attrs.update(kind=type(p).__name__, phase=program.phase[p.name])
+            for field in fields(p):
+                value = getattr(p, field.name)
+                if field.name == "bias":
+                    _dataset(group, "bias", value)
+                else:
+                    group.attrs[field.name] = "" if value is None else value
         for i, (c, delay) in enumerate(zip(net.connections, program.delays, strict=True)):
             group = connections.create_group(f"{i:04d}")
             group.attrs.update(
-                pre=c.pre, post=c.post, kind=c.synapses.kind, exponent=c.exponent, delay=c.delay,
-                chip_delay=delay,
+                pre=c.pre, post=c.post, kind=c.synapses.kind, part=c.part, exponent=c.exponent,
+                delay=c.delay, chip_delay=delay,
             )  # fmt: skip
             _write_synapses(group, c.synapses)
 
 
 def _dataset(group: Hdf5, name: str, values: NDArray[Any]) -> None:
-    # Weights need 9 bits; bias 13; indices 31.
-    small = name in ("weight", "bias")
     group.create_dataset(
         name,
-        data=values.astype("<i2" if small else "<i4"),
+        data=values.astype("<i2" if name == "weight" else "<i4"),
         compression="gzip" if values.size else None,
     )
 
@@ -130,14 +134,31 @@ def _ints(value: Any) -> tuple[int, ...]:
 
 def _port(group: Hdf5) -> InputPort:
     a = group.attrs
-    return InputPort(str(a["name"]), _ints(a["shape"]), int(a["max_value"]))
+    numbers = {k: int(a[k]) for k in ("max_value", "min_value", "gain", "offset")}
+    return InputPort(str(a["name"]), _ints(a["shape"]), **numbers)
 
 
-def _population(group: Hdf5) -> tuple[Population, int]:
+def _population(group: Hdf5) -> tuple[chip.Population, int]:
     a = group.attrs
-    numbers = {k: int(a[k]) for k in ("du", "dv", "vth", "bias_exp")}
-    made = Population(str(a["name"]), _ints(a["shape"]), bias=group["bias"][()], **numbers)
-    return made, int(a["phase"])
+    if a["kind"] not in KINDS:
+        raise ValueError(f"unknown kind of population {a['kind']!r}")
+    kind = KINDS[a["kind"]]
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        match field.name:
+            case "bias":
+                values["bias"] = group["bias"][()]
+            case "shape":
+                values["shape"] = _ints(a["shape"])
+            case "name":
+                values["name"] = str(a["name"])
+            case "driven_by":
+                values["driven_by"] = str(a["driven_by"]) or None
+            case "resets":
+                values["resets"] = bool(a["resets"])
+            case _:
+                values[field.name] = int(a[field.name])
+    return kind(**values), int(a["phase"])
 
 
 def _connection(group: Hdf5) -> tuple[Connection, int]:
@@ -162,5 +183,8 @@ def _connection(group: Hdf5) -> tuple[Connection, int]:
         )
     else:
         raise ValueError(f"unknown kind of synapses {a['kind']!r}")
-    made = Connection(str(a["pre"]), str(a["post"]), synapses, int(a["exponent"]), int(a["delay"]))
+    part: Part = "imag" if a["part"] == "imag" else "real"
+    made = Connection(
+        str(a["pre"]), str(a["post"]), synapses, int(a["exponent"]), int(a["delay"]), part
+    )
     return made, int(a["chip_delay"])

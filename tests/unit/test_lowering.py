@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from nets import DT, LOIHI2, NUMBERS, random_program, seeds
 
 from snn2hw.errors import UnsupportedError
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Population
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
+from snn2hw.ir.populations import Lif
 from snn2hw.ir.synapses import Dense
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
@@ -22,7 +23,7 @@ def graph(n, edges, output="p0") -> IntNetwork:
     """``n`` neurons and an input, connected by ``(pre, post, delay)``."""
     return IntNetwork(
         (InputPort("in", (1,)),),
-        tuple(Population(f"p{i}", (1,), 4095, 2048, 100, np.zeros(1)) for i in range(n)),
+        tuple(Lif(f"p{i}", (1,), 4095, 2048, 100, np.zeros(1)) for i in range(n)),
         tuple(Connection(a, b, Dense(np.array([[2]])), 0, d) for a, b, d in edges),
         output, DT, 4, NUMBERS, {},
     )  # fmt: skip

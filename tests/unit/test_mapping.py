@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from nets import DT, LOIHI2, NUMBERS, random_program, seeds
 
 from snn2hw.errors import DoesNotFitError
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Population
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
+from snn2hw.ir.populations import Lif
 from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.mapping import map_network
 
@@ -20,7 +21,7 @@ def chain(shape, *layers) -> IntNetwork:
     for i, synapses in enumerate(layers):
         out = synapses.output_shape if isinstance(synapses, Conv) else synapses.weight.shape[:1]
         size = int(np.prod(out))
-        populations.append(Population(f"p{i}", out, 4095, 2048, 100, np.zeros(size)))
+        populations.append(Lif(f"p{i}", out, 4095, 2048, 100, np.zeros(size)))
         connections.append(Connection(before, f"p{i}", synapses))
         before = f"p{i}"
     return IntNetwork(
