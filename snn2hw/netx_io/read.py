@@ -70,6 +70,26 @@ def read(path: Path, *, time_steps: int | None = None, input_max: int | None = N
         )
 
 
+def notes(net: IntNetwork) -> tuple[str, ...]:
+    """Say what somebody who feeds a network from a ``.net`` file has to know."""
+    port, found = net.inputs[0], list[str]()
+    if any(isinstance(p, Lif | Delta) and p.driven_by for p in net.populations):
+        found.append(
+            f"the host writes integers from {port.min_value} to {port.max_value} into the first "
+            f"layer; the network was made for int({port.gain} * x + {port.offset}) of its data"
+        )
+    hops = sum(
+        max((net.connections[i].delay for i in net.into(p.name)), default=0)
+        for p in net.populations
+    )
+    if hops:
+        found.append(
+            "netx cannot reset this network between samples: all layers start at once, and the "
+            f"output hears a sample's first step {hops} steps later at most"
+        )
+    return tuple(found)
+
+
 def _layers(file: Hdf5, path: Path) -> list[Hdf5]:
     if not isinstance(file.get("layer"), h5py.Group) or not len(file["layer"]):
         raise InputError(f"{path} is not a netx file: it has no layers.")

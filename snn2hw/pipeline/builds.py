@@ -58,7 +58,7 @@ def load_model(
             return Model(path.stem, net, {"nir": path}, notes=tuple(notes))
         if path.suffix == ".net":
             ints = netx_io.read(path, time_steps=time_steps, input_max=input_max)
-            return Model(path.stem, ints, {"net": path})
+            return Model(path.stem, ints, {"net": path}, notes=netx_io.notes(ints))
         if path.suffix == ".onnx":
             raise UnsupportedError(
                 f"{path} is a network that does not spike.",
@@ -152,7 +152,8 @@ def samples_for(
     Args:
         build: decides shapes and time steps.
         data: name of the data set; None is the one that the model was trained on.
-        file: an npz with ``x [N, S, *in]`` of integers (and ``y [N]``, if known) instead.
+        file: an npz with ``x [N, S, *in]`` of integers (and ``y [N]``, if known) instead; real
+            numbers go through the input's gain and offset, where a ``.net`` file gave it some.
         limit: how many samples at most.
         data_dir: where to look for data first.
     """
@@ -193,9 +194,12 @@ def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
     if "x" not in arrays:
         raise InputError(f"{file} holds no array x.", "Store x [N, S, *in] with integers.")
     labels = arrays["y"][:limit].astype(np.int64) if "y" in arrays else None
-    x = {program.network.inputs[0].name: arrays["x"][:limit]}
-    engine.check_inputs(program, x)
-    return Samples(x, labels, file.name)
+    port = program.network.inputs[0]
+    x = arrays["x"][:limit]
+    if np.issubdtype(x.dtype, np.floating) and (port.gain, port.offset) != (1, 0):
+        x = np.clip(np.nan_to_num(port.gain * x + port.offset), -(2**31), 2**31 - 1).astype(int)
+    engine.check_inputs(program, {port.name: x})
+    return Samples({port.name: x}, labels, file.name)
 
 
 def simulate(

@@ -142,7 +142,8 @@ def build(info: Mapping[str, Any]) -> str:
                     + (f", delay {c['delay']}" if c["delay"] > 1 else "")
                     + ")"
                     for c in into
-                ),
+                )
+                or f"{layer.get('driven_by')} (host)",
                 f"{sum(c['nonzero'] for c in into):,}", str(layer["cores"]),
                 f"{100 * rounding['relative_error']:.2f} %" if rounding else "-",
             ]
