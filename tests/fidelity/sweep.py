@@ -103,11 +103,11 @@ def watched():
     """Note which edges of the number range the definition meets."""
     seen, plain = set[str](), reference.lif
 
-    def lif(p, u, v, a, n):
-        one, top = 1 << n.decay_bits, 1 << (n.state_bits - 1)
-        new = plain(p, u, v, a, n)
+    def lif(p, state, a, written, n):
+        (u, v), one, top = state, 1 << n.decay_bits, 1 << (n.state_bits - 1)
+        new, spikes = plain(p, state, a, written, n)
         current = reference.toward_zero(u, one - (p.du + 1), n.decay_bits) + (a << n.state_shift)
-        bias = p.bias.astype(np.int64) << p.bias_exp
+        bias = (p.bias + written) << p.bias_exp
         voltage = reference.toward_zero(v, one - p.dv, n.decay_bits) + new[0] + bias
         met = {
             "u wraps at 24 bits": (np.abs(current) > top) & (np.abs(current) < 1 << 31),
@@ -116,7 +116,7 @@ def watched():
             "v saturates below": voltage <= -top,
         }
         seen.update(k for k, where in met.items() if where.any())
-        return new
+        return new, spikes
 
     with patch.object(reference, "lif", lif):
         yield seen
