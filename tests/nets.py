@@ -154,6 +154,30 @@ def random_program(seed: int, *, layers=4, extreme=False, side=4, loops=False):
     return lower(net, map_network(net, LOIHI2), LOIHI2)
 
 
+def recurrent_chain(seed: int):
+    """Two layers, the first with spikes back to itself, without biases: netx can hold it."""
+    r = np.random.default_rng(seed)
+    sizes_ = [int(n) for n in r.integers(2, 9, 3)]
+    made = tuple(
+        replace(_population(r, f"layer{i}", (n,), False), bias=np.zeros(n), bias_exp=6)
+        for i, n in enumerate(sizes_[1:])
+    )
+
+    def dense(pre, post, **more):
+        size = (
+            sizes_[int(post[5:]) + 1],
+            sizes_[0] if pre == "input" else sizes_[int(pre[5:]) + 1],
+        )
+        return Connection(pre, post, Dense(_weights(r, size, "mixed", 1.0) // 2 * 2), **more)
+
+    connections = (
+        dense("input", "layer0"), dense("layer0", "layer0", delay=1), dense("layer0", "layer1")
+    )  # fmt: skip
+    port = InputPort("input", (sizes_[0],))
+    net = IntNetwork((port,), made, connections, "layer1", DT, 8, NUMBERS, {})
+    return lower(net, map_network(net, LOIHI2), LOIHI2)
+
+
 def _late(r, connection):
     return replace(connection, delay=int(r.choice([0, 0, 0, 1, 2, 5])))
 

@@ -20,6 +20,7 @@ from snn2hw.netx_io import weights
 BIAS_EXP = 6
 MOST_LAYERS = 1000
 MOST_NEURONS = 1 << 24  # more than a board of Loihi 2 chips has
+MOST_VALUES = 1 << 26  # more than the synapses of all its cores
 DELTA_RANGE = 1 << 11  # a Delta scales its input by 2**12 into 24 bits
 UNLOADABLE = ("average", "concat", "convT", "dense_comp", "pool", "unpool")
 RESONATORS = {"RF_PHASE": False, "RF": True, "RF_IZHIKEVICH": True}
@@ -438,6 +439,8 @@ def _scalar(group: Hdf5, key: str) -> int:
 
 def _values(group: Hdf5, key: str) -> NDArray[Any]:
     _keys(group, key)
+    if not isinstance(group[key], h5py.Dataset) or group[key].size > MOST_VALUES:
+        raise ValueError(f"has no sensible number of values for {key}")
     value = np.asarray(group[key][()])
     if value.dtype.kind not in "biuf":
         raise ValueError(f"has {key} of type {value.dtype}")
@@ -449,6 +452,8 @@ def _values(group: Hdf5, key: str) -> NDArray[Any]:
 
 def _text(group: Hdf5, key: str) -> str:
     _keys(group, key)
+    if not isinstance(group[key], h5py.Dataset) or group[key].size != 1:
+        raise ValueError(f"has no text for {key}")
     value = np.ravel(group[key][()])
     if value.size != 1 or not isinstance(value[0], bytes | str):
         raise ValueError(f"has no text for {key}")

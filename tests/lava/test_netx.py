@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nets import LOIHI2, images
+from nets import LOIHI2, images, recurrent_chain
 from netx_files import random_file
 from shared import DATA, needs_data
 
@@ -61,6 +61,12 @@ def test_pilotnet_lif(tmp_path):
     x = images(program.network, samples=2)["input"] // 40
     ours = compared(program, {"input": x}, tmp_path, None, file)
     assert ours.layers["layer6"].spikes.any()
+
+
+def test_recurrent_chain_of_our_own(tmp_path):
+    program = recurrent_chain(1)
+    ours = compared(program, images(program.network, samples=3), tmp_path, None)
+    assert ours.layers["layer0"].spikes.any()
 
 
 @pytest.mark.parametrize("family", ["lif", "loop", "sdnn", "rf"])

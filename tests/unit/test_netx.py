@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
-from nets import LOIHI2, images, random_program, seeds
+from nets import LOIHI2, images, random_program, recurrent_chain, seeds
 from netx_files import random_file
 from shared import DATA, needs_data
 
@@ -164,6 +164,15 @@ def test_what_is_written_of_random_programs_means_the_same(tmp_path_factory, see
     for a, b in zip(ours.layers.values(), theirs.layers.values(), strict=True):
         assert (a.u.ravel() == b.u.ravel()).all()
         assert (a.v.ravel() == b.v.ravel()).all()
+
+
+@given(seeds)
+def test_recurrent_chains_come_back(tmp_path_factory, seed):
+    path = tmp_path_factory.mktemp("net") / "a.net"
+    program = recurrent_chain(seed)
+    assume("which lava-dl's loader changes" not in str(netx_io.why_not(program)))
+    netx_io.write(path, program)
+    assert netx_io.read(path).digest() == program.network.digest()
 
 
 @given(seeds)
