@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from snn2hw import nir_io
 from snn2hw import target as targets
 from snn2hw.cli.common import Talk, common, data_options, root
 from snn2hw.estimator import layer_counts
@@ -18,17 +21,31 @@ from snn2hw.store.folders import Build
 
 
 def model_options(function: Any) -> Any:
-    """Add what a foreign file may not say."""
+    """Add what a foreign file may not say; the command receives it as ``choice``."""
+    names = [f.name for f in fields(nir_io.Choice)]
+
+    @wraps(function)
+    def gathered(*args: Any, **options: Any) -> Any:
+        choice = nir_io.Choice(**{k: options.pop(k) for k in names})
+        return function(*args, choice=choice, **options)
+
     for option in (
+        click.option("--v-min", type=float, help="Lowest membrane potential (.nir)."),
+        click.option("--spikes", type=click.Choice(["one", "many"]), help="Spikes a step (.nir)."),
+        click.option("--fires", type=click.Choice(["above", "at"]), help="The threshold (.nir)."),
         click.option(
-            "--input-max", type=click.IntRange(min=1), help="Largest input integer (.net)."
+            "--integration", type=click.Choice(["euler", "exponential"]), help="Decay (.nir)."
         ),
         click.option("--reset", type=click.Choice(["zero", "subtract"]), help="Reset rule (.nir)."),
+        click.option(
+            "--written-by", type=click.Choice(list(nir_io.WRITERS)), help="Its rules (.nir)."
+        ),
         click.option("--dt", type=float, help="Time step in seconds (.nir)."),
+        click.option("--input-max", type=click.IntRange(min=1), help="Largest input integer."),
         click.option("--time-steps", type=click.IntRange(1, 1024), help="Steps one sample lasts."),
     ):
-        option(function)
-    return function
+        gathered = option(gathered)
+    return gathered
 
 
 @click.command()
@@ -36,19 +53,17 @@ def model_options(function: Any) -> Any:
 @click.option("--target", default="loihi2", show_default=True, help="See `snn2hw targets`.")
 @model_options
 @common
-def export(
-    talk: Talk, model: str | None, target: str, time_steps: int | None, **known: Any
-) -> None:
+def export(talk: Talk, model: str | None, target: str, choice: nir_io.Choice) -> None:
     """Compile MODEL for a chip: integers, cores, the vendor's file.
 
     MODEL is a run, a .nir file, a netx .net file or a name from `snn2hw models`; by default the
     newest run. Writes builds/NAME-TARGET/.
     """
     chip = targets.load(target)
-    loaded = builds.load_model(model, root(), time_steps=time_steps, **known)
+    loaded = builds.load_model(model, root(), choice)
     for note in loaded.notes:
         talk.say(f"note: {note}")
-    build = builds.export(loaded, chip, root(), time_steps=time_steps)
+    build = builds.export(loaded, chip, root(), time_steps=choice.time_steps)
     info = build.info
     document = {
         "build": str(build.path), "target": info["target"], "cores": info["cores"],
@@ -162,13 +177,13 @@ def energy_compare(
     data: str | None,
     file: Path | None,
     data_dir: Path | None,
-    **known: Any,
+    choice: nir_io.Choice,
 ) -> None:
     """The same model on several targets, side by side, with the reason where it doesn't fit."""
     wanted = [n.strip() for n in names.split(",") if n.strip()] if names else targets.names()
     for name in wanted:
         targets.load(name)
-    loaded = builds.load_model(model, root(), **known)
+    loaded = builds.load_model(model, root(), choice)
 
     def take(build: Build) -> builds.Samples:
         return builds.samples_for(build, data=data, file=file, limit=samples, data_dir=data_dir)
@@ -200,14 +215,14 @@ def energy_compare(
 @click.option("--target", help="Only what this target would refuse.")
 @model_options
 @common
-def inspect(talk: Talk, file: str, target: str | None, **known: Any) -> None:
+def inspect(talk: Talk, file: str, target: str | None, choice: nir_io.Choice) -> None:
     """Say what is in a file, a run or a build, and what each target would refuse.
 
     Files: .nir, .net and .onnx.
     """
     if target is not None:
         targets.load(target)
-    document = inspect_file(file, root(), target, **known)
+    document = inspect_file(file, root(), target, choice)
     rows = [[x["name"], _kind(x), x["shape"], f"{x['parameters']:,}", f"{x['nonzero']:,}"]
             for x in document["layers"]]  # fmt: skip
     lines = [

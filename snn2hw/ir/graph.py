@@ -1,12 +1,20 @@
-"""Reading a network's topology: which synapses and which bias reach a population.
+"""Reading a network's topology: which synapses and which constants reach a population.
 
-Between two populations a network may hold any chain of linear nodes (convolution, flatten,
-pooling, affine). They compose to one linear map and one constant current; both are exact.
+Between two cells (inputs, neurons, integrators, thresholds) a network may hold any chain of linear
+nodes: convolution, flatten, pooling, affine, scale, delay. They compose to linear maps, one for
+each delay, and constant currents; both are exact.
+
+All cells work within one time step, along the edges: what a cell sends in a step is received in
+the same step. Where edges form a loop that cannot be, so on the edge that closes it (found by
+walking from the inputs, names in alphabetical order) a spike takes one step, as in the recurrent
+layers of snnTorch, Norse and Lava. A Delay node on a loop stands for itself; no step is added.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any, assert_never
 
 import numpy as np
@@ -14,38 +22,80 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snn2hw.errors import NetworkError
-from snn2hw.ir.arrays import size_of
+from snn2hw.ir.arrays import Edge, size_of
 from snn2hw.ir.network import (
     Affine,
+    Conv1d,
     Conv2d,
+    Delay,
     Flatten,
-    Input,
     Lif,
+    Linear,
     Network,
-    Node,
-    Output,
     Pool2d,
+    Scale,
+    input_shape,
     output_shape,
 )
 from snn2hw.ir.synapses import Dense, Synapses, from_matrix, identity, matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Synapses from one cell: what it gives in step t arrives in step ``t + delay``."""
+
+    name: str
+    synapses: Synapses
+    delay: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Incoming:
-    """What drives a population: float synapses by source, and a constant current ``[size]``."""
+    """What drives a node: float synapses by source, and constant currents ``[size]``.
 
-    sources: tuple[tuple[str, Synapses], ...]
+    ``late`` holds the constants that lie before a Delay node, by the step they begin at.
+    """
+
+    sources: tuple[Source, ...]
     bias: NDArray[np.float64]
+    late: Mapping[int, NDArray[np.float64]]
 
 
-def incoming(net: Network, name: str) -> Incoming:
-    """Collect every path of linear nodes that ends in population ``name``."""
-    sources: list[tuple[str, Synapses]] = []
-    for source, path in _paths(net, name, ()):
-        sources.append((source, _compose(net, source, path)))
-    size = size_of(output_shape(net.nodes[name]))
-    bias = sum((_constant(net, p) for p in net.predecessors(name)), np.zeros(size))
-    return Incoming(tuple(sources), np.asarray(bias))
+@dataclass(frozen=True, slots=True, eq=False)
+class Wiring:
+    """All cells in an order in which a step can be computed, and what drives each of them.
+
+    ``into`` has the outputs as well; ``closing`` are the pairs of cells on whose edge a loop's step
+    passes.
+    """
+
+    order: tuple[str, ...]
+    into: Mapping[str, Incoming]
+    closing: frozenset[Edge]
+
+
+def wiring(net: Network) -> Wiring:
+    """Compose every path of linear nodes that ends in a cell or an output."""
+    signals = _signals(net)
+    found = {name: _incoming(net, name, signals) for name in (*net.cells(), *net.outputs())}
+    now = {
+        name: {s.name for s in into.sources if s.delay == 0}
+        for name, into in found.items()
+        if name in net.cells()
+    }
+    order, closing = _walk(net, now)
+    into = {
+        name: Incoming(
+            tuple(
+                Source(s.name, s.synapses, 1) if s.delay == 0 and (s.name, name) in closing else s
+                for s in i.sources
+            ),
+            i.bias,
+            i.late,
+        )
+        for name, i in found.items()
+    }
+    return Wiring(tuple(order), into, closing)
 
 
 def output_populations(net: Network) -> list[str]:
@@ -55,80 +105,164 @@ def output_populations(net: Network) -> list[str]:
         NetworkError: if an output is fed by anything but one population.
     """
     found: list[str] = []
-    for name, node in net.nodes.items():
-        if not isinstance(node, Output):
-            continue
+    for name in net.outputs():
         before = net.predecessors(name)
+        while len(before) == 1 and isinstance(net.nodes[before[0]], Flatten):
+            before = net.predecessors(before[0])
         if len(before) != 1 or not isinstance(net.nodes[before[0]], Lif):
+            kinds = ", ".join(f"{b} ({type(net.nodes[b]).__name__})" for b in before)
             raise NetworkError(
-                f"Output {name} is fed by {', '.join(before)}, not by one population of neurons.",
+                f"Output {name} is fed by {kinds}, not by one population of neurons.",
                 "End the network with a spiking layer, whose spikes are the answer.",
             )
         found.append(before[0])
     return found
 
 
-def topological(net: Network) -> list[str]:
-    """Return the populations in an order where every source comes first.
+def _walk(net: Network, now: Mapping[str, set[str]]) -> tuple[list[str], frozenset[Edge]]:
+    """Order the cells along edges without delay; depth first, so deep graphs need no recursion."""
+    after: dict[str, list[str]] = {name: [] for name in (*net.inputs(), *now)}
+    for name in sorted(now):
+        for source in now[name]:
+            after[source].append(name)
+    done: list[str] = []
+    state: dict[str, str] = {}
+    closing: set[Edge] = set()
+    for root in (*sorted(net.inputs()), *sorted(now)):
+        if root in state:
+            continue
+        state[root] = "open"
+        stack = [(root, iter(after[root]))]
+        while stack:
+            name, rest = stack[-1]
+            for follower in rest:
+                if state.get(follower) == "open":
+                    closing.add((name, follower))
+                elif follower not in state:
+                    state[follower] = "open"
+                    stack.append((follower, iter(after[follower])))
+                    break
+            else:
+                state[name] = "done"
+                done.append(name)
+                stack.pop()
+    return [name for name in reversed(done) if name in now], frozenset(closing)
 
-    Raises:
-        NetworkError: if the network has a loop, naming the populations in it.
-    """
-    waiting = {
-        name: {s for s, _ in _paths(net, name, ()) if s in net.neurons()} for name in net.neurons()
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Signal:
+    """What a node gives: a sum over cells (synapses None: the cell itself), and constants."""
+
+    terms: tuple[tuple[str, int, Synapses | None], ...]
+    constants: Mapping[int, NDArray[np.float64]]
+
+
+def _incoming(net: Network, name: str, signals: Mapping[str, _Signal]) -> Incoming:
+    size = size_of(input_shape(net.nodes[name]))
+    before = [signals[p] for p in net.predecessors(name)]
+    sources = tuple(
+        Source(source, identity(size) if synapses is None else synapses, delay)
+        for signal in before
+        for source, delay, synapses in signal.terms
+    )
+    constants = _added([signal.constants for signal in before])
+    bias = constants.pop(0, np.zeros(size))
+    return Incoming(sources, bias, {k: v for k, v in constants.items() if v.any()})
+
+
+def _signals(net: Network) -> dict[str, _Signal]:
+    """Compose the linear nodes, each once, after all that come before it."""
+    done = {
+        name: _Signal(((name, 0, None),), {})
+        for name, node in net.nodes.items()
+        if not isinstance(node, Linear)
     }
-    order: list[str] = []
-    while waiting:
-        ready = sorted(n for n, needs in waiting.items() if not needs - set(order))
-        if not ready:
-            raise NetworkError(
-                f"Populations {', '.join(sorted(waiting))} form a loop or hang on one.",
-                "Recurrent networks are not compiled yet: unroll the loop or remove it.",
-            )
-        order += ready
-        for name in ready:
-            del waiting[name]
-    return order
+    linear = {n: node for n, node in net.nodes.items() if isinstance(node, Linear)}
+    order = TopologicalSorter({n: set(net.predecessors(n)) & set(linear) for n in linear})
+    for name in order.static_order():  # the network has refused loops of linear nodes
+        before = [done[p] for p in net.predecessors(name)]
+        done[name] = _through(linear[name], before, net.dt)
+    return done
 
 
-def _paths(net: Network, name: str, tail: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for before in net.predecessors(name):
-        if isinstance(net.nodes[before], Lif | Input):
-            found.append((before, tail))
-        elif before in tail:
-            raise NetworkError(f"{before} is part of a loop that holds no neurons.")
-        else:
-            found += _paths(net, before, (before, *tail))
-    return found
+def _through(node: Linear, before: list[_Signal], dt: float) -> _Signal:
+    terms: dict[tuple[str, int], Synapses | None] = {}
+    for source, delay, synapses in (t for signal in before for t in signal.terms):
+        key = (source, delay)
+        terms[key] = _sum(terms[key], synapses, node) if key in terms else synapses
+    constants = _added([signal.constants for signal in before])
+    if isinstance(node, Delay):
+        return _delayed(steps_of(node, dt), terms, constants)
+    applied = tuple((source, delay, _apply(node, s)) for (source, delay), s in terms.items())
+    held = {k: _node_matrix(node) @ v for k, v in constants.items()}
+    if isinstance(node, Affine | Conv2d | Conv1d):
+        spread = np.repeat(node.bias, size_of(output_shape(node)) // node.bias.size)
+        held = _added([held, {0: spread}])
+    return _Signal(applied, held)
 
 
-def _compose(net: Network, source: str, path: tuple[str, ...]) -> Synapses:
-    nodes = [net.nodes[p] for p in path if not isinstance(net.nodes[p], Flatten)]
-    if not nodes:
-        return identity(size_of(output_shape(net.nodes[source])))
-    if len(nodes) == 1:
-        only = nodes[0]
-        if isinstance(only, Conv2d):
-            return only.kernel
-        if isinstance(only, Affine):
-            return Dense(only.weight)
-    total: Any = _node_matrix(nodes[0])
-    for node in nodes[1:]:
-        total = _node_matrix(node) @ total
-    return Dense(total.toarray()) if isinstance(nodes[-1], Affine) else from_matrix(total)
+def _apply(node: Linear, synapses: Synapses | None) -> Synapses | None:
+    if isinstance(node, Flatten):
+        return synapses
+    if synapses is None:
+        if isinstance(node, Conv2d | Conv1d):
+            return node.kernel
+        return Dense(node.weight) if isinstance(node, Affine) else from_matrix(_node_matrix(node))
+    total = _node_matrix(node) @ matrix(synapses)
+    return Dense(total.toarray()) if isinstance(node, Affine) else from_matrix(total)
 
 
-def _node_matrix(node: Node) -> sparse.csr_array:
+def _sum(one: Synapses | None, other: Synapses | None, node: Linear) -> Synapses:
+    size = size_of(input_shape(node))
+    return from_matrix(sum(matrix(identity(size) if s is None else s) for s in (one, other)))
+
+
+def _added(parts: list[Mapping[int, NDArray[np.float64]]]) -> dict[int, NDArray[np.float64]]:
+    out: dict[int, NDArray[np.float64]] = {}
+    for start, value in (item for part in parts for item in part.items()):
+        out[start] = out[start] + value if start in out else value
+    return out
+
+
+def _delayed(
+    steps: NDArray[np.int64],
+    terms: Mapping[tuple[str, int], Synapses | None],
+    constants: Mapping[int, NDArray[np.float64]],
+) -> _Signal:
+    """Delay a signal; where elements differ, each delay takes its own rows."""
+    if np.unique(steps).size == 1:
+        extra = int(steps[0])
+        moved = tuple((source, delay + extra, s) for (source, delay), s in terms.items())
+        return _Signal(moved, {k + extra: v for k, v in constants.items()})
+    split: list[tuple[str, int, Synapses | None]] = []
+    held: list[Mapping[int, NDArray[np.float64]]] = []
+    for extra in (int(n) for n in np.unique(steps)):
+        mask = (steps == extra).astype(float)
+        rows: Any = sparse.diags_array(mask)
+        for (source, delay), s in terms.items():
+            whole = matrix(identity(steps.size) if s is None else s)
+            split.append((source, delay + extra, from_matrix(rows @ whole)))
+        held.append({k + extra: v * mask for k, v in constants.items()})
+    return _Signal(tuple(split), _added(held))
+
+
+def steps_of(node: Delay, dt: float) -> NDArray[np.int64]:
+    """Return the delay of each element in whole steps, ``[size]``."""
+    return np.rint(node.delay.reshape(-1) / dt).astype(np.int64)
+
+
+def _node_matrix(node: Linear) -> Any:
     match node:
         case Affine():
             return sparse.csr_array(node.weight)
-        case Conv2d():
+        case Scale():
+            return sparse.csr_array(sparse.diags_array(node.scale.reshape(-1)))
+        case Conv2d() | Conv1d():
             return matrix(node.kernel)
         case Pool2d():
             return _pool_matrix(node)
-        case Input() | Output() | Lif() | Flatten():
-            raise AssertionError(f"{type(node).__name__} is not a linear map")
+        case Flatten() | Delay():
+            return sparse.eye_array(size_of(input_shape(node)), format="csr")
         case _:
             assert_never(node)
 
@@ -148,25 +282,3 @@ def _pool_matrix(pool: Pool2d) -> sparse.csr_array:
         (np.full(rows.size, weight), (rows, columns)), shape=(out_h * out_w, height * width)
     )
     return sparse.csr_array(sparse.kron(sparse.eye_array(channels), one))
-
-
-def _constant(net: Network, name: str) -> NDArray[np.float64]:
-    """What a node gives when every population is silent: its own bias and those before it."""
-    node = net.nodes[name]
-    size = size_of(output_shape(node))
-    if isinstance(node, Lif | Input):
-        return np.zeros(size)
-    before = [_constant(net, p) for p in net.predecessors(name)]
-    value = np.asarray(sum(before[1:], before[0]))
-    match node:
-        case Flatten() | Output():
-            return value
-        case Affine():
-            return node.weight @ value + node.bias
-        case Conv2d():
-            spread = np.repeat(node.bias, size // node.bias.size)
-            return (matrix(node.kernel) @ value if value.any() else 0.0) + spread
-        case Pool2d():
-            return _pool_matrix(node) @ value if value.any() else np.zeros(size)
-        case _:
-            assert_never(node)

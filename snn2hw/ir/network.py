@@ -9,18 +9,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from snn2hw.errors import NetworkError
 from snn2hw.ir.arrays import Edge, Shape, digest, frozen, size_of
 from snn2hw.ir.synapses import Conv, Pair
 
 Reset = Literal["zero", "subtract"]
+Integration = Literal["euler", "exponential"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one time step does where the equations leave it open (NIR paper, methods).
+
+    Args:
+        integration: ``euler`` (forward) decays by ``1 - dt / tau``, ``exponential`` by
+            ``exp(-dt / tau)``, exact for inputs that are constant over a step.
+        fires: a spike where the membrane is ``above`` the threshold, or already ``at`` it.
+        spikes: at most ``one`` a step, or ``many``: as many as the membrane holds thresholds,
+            which the next layer receives as one number.
+        v_min: the membrane never goes below, None if it may.
+    """
+
+    integration: Integration = "euler"
+    fires: Literal["above", "at"] = "above"
+    spikes: Literal["one", "many"] = "one"
+    v_min: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,8 +73,29 @@ class Affine:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Scale:
+    """``y = scale * x``, element by element; the array gives the shape."""
+
+    scale: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", frozen(self.scale, np.float64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Conv2d:
     """A convolution and one bias for each output channel, ``bias[out]``."""
+
+    kernel: Conv
+    bias: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bias", frozen(self.bias, np.float64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conv1d:
+    """A convolution over ``[C, L]``; the kernel holds it as an image of height 1."""
 
     kernel: Conv
     bias: NDArray[np.float64]
@@ -71,12 +114,46 @@ class Pool2d:
     padding: Pair
     average: bool
 
+    def __post_init__(self) -> None:
+        if min(*self.kernel, *self.stride) < 1 or min(self.padding) < 0:
+            raise ValueError("pool kernel and stride must be positive, padding not negative")
+        if min(output_shape(self)) < 1:
+            raise ValueError(f"pool kernel is larger than its padded input {self.input_shape}")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flatten:
-    """Forget the shape; the element order stays."""
+    """Join the dimensions ``start_dim`` to ``end_dim`` (as in PyTorch); the order stays."""
 
     input_shape: Shape
+    start_dim: int = 0
+    end_dim: int = -1
+
+    def __post_init__(self) -> None:
+        n = len(self.input_shape)
+        first, last = self.start_dim, self.end_dim
+        if not (-n <= first < n and -n <= last < n and first % n <= last % n):
+            raise ValueError(f"cannot flatten dimensions {first} to {last} of {self.input_shape}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delay:
+    """``y(t) = x(t - delay)``, ``delay`` in seconds, one for each element."""
+
+    delay: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delay", frozen(self.delay, np.float64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Threshold:
+    """A spike in each step whose input is above ``threshold``; nothing is remembered."""
+
+    threshold: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "threshold", frozen(self.threshold, np.float64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,12 +186,35 @@ class Lif:
                 object.__setattr__(self, name, frozen(value, np.float64))
 
 
-Node = Input | Output | Affine | Conv2d | Pool2d | Flatten | Lif
+@dataclass(frozen=True, slots=True, eq=False)
+class Leaky:
+    """Leaky integrators, which give their membrane potential and never spike.
+
+    NIR's LI, with ``tau_synapse`` its CubaLI, with ``tau = inf`` its I; fields as in ``Lif``.
+    """
+
+    shape: Shape
+    tau: NDArray[np.float64]
+    r: NDArray[np.float64]
+    v_leak: NDArray[np.float64]
+    tau_synapse: NDArray[np.float64] | None = None
+    w_in: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("tau", "r", "v_leak", "tau_synapse", "w_in"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, frozen(value, np.float64))
+
+
+Linear = Affine | Scale | Conv2d | Conv1d | Pool2d | Flatten | Delay
+Cell = Lif | Leaky | Threshold  # where a chain of linear nodes ends and a new signal begins
+Node = Input | Output | Linear | Cell
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coefficients:
-    """One forward-Euler step: ``i = keep_i i + gain_i I``; ``v = keep_v v + gain_v i + drift``."""
+    """One time step: ``i = keep_i i + gain_i I``; ``v = keep_v v + gain_v i + drift``."""
 
     keep_current: NDArray[np.float64]
     gain_current: NDArray[np.float64]
@@ -123,17 +223,23 @@ class Coefficients:
     drift: NDArray[np.float64]
 
 
-def coefficients(neuron: Lif, dt: float) -> Coefficients:
-    """Discretize a neuron by forward Euler with step ``dt`` seconds (NIR paper, methods)."""
-    spiking = np.isfinite(neuron.tau)
-    leak = np.where(spiking, dt / np.where(spiking, neuron.tau, 1.0), 0.0)
-    gain = np.where(spiking, leak * neuron.r, dt * neuron.r)
+def coefficients(
+    neuron: Lif | Leaky, dt: float, integration: Integration = "euler"
+) -> Coefficients:
+    """Discretize a neuron with step ``dt`` seconds (NIR paper, methods)."""
+
+    def lost(tau: NDArray[np.float64]) -> NDArray[np.float64]:
+        return dt / tau if integration == "euler" else -np.expm1(-dt / tau)
+
+    leaks = np.isfinite(neuron.tau)
+    leak = np.where(leaks, lost(np.where(leaks, neuron.tau, 1.0)), 0.0)
+    gain = np.where(leaks, leak * neuron.r, dt * neuron.r)
     if neuron.tau_synapse is None:
         keep_current, gain_current = np.zeros(()), np.ones(())
     else:
         w_in = neuron.w_in if neuron.w_in is not None else np.ones(())
-        keep_current = 1.0 - dt / neuron.tau_synapse
-        gain_current = dt / neuron.tau_synapse * w_in
+        keep_current = 1.0 - lost(neuron.tau_synapse)
+        gain_current = lost(neuron.tau_synapse) * w_in
     return Coefficients(keep_current, gain_current, 1.0 - leak, gain, leak * neuron.v_leak)
 
 
@@ -142,10 +248,12 @@ class Network:
     """A float network: nodes by name, edges, and the time step it was trained with.
 
     Args:
-        nodes: node by name; at least one ``Input``, one ``Lif`` and one ``Output``.
-        edges: ``(from, to)``; several edges into one node are summed.
+        nodes: node by name; at least one ``Input`` and one ``Output``.
+        edges: ``(from, to)``; several edges into one node are summed. Loops are recurrence: see
+            ``graph.wiring`` for where a step passes.
         dt: time step in seconds.
         time_steps: how many steps one sample lasts, or None if the network does not say.
+        rules: what a time step does.
 
     Raises:
         NetworkError: names every dangling edge, shape that does not chain and bad value.
@@ -155,31 +263,43 @@ class Network:
     edges: tuple[Edge, ...]
     dt: float
     time_steps: int | None = None
+    rules: Rules = Rules()
+    _before: Mapping[str, tuple[str, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", MappingProxyType(dict(self.nodes)))
         object.__setattr__(self, "edges", tuple(sorted(set(self.edges))))
+        before: dict[str, list[str]] = {}
+        for a, b in self.edges:
+            before.setdefault(b, []).append(a)
+        object.__setattr__(self, "_before", {k: tuple(v) for k, v in before.items()})
         problems = _problems(self)
         if problems:
-            listed = "; ".join(problems[:8])
-            more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
-            raise NetworkError(f"The network is not sound: {listed}{more}.")
+            raise NetworkError(f"The network is not sound: {'; '.join(problems)}.")
 
     def predecessors(self, name: str) -> tuple[str, ...]:
         """Return the names of the nodes with an edge into ``name``."""
-        return tuple(a for a, b in self.edges if b == name)
+        return self._before.get(name, ())
 
     def neurons(self) -> dict[str, Lif]:
-        """Return the neuron populations by name."""
+        """Return the populations of spiking neurons by name."""
         return {k: n for k, n in self.nodes.items() if isinstance(n, Lif)}
+
+    def cells(self) -> dict[str, Cell]:
+        """Return everything between which linear nodes lie: neurons, integrators, thresholds."""
+        return {k: n for k, n in self.nodes.items() if isinstance(n, Cell)}
 
     def inputs(self) -> dict[str, Input]:
         """Return the input nodes by name."""
         return {k: n for k, n in self.nodes.items() if isinstance(n, Input)}
 
+    def outputs(self) -> dict[str, Output]:
+        """Return the output nodes by name."""
+        return {k: n for k, n in self.nodes.items() if isinstance(n, Output)}
+
     def digest(self) -> str:
         """Return a hash of structure and values."""
-        parts: list[Any] = [self.dt, self.time_steps, self.edges]
+        parts: list[Any] = [self.dt, self.time_steps, self.edges, self.rules]
         for name in sorted(self.nodes):
             node = self.nodes[name]
             parts += [name, type(node).__name__, *_content(node)]
@@ -188,23 +308,31 @@ class Network:
 
 def _content(value: Any) -> list[Any]:
     out: list[Any] = []
-    for field in value.__dataclass_fields__:
-        item = getattr(value, field)
-        out += _content(item) if isinstance(item, Conv) else [field, item]
+    for name in value.__dataclass_fields__:
+        item = getattr(value, name)
+        out += _content(item) if isinstance(item, Conv) else [name, item]
     return out
 
 
 def input_shape(node: Node) -> Shape:
     """Return the shape a node takes."""
     match node:
-        case Input() | Output() | Lif():
+        case Input() | Output() | Lif() | Leaky():
             return node.shape
         case Affine():
             return (node.weight.shape[1],)
         case Conv2d():
             return node.kernel.input_shape
+        case Conv1d():
+            return _without_height(node.kernel.input_shape)
         case Pool2d() | Flatten():
             return node.input_shape
+        case Scale():
+            return node.scale.shape
+        case Delay():
+            return node.delay.shape
+        case Threshold():
+            return node.threshold.shape
         case _:
             assert_never(node)
 
@@ -212,14 +340,16 @@ def input_shape(node: Node) -> Shape:
 def output_shape(node: Node) -> Shape:
     """Return the shape a node gives."""
     match node:
-        case Input() | Output() | Lif():
-            return node.shape
         case Affine():
             return (node.weight.shape[0],)
         case Conv2d():
             return node.kernel.output_shape
+        case Conv1d():
+            return _without_height(node.kernel.output_shape)
         case Flatten():
-            return (size_of(node.input_shape),)
+            shape = node.input_shape
+            first, last = (d % len(shape) for d in (node.start_dim, node.end_dim))
+            return (*shape[:first], size_of(shape[first : last + 1]), *shape[last + 1 :])
         case Pool2d():
             channels, height, width = node.input_shape
             sides = [
@@ -230,7 +360,11 @@ def output_shape(node: Node) -> Shape:
             ]
             return (channels, *sides)
         case _:
-            assert_never(node)
+            return input_shape(node)
+
+
+def _without_height(shape: tuple[int, int, int]) -> Shape:
+    return (shape[0], shape[2])
 
 
 def _problems(net: Network) -> list[str]:
@@ -239,59 +373,93 @@ def _problems(net: Network) -> list[str]:
         found.append(f"the time step is {net.dt}, not a positive number of seconds")
     if net.time_steps is not None and net.time_steps < 1:
         found.append(f"a sample lasts {net.time_steps} steps")
-    for wanted in (Input, Lif, Output):
+    for wanted in (Input, Output):
         if not any(isinstance(n, wanted) for n in net.nodes.values()):
             found.append(f"there is no {wanted.__name__} node")
-    for source, target in net.edges:
-        missing = [n for n in (source, target) if n not in net.nodes]
-        if missing:
-            found += [f"edge {source} -> {target} names {m}, which does not exist" for m in missing]
-            continue
-        given, taken = output_shape(net.nodes[source]), input_shape(net.nodes[target])
-        if given != taken and not _flat_match(net.nodes[target], given, taken):
-            found.append(f"{source} gives {given} but {target} takes {taken}")
+    for edge in net.edges:
+        found += edge_problems(net.nodes, *edge)
+    entered = {b for _, b in net.edges}
     for name, node in net.nodes.items():
         found += [f"{name}: {text}" for text in _value_problems(node)]
-        if not isinstance(node, Input) and not any(b == name for _, b in net.edges):
+        if not isinstance(node, Input) and name not in entered:
             found.append(f"{name} has no input")
+    looped = _linear_loop(net)
+    if looped:
+        found.append(f"{', '.join(looped)} form a loop that holds no neurons")
     return found
 
 
+def _linear_loop(net: Network) -> list[str]:
+    """Name the nodes on loops that pass through linear nodes only."""
+    names = [k for k, n in net.nodes.items() if isinstance(n, Linear)]
+    at = {name: i for i, name in enumerate(names)}
+    inner = [(at[a], at[b]) for a, b in net.edges if a in at and b in at]
+    if not inner:
+        return []
+    rows, columns = zip(*inner, strict=True)
+    graph = sparse.coo_array((np.ones(len(inner)), (rows, columns)), (len(names), len(names)))
+    _, part = csgraph.connected_components(sparse.csr_array(graph), connection="strong")
+    looped = {i for i in range(len(names)) if np.sum(part == part[i]) > 1}
+    looped |= {a for a, b in inner if a == b}
+    return sorted(names[i] for i in looped)
+
+
+def edge_problems(nodes: Mapping[str, Node], source: str, target: str) -> list[str]:
+    """Say which end of an edge is missing, or that their shapes do not chain."""
+    missing = [n for n in (source, target) if n not in nodes]
+    if missing:
+        return [f"edge {source} -> {target} names {m}, which does not exist" for m in missing]
+    given, taken = output_shape(nodes[source]), input_shape(nodes[target])
+    if given != taken and not _flat_match(nodes[target], given, taken):
+        return [f"{source} gives {given} but {target} takes {taken}"]
+    return []
+
+
 def _flat_match(node: Node, given: Shape, taken: Shape) -> bool:
-    # Outputs and 1-D neurons only relabel elements; C order makes that unambiguous.
-    return isinstance(node, Output | Lif) and size_of(given) == size_of(taken)
+    # Outputs and neurons only relabel elements; C order makes that unambiguous.
+    return isinstance(node, Output | Cell) and size_of(given) == size_of(taken)
 
 
 def _value_problems(node: Node) -> list[str]:
-    arrays: dict[str, NDArray[np.float64] | None]
+    match node:
+        case Affine() if node.weight.ndim != 2 or node.bias.shape != node.weight.shape[:1]:
+            return [f"weight {node.weight.shape} and bias {node.bias.shape} do not match"]
+        case Conv2d() | Conv1d() if node.bias.shape != node.kernel.weight.shape[:1]:
+            return [f"{node.kernel.weight.shape[0]} channels but bias {node.bias.shape}"]
+        case Lif() | Leaky():
+            return _neuron_problems(node)
+        case Input() if node.max_value < 1:
+            return [f"largest input value is {node.max_value}"]
+        case Delay() if (node.delay < 0).any():
+            return ["delay must not be negative"]
+        case _:
+            return [
+                f"{key} holds {int((~np.isfinite(a)).sum())} values that are NaN or infinite"
+                for key, a in _arrays(node).items()
+                if not np.isfinite(a).all()
+            ]
+
+
+def _arrays(node: Node) -> dict[str, NDArray[np.float64]]:
     match node:
         case Affine():
-            arrays = {"weight": node.weight, "bias": node.bias}
-            if node.weight.ndim != 2 or node.bias.shape != node.weight.shape[:1]:
-                return [f"weight {node.weight.shape} and bias {node.bias.shape} do not match"]
-        case Conv2d():
-            arrays = {"weight": node.kernel.weight, "bias": node.bias}
-            if node.bias.shape != node.kernel.weight.shape[:1]:
-                return [f"{node.kernel.weight.shape[0]} channels but bias {node.bias.shape}"]
-        case Lif():
-            return _lif_problems(node)
-        case Input():
-            return [] if node.max_value >= 1 else [f"largest input value is {node.max_value}"]
-        case Output() | Pool2d() | Flatten():
-            return []
+            return {"weight": node.weight, "bias": node.bias}
+        case Conv2d() | Conv1d():
+            return {"weight": node.kernel.weight, "bias": node.bias}
+        case Scale():
+            return {"scale": node.scale}
+        case Threshold():
+            return {"threshold": node.threshold}
+        case Delay():
+            return {"delay": node.delay}
         case _:
-            assert_never(node)
-    return [
-        f"{key} holds {int((~np.isfinite(a)).sum())} values that are NaN or infinite"
-        for key, a in arrays.items()
-        if a is not None and not np.isfinite(a).all()
-    ]
+            return {}
 
 
-def _lif_problems(node: Lif) -> list[str]:
+def _neuron_problems(node: Lif | Leaky) -> list[str]:
     found: list[str] = []
     for key in ("tau", "r", "v_threshold", "v_leak", "v_reset", "tau_synapse", "w_in"):
-        value = getattr(node, key)
+        value = getattr(node, key, None)
         if value is None:
             continue
         if value.shape not in ((), node.shape):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, netx_io
+from snn2hw import datasets, netx_io, nir_io
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
@@ -82,10 +82,10 @@ def load(path: str | Path, **known: Any) -> Network | IntNetwork:
 
     Args:
         path: the file, folder or name.
-        known: what the file may not say: ``dt`` (seconds), ``time_steps``, ``reset``,
-            ``input_max``.
+        known: what the file may not say, by the names of ``nir_io.Choice``: ``dt`` (seconds),
+            ``time_steps``, ``reset``, ``written_by``, ``input_max`` and the rules of a step.
     """
-    return builds.load_model(str(path), Path(), **known).network
+    return builds.load_model(str(path), Path(), nir_io.Choice(**known)).network
 
 
 def build(

@@ -17,7 +17,7 @@ from snn2hw import target as targets
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, unknown_name
 from snn2hw.files import new_file, write_json
 from snn2hw.ir.integer import Connection, IntNetwork
-from snn2hw.ir.network import Network, Reset
+from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline.compiler import compile_network
@@ -44,20 +44,25 @@ class Model:
 def load_model(
     given: str | None,
     root: Path,
+    choice: nir_io.Choice = nir_io.NOTHING,
     *,
-    dt: float | None = None,
-    time_steps: int | None = None,
-    reset: Reset | None = None,
-    input_max: int | None = None,
+    must_know_dt: bool = True,
 ) -> Model:
-    """Load a run, a ``.nir`` or ``.net`` file, or a model by name; None is the newest run."""
+    """Load a run, a ``.nir`` or ``.net`` file, or a model by name; None is the newest run.
+
+    Args:
+        given: path or name.
+        root: the working directory.
+        choice: what the file may not say.
+        must_know_dt: False to take any time step where nothing tells it, as for a listing.
+    """
     if given is not None:
         path = Path(given)
         if path.suffix == ".nir":
-            net, notes = nir_io.read(path, dt=dt, time_steps=time_steps, reset=reset)
+            net, notes = nir_io.read(path, choice, must_know_dt=must_know_dt)
             return Model(path.stem, net, {"nir": path}, notes=tuple(notes))
         if path.suffix == ".net":
-            ints = netx_io.read(path, time_steps=time_steps, input_max=input_max)
+            ints = netx_io.read(path, time_steps=choice.time_steps, input_max=choice.input_max)
             return Model(path.stem, ints, {"net": path}, notes=netx_io.notes(ints))
         if path.suffix == ".onnx":
             raise UnsupportedError(
@@ -71,7 +76,7 @@ def load_model(
         if not path.exists() and not (root / "runs" / given).exists():
             return _shipped_model(given, root)
     run = folders.read_run(folders.find("runs", given, root))
-    net, notes = nir_io.read(run.student, dt=dt, time_steps=time_steps, reset=reset)
+    net, notes = nir_io.read(run.student, choice)
     return Model(
         run.name, net, {"nir": run.student}, run.metrics.get("data"), run.metrics, tuple(notes)
     )

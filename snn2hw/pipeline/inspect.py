@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from snn2hw import onnx_io
+from snn2hw import nir_io, onnx_io
 from snn2hw import target as targets
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Affine, Conv2d, Network, Node, output_shape
@@ -16,14 +16,16 @@ from snn2hw.ir.synapses import describe_shape, nonzeros
 from snn2hw.pipeline import builds
 
 
-def inspect_file(given: str, root: Path, target: str | None, **known: Any) -> dict[str, Any]:
+def inspect_file(
+    given: str, root: Path, target: str | None, choice: nir_io.Choice = nir_io.NOTHING
+) -> dict[str, Any]:
     """Describe a ``.nir``, ``.net`` or ``.onnx`` file, a run, a build or a shipped model.
 
     Args:
         given: path or name.
         root: the working directory.
         target: only ask this target; None asks all.
-        known: what the file may not say, as in ``builds.load_model``.
+        choice: what the file may not say.
     """
     asked = targets.names() if target is None else [target]
     if Path(given).suffix == ".onnx":
@@ -33,7 +35,7 @@ def inspect_file(given: str, root: Path, target: str | None, **known: Any) -> di
         build = builds.load_build(given, root)
         model = builds.Model(build.name, build.program.network, {})
     else:
-        model = builds.load_model(given, root, **known)
+        model = builds.load_model(given, root, choice, must_know_dt=False)
     net = model.network
     layers = _float_layers(net) if isinstance(net, Network) else _integer_layers(net)
     return {

@@ -19,9 +19,8 @@ from snn2hw import datasets, nir_io
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
 from snn2hw.files import write_json
-from snn2hw.ir.graph import incoming
 from snn2hw.ir.network import Affine, Conv2d, Network
-from snn2hw.ir.synapses import fan_out
+from snn2hw.simulate import floating
 from snn2hw.store import folders
 from snn2hw.store.folders import Run
 
@@ -295,8 +294,4 @@ def synops(net: Network, spikes: Mapping[str, NDArray[np.float64]], dataset: Dat
     active = np.count_nonzero(x, axis=0)
     per_input = active.sum(axis=0) if x.ndim == 5 else active * (net.time_steps or 1)
     events = {name: per_input.reshape(-1) / len(x) for name in net.inputs()} | dict(spikes)
-    total = 0.0
-    for name in net.neurons():
-        for source, synapses in incoming(net, name).sources:
-            total += float(events[source].reshape(-1) @ fan_out(synapses))
-    return total
+    return sum(floating.synops(net, events).values())

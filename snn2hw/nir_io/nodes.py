@@ -1,0 +1,457 @@
+# pyright: basic
+"""From stored nodes to ours, following the edges, with shapes known on the way.
+
+What real files get wrong about shapes is repaired where the graph leaves one meaning only, and
+each repair is said: scalars for a whole population, a batch or time axis in a shape, a lost channel
+axis, transposed weights, a Flatten that keeps a dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.ir.arrays import Edge, Shape, size_of
+from snn2hw.ir.network import (
+    Affine,
+    Conv1d,
+    Conv2d,
+    Delay,
+    Flatten,
+    Input,
+    Leaky,
+    Lif,
+    Node,
+    Output,
+    Pool2d,
+    Reset,
+    Scale,
+    Threshold,
+    edge_problems,
+    output_shape,
+)
+from snn2hw.ir.synapses import Conv
+from snn2hw.nir_io.flat import THROUGH, Flat
+from snn2hw.nir_io.stored import StoredNode
+
+LARGEST = 1 << 28
+LINEAR = ("Affine", "Linear")
+CONVOLUTIONS = {"Conv1d": 2, "Conv2d": 3, "SumPool2d": 3, "AvgPool2d": 3}  # dimensions they take
+
+
+def convert(
+    flat: Flat, resets: Mapping[str, Reset], reset: Reset, largest: Mapping[str, int]
+) -> tuple[dict[str, Node], list[Edge]]:
+    """Convert nodes from the inputs on; repairs and problems are added to ``flat``.
+
+    Args:
+        flat: the graph; its ``notes`` and ``problems`` grow.
+        resets: reset rule by population, where they differ.
+        reset: rule of the others.
+        largest: largest integer by input.
+
+    Returns:
+        Nodes, and edges (a Flatten may have come between two nodes).
+    """
+    notes, problems = list(flat.notes), list(flat.problems)
+    done, edges = _attempt(flat, resets, reset, largest)
+    changed = _with_whole_strides(flat)
+    if flat.problems and changed:
+        other = Flat(flat.nodes | changed, list(flat.edges), notes, problems)
+        again = _attempt(other, resets, reset, largest)
+        if not other.problems:
+            said = "stride 1 contradicts the shapes that follow; its window as stride fits them"
+            flat.notes[:] = notes + [f"{name}: {said}" for name in changed]
+            flat.problems.clear()
+            return again
+    return done, edges
+
+
+def _attempt(
+    flat: Flat, resets: Mapping[str, Reset], reset: Reset, largest: Mapping[str, int]
+) -> tuple[dict[str, Node], list[Edge]]:
+    done: dict[str, Node] = {}
+    edges = list(flat.edges)
+    for name, shape in _along_edges(flat, done):
+        say = _Say(flat, name)
+        try:
+            node = flat.nodes[name]
+            if node.kind in LINEAR and shape is not None and len(shape) > 1:
+                shape = _flattened(name, node, shape, done, edges, say)
+            after = [flat.nodes[n] for n in flat.after(name) if n in flat.nodes]
+            rule = resets.get(name, reset)
+            done[name] = _node(node, shape, after, rule, largest.get(name, 1), say)
+        except (ValueError, TypeError, KeyError, AssertionError, OverflowError) as error:
+            text = f"has no {error}" if isinstance(error, KeyError) else str(error)
+            flat.problems.append(f"{name}: {text}")
+    for edge in edges:
+        flat.problems += edge_problems(done, *edge) if set(edge) <= set(done) else []
+    return done, edges
+
+
+def _with_whole_strides(flat: Flat) -> dict[str, StoredNode]:
+    """Give pools of stride 1 the stride of their windows, as a writer of 2023 meant them."""
+    return {
+        name: StoredNode(node.kind, {**node.values, "stride": node.values["kernel_size"]})
+        for name, node in flat.nodes.items()
+        if node.kind in ("SumPool2d", "AvgPool2d")
+        and {"stride", "kernel_size"} <= set(node.values)
+        and (np.asarray(node.values["stride"]) == 1).all()
+        and (np.asarray(node.values["kernel_size"]) > 1).any()
+    }
+
+
+_Values = Mapping[str, Any]
+_Make = Callable[[_Values, Shape | None, "_Say"], Node]
+
+
+class _Say:
+    """Collects what was repaired about one node."""
+
+    def __init__(self, flat: Flat, name: str) -> None:
+        self.flat, self.name = flat, name
+
+    def __call__(self, text: str) -> None:
+        self.flat.notes.append(f"{self.name}: {text}")
+
+
+def _along_edges(flat: Flat, done: Mapping[str, Node]) -> Any:
+    """Give (node, shape it receives or None), a node after one of those before it."""
+    waiting = dict.fromkeys(flat.nodes)
+    before: dict[str, list[str]] = {}
+    for a, b in flat.edges:
+        before.setdefault(b, []).append(a)
+    while waiting:
+        ready = [
+            n
+            for n in waiting
+            if flat.nodes[n].kind == "Input" or any(a in done for a in before.get(n, ()))
+        ]
+        for name in ready or list(waiting)[:1]:
+            del waiting[name]
+            known = [done[a] for a in before.get(name, ()) if a in done]
+            failed = not known and any(a not in waiting for a in before.get(name, ()))
+            if not failed:  # otherwise what comes before has been named already
+                yield name, output_shape(known[0]) if known else None
+
+
+def _node(
+    node: StoredNode,
+    shape: Shape | None,
+    after: list[StoredNode],
+    reset: Reset,
+    largest: int,
+    say: _Say,
+) -> Node:
+    values = node.values
+    match node.kind:
+        case "Input":
+            return Input(_input_shape(values, after, say), largest)
+        case "Output":
+            return Output(_output_shape(values, shape, say))
+        case "Flatten":
+            return _flatten(values, shape, after, say)
+        case "I" | "LI" | "CubaLI" | "IF" | "LIF" | "CubaLIF":
+            return _neuron(node, shape, reset, say)
+        case _ if node.kind in SIMPLE:
+            return SIMPLE[node.kind](values, shape, say)
+        case _:
+            raise ValueError(f"{node.kind} is not a node type of NIR")
+
+
+def _input_shape(values: _Values, after: list[StoredNode], say: _Say) -> Shape:
+    """Take the stored shape; an axis more than the next node takes is time or batch."""
+    stored = _shape(values["shape"]) if "shape" in values else None
+    for node in after:
+        wanted = _wanted(node)
+        if wanted is None:
+            continue
+        if stored is None:
+            say(f"shape taken from the next node: {wanted}")
+            return wanted
+        if len(stored) > len(wanted) and stored[-len(wanted) :] == wanted:
+            say(f"shape {stored} has a time or batch axis; taken as {wanted}")
+            return wanted
+        if size_of(stored) == size_of(wanted) and len(stored) < len(wanted):
+            say(f"shape {stored} taken as {wanted}")
+            return wanted
+    if stored is None:
+        raise ValueError("its shape is not stored and the next node does not tell it")
+    kinds = {node.kind: CONVOLUTIONS.get(node.kind) for node in after}
+    for kind, dimensions in kinds.items():
+        if dimensions and len(stored) == dimensions + 1:
+            say(f"shape {stored} has a time or batch axis for {kind}; taken as {stored[1:]}")
+            return stored[1:]
+    return stored
+
+
+def _wanted(node: StoredNode) -> Shape | None:
+    """Return the shape a node says it takes, if it does."""
+    values = node.values
+    if node.kind in LINEAR and "weight" in values:
+        return (int(np.shape(values["weight"])[-1]),)
+    if node.kind in ("Conv1d", "Conv2d") and "weight" in values and "input_shape" in values:
+        sides = _ints(values["input_shape"])
+        channels = int(np.shape(values["weight"])[1]) * int(values.get("groups", 1))
+        sides = sides * (CONVOLUTIONS[node.kind] - 1) if len(sides) == 1 else sides
+        return (channels, *sides)
+    if "v_leak" in values or "v_threshold" in values:
+        shape = np.shape(values.get("v_threshold", values.get("v_leak")))
+        return tuple(int(n) for n in shape) if shape else None
+    return None
+
+
+def _output_shape(values: _Values, shape: Shape | None, say: _Say) -> Shape:
+    stored = _ints(values["shape"]) if "shape" in values else None
+    if shape is None:
+        if not stored:
+            raise ValueError("nothing leads to it and it has no shape")
+        return _shape(stored)
+    if stored is not None and stored != shape and size_of(stored) != size_of(shape):
+        say(f"shape {stored} does not match what arrives; taken as {shape}")
+    return shape if stored is None or size_of(stored) != size_of(shape) else _shape(stored)
+
+
+def _flattened(
+    name: str,
+    node: StoredNode,
+    shape: Shape,
+    done: dict[str, Node],
+    edges: list[Edge],
+    say: _Say,
+) -> Shape:
+    """Put a Flatten before a linear map that receives an image."""
+    if size_of(shape) not in np.shape(node.values["weight"]):
+        return shape
+    say(f"takes a vector but {shape} arrives; flattened in between")
+    extra = f"{name}.flatten"
+    done[extra] = Flatten(shape)
+    edges[:] = [(a, extra) if b == name else (a, b) for a, b in edges] + [(extra, name)]
+    return (size_of(shape),)
+
+
+def _affine(values: _Values, shape: Shape | None, say: _Say) -> Affine:
+    weight = _floats(values["weight"])
+    if weight.ndim != 2:
+        raise ValueError(f"weight has {weight.ndim} dimensions; only [out, in] is read")
+    bias = None if values.get("bias") is None else _floats(values["bias"]).reshape(-1)
+    arrives = None if shape is None else size_of(shape)
+    turned = arrives == weight.shape[0] != weight.shape[1]
+    if turned and (bias is None or bias.size == weight.shape[1]):
+        say(f"weight {weight.shape} is transposed (as Spyx writes it); taken as [out, in]")
+        weight = weight.T
+    if arrives not in (None, weight.shape[1]):
+        raise ValueError(f"takes {weight.shape[1]} values but {arrives} arrive")
+    if bias is None:
+        bias = np.zeros(weight.shape[0])
+    return Affine(weight, np.broadcast_to(bias, weight.shape[:1]) if bias.size == 1 else bias)
+
+
+def _conv2d(values: _Values, shape: Shape | None, say: _Say) -> Conv2d:
+    weight = _floats(values["weight"])
+    groups = int(values.get("groups", 1))
+    image = _conv_input(values, shape, (weight.shape[1] * groups,), 2, say)
+    stride, dilation = _pair(values["stride"]), _pair(values["dilation"])
+    weight, padding = _padding(weight, values["padding"], stride, dilation)
+    kernel = Conv(weight, (image[0], image[1], image[2]), stride, padding, dilation, groups)
+    return Conv2d(kernel, _bias(values, weight))
+
+
+def _conv1d(values: _Values, shape: Shape | None, say: _Say) -> Conv1d:
+    weight = _floats(values["weight"])[:, :, None, :]
+    groups = int(values.get("groups", 1))
+    image = _conv_input(values, shape, (weight.shape[1] * groups,), 1, say)
+    stride, dilation = ((1, _ints(values[k])[0]) for k in ("stride", "dilation"))
+    given = values["padding"]
+    given = given if isinstance(given, str) else (0, _ints(given)[0])
+    weight, padding = _padding(weight, given, stride, dilation)
+    kernel = Conv(weight, (image[0], 1, image[1]), stride, padding, dilation, groups)
+    return Conv1d(kernel, _bias(values, weight))
+
+
+def _conv_input(
+    values: _Values, shape: Shape | None, channels: Shape, sides: int, say: _Say
+) -> Shape:
+    """Return what arrives; the stored sides only where nothing tells what arrives."""
+    stored = _ints(values["input_shape"]) if values.get("input_shape") is not None else None
+    if shape is None:
+        if stored is None:
+            raise ValueError("has no input_shape, and nothing before it tells it")
+        return _shape((*channels, *(stored * sides if len(stored) == 1 else stored)))
+    if len(shape) != sides + 1:
+        raise ValueError(f"takes {sides + 1} dimensions, channels first, but {shape} arrives")
+    if stored is None:
+        say(f"no input_shape; {shape[1:]} from what comes before")
+    elif (stored * sides if len(stored) == 1 else stored) != shape[1:]:
+        say(f"input_shape {stored} taken as {shape[1:]}, which arrives")
+    return shape
+
+
+def _padding(
+    weight: NDArray[np.float64], given: Any, stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Resolve 'same' and 'valid'; an even kernel pads one more at the end, as in PyTorch.
+
+    Our convolutions pad both ends alike, so an even kernel gets a row of zeros in front.
+    """
+    if not isinstance(given, str):
+        return weight, _pair(given)
+    if given not in ("same", "valid"):
+        raise ValueError(f"unknown padding {given!r}")
+    if given == "valid":
+        return weight, (0, 0)
+    if stride != (1, 1):
+        raise ValueError("'same' padding needs stride 1")
+    for axis, step in ((2, dilation[0]), (3, dilation[1])):
+        if step * (weight.shape[axis] - 1) % 2:
+            if step != 1:
+                raise ValueError("'same' padding of an even kernel needs dilation 1")
+            front = [(0, 0)] * 4
+            front[axis] = (1, 0)
+            weight = np.pad(weight, front)
+    spans = [d * (k - 1) // 2 for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    return weight, (spans[0], spans[1])
+
+
+def _bias(values: _Values, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    bias = values.get("bias")
+    return np.broadcast_to(_floats(0.0 if bias is None else bias), weight.shape[:1])
+
+
+def _flatten(values: _Values, shape: Shape | None, after: list[StoredNode], say: _Say) -> Flatten:
+    if shape is None:
+        shape = _shape(values["input_type"])
+    first, last = int(values.get("start_dim", 1)), int(values.get("end_dim", -1))
+    whole = Flatten(shape)
+    try:
+        exact = Flatten(shape, first, last)
+    except ValueError:
+        exact = None
+    wants_vector = any(
+        n.kind in LINEAR and size_of(shape) in np.shape(n.values.get("weight", 0)) for n in after
+    )
+    if exact is None or (len(output_shape(exact)) > 1 and wants_vector):
+        say(f"start_dim {first} counts a batch axis that is not there; {shape} flattened whole")
+        return whole
+    return exact
+
+
+NEURONS: Mapping[str, tuple[str, ...]] = {  # NIR's fields, in its names
+    "I": ("r",),
+    "LI": ("tau", "r", "v_leak"),
+    "CubaLI": ("tau_mem", "tau_syn", "r", "v_leak", "w_in"),
+    "IF": ("r", "v_threshold", "v_reset"),
+    "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
+    "CubaLIF": ("tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in"),
+}
+OURS = {"tau_mem": "tau", "tau_syn": "tau_synapse"}
+ABSENT = {"v_reset": 0.0, "w_in": 1.0}  # what older versions did not store
+
+
+def _neuron(node: StoredNode, shape: Shape | None, reset: Reset, say: _Say) -> Lif | Leaky:
+    raw: dict[str, NDArray[np.float64]] = {}
+    for key in NEURONS[node.kind]:
+        value = node.values.get(key)
+        if value is None and key in ABSENT:
+            say(f"no {key}, taken as {ABSENT[key]:g}")
+            value = ABSENT[key]
+        raw[OURS.get(key, key)] = _floats(node.values[key] if value is None else value)
+    full = _population(raw, shape)
+    fields: dict[str, Any] = {k: _fitted(k, v, full, say) for k, v in raw.items()}
+    fields.setdefault("tau", np.array(np.inf))
+    fields.setdefault("v_leak", np.zeros(()))
+    if node.kind in ("I", "LI", "CubaLI"):
+        return Leaky(full, **fields)
+    return Lif(full, reset=reset, **fields)
+
+
+def _population(raw: Mapping[str, NDArray[np.float64]], shape: Shape | None) -> Shape:
+    """Return the population's shape: what arrives, or the parameters' own."""
+    own = max((v.shape for v in raw.values()), key=lambda s: (size_of(s), len(s)))
+    return shape or own or (1,)
+
+
+def _fitted(key: str, value: NDArray[np.float64], shape: Shape, say: _Say) -> NDArray[np.float64]:
+    """Fit a parameter to its population; one value stays a scalar."""
+    if value.shape == shape:
+        return value
+    if value.size == 1:
+        if value.ndim == 0 and key not in ABSENT:
+            say("scalar parameters, taken for each of its neurons")
+        return value.reshape(())
+    if value.size == size_of(shape):
+        say(f"parameters of shape {value.shape} for {shape} neurons; reshaped")
+        return value.reshape(shape)
+    if value.ndim < len(shape) and value.shape == shape[-value.ndim :]:
+        say(f"parameters of shape {value.shape} lost an axis of {shape}; repeated along it")
+        return np.broadcast_to(value, shape)
+    if value.ndim == len(shape) == 1 and np.unique(value).size == 1:
+        say(f"parameters for {value.size} neurons, {shape[0]} are there; all equal, so taken")
+        return value[0].reshape(())
+    raise ValueError(f"parameters are for {value.shape} neurons but {shape} arrives")
+
+
+def _spread(value: Any, shape: Shape | None, key: str, say: _Say) -> NDArray[np.float64]:
+    array = _floats(value)
+    shape = shape or array.shape or (1,)
+    return np.broadcast_to(_fitted(key, array, shape, say), shape)
+
+
+def _floats(value: Any) -> NDArray[np.float64]:
+    if isinstance(value, str | dict):
+        raise ValueError(f"holds {value!r} where numbers belong")
+    return np.asarray(value, np.float64)
+
+
+def _needed(shape: Shape | None) -> Shape:
+    if shape is None:
+        raise ValueError("nothing before it tells its shape")
+    return shape
+
+
+def _image(shape: Shape | None) -> tuple[int, int, int]:
+    shape = _needed(shape)
+    if len(shape) != 3:
+        raise ValueError(f"takes an image [C, H, W], but {shape} arrives")
+    return (shape[0], shape[1], shape[2])
+
+
+def _ints(value: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.ravel(value))
+
+
+def _shape(value: Any) -> Shape:
+    shape = _ints(value)
+    if not shape or min(shape) < 1 or size_of(shape) > LARGEST:
+        raise ValueError(f"shape {shape} makes no sense")
+    return shape
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    both = np.broadcast_to(np.asarray(value, np.int64).reshape(-1), (2,))
+    return (int(both[0]), int(both[1]))
+
+
+def _pool(average: bool) -> _Make:
+    def make(values: _Values, shape: Shape | None, say: _Say) -> Pool2d:
+        windows = (_pair(values[k]) for k in ("kernel_size", "stride", "padding"))
+        return Pool2d(_image(shape), *windows, average=average)
+
+    return make
+
+
+SIMPLE: Mapping[str, _Make] = {
+    "Affine": _affine,
+    "Linear": _affine,
+    "Conv1d": _conv1d,
+    "Conv2d": _conv2d,
+    "SumPool2d": _pool(average=False),
+    "AvgPool2d": _pool(average=True),
+    "Scale": lambda v, shape, say: Scale(_spread(v["scale"], shape, "scale", say)),
+    "Delay": lambda v, shape, say: Delay(_spread(v["delay"], shape, "delay", say)),
+    "Threshold": lambda v, shape, say: Threshold(_spread(v["threshold"], shape, "", say)),
+    THROUGH: lambda v, shape, say: Scale(np.ones(_needed(shape))),
+}

@@ -1,0 +1,174 @@
+# pyright: basic
+"""Reading NIR files, those of older versions and other frameworks included."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+
+from snn2hw.errors import InputError, unknown_name
+from snn2hw.ir.network import Network, Reset, Rules
+from snn2hw.nir_io.flat import Flat, flatten
+from snn2hw.nir_io.nodes import convert
+from snn2hw.nir_io.stored import read_graph
+from snn2hw.nir_io.writers import WRITERS, Choice
+
+KEY = "snn2hw"
+NOTHING = Choice()
+LISTING_DT = 1e-4  # what the NIR paper and snnTorch step by
+
+
+def read(
+    path: Path, choice: Choice = NOTHING, *, must_know_dt: bool = True
+) -> tuple[Network, list[str]]:
+    """Read a NIR file; the caller's choice goes before the file's metadata, this before guesses.
+
+    Args:
+        path: the file.
+        choice: what the file may not say.
+        must_know_dt: raise where nothing tells the time step; False takes 1e-4 s and says so.
+
+    Returns:
+        The network, and a sentence for everything that was repaired or assumed.
+
+    Raises:
+        InputError: names everything that is wrong with the file, or that it lacks.
+        NetworkError: names every node that is not sound.
+    """
+    graph, version = read_graph(path)
+    try:
+        ours = _metadata(graph.metadata.get(KEY, {}))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: its metadata of snn2hw cannot be read: {error}.") from None
+    flat = flatten(graph)
+    reset, rules, notes = _rules(flat, choice, ours)
+    dt = _time_step(path, flat, choice, ours, notes, must_know_dt)
+    ends = [k for k, n in flat.nodes.items() if n.kind == "Input" and choice.input_max]
+    largest = ours["input_max"] | dict.fromkeys(ends, choice.input_max)
+    nodes, edges = convert(flat, ours["resets"], reset, largest)
+    if flat.problems:
+        raise InputError(
+            f"{path} (nir {version}) cannot be read: {'; '.join(flat.problems)}.",
+            "Correct these nodes where the file was written.",
+        )
+    net = Network(nodes, tuple(edges), dt, choice.time_steps or ours.get("time_steps"), rules)
+    return net, _gathered(flat.notes) + notes
+
+
+def _metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "resets": {},
+        "input_max": {str(k): int(v) for k, v in dict(raw.get("input_max", {})).items()},
+        "rules": {},
+    }
+    if "dt" in raw:
+        out["dt"] = float(raw["dt"])
+    if "time_steps" in raw:
+        out["time_steps"] = int(raw["time_steps"])
+    reset = raw.get("reset")
+    if isinstance(reset, Mapping):
+        out["resets"] = {str(k): _one_of(str(v), get_args(Reset)) for k, v in reset.items()}
+        out["reset"] = "zero"
+    elif reset is not None:
+        out["reset"] = _one_of(str(reset), get_args(Reset))
+    for name, allowed in _rule_values().items():
+        if name in raw:
+            value = raw[name]
+            out["rules"][name] = _one_of(str(value), allowed) if allowed else float(value)
+    return out
+
+
+def _rule_values() -> dict[str, tuple[Any, ...]]:
+    """Return the values that each field of Rules may have; none for a number."""
+    hints = get_type_hints(Rules)
+    return {f.name: () if f.name == "v_min" else get_args(hints[f.name]) for f in fields(Rules)}
+
+
+def _one_of(value: str, allowed: tuple[Any, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+    return value
+
+
+def _rules(flat: Flat, choice: Choice, ours: Mapping[str, Any]) -> tuple[Reset, Rules, list[str]]:
+    notes: list[str] = []
+    if choice.written_by is not None and choice.written_by not in WRITERS:
+        raise unknown_name("framework", choice.written_by, WRITERS)
+    writer = WRITERS[choice.written_by or "nir"]
+    said = {k: getattr(choice, k) for k in _rule_values() if getattr(choice, k) is not None}
+    rules = replace(writer.rules, **({} if choice.written_by else ours["rules"]), **said)
+    spiking = [n for n in flat.nodes.values() if n.kind in ("IF", "LIF", "CubaLIF")]
+    known = choice.reset or choice.written_by or ours.get("reset")
+    if choice.reset is not None or choice.written_by:
+        ours["resets"].clear()
+    if known is None and spiking:
+        note = "the file does not say how neurons reset: taken as to v_reset (--reset)"
+        old = all(n.kind == "IF" and "v_reset" not in n.values for n in spiking)
+        if old:
+            note += "; if Sinabs wrote it, give --written-by sinabs"
+        notes.append(note)
+    by_file = None if choice.written_by else ours.get("reset")
+    return choice.reset or by_file or writer.reset, rules, notes
+
+
+def _time_step(
+    path: Path,
+    flat: Flat,
+    choice: Choice,
+    ours: Mapping[str, Any],
+    notes: list[str],
+    must_know: bool,
+) -> float:
+    by_writer = WRITERS[choice.written_by].dt if choice.written_by else None
+    known = choice.dt or ours.get("dt") or by_writer
+    if known:
+        return float(known)
+    guess, why = _guess_dt(flat)
+    if guess is None and must_know:
+        raise InputError(f"{path} does not say its time step.", "Give --dt, in seconds.")
+    notes.append(
+        f"the file does not say its time step: taken as {guess:g} s, {why} (--dt)"
+        if guess is not None
+        else f"the file does not say its time step: {LISTING_DT:g} s for this listing (--dt)"
+    )
+    return LISTING_DT if guess is None else guess
+
+
+def _guess_dt(flat: Flat) -> tuple[float | None, str]:
+    """Guess the step from what the writer made of it in the neurons' parameters."""
+    neurons = [n.values for n in flat.nodes.values() if "r" in n.values]
+    taus = [np.ravel(v[k]) for v in neurons for k in ("tau", "tau_mem", "tau_syn") if k in v]
+    leaky = [v for v in neurons if "tau" in v or "tau_mem" in v]
+    if not neurons:
+        return 1.0, "as nothing in it takes time"
+    if not leaky:
+        gains = np.unique(np.concatenate([np.ravel(v["r"]) for v in neurons]))
+        if gains.size == 1 and gains[0] > 0:
+            return float(1 / gains[0]), "in which an input of 1 raises the membrane by 1"
+        return None, ""
+    if all((t >= 1).all() for t in taus):
+        return 1.0, "as its time constants are 1 or more: in steps, not seconds"
+    gains = [np.ravel(v.get("tau_mem", v.get("tau"))) / np.ravel(v["r"]) for v in leaky]
+    steps = np.concatenate(gains)
+    unit = all((np.ravel(v["r"]) == 1).all() for v in leaky)
+    if not unit and np.isfinite(steps).all() and np.ptp(steps) <= 1e-4 * abs(steps.max()) > 0:
+        return float(f"{steps.mean():.4g}"), "tau / r of its neurons, as snnTorch writes them"
+    return None, ""
+
+
+def _gathered(notes: list[str]) -> list[str]:
+    """Say what was done to many nodes alike in one sentence."""
+    by_text: dict[str, list[str]] = {}
+    for note in notes:
+        match = re.match(r"([^ :]+): (.*)", note)
+        name, text = match.groups() if match else ("", note)
+        by_text.setdefault(text, []).append(name)
+    return [
+        f"{', '.join(dict.fromkeys(names))}: {text}" if names[0] else text
+        for text, names in by_text.items()
+    ]

@@ -1,0 +1,137 @@
+# pyright: basic
+"""Writing NIR files, with the ``nir`` package itself."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, assert_never
+
+import nir
+import numpy as np
+
+from snn2hw.errors import InputError
+from snn2hw.files import new_file
+from snn2hw.ir.network import (
+    Affine,
+    Conv1d,
+    Conv2d,
+    Delay,
+    Flatten,
+    Input,
+    Leaky,
+    Lif,
+    Linear,
+    Network,
+    Node,
+    Output,
+    Pool2d,
+    Rules,
+    Scale,
+    Threshold,
+)
+from snn2hw.nir_io.read import KEY
+
+
+def write(path: Path, net: Network) -> None:
+    """Write a network as NIR, which ``nir`` 1.0.8 and our ``read`` read back.
+
+    Raises:
+        InputError: names the nodes that NIR cannot hold.
+    """
+    wrong = [k for k in net.nodes if "/" in k or not k]
+    if wrong:
+        raise InputError(f"NIR cannot hold node names with a slash: {', '.join(wrong)}.")
+    graph = nir.NIRGraph(
+        nodes={k: _to_nir(k, n) for k, n in net.nodes.items()},
+        edges=list(net.edges),
+        metadata={KEY: _metadata(net)},
+        type_check=False,
+    )
+    memory: Any = io.BytesIO()  # HDF5 does not survive a disk that fills up under it
+    nir.write(memory, graph)
+    with new_file(path) as temporary:
+        temporary.write_bytes(memory.getvalue())
+
+
+def _metadata(net: Network) -> dict[str, Any]:
+    ours: dict[str, Any] = {"dt": net.dt}
+    resets = {k: n.reset for k, n in net.neurons().items()}
+    if resets:
+        same = len(set(resets.values())) == 1
+        ours["reset"] = next(iter(resets.values())) if same else resets
+    if net.time_steps:
+        ours["time_steps"] = net.time_steps
+    ours["input_max"] = {k: n.max_value for k, n in net.inputs().items()}
+    default = asdict(Rules())
+    return ours | {k: v for k, v in asdict(net.rules).items() if v != default[k]}
+
+
+def _to_nir(name: str, node: Node) -> Any:
+    match node:
+        case Input():
+            return nir.Input(input_type={"input": np.array(node.shape)})
+        case Output():
+            return nir.Output({"output": np.array(node.shape)})
+        case Threshold():
+            return nir.Threshold(threshold=np.array(node.threshold))
+        case Leaky() | Lif():
+            return _neuron_to_nir(name, node)
+        case _:
+            return _linear_to_nir(node)
+
+
+def _linear_to_nir(node: Linear) -> Any:
+    match node:
+        case Affine():
+            return nir.Affine(weight=np.array(node.weight), bias=np.array(node.bias))
+        case Scale():
+            return nir.Scale(scale=np.array(node.scale))
+        case Delay():
+            return nir.Delay(delay=np.array(node.delay))
+        case Conv2d():
+            k = node.kernel
+            return nir.Conv2d(
+                input_shape=k.input_shape[1:], weight=np.array(k.weight), stride=k.stride,
+                padding=k.padding, dilation=k.dilation, groups=k.groups,
+                bias=np.array(node.bias),
+            )  # fmt: skip
+        case Conv1d():
+            k = node.kernel
+            return nir.Conv1d(
+                input_shape=k.input_shape[2], weight=np.array(k.weight[:, :, 0]),
+                stride=k.stride[1], padding=k.padding[1], dilation=k.dilation[1],
+                groups=k.groups, bias=np.array(node.bias),
+            )  # fmt: skip
+        case Pool2d():
+            kind = nir.AvgPool2d if node.average else nir.SumPool2d
+            return kind(np.array(node.kernel), np.array(node.stride), np.array(node.padding))
+        case Flatten():
+            shape = {"input": np.array(node.input_shape)}
+            return nir.Flatten(shape, start_dim=node.start_dim, end_dim=node.end_dim)
+        case _:
+            assert_never(node)
+
+
+def _neuron_to_nir(name: str, node: Leaky | Lif) -> Any:
+    def full(value: Any) -> np.ndarray:  # nir cannot write scalars
+        return np.array(np.broadcast_to(value, node.shape))
+
+    common: dict[str, Any] = {"r": full(node.r)}
+    spikes = isinstance(node, Lif)
+    if isinstance(node, Lif):
+        common |= {"v_threshold": full(node.v_threshold), "v_reset": full(node.v_reset)}
+    if np.isinf(node.tau).any():
+        if not np.isinf(node.tau).all() or node.tau_synapse is not None or np.any(node.v_leak):
+            raise InputError(
+                f"NIR cannot hold {name}: some of its neurons leak and some do not, or a "
+                "synaptic current feeds neurons that do not leak."
+            )
+        return nir.IF(**common) if spikes else nir.I(**common)
+    common["v_leak"] = full(node.v_leak)
+    if node.tau_synapse is None:
+        return (nir.LIF if spikes else nir.LI)(tau=full(node.tau), **common)
+    common["w_in"] = full(node.w_in if node.w_in is not None else np.ones(()))
+    kind = nir.CubaLIF if spikes else nir.CubaLI
+    return kind(tau_syn=full(node.tau_synapse), tau_mem=full(node.tau), **common)
