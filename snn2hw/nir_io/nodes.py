@@ -369,9 +369,12 @@ def _neuron(node: StoredNode, shape: Shape | None, reset: Reset, say: _Say) -> L
 
 
 def _population(raw: Mapping[str, NDArray[np.float64]], shape: Shape | None) -> Shape:
-    """Return the population's shape: what arrives, or the parameters' own."""
+    """Return the population's shape: the parameters' own if as many arrive, or what arrives."""
     own = max((v.shape for v in raw.values()), key=lambda s: (size_of(s), len(s)))
-    return shape or own or (1,)
+    if shape is None:
+        return own or (1,)
+    batched = len(own) > len(shape) and own[-len(shape) :] == shape
+    return own if size_of(own) == size_of(shape) and own and not batched else shape
 
 
 def _fitted(key: str, value: NDArray[np.float64], shape: Shape, say: _Say) -> NDArray[np.float64]:

@@ -31,6 +31,8 @@ from snn2hw.ir.synapses import Synapses, fan_out, matrix
 
 Floats = NDArray[np.float64]
 
+SPREAD = 1 << 14  # values from which waking the other threads costs less than it saves
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FloatTrace:
@@ -187,7 +189,9 @@ def _batch(
 def _received(total: Floats, links: _Links, sent: _Sent, t: int) -> Floats:
     for source, delay, ends, targets, weights in links:
         if t >= delay:
-            _deliver(sent[source][t - delay], ends, targets, weights, total)
+            x = sent[source][t - delay]
+            deliver = _deliver_many if x.size >= SPREAD else _deliver_few
+            deliver(x, ends, targets, weights, total)
     return total
 
 
@@ -279,16 +283,26 @@ def _start(node: Node, dt: float, rules: Rules, samples: int) -> _Threshold | _L
             raise TypeError(f"{type(node).__name__} is not a cell")
 
 
+@numba.njit(cache=True)
+def _deliver_row(sent, ends, targets, weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Add the synapses of everything in ``sent [pre]`` to ``total [post]``."""
+    for j in range(sent.size):
+        value = sent[j]
+        if value != 0.0:
+            for k in range(ends[j], ends[j + 1]):
+                total[targets[k]] += value * weights[k]
+
+
+@numba.njit(cache=True)
+def _deliver_few(sent, ends, targets, weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for n in range(sent.shape[0]):
+        _deliver_row(sent[n], ends, targets, weights, total[n])
+
+
 @numba.njit(parallel=True, cache=True)
-def _deliver(sent, ends, targets, weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Add the synapses of everything in ``sent [N, pre]`` to ``total [N, post]``."""
-    samples, sources = sent.shape
-    for n in numba.prange(samples):
-        for j in range(sources):
-            value = sent[n, j]
-            if value != 0.0:
-                for k in range(ends[j], ends[j + 1]):
-                    total[n, targets[k]] += value * weights[k]
+def _deliver_many(sent, ends, targets, weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for n in numba.prange(sent.shape[0]):
+        _deliver_row(sent[n], ends, targets, weights, total[n])
 
 
 def _join(parts: list[FloatTrace]) -> FloatTrace:

@@ -58,42 +58,6 @@ def test_nir_keeps_pooling_leakless_and_current_based_neurons(tmp_path):
     assert compile_network(back, LOIHI2).digest() == compile_network(net, LOIHI2).digest()
 
 
-def test_foreign_nir_asks_for_what_it_lacks(tmp_path):
-    ones = np.ones(2)
-    graph = nir.NIRGraph(
-        {
-            "input": nir.Input(np.array([2])),
-            "fc": nir.Linear(np.eye(2)),
-            "lif": nir.LIF(tau=ones * 2e-3, r=ones, v_leak=0 * ones, v_threshold=ones),
-            "output": nir.Output(np.array([2])),
-        },
-        [("input", "fc"), ("fc", "lif"), ("lif", "output")],
-    )
-    nir.write(tmp_path / "a.nir", graph)
-    with pytest.raises(InputError, match="Give --dt"):
-        nir_io.read(tmp_path / "a.nir")
-    net, notes = nir_io.read(tmp_path / "a.nir", dt=1e-3, time_steps=5)
-    assert net.time_steps == 5
-    assert "taken as to zero" in notes[0]
-
-
-def test_nodes_that_are_not_read_yet_are_all_named(tmp_path):
-    graph = nir.NIRGraph(
-        {
-            "input": nir.Input(np.array([2])),
-            "scale": nir.Scale(np.ones(2)),
-            "delay": nir.Delay(np.ones(2)),
-            "output": nir.Output(np.array([2])),
-        },
-        [("input", "scale"), ("scale", "delay"), ("delay", "output")],
-    )
-    nir.write(tmp_path / "a.nir", graph)
-    with pytest.raises(InputError) as caught:
-        nir_io.read(tmp_path / "a.nir", dt=1e-3)
-    assert "scale: Scale nodes are not supported yet" in str(caught.value)
-    assert "delay: Delay nodes are not supported yet" in str(caught.value)
-
-
 @once
 @given(seeds)
 def test_programs_come_back_and_have_the_same_bytes(tmp_path, seed):
@@ -126,7 +90,7 @@ def test_netx_says_why_it_cannot_hold_a_graph():
 
 
 READERS = {
-    ".nir": lambda p: nir_io.read(p, dt=1e-3, time_steps=2),
+    ".nir": lambda p: nir_io.read(p, nir_io.Choice(dt=1e-3, time_steps=2)),
     ".net": lambda p: netx_io.read(p, time_steps=2),
     ".h5": lambda p: program_file.read(p, random_program(0).placement),
 }

@@ -10,8 +10,18 @@ from hypothesis import given, settings
 from nets import DT, lif, residual, seeds, tiny
 
 from snn2hw.errors import NetworkError
-from snn2hw.ir.graph import incoming, output_populations, topological
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Network, Output, Pool2d
+from snn2hw.ir.graph import output_populations, wiring
+from snn2hw.ir.network import (
+    Affine,
+    Conv2d,
+    Delay,
+    Flatten,
+    Input,
+    Network,
+    Output,
+    Pool2d,
+    Scale,
+)
 from snn2hw.ir.synapses import Conv, fan_out, matrix
 from snn2hw.simulate.reference import correlate
 
@@ -77,12 +87,12 @@ def test_pooling_and_dense_compose_to_one_map():
     }
     names = list(nodes)
     net = Network(nodes, tuple(itertools.pairwise(names)), DT, 2)
-    into = incoming(net, "lif")
-    ((source, synapses),) = into.sources
+    into = wiring(net).into["lif"]
+    (source,) = into.sources
     x = r.normal(size=(2, 4, 4))
     pooled = x.reshape(2, 2, 2, 2, 2).mean(axis=(2, 4)).reshape(-1)
-    assert source == "in"
-    assert np.allclose(matrix(synapses) @ x.reshape(-1), fc.weight @ pooled)
+    assert source.name == "in"
+    assert np.allclose(matrix(source.synapses) @ x.reshape(-1), fc.weight @ pooled)
     assert np.allclose(into.bias, fc.bias)
 
 
@@ -94,9 +104,9 @@ def test_biases_of_a_chain_of_linear_nodes_add_up():
     )
     nodes = {"in": Input((2,)), "a": a, "b": b, "lif": lif((3,)), "out": Output((3,))}
     net = Network(nodes, (("in", "a"), ("a", "b"), ("b", "lif"), ("lif", "out")), DT, 2)
-    into = incoming(net, "lif")
+    into = wiring(net).into["lif"]
     assert np.allclose(into.bias, b.weight @ a.bias + b.bias)
-    assert np.allclose(into.sources[0][1].weight, b.weight @ a.weight)
+    assert np.allclose(into.sources[0].synapses.weight, b.weight @ a.weight)
 
 
 def test_bias_of_a_convolution_is_one_a_channel():
@@ -106,20 +116,56 @@ def test_bias_of_a_convolution_is_one_a_channel():
         "lif": lif((2, 2, 2)), "out": Output((2, 2, 2)),
     }  # fmt: skip
     net = Network(nodes, (("in", "conv"), ("conv", "lif"), ("lif", "out")), DT, 2)
-    assert incoming(net, "lif").bias.tolist() == [1.0] * 4 + [2.0] * 4
+    assert wiring(net).into["lif"].bias.tolist() == [1.0] * 4 + [2.0] * 4
 
 
-def test_loops_are_named():
-    nodes = dict(tiny().nodes) | {"back": Affine(np.eye(3), np.zeros(3))}
-    edges = (*tiny().edges, ("lif1", "back"), ("back", "lif1"))
-    net = Network(nodes, edges, DT, 2)
-    with pytest.raises(NetworkError, match="lif1"):
-        topological(net)
+def _recurrent(back, **more):
+    nodes = dict(tiny().nodes) | {"back": back} | more
+    edges = [*tiny().edges, ("lif1", "back"), ("back", "lif1")]
+    return Network(nodes, tuple(edges), DT, 2)
+
+
+def test_an_edge_that_closes_a_loop_takes_one_step():
+    wires = wiring(_recurrent(Affine(np.eye(3), np.zeros(3))))
+    assert wires.closing == {("lif1", "lif1")}
+    assert {(s.name, s.delay) for s in wires.into["lif1"].sources} == {("input", 0), ("lif1", 1)}
+    assert [s.delay for s in wires.into["lif2"].sources] == [0]
+
+
+def test_a_delay_on_a_loop_stands_for_itself():
+    wires = wiring(_recurrent(Delay(np.array([3 * DT, DT, 3 * DT]))))
+    assert not wires.closing
+    own = {s.delay: s for s in wires.into["lif1"].sources if s.name == "lif1"}
+    assert set(own) == {1, 3}
+    assert matrix(own[1].synapses).toarray().tolist() == np.diag([0, 1, 0]).tolist()
+    assert matrix(own[3].synapses).toarray().tolist() == np.diag([1, 0, 1]).tolist()
+
+
+def test_loops_without_neurons_are_refused_by_name():
+    nodes = dict(tiny().nodes) | {k: Affine(np.eye(3), np.zeros(3)) for k in ("a", "b")}
+    edges = (*tiny().edges, ("fc1", "a"), ("a", "b"), ("b", "a"), ("b", "lif1"))
+    with pytest.raises(NetworkError, match="a, b form a loop that holds no neurons"):
+        Network(nodes, edges, DT, 2)
+
+
+def test_many_ways_through_linear_nodes_are_one_map():
+    """Sixty diamonds in a row: 2**60 paths."""
+    nodes, edges = {"input": Input((2,))}, []
+    before = "input"
+    for i in range(60):
+        nodes |= {f"a{i}": Scale(np.full(2, 0.25)), f"b{i}": Scale(np.full(2, 0.75))}
+        nodes[f"c{i}"] = Flatten((2,))
+        edges += [(before, f"a{i}"), (before, f"b{i}"), (f"a{i}", f"c{i}"), (f"b{i}", f"c{i}")]
+        before = f"c{i}"
+    nodes |= {"lif": lif((2,)), "output": Output((2,))}
+    net = Network(nodes, (*edges, (before, "lif"), ("lif", "output")), DT, 2)
+    (source,) = wiring(net).into["lif"].sources
+    assert matrix(source.synapses).toarray().tolist() == np.eye(2).tolist()
 
 
 def test_order_follows_edges_not_names():
-    order = topological(residual())
-    assert order == ["lif1", "lif2", "lif3", "lif4"]
+    order = wiring(residual()).order
+    assert order == ("lif1", "lif2", "lif3", "lif4")
     assert output_populations(residual()) == ["lif4"]
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from snn2hw.ir.graph import incoming, topological
 from snn2hw.ir.network import Conv2d, Flatten, Input, Pool2d, coefficients
-from snn2hw.ir.synapses import matrix
+from snn2hw.simulate import floating
 from snn2hw.train.export import to_network
 from snn2hw.train.methods import watch_spikes
 from snn2hw.train.students import Settings, make_student, predictions
@@ -28,25 +27,8 @@ def randomized(name, shape=(2, 8, 8), steps=5, beta=0.75):
 
 def simulate(net, frames):
     """Run ``frames [T, *in]`` through a network; spikes ``[T, size]`` by population."""
-    order = topological(net)
-    wires = {n: incoming(net, n) for n in order}
-    maps = {n: [(s, matrix(w)) for s, w in wires[n].sources] for n in order}
-    steps = {n: coefficients(net.nodes[n], net.dt) for n in order}
-    v = {n: np.zeros(wires[n].bias.size) for n in order}
-    spikes = {n: [] for n in order}
-    for frame in frames:
-        now = {"input": frame.reshape(-1).astype(float)}
-        for name in order:
-            current = wires[name].bias + sum(m @ now[s] for s, m in maps[name])
-            step, node = steps[name], net.nodes[name]
-            v[name] = step.keep_voltage * v[name] + step.gain_voltage * current + step.drift
-            now[name] = (v[name] > node.v_threshold).astype(float)
-            if node.reset == "zero":
-                v[name] = np.where(now[name] > 0, node.v_reset, v[name])
-            else:
-                v[name] = v[name] - node.v_threshold * now[name]
-            spikes[name].append(now[name])
-    return {k: np.array(s) for k, s in spikes.items()}
+    trace = floating.run(net, {"input": np.array(frames)[None]}, record=net.neurons())
+    return {k: v[0].reshape(len(frames), -1) for k, v in trace.recorded.items()}
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "resnet8"])
