@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.ir import populations as chip
@@ -35,7 +36,7 @@ from snn2hw.ir.network import (
     coefficients,
     input_shape,
 )
-from snn2hw.ir.synapses import Conv, Synapses, matrix, with_weight
+from snn2hw.ir.synapses import Conv, Synapses, from_matrix, matrix, with_weight
 from snn2hw.target import Target
 
 
@@ -230,11 +231,8 @@ def _scaled(synapses: Synapses, gain: NDArray[np.float64]) -> Synapses:
         return with_weight(synapses, synapses.weight * gain[0])
     if isinstance(synapses, Conv):
         channels = gain.reshape(synapses.output_shape)
-        if np.ptp(channels, axis=(1, 2)).any():
-            raise UnsupportedError(
-                "Neurons of one channel have different thresholds or gains.",
-                "Use one threshold and resistance for each channel.",
-            )
+        if np.ptp(channels, axis=(1, 2)).any():  # no kernel is shared then
+            return from_matrix(sparse.diags_array(gain) @ matrix(synapses))
         return with_weight(synapses, synapses.weight * channels[:, 0, 0][:, None, None, None])
     if synapses.kind == "dense":
         return with_weight(synapses, synapses.weight * gain[:, None])

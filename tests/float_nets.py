@@ -73,6 +73,8 @@ class _Maker:
     def linear(self, i, before, size=None):
         """A chain of linear nodes; to ``size`` elements if that is given."""
         r, count = self.r, 0
+        if self.chip:  # which cannot hold a bias back
+            before = self.wait(i, before)
         while len(self.shape(before)) == 3 and r.random() < 0.6:
             before = self.add(f"n{i}.{count}", self.image_node(self.shape(before)), before)
             count += 1
@@ -90,11 +92,14 @@ class _Maker:
             before = self.add(f"n{i}.fc", Affine(weight, self.few(n, 0.5)), before)
         if r.random() < 0.2:
             before = self.add(f"n{i}.scale", Scale(self.few(self.shape(before), 2.0)), before)
-        if r.random() < 0.2:
-            shape = self.shape(before)
-            late = r.integers(0, 3, shape) if r.random() < 0.5 else np.full(shape, 2)
-            before = self.add(f"n{i}.delay", Delay(late * DT), before)
-        return before
+        return before if self.chip else self.wait(i, before)
+
+    def wait(self, i, before):
+        if self.r.random() < 0.8:
+            return before
+        shape = self.shape(before)
+        late = self.r.integers(0, 3, shape) if self.r.random() < 0.5 else np.full(shape, 2)
+        return self.add(f"n{i}.delay", Delay(late * DT), before)
 
     def image_node(self, shape):
         r, kind = self.r, int(self.r.integers(0, 3))

@@ -34,6 +34,7 @@ from snn2hw.ir.network import (
     Network,
     Pool2d,
     Scale,
+    Threshold,
     input_shape,
     output_shape,
 )
@@ -109,7 +110,7 @@ def output_populations(net: Network) -> list[str]:
         before = net.predecessors(name)
         while len(before) == 1 and isinstance(net.nodes[before[0]], Flatten):
             before = net.predecessors(before[0])
-        if len(before) != 1 or not isinstance(net.nodes[before[0]], Lif):
+        if len(before) != 1 or not isinstance(net.nodes[before[0]], Lif | Threshold):
             kinds = ", ".join(f"{b} ({type(net.nodes[b]).__name__})" for b in before)
             raise NetworkError(
                 f"Output {name} is fed by {kinds}, not by one population of neurons.",

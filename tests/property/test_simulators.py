@@ -6,12 +6,13 @@ import itertools
 
 import numpy as np
 import pytest
+from float_nets import random_network
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nets import DT, LOIHI2, images, lif, random_program, residual, seeds, tiny
 
-from snn2hw.errors import InputError
-from snn2hw.ir.network import Affine, Input, Network, Output
+from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.ir.network import Affine, Delay, Input, Network, Output
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.simulate import compare, engine, floating, reference
 
@@ -92,8 +93,13 @@ def test_chip_computes_what_the_float_network_computes_shifted_by_its_depth(seed
     skip = np.rint(r.normal(0, 60, (sizes[3], sizes[1]))) * 2
     skip.flat[0], skip.flat[1] = 254, -254
     nodes["skip"] = Affine(np.clip(skip, -254, 254), np.zeros(sizes[3]))
+    back = np.rint(r.normal(0, 60, (sizes[2], sizes[2]))) * 2
+    back.flat[0], back.flat[1] = 254, -254
+    nodes["back"] = Affine(np.clip(back, -254, 254), np.zeros(sizes[2]))
+    nodes["wait"] = Delay(np.full(sizes[1], r.integers(0, 3) * DT))
     nodes["output"] = Output((sizes[3],))
-    edges += [("lif0", "skip"), ("skip", "lif2"), (before, "output")]
+    edges += [("lif0", "wait"), ("wait", "skip"), ("skip", "lif2"), (before, "output")]
+    edges += [("lif1", "back"), ("back", "lif1")]
     net = Network(nodes, tuple(edges), DT, 5)
     program = compile_network(net, LOIHI2)
     assert {p.vth for p in program.network.populations} == {300}
@@ -106,6 +112,31 @@ def test_chip_computes_what_the_float_network_computes_shifted_by_its_depth(seed
     assert on_chip.shape[1] == 5 + 3
     assert (on_chip[:, 3:] == plain["lif2"]).all()
     assert not on_chip[:, :3].any()
+
+
+@settings(max_examples=25)
+@given(seeds)
+def test_any_network_for_the_chip_is_computed_alike(seed):
+    """Whatever compiles: loops, delays, thresholds, gains of their own, leaks to a potential."""
+    net = random_network(seed, chip=True)
+    try:
+        program = compile_network(net, LOIHI2)
+    except UnsupportedError as error:
+        assert "loop" in str(error) or "times too much" in str(error)  # noqa: PT017
+        return
+    x = images(net, samples=2, seed=seed)
+    assert_same(engine.run(program, x, states=True), reference.run(program, x))
+
+
+def test_most_networks_for_the_chip_compile():
+    compiled = 0
+    for seed in range(40):
+        try:
+            compile_network(random_network(seed, chip=True), LOIHI2)
+        except UnsupportedError:
+            continue
+        compiled += 1
+    assert compiled > 25
 
 
 def test_residual_branches_meet():
