@@ -261,14 +261,15 @@ def _node_matrix(node: Linear) -> Any:
         case Conv2d() | Conv1d():
             return matrix(node.kernel)
         case Pool2d():
-            return _pool_matrix(node)
+            return pool_matrix(node)
         case Flatten() | Delay():
             return sparse.eye_array(size_of(input_shape(node)), format="csr")
         case _:
             assert_never(node)
 
 
-def _pool_matrix(pool: Pool2d) -> sparse.csr_array:
+def pool_matrix(pool: Pool2d) -> sparse.csr_array:
+    """Return pooling as a map ``[post, pre]``; padding counts as zeros."""
     channels, height, width = pool.input_shape
     _, out_h, out_w = output_shape(pool)
     weight = 1.0 / (pool.kernel[0] * pool.kernel[1]) if pool.average else 1.0

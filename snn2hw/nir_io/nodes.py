@@ -210,9 +210,13 @@ def _output_shape(values: _Values, shape: Shape | None, say: _Say) -> Shape:
         if not stored:
             raise ValueError("nothing leads to it and it has no shape")
         return _shape(stored)
-    if stored is not None and stored != shape and size_of(stored) != size_of(shape):
-        say(f"shape {stored} does not match what arrives; taken as {shape}")
-    return shape if stored is None or size_of(stored) != size_of(shape) else _shape(stored)
+    if stored is None or stored == shape:
+        return shape
+    batched = len(stored) > len(shape) and stored[-len(shape) :] == shape
+    if size_of(stored) == size_of(shape) and not batched:
+        return _shape(stored)
+    say(f"shape {stored} does not match what arrives; taken as {shape}")
+    return shape
 
 
 def _flattened(

@@ -107,7 +107,7 @@ def _rules(flat: Flat, choice: Choice, ours: Mapping[str, Any]) -> tuple[Reset, 
     if choice.reset is not None or choice.written_by:
         ours["resets"].clear()
     if known is None and spiking:
-        note = "the file does not say how neurons reset: taken as to v_reset (--reset)"
+        note = "the file does not say how neurons reset: taken as setting v_reset (--reset)"
         old = all(n.kind == "IF" and "v_reset" not in n.values for n in spiking)
         if old:
             note += "; if Sinabs wrote it, give --written-by sinabs"

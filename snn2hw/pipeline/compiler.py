@@ -2,6 +2,8 @@
 
 Network  ->  IntNetwork  ->  Placement  ->  Program  ->  Trace  ->  EnergyReport
 quantize()      map_network()      lower()    simulate    energy
+
+Before a stage, passes that keep the spikes make its input simpler (``passes.py``).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
+from snn2hw.passes import remove_dead, simplify
 from snn2hw.quantize import quantize
 from snn2hw.target import Target
 
@@ -28,6 +31,9 @@ def compile_network(
     Raises:
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
     """
-    ints = quantize(net, target, time_steps=time_steps) if isinstance(net, Network) else net
+    if isinstance(net, Network):
+        ints = remove_dead(quantize(simplify(net), target, time_steps=time_steps))
+    else:
+        ints = net
     placement = map_network(ints, target)
     return lower(ints, placement, target)

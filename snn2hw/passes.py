@@ -1,0 +1,351 @@
+"""Passes: a network in, a network of the same type out that spikes the same.
+
+Over float networks, exact in real numbers: ``unit_resistance``, ``fold_scales``, ``fold_pools``,
+``drop_unheard``; over integers, exact: ``remove_dead``. What changes the spikes is a rewrite, has a
+name, and is applied on request only (``rewrites.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.ir.arrays import Edge
+from snn2hw.ir.graph import pool_matrix
+from snn2hw.ir.integer import Connection, IntNetwork, Population
+from snn2hw.ir.network import (
+    Affine,
+    Conv1d,
+    Conv2d,
+    Flatten,
+    Lif,
+    Network,
+    Node,
+    Pool2d,
+    Scale,
+    output_shape,
+)
+from snn2hw.ir.synapses import Conv, Dense, Synapses, fan_out, from_matrix, matrix
+
+Floats = NDArray[np.float64]
+
+
+def simplify(net: Network) -> Network:
+    """Run the passes that make compiling easier, each on what the one before it left."""
+    for step in (drop_unheard, fold_scales, fold_pools):
+        net = step(net)
+    return net
+
+
+def fold_batch_norm(
+    weight: Floats, bias: Floats, gamma: Floats, beta: Floats, mean: Floats, variance: Floats,
+    epsilon: float,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """Fold a batch norm that follows a linear map into it (Ioffe and Szegedy 2015, at inference).
+
+    Args:
+        weight: ``[out, ...]``.
+        bias: ``[out]``; so are gamma, beta, mean and variance.
+        gamma: scale of the normalized value.
+        beta: shift of the normalized value.
+        mean: running mean.
+        variance: running variance.
+        epsilon: added to the variance.
+
+    Returns:
+        Weight and bias; zeros stay zeros.
+    """
+    gain = gamma / np.sqrt(variance + epsilon)
+    wide = gain.reshape(-1, *[1] * (weight.ndim - 1))
+    return weight * wide, beta + (bias - mean) * gain
+
+
+def unit_resistance(net: Network) -> Network:
+    """Measure each leaky population's membrane in units in which its resistance is 1.
+
+    Norse reads no other resistance, snnTorch reads this one too.
+    """
+
+    def scaled(node: Lif) -> Lif:
+        if not np.isfinite(node.tau).all() or (node.r <= 0).any():
+            return node
+        volts = {k: getattr(node, k) / node.r for k in ("v_threshold", "v_leak", "v_reset")}
+        return replace(node, r=np.ones(()), **volts)
+
+    if net.rules.v_min is not None:
+        return net  # a limit for all of them, in the units that they have
+    return replace(
+        net, nodes={k: scaled(n) if isinstance(n, Lif) else n for k, n in net.nodes.items()}
+    )
+
+
+def drop_unheard(net: Network) -> Network:
+    """Remove every node from which no edge leads to an output; inputs stay."""
+    heard = set(net.outputs())
+    waiting = list(heard)
+    while waiting:
+        fresh = set(net.predecessors(waiting.pop())) - heard
+        heard |= fresh
+        waiting += fresh
+    heard |= set(net.inputs())
+    return replace(
+        net,
+        nodes={k: n for k, n in net.nodes.items() if k in heard},
+        edges=tuple(e for e in net.edges if set(e) <= heard),
+    )
+
+
+def fold_scales(net: Network) -> Network:
+    """Multiply each Scale into the weights before or after it, where these serve nothing else.
+
+    A convolution takes one factor for each channel; other scales stay, as synapses of their own.
+    """
+    return _repeat(net, Scale, _fold_scale)
+
+
+def fold_pools(net: Network) -> Network:
+    """Turn pooling into weights: of the map after it, or of a convolution of its own."""
+    return _repeat(net, Pool2d, _fold_pool)
+
+
+def _repeat(net: Network, kind: type[Node], fold: Callable[[_Draft, str, Any], bool]) -> Network:
+    draft = _Draft(net)
+    for name in [k for k, n in net.nodes.items() if isinstance(n, kind)]:
+        fold(draft, name, draft.nodes[name])
+    return replace(net, nodes=draft.nodes, edges=tuple(draft.edges))
+
+
+class _Draft:
+    """Nodes and edges while a pass changes them."""
+
+    def __init__(self, net: Network) -> None:
+        self.nodes, self.edges = dict(net.nodes), set(net.edges)
+
+    def before(self, name: str) -> list[str]:
+        return sorted(a for a, b in self.edges if b == name)
+
+    def after(self, name: str) -> list[str]:
+        return sorted(b for a, b in self.edges if a == name)
+
+    def alone_before(self, name: str) -> str | None:
+        """Return the node before, if neither has another neighbour in between."""
+        before = self.before(name)
+        return before[0] if len(before) == 1 and self.after(before[0]) == [name] else None
+
+    def alone_after(self, name: str) -> str | None:
+        after = self.after(name)
+        return after[0] if len(after) == 1 and self.before(after[0]) == [name] else None
+
+    def splice(self, name: str) -> bool:
+        """Take a node out and join its neighbours; False if they are joined already."""
+        joined: set[Edge] = {(a, b) for a in self.before(name) for b in self.after(name)}
+        if joined & self.edges:
+            return False
+        del self.nodes[name]
+        self.edges = {e for e in self.edges if name not in e} | joined
+        return True
+
+
+def _fold_scale(draft: _Draft, name: str, node: Scale) -> bool:
+    for neighbour, rows in ((draft.alone_before(name), True), (draft.alone_after(name), False)):
+        if neighbour is None:
+            continue
+        folded = _scaled(draft.nodes[neighbour], node.scale, rows=rows)
+        if folded is not None and draft.splice(name):
+            draft.nodes[neighbour] = folded
+            return True
+    return False
+
+
+def _scaled(node: Node, scale: Floats, *, rows: bool) -> Node | None:
+    """Multiply a linear map's outputs (rows) or inputs by factors; None where it cannot."""
+    match node:
+        case Affine():
+            factor = scale.reshape(-1)
+            if rows:
+                return Affine(node.weight * factor[:, None], node.bias * factor)
+            return Affine(node.weight * factor, node.bias)
+        case Conv2d() | Conv1d():
+            each = scale.reshape(scale.shape[0], -1)
+            if np.ptp(each, axis=1).any():
+                return None
+            kernel, factor = node.kernel, each[:, 0]
+            if rows:
+                weight = kernel.weight * factor[:, None, None, None]
+                return replace(node, kernel=replace(kernel, weight=weight), bias=node.bias * factor)
+            out, into = kernel.weight.shape[:2]
+            group = np.arange(out) // (out // kernel.groups)
+            channel = group[:, None] * into + np.arange(into)
+            weight = kernel.weight * factor[channel][:, :, None, None]
+            return replace(node, kernel=replace(kernel, weight=weight))
+        case _:
+            return None
+
+
+def _fold_pool(draft: _Draft, name: str, pool: Pool2d) -> bool:
+    after = draft.alone_after(name)
+    follower = draft.nodes[after] if after else None
+    if after and isinstance(follower, Conv2d):
+        kernel = _pooled_kernel(pool, follower.kernel)
+        if kernel is not None and draft.splice(name):
+            draft.nodes[after] = Conv2d(kernel, follower.bias)
+            return True
+    if after and isinstance(follower, Flatten) and len(output_shape(follower)) == 1:
+        last = draft.alone_after(after)
+        dense = draft.nodes[last] if last else None
+        if last and isinstance(dense, Affine) and draft.splice(name):
+            draft.nodes[after] = Flatten(pool.input_shape)
+            weight = np.asarray(dense.weight @ pool_matrix(pool).toarray())
+            draft.nodes[last] = Affine(weight, dense.bias)
+            return True
+    channels = pool.input_shape[0]
+    weight = np.full((channels, 1, *pool.kernel), _pool_weight(pool))
+    kernel = Conv(weight, pool.input_shape, pool.stride, pool.padding, groups=channels)
+    draft.nodes[name] = Conv2d(kernel, np.zeros(channels))
+    return True
+
+
+def _pool_weight(pool: Pool2d) -> float:
+    return 1.0 / (pool.kernel[0] * pool.kernel[1]) if pool.average else 1.0
+
+
+def _pooled_kernel(pool: Pool2d, conv: Conv) -> Conv | None:
+    """Return the convolution that pools first, or None if it would differ at the border.
+
+    Tap j of the kernel lies on a window that begins at ``j * dilation * stride``. A padded tap must
+    see nothing, so its window has to lie outside the image as a whole.
+    """
+    sides: list[tuple[int, int]] = []
+    for axis in (0, 1):
+        window, step = pool.kernel[axis], pool.stride[axis]
+        taps, spread = conv.weight.shape[2 + axis], conv.dilation[axis]
+        size, pooled = pool.input_shape[1 + axis], output_shape(pool)[1 + axis]
+        if pool.padding[axis] or (conv.padding[axis] and (window > step or size > pooled * step)):
+            return None
+        sides.append(((taps - 1) * spread * step + window, conv.padding[axis] * step))
+    weight = np.zeros((*conv.weight.shape[:2], sides[0][0], sides[1][0]))
+    for y, x in np.ndindex(*conv.weight.shape[2:]):
+        top = y * conv.dilation[0] * pool.stride[0]
+        left = x * conv.dilation[1] * pool.stride[1]
+        window = weight[:, :, top : top + pool.kernel[0], left : left + pool.kernel[1]]
+        window += conv.weight[:, :, y, x][:, :, None, None] * _pool_weight(pool)
+    stride = (conv.stride[0] * pool.stride[0], conv.stride[1] * pool.stride[1])
+    try:
+        whole = Conv(
+            weight, pool.input_shape, stride, (sides[0][1], sides[1][1]), (1, 1), conv.groups
+        )
+    except ValueError:
+        return None
+    return whole if whole.output_shape == conv.output_shape else None
+
+
+def remove_dead(net: IntNetwork) -> IntNetwork:
+    """Remove neurons that no input within range can make spike, and those that nobody hears.
+
+    Of an image only whole channels go, so that kernels stay kernels. The output population stays
+    whole, and so do neighbours of grouped convolutions.
+    """
+    while True:
+        most = _most(net)
+        for p in net.populations:
+            keep = (most[p.name] > 0) & _heard(net, p.name)
+            smaller = _only(net, p, keep)
+            if smaller is not None:
+                net = smaller
+                break
+        else:
+            return net
+
+
+def _most(net: IntNetwork) -> dict[str, Floats]:
+    """Return the largest value that each element of inputs and populations can send."""
+    most = {p.name: np.full(p.size, float(p.max_value)) for p in net.inputs}
+    most |= {p.name: np.ones(p.size) for p in net.populations}
+    while True:
+        changed = False
+        for p in net.populations:
+            dead = _never(net, p, most) & (most[p.name] > 0)
+            if dead.any():
+                most[p.name] = np.where(dead, 0.0, most[p.name])
+                changed = True
+        if not changed:
+            return most
+
+
+def _never(net: IntNetwork, p: Population, most: Mapping[str, Floats]) -> NDArray[np.bool_]:
+    """Say which neurons stay below the threshold if all that excites them came in every step.
+
+    Decays truncate toward zero, so the geometric series bounds them from above.
+    """
+    n = net.numbers
+    high, low = np.zeros(p.size), np.zeros(p.size)
+    for c in (net.connections[i] for i in net.into(p.name)):
+        rows = matrix(c.synapses).astype(float) * 2.0**c.exponent
+        high += rows.maximum(0) @ most[c.pre]
+        low += rows.minimum(0) @ most[c.pre] - (c.exponent < 0)  # which rounds down
+    one, top = float(1 << n.decay_bits), float(1 << (n.state_bits - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        grown = one / (p.du + 1) if p.du >= 0 else np.inf
+        u_high, u_low = (np.where(x == 0, 0.0, x * 2.0**n.state_shift * grown) for x in (high, low))
+        push = u_high + p.bias * 2.0**p.bias_exp
+        v_high = np.where(push > 0, push * (one / p.dv if p.dv else np.inf), 0.0)
+    wraps = (u_high >= top) | (u_low <= -top)
+    return ~wraps & (v_high < (p.vth << n.state_shift))
+
+
+def _heard(net: IntNetwork, name: str) -> NDArray[np.bool_]:
+    heard = np.zeros(net.population(name).size, bool)
+    for c in net.connections:
+        if c.pre == name:
+            heard |= fan_out(c.synapses) > 0
+    return heard
+
+
+def _only(net: IntNetwork, p: Population, keep: NDArray[np.bool_]) -> IntNetwork | None:
+    """Keep some neurons, or channels, of a population; None where nothing can go."""
+    channels = p.shape[0] if len(p.shape) == 3 else p.size
+    kept = np.flatnonzero(keep.reshape(channels, -1).any(axis=1))
+    around = [c for c in net.connections if p.name in (c.pre, c.post)]
+    if p.name == net.output or kept.size in (0, channels) or any(_grouped(c) for c in around):
+        return None
+    each = p.size // channels
+    neurons = (kept[:, None] * each + np.arange(each)).reshape(-1)
+    shape = (kept.size, *p.shape[1:]) if len(p.shape) == 3 else (kept.size,)
+    smaller = replace(p, shape=shape, bias=p.bias[neurons])
+    connections: list[Connection] = []
+    for c in net.connections:
+        synapses = c.synapses
+        if c.post == p.name:
+            synapses = _rows(synapses, kept, neurons)
+        if c.pre == p.name:
+            synapses = _columns(synapses, kept, neurons)
+        connections.append(replace(c, synapses=synapses))
+    if any(c.mixed != old.mixed for c, old in zip(connections, net.connections, strict=True)):
+        return None  # what is left has one sign, for which the chip has another grid
+    populations = tuple(smaller if q.name == p.name else q for q in net.populations)
+    return replace(net, populations=populations, connections=tuple(connections))
+
+
+def _grouped(c: Connection) -> bool:
+    return isinstance(c.synapses, Conv) and c.synapses.groups > 1
+
+
+def _rows(synapses: Synapses, channels: NDArray[np.intp], keep: NDArray[np.intp]) -> Synapses:
+    if isinstance(synapses, Dense):
+        return Dense(synapses.weight[keep])
+    if isinstance(synapses, Conv):
+        return replace(synapses, weight=synapses.weight[channels])
+    return from_matrix(matrix(synapses)[keep])
+
+
+def _columns(synapses: Synapses, channels: NDArray[np.intp], keep: NDArray[np.intp]) -> Synapses:
+    if isinstance(synapses, Dense):
+        return Dense(synapses.weight[:, keep])
+    if isinstance(synapses, Conv):
+        image = (channels.size, *synapses.input_shape[1:])
+        return replace(synapses, weight=synapses.weight[:, channels], input_shape=image)
+    return from_matrix(matrix(synapses).tocsc()[:, keep])

@@ -1,0 +1,120 @@
+"""Rewrites: what a target's neurons cannot do, replaced by the nearest that they can.
+
+Nothing here happens unasked: each rewrite has a name, the build records it, and the change that it
+makes to spikes and accuracy is measured beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from snn2hw.errors import unknown_name
+from snn2hw.ir.graph import wiring
+from snn2hw.ir.network import Affine, Conv1d, Conv2d, Lif, Network
+from snn2hw.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A named change: what it does, whether a network needs it for a target, and the change."""
+
+    about: str
+    needed: Callable[[Network, Target], bool]
+    apply: Callable[[Network], Network]
+
+
+def rewrite(net: Network, target: Target, names: list[str]) -> tuple[Network, list[str]]:
+    """Apply those of the named rewrites (``all`` for any) that the target makes necessary.
+
+    Returns:
+        The network, and the names of what was applied.
+    """
+    for name in names:
+        if name != "all" and name not in REWRITES:
+            raise unknown_name("rewrite", name, ["all", *REWRITES])
+    applied: list[str] = []
+    for name, one in REWRITES.items():
+        if (name in names or "all" in names) and one.needed(net, target):
+            net = one.apply(net)
+            applied.append(name)
+    return net, applied
+
+
+def hard_reset(net: Network) -> Network:
+    """Set the membrane to 0 after a spike, where it lost the threshold."""
+    return _each(net, lambda n: replace(n, reset="zero", v_reset=np.zeros(())))
+
+
+def _soft(net: Network, target: Target) -> bool:
+    resets = {n.reset for n in net.neurons().values()}
+    offset = any(n.reset == "zero" and np.any(n.v_reset) for n in net.neurons().values())
+    return offset or any(not target.abilities[f"reset_{r}"] for r in resets)
+
+
+def settled_bias(net: Network) -> Network:
+    """Let a bias on a synaptic current act from the first step with its final strength."""
+    nodes = dict(net.nodes)
+    populations = {k: n for k, n in net.neurons().items() if _has_current(n)}
+    for name in populations:
+        for before in net.predecessors(name):
+            linear = nodes[before]
+            only = [b for a, b in net.edges if a == before] == [name]
+            if only and isinstance(linear, Affine | Conv2d | Conv1d):
+                nodes[before] = replace(linear, bias=np.zeros_like(linear.bias))
+    taken = replace(net, nodes=nodes)
+    old, new = wiring(net), wiring(taken)
+    for name, node in populations.items():
+        bias = (old.into[name].bias - new.into[name].bias).reshape(node.shape)
+        w_in = node.w_in if node.w_in is not None else np.ones(())
+        nodes[name] = replace(node, v_leak=node.v_leak + node.r * w_in * bias)
+    return replace(net, nodes=nodes)
+
+
+def _has_current(node: Lif) -> bool:
+    return node.tau_synapse is not None and bool(np.isfinite(node.tau).all())
+
+
+def _settles(net: Network, target: Target) -> bool:
+    wires = wiring(net)
+    return any(
+        node.tau_synapse is not None and wires.into[name].bias.any()
+        for name, node in net.neurons().items()
+    )
+
+
+def _each(net: Network, change: Callable[[Lif], Lif]) -> Network:
+    return replace(
+        net, nodes={k: change(n) if isinstance(n, Lif) else n for k, n in net.nodes.items()}
+    )
+
+
+REWRITES: Mapping[str, Rewrite] = {
+    "hard-reset": Rewrite(
+        "a spike sets the membrane to 0, where it subtracted the threshold or set another value",
+        _soft,
+        hard_reset,
+    ),
+    "one-spike": Rewrite(
+        "a neuron sends at most one spike a step, where it sent several",
+        lambda net, _: net.rules.spikes == "many",
+        lambda net: replace(net, rules=replace(net.rules, spikes="one")),
+    ),
+    "above-threshold": Rewrite(
+        "a spike needs a membrane above the threshold, where being at it was enough",
+        lambda net, _: net.rules.fires == "at",
+        lambda net: replace(net, rules=replace(net.rules, fires="above")),
+    ),
+    "free-membrane": Rewrite(
+        "a membrane may fall as low as its input drives it, where it had a floor",
+        lambda net, _: net.rules.v_min is not None,
+        lambda net: replace(net, rules=replace(net.rules, v_min=None)),
+    ),
+    "settled-bias": Rewrite(
+        "a bias on a synaptic current acts at once, where it built up over the synapse's time",
+        _settles,
+        settled_bias,
+    ),
+}
