@@ -36,18 +36,26 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
     """Place every population on the fewest cores that hold it in equal parts.
 
     Raises:
-        DoesNotFitError: names the layer, what it needs and what the target has.
+        DoesNotFitError: names every layer, what it needs and what the target has.
     """
     limits = {
         "neurons": target.limit("neurons_per_core"),
         "memory_bytes": target.limit("memory_per_core"),
     }
     slices: list[Slice] = []
+    problems: list[DoesNotFitError] = []
     for population in net.populations:
         into = [net.connections[i] for i in net.into(population.name)]
         costs = [_cost(c, target) for c in into]
-        for start, stop, uses in _cut(population, costs, target, limits):
+        try:
+            cut = _cut(population, costs, target, limits)
+        except DoesNotFitError as error:
+            problems.append(error)
+            continue
+        for start, stop, uses in cut:
             slices.append(Slice(population.name, start, stop, len(slices), uses))
+    if problems:
+        raise DoesNotFitError(" ".join(p.message for p in problems), problems[0].hint)
     have = target.limit("cores_per_chip") * target.limit("chips")
     if len(slices) > have:
         counts = {p.name: sum(s.layer == p.name for s in slices) for p in net.populations}

@@ -327,7 +327,11 @@ def _only(net: IntNetwork, p: Population, keep: NDArray[np.bool_]) -> IntNetwork
     if any(c.mixed != old.mixed for c, old in zip(connections, net.connections, strict=True)):
         return None  # what is left has one sign, for which the chip has another grid
     populations = tuple(smaller if q.name == p.name else q for q in net.populations)
-    return replace(net, populations=populations, connections=tuple(connections))
+    rounding = dict(net.rounding)
+    if p.name in rounding:
+        removed = rounding[p.name].removed + p.size - smaller.size
+        rounding[p.name] = replace(rounding[p.name], removed=removed)
+    return replace(net, populations=populations, connections=tuple(connections), rounding=rounding)
 
 
 def _grouped(c: Connection) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from snn2hw import nir_io
+from snn2hw import nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.cli.common import Talk, common, data_options, root
 from snn2hw.estimator import layer_counts
@@ -51,9 +51,15 @@ def model_options(function: Any) -> Any:
 @click.command()
 @click.argument("model", required=False)
 @click.option("--target", default="loihi2", show_default=True, help="See `snn2hw targets`.")
+@click.option(
+    "--rewrite", "allowed", multiple=True, type=click.Choice(["all", *rewrites.REWRITES]),
+    help="Let this replace what the target cannot do; the build says what it changed.",
+)  # fmt: skip
 @model_options
 @common
-def export(talk: Talk, model: str | None, target: str, choice: nir_io.Choice) -> None:
+def export(
+    talk: Talk, model: str | None, target: str, allowed: tuple[str, ...], choice: nir_io.Choice
+) -> None:
     """Compile MODEL for a chip: integers, cores, the vendor's file.
 
     MODEL is a run, a .nir file, a netx .net file or a name from `snn2hw models`; by default the
@@ -63,12 +69,12 @@ def export(talk: Talk, model: str | None, target: str, choice: nir_io.Choice) ->
     loaded = builds.load_model(model, root(), choice)
     for note in loaded.notes:
         talk.say(f"note: {note}")
-    build = builds.export(loaded, chip, root(), time_steps=choice.time_steps)
+    build = builds.export(loaded, chip, root(), time_steps=choice.time_steps, allowed=allowed)
     info = build.info
     document = {
         "build": str(build.path), "target": info["target"], "cores": info["cores"],
         "chips": info["chips"], "layers": info["layers"], "time_steps": info["time_steps"],
-        "depth": info["depth"], "model_net": info["model_net"],
+        "depth": info["depth"], "model_net": info["model_net"], "rewrites": info["rewrites"],
     }  # fmt: skip
     talk.result(document, f"{text.build(info)}\nwritten: {build.path}")
 
@@ -223,15 +229,19 @@ def inspect(talk: Talk, file: str, target: str | None, choice: nir_io.Choice) ->
     if target is not None:
         targets.load(target)
     document = inspect_file(file, root(), target, choice)
-    rows = [[x["name"], _kind(x), x["shape"], f"{x['parameters']:,}", f"{x['nonzero']:,}"]
-            for x in document["layers"]]  # fmt: skip
+    columns = ("parameters", "nonzero", "synapses")
+    rows = [
+        [x["name"], _kind(x), x["shape"], *(f"{x.get(c, 0):,}" for c in columns)]
+        for x in document["layers"]
+    ]
+    listed = ("layers", "targets", "rewrites", "notes")
     lines = [
-        text.pairs({k: v for k, v in document.items() if k not in ("layers", "targets", "notes")}),
+        text.pairs({k: v for k, v in document.items() if k not in listed}),
         "",
-        text.table(["node", "kind", "shape", "parameters", "non-zero"], rows, left=3),
+        text.table(["node", "kind", "shape", "parameters", "non-zero", "synapses"], rows, left=3),
         *(f"note: {n}" for n in document["notes"]),
         "",
-        *(f"{k}: {v or 'fits'}" for k, v in document["targets"].items()),
+        *text.refusals(document["targets"], document.get("rewrites", {})),
     ]
     talk.result(document, "\n".join(lines))
 

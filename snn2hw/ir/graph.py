@@ -12,7 +12,7 @@ layers of snnTorch, Norse and Lava. A Delay node on a loop stands for itself; no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any, assert_never
@@ -84,7 +84,7 @@ def wiring(net: Network) -> Wiring:
         for name, into in found.items()
         if name in net.cells()
     }
-    order, closing = _walk(net, now)
+    order, closing = _order(net, now)
     into = {
         name: Incoming(
             tuple(
@@ -120,16 +120,33 @@ def output_populations(net: Network) -> list[str]:
     return found
 
 
-def _walk(net: Network, now: Mapping[str, set[str]]) -> tuple[list[str], frozenset[Edge]]:
-    """Order the cells along edges without delay; depth first, so deep graphs need no recursion."""
+def along_edges(net: Network) -> list[str]:
+    """Name all nodes, sources before targets; of a loop, the one that is met first comes first."""
+    after: dict[str, list[str]] = {name: [] for name in sorted(net.nodes)}
+    for a, b in net.edges:
+        after[a].append(b)
+    order, _ = _walk([*sorted(net.inputs()), *after], after)
+    return order
+
+
+def _order(net: Network, now: Mapping[str, set[str]]) -> tuple[list[str], frozenset[Edge]]:
+    """Order the cells along edges without delay."""
     after: dict[str, list[str]] = {name: [] for name in (*net.inputs(), *now)}
     for name in sorted(now):
         for source in now[name]:
             after[source].append(name)
+    order, closing = _walk([*sorted(net.inputs()), *sorted(now)], after)
+    return [name for name in order if name in now], closing
+
+
+def _walk(
+    roots: Sequence[str], after: Mapping[str, list[str]]
+) -> tuple[list[str], frozenset[Edge]]:
+    """Walk depth first; return the order, and the edges that lead back to where one came from."""
     done: list[str] = []
     state: dict[str, str] = {}
     closing: set[Edge] = set()
-    for root in (*sorted(net.inputs()), *sorted(now)):
+    for root in roots:
         if root in state:
             continue
         state[root] = "open"
@@ -147,7 +164,7 @@ def _walk(net: Network, now: Mapping[str, set[str]]) -> tuple[list[str], frozens
                 state[name] = "done"
                 done.append(name)
                 stack.pop()
-    return [name for name in reversed(done) if name in now], frozenset(closing)
+    return done[::-1], frozenset(closing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -119,13 +119,15 @@ class Rounding:
     """What quantization did to one population and the synapses into it.
 
     ``scale`` is integer units per unit of threshold, ``relative_error`` the weights'
-    root-mean-square error over their size, ``zeroed`` how many non-zero weights became zero.
+    root-mean-square error over their size, ``zeroed`` how many non-zero weights became zero,
+    ``removed`` how many neurons went because they could not spike or nobody heard them.
     """
 
     scale: float
     limited_by: str
     relative_error: float
     zeroed: int
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

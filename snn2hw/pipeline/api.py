@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, netx_io, nir_io
+from snn2hw import datasets, netx_io, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
@@ -93,13 +93,22 @@ def build(
     target: str | Target = "loihi2",
     *,
     time_steps: int | None = None,
+    rewrite: Sequence[str] = (),
 ) -> Built:
     """Compile a network for a target.
+
+    Args:
+        network: a float network, or integers from a vendor's file.
+        target: the chip.
+        time_steps: steps of one sample, where the network does not say.
+        rewrite: names of rewrites that may replace what the target cannot do (``rewrites.py``).
 
     Raises:
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
     """
     chip = targets.load(target) if isinstance(target, str) else target
+    if isinstance(network, Network):
+        network, _ = rewrites.rewrite(network, chip, list(rewrite))
     return Built(compile_network(network, chip, time_steps=time_steps), chip)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, estimator, mapping, netx_io, nir_io
+from snn2hw import datasets, estimator, mapping, netx_io, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, unknown_name
 from snn2hw.files import new_file, write_json
+from snn2hw.ir.arrays import Shape
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
-from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline.compiler import compile_network, reasons
 from snn2hw.runtime import lava
-from snn2hw.simulate import compare, engine
+from snn2hw.simulate import compare, engine, floating
 from snn2hw.store import folders
 from snn2hw.target import Target
 
@@ -105,10 +106,29 @@ def model_names() -> list[str]:
 
 
 def export(
-    model: Model, target: Target, root: Path, *, time_steps: int | None = None
+    model: Model,
+    target: Target,
+    root: Path,
+    *,
+    time_steps: int | None = None,
+    allowed: Sequence[str] = (),
+    data_dir: Path | None = None,
 ) -> folders.Build:
-    """Compile a model and write its build folder."""
-    program = compile_network(model.network, target, time_steps=time_steps)
+    """Compile a model and write its build folder.
+
+    Args:
+        model: the network.
+        target: the chip.
+        root: the working directory.
+        time_steps: steps of one sample, where the network does not say.
+        allowed: rewrites that may replace what the target cannot do; what they changed is measured.
+        data_dir: where to look for the model's data first.
+    """
+    network, rewritten = model.network, None
+    if isinstance(network, Network) and allowed:
+        network, applied = rewrites.rewrite(network, target, list(allowed))
+        rewritten = _measured(model, network, applied, time_steps, data_dir) if applied else None
+    program = compile_network(network, target, time_steps=time_steps)
     reason = netx_io.why_not(program)
     with tempfile.TemporaryDirectory(prefix="snn2hw-") as scratch:
         net_file = Path(scratch) / "model.net" if reason is None else None
@@ -119,8 +139,9 @@ def export(
             root / "builds" / f"{model.name}-{target.name}",
             program,
             inputs=model.files,
-            options={"time_steps": time_steps},
+            options={"time_steps": time_steps, "rewrite": list(allowed)},
             extra={
+                "rewrites": rewritten,
                 "data": model.data,
                 "run": {k: model.metrics[k] for k in kept if k in model.metrics},
                 "notes": list(model.notes),
@@ -128,6 +149,58 @@ def export(
             net_file=net_file,
             net_reason=reason,
         )
+
+
+MEASURED_SAMPLES = 200
+
+
+def _measured(
+    model: Model,
+    changed: Network,
+    applied: list[str],
+    time_steps: int | None,
+    data_dir: Path | None,
+) -> dict[str, Any]:
+    """Run the network before and after its rewrites and say what they changed."""
+    net = model.network
+    assert isinstance(net, Network)
+    steps = time_steps or net.time_steps or 1
+    inputs, labels, on = _measuring_inputs(model, net, steps, data_dir)
+    was, now = floating.run(net, inputs), floating.run(changed, inputs)
+    spikes = [sum(float(t.events[n].sum()) for n in net.neurons()) for t in (was, now)]
+    found: dict[str, Any] = {
+        "applied": {name: rewrites.REWRITES[name].about for name in applied},
+        "measured_on": f"{was.samples} samples of {on}, in float, before quantization",
+        "same_predictions": float((was.prediction == now.prediction).mean()),
+        "spikes_per_sample": [s / was.samples for s in spikes],
+    }
+    if labels is not None:
+        found["accuracy"] = [float((t.prediction == labels).mean()) for t in (was, now)]
+    return found
+
+
+def _measuring_inputs(
+    model: Model, net: Network, steps: int, data_dir: Path | None
+) -> tuple[dict[str, Ints], NDArray[np.int64] | None, str]:
+    ports = net.inputs()
+    if model.data and len(ports) == 1:
+        ((name, port),) = ports.items()
+        found = datasets.load(model.data, data_dir)
+        x, y = found.x_test[:MEASURED_SAMPLES], found.y_test[:MEASURED_SAMPLES]
+        return {name: _in_time(x, steps, port.shape)}, y, model.data
+    r = np.random.default_rng(0)
+    made: dict[str, Ints] = {
+        k: r.integers(0, n.max_value + 1, (MEASURED_SAMPLES, steps, *n.shape))
+        for k, n in ports.items()
+    }
+    return made, None, "random inputs"
+
+
+def _in_time(x: Ints, steps: int, shape: Shape) -> Ints:
+    """Give ``[N, T, *shape]``: the same image at every step, or event frames as they are."""
+    if x.ndim == 4:
+        x = np.broadcast_to(x[:, None], (x.shape[0], steps, *x.shape[1:]))
+    return x.reshape(x.shape[0], x.shape[1], *shape)
 
 
 def load_build(given: str | None, root: Path) -> folders.Build:
@@ -173,17 +246,13 @@ def samples_for(
     found = datasets.load(name, data_dir)
     x, y = found.x_test[:limit], found.y_test[:limit]
     port = build.program.network.inputs[0]
-    steps = build.program.network.time_steps
-    if x.ndim == 4:  # images: the same image at every step
-        x = np.broadcast_to(x[:, None], (x.shape[0], steps, *x.shape[1:]))
-    if int(np.prod(x.shape[2:])) != port.size:
+    if int(np.prod(x.shape[-3:])) != port.size:
         raise InputError(
-            f"{name} has samples of shape {list(x.shape[2:])}, "
+            f"{name} has samples of shape {list(x.shape[-3:])}, "
             f"{build.name} takes {list(port.shape)}.",
             "Give the data that the model was trained on with --data.",
         )
-    x = x.reshape(x.shape[0], x.shape[1], *port.shape)
-    return Samples({port.name: x}, y, name)
+    return Samples({port.name: _in_time(x, build.program.network.time_steps, port.shape)}, y, name)
 
 
 def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
@@ -301,16 +370,19 @@ def estimate(program: Program, trace: Trace, target: Target) -> estimator.Energy
     return estimator.estimate(program, trace, target, sparse)
 
 
-def fits(model: Model, names: list[str]) -> dict[str, str | None]:
-    """Say for each target why a model does not build for it, or None where it does."""
-    answers: dict[str, str | None] = {}
-    for name in names:
-        try:
-            compile_network(model.network, targets.load(name))
-        except Snn2hwError as error:
-            answers[name] = str(error)
-        else:
-            answers[name] = None
+def fits(model: Model, names: list[str]) -> dict[str, list[str]]:
+    """Say for each target every reason why a model does not build for it: none where it does."""
+    return {name: reasons(model.network, targets.load(name)) for name in names}
+
+
+def would_help(model: Model, names: list[str]) -> dict[str, list[str]]:
+    """Name the rewrites with which a model builds for targets that refuse it as it is."""
+    answers: dict[str, list[str]] = {}
+    for target in (targets.load(name) for name in names):
+        if isinstance(model.network, Network) and reasons(model.network, target):
+            changed, applied = rewrites.rewrite(model.network, target, ["all"])
+            if applied and not reasons(changed, target):
+                answers[target.name] = applied
     return answers
 
 

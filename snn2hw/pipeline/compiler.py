@@ -8,13 +8,16 @@ Before a stage, passes that keep the spikes make its input simpler (``passes.py`
 
 from __future__ import annotations
 
+from snn2hw.errors import Snn2hwError
+from snn2hw.ir.graph import wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
+from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
 from snn2hw.passes import remove_dead, simplify
-from snn2hw.quantize import quantize
+from snn2hw.quantize import quantize, refusals
 from snn2hw.target import Target
 
 
@@ -37,3 +40,24 @@ def compile_network(
         ints = net
     placement = map_network(ints, target)
     return lower(ints, placement, target)
+
+
+def reasons(net: Network | IntNetwork, target: Target) -> list[str]:
+    """List everything that keeps a network off a target, from every stage that can be asked."""
+    if isinstance(net, Network):
+        net = simplify(net)
+        found = refusals(net, wiring(net), target)
+        if found:
+            return found
+        try:
+            net = remove_dead(quantize(net, target, time_steps=net.time_steps or 1))
+        except Snn2hwError as error:
+            return [str(error)]
+    answers: list[str] = []
+    nowhere = Placement((), {}, 1)
+    for stage in (lambda: map_network(net, target), lambda: lower(net, nowhere, target)):
+        try:
+            stage()
+        except Snn2hwError as error:
+            answers.append(str(error))
+    return answers

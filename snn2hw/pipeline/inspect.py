@@ -9,10 +9,11 @@ import numpy as np
 
 from snn2hw import nir_io, onnx_io
 from snn2hw import target as targets
+from snn2hw.ir.graph import along_edges, wiring
 from snn2hw.ir.integer import IntNetwork
-from snn2hw.ir.network import Affine, Conv2d, Network, Node, output_shape
+from snn2hw.ir.network import Affine, Conv1d, Conv2d, Network, Node, Scale, output_shape
 from snn2hw.ir.populations import Lif, Population, SigmaDelta, described
-from snn2hw.ir.synapses import describe_shape, nonzeros
+from snn2hw.ir.synapses import describe_shape, matrix, nonzeros
 from snn2hw.pipeline import builds
 
 
@@ -29,8 +30,11 @@ def inspect_file(
     """
     asked = targets.names() if target is None else [target]
     if Path(given).suffix == ".onnx":
-        why = f"does not spike. Distill a student from it first: snn2hw distill --teacher {given}"
-        return onnx_io.describe(Path(given)) | {"targets": dict.fromkeys(asked, why)}
+        why = (
+            "The network does not spike. "
+            f"Distill a student from it first: snn2hw distill --teacher {given}"
+        )
+        return onnx_io.describe(Path(given)) | {"targets": {name: [why] for name in asked}}
     if (Path(given) / "build.json").exists():
         build = builds.load_build(given, root)
         model = builds.Model(build.name, build.program.network, {})
@@ -49,13 +53,20 @@ def inspect_file(
         ),
         "parameters": sum(x["parameters"] for x in layers),
         "nonzero": sum(x["nonzero"] for x in layers),
+        "synapses": sum(x["synapses"] for x in layers),
         "layers": layers,
         "notes": list(model.notes),
         "targets": builds.fits(model, asked),
+        "rewrites": builds.would_help(model, asked),
     }
 
 
 def _float_layers(net: Network) -> list[dict[str, Any]]:
+    wires = wiring(net)
+    synapses = {
+        name: sum(int(matrix(s.synapses).nnz) for s in into.sources)
+        for name, into in wires.into.items()
+    }
     return [
         {
             "name": name,
@@ -63,28 +74,19 @@ def _float_layers(net: Network) -> list[dict[str, Any]]:
             "shape": describe_shape(output_shape(node)),
             "inputs": list(net.predecessors(name)),
             **_weights(node),
+            "synapses": synapses.get(name, 0) if name in wires.order else 0,
         }
-        for name, node in ((n, net.nodes[n]) for n in _along_edges(net))
+        for name, node in ((n, net.nodes[n]) for n in along_edges(net))
     ]
-
-
-def _along_edges(net: Network) -> list[str]:
-    """Name the nodes from input to output; what hangs on a loop comes last."""
-    order: list[str] = []
-    while True:
-        ready = [
-            n for n in net.nodes if n not in order and not set(net.predecessors(n)) - set(order)
-        ]
-        if not ready:
-            return order + [n for n in net.nodes if n not in order]
-        order += ready
 
 
 def _weights(node: Node) -> dict[str, int]:
     match node:
         case Affine():
             weight, bias = node.weight, node.bias
-        case Conv2d():
+        case Scale():
+            weight, bias = node.scale, np.zeros(0)
+        case Conv2d() | Conv1d():
             weight, bias = node.kernel.weight, node.bias
         case _:
             return {"parameters": 0, "nonzero": 0}
@@ -108,6 +110,7 @@ def _integer_layers(net: IntNetwork) -> list[dict[str, Any]]:
                 "inputs": [c.pre for c in into],
                 "parameters": sum(int(c.synapses.weight.size) for c in into) + _biases(p),
                 "nonzero": sum(nonzeros(c.synapses) for c in into),
+                "synapses": sum(int(matrix(c.synapses).nnz) for c in into),
             }
         )
     return rows

@@ -157,8 +157,40 @@ def build(info: Mapping[str, Any]) -> str:
             f"{'chip' if info['chips'] == 1 else 'chips'}",
             table(head, rows, left=4),
             "model.net: written" if net["written"] else f"model.net: not written, {net['reason']}",
+            *_changes(info),
         ]
     )
+
+
+def _changes(info: Mapping[str, Any]) -> list[str]:
+    """Say what passes removed and what rewrites changed."""
+    gone = {
+        layer["name"]: layer["quantization"]["removed"]
+        for layer in info["layers"]
+        if layer.get("quantization", {}).get("removed")
+    }
+    lines = [f"removed: {n} neurons of {k}, silent or unheard" for k, n in gone.items()]
+    done = info.get("rewrites")
+    if not done:
+        return lines
+    lines += [f"rewrite {name}: {about}" for name, about in done["applied"].items()]
+    was, now = done["spikes_per_sample"]
+    changed = f"{percent(done['same_predictions'])} of the predictions stay, spikes a sample "
+    changed += f"{number(was)} -> {number(now)}"
+    if "accuracy" in done:
+        changed += ", accuracy " + " -> ".join(percent(a) for a in done["accuracy"])
+    return [*lines, f"together: {changed} ({done['measured_on']})"]
+
+
+def refusals(targets: Mapping[str, list[str]], rewrites: Mapping[str, list[str]]) -> list[str]:
+    """Write for each target that a model fits, or every reason why not and what would help."""
+    lines: list[str] = []
+    for name, reasons in targets.items():
+        lines.append(f"{name}: does not fit" if reasons else f"{name}: fits")
+        lines += [f"  {reason}" for reason in reasons]
+        if name in rewrites:
+            lines.append(f"  It fits with: {' '.join(f'--rewrite {r}' for r in rewrites[name])}")
+    return lines
 
 
 def pairs(values: Mapping[str, Any]) -> str:

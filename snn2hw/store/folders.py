@@ -256,6 +256,7 @@ def layers_json(program: Program) -> list[dict[str, Any]]:
                 "limited_by": rounding.limited_by,
                 "relative_error": float(f"{rounding.relative_error:.6g}"),
                 "zeroed": rounding.zeroed,
+                "removed": rounding.removed,
             }
         rows.append(row)
     return rows
