@@ -71,7 +71,7 @@ def unit_resistance(net: Network) -> Network:
     """
 
     def scaled(node: Lif) -> Lif:
-        if not np.isfinite(node.tau).all() or (node.r <= 0).any():
+        if node.tau_synapse is not None or np.isinf(node.tau).any() or (node.r <= 0).any():
             return node
         volts = {k: getattr(node, k) / node.r for k in ("v_threshold", "v_leak", "v_reset")}
         return replace(node, r=np.ones(()), **volts)
@@ -307,14 +307,14 @@ def _heard(net: IntNetwork, name: str) -> NDArray[np.bool_]:
 
 def _only(net: IntNetwork, p: Population, keep: NDArray[np.bool_]) -> IntNetwork | None:
     """Keep some neurons, or channels, of a population; None where nothing can go."""
-    channels = p.shape[0] if len(p.shape) == 3 else p.size
-    kept = np.flatnonzero(keep.reshape(channels, -1).any(axis=1))
     around = [c for c in net.connections if p.name in (c.pre, c.post)]
+    channels = _channels(p, around)
+    kept = np.flatnonzero(keep.reshape(channels, -1).any(axis=1))
     if p.name == net.output or kept.size in (0, channels) or any(_grouped(c) for c in around):
         return None
     each = p.size // channels
     neurons = (kept[:, None] * each + np.arange(each)).reshape(-1)
-    shape = (kept.size, *p.shape[1:]) if len(p.shape) == 3 else (kept.size,)
+    shape = (kept.size, *p.shape[1:]) if p.shape[0] == channels else (neurons.size,)
     smaller = replace(p, shape=shape, bias=p.bias[neurons])
     connections: list[Connection] = []
     for c in net.connections:
@@ -332,6 +332,14 @@ def _only(net: IntNetwork, p: Population, keep: NDArray[np.bool_]) -> IntNetwork
         removed = rounding[p.name].removed + p.size - smaller.size
         rounding[p.name] = replace(rounding[p.name], removed=removed)
     return replace(net, populations=populations, connections=tuple(connections), rounding=rounding)
+
+
+def _channels(p: Population, around: list[Connection]) -> int:
+    """Return how many parts of a population can go: channels of an image, or neurons."""
+    for c in around:
+        if isinstance(c.synapses, Conv):
+            return c.synapses.weight.shape[0] if c.post == p.name else c.synapses.input_shape[0]
+    return p.shape[0] if len(p.shape) > 1 else p.size
 
 
 def _grouped(c: Connection) -> bool:

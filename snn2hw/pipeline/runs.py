@@ -20,6 +20,7 @@ from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
 from snn2hw.files import write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
+from snn2hw.passes import unit_resistance
 from snn2hw.simulate import floating
 from snn2hw.store import folders
 from snn2hw.store.folders import Run
@@ -242,7 +243,7 @@ def _finish(path: Path, made: Any, dataset: Dataset, recipe: Any, facts: Mapping
     train = training()
     found = train.evaluate(made, dataset.x_test, dataset.y_test)
     net = train.to_network(made)
-    nir_io.write(path / "student.nir", net)
+    nir_io.write(path / "student.nir", unit_resistance(net))
     seconds = sum(float(row.get("seconds", 0)) for row in train.read_log(path / "log.jsonl"))
     metrics = {
         "accuracy": found.accuracy,

@@ -15,6 +15,7 @@ from snn2hw.errors import UnsupportedError
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Edge, Shape
 from snn2hw.ir.synapses import Conv
+from snn2hw.passes import fold_batch_norm
 from snn2hw.train.neurons import Lif
 from snn2hw.train.students import SOURCE, Student, Synapse
 
@@ -99,9 +100,9 @@ def folded(synapse: Synapse) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return weight, bias
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    gain = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
-    bias = _array(norm.bias) + (bias - _array(norm.running_mean)) * gain
-    return weight * gain.reshape(-1, *[1] * (weight.ndim - 1)), bias
+    gamma, beta = _array(norm.weight), _array(norm.bias)
+    mean, variance = _array(norm.running_mean), _array(norm.running_var)
+    return fold_batch_norm(weight, bias, gamma, beta, mean, variance, norm.eps)
 
 
 def _neuron(neuron: Lif, shape: Shape, dt: float) -> ir.Lif:

@@ -13,7 +13,10 @@ from nets import DT, LOIHI2, images, lif, random_program, residual, seeds, tiny
 
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.ir.network import Affine, Delay, Input, Network, Output
+from snn2hw.lower import lower
+from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
+from snn2hw.quantize import quantize
 from snn2hw.simulate import compare, engine, floating, reference
 
 
@@ -101,7 +104,8 @@ def test_chip_computes_what_the_float_network_computes_shifted_by_its_depth(seed
     edges += [("lif0", "wait"), ("wait", "skip"), ("skip", "lif2"), (before, "output")]
     edges += [("lif1", "back"), ("back", "lif1")]
     net = Network(nodes, tuple(edges), DT, 5)
-    program = compile_network(net, LOIHI2)
+    ints = quantize(net, LOIHI2)  # and all neurons kept
+    program = lower(ints, map_network(ints, LOIHI2), LOIHI2)
     assert {p.vth for p in program.network.populations} == {300}
     x = images(net, samples=4, seed=seed)
     plain = floating.run(net, x, record=net.neurons()).recorded
