@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.ir import populations as chip
 from snn2hw.ir.arrays import Edge
 from snn2hw.ir.graph import pool_matrix
-from snn2hw.ir.integer import Connection, IntNetwork, Population
+from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import (
     Affine,
     Conv1d,
@@ -251,7 +252,7 @@ def remove_dead(net: IntNetwork) -> IntNetwork:
     """
     while True:
         most = _most(net)
-        for p in net.populations:
+        for p in _plain(net):
             keep = (most[p.name] > 0) & _heard(net, p.name)
             smaller = _only(net, p, keep)
             if smaller is not None:
@@ -261,13 +262,26 @@ def remove_dead(net: IntNetwork) -> IntNetwork:
             return net
 
 
+def _plain(net: IntNetwork) -> list[chip.Lif]:
+    """Return the populations that receive nothing but spikes and numbers from 0 on."""
+    signed = {p.name for p in net.inputs if p.min_value < 0}
+    signed |= {p.name for p in net.populations if chip.sends_graded(p)}
+    return [
+        p
+        for p in net.populations
+        if isinstance(p, chip.Lif)
+        and p.driven_by is None
+        and not signed & {net.connections[i].pre for i in net.into(p.name)}
+    ]
+
+
 def _most(net: IntNetwork) -> dict[str, Floats]:
     """Return the largest value that each element of inputs and populations can send."""
     most = {p.name: np.full(p.size, float(p.max_value)) for p in net.inputs}
     most |= {p.name: np.ones(p.size) for p in net.populations}
     while True:
         changed = False
-        for p in net.populations:
+        for p in _plain(net):
             dead = _never(net, p, most) & (most[p.name] > 0)
             if dead.any():
                 most[p.name] = np.where(dead, 0.0, most[p.name])
@@ -276,7 +290,7 @@ def _most(net: IntNetwork) -> dict[str, Floats]:
             return most
 
 
-def _never(net: IntNetwork, p: Population, most: Mapping[str, Floats]) -> NDArray[np.bool_]:
+def _never(net: IntNetwork, p: chip.Lif, most: Mapping[str, Floats]) -> NDArray[np.bool_]:
     """Say which neurons stay below the threshold if all that excites them came in every step.
 
     Decays truncate toward zero, so the geometric series bounds them from above.
@@ -305,7 +319,7 @@ def _heard(net: IntNetwork, name: str) -> NDArray[np.bool_]:
     return heard
 
 
-def _only(net: IntNetwork, p: Population, keep: NDArray[np.bool_]) -> IntNetwork | None:
+def _only(net: IntNetwork, p: chip.Lif, keep: NDArray[np.bool_]) -> IntNetwork | None:
     """Keep some neurons, or channels, of a population; None where nothing can go."""
     around = [c for c in net.connections if p.name in (c.pre, c.post)]
     channels = _channels(p, around)
@@ -334,7 +348,7 @@ def _only(net: IntNetwork, p: Population, keep: NDArray[np.bool_]) -> IntNetwork
     return replace(net, populations=populations, connections=tuple(connections), rounding=rounding)
 
 
-def _channels(p: Population, around: list[Connection]) -> int:
+def _channels(p: chip.Lif, around: list[Connection]) -> int:
     """Return how many parts of a population can go: channels of an image, or neurons."""
     for c in around:
         if isinstance(c.synapses, Conv):
