@@ -27,6 +27,7 @@ Hdf5 = Any
 
 # No dataset of ours comes near this; a file that declares more is broken or hostile.
 LARGEST_DATASET = 1 << 30
+MOST_VALUES = 1 << 28  # of all data sets of an HDF5 file together: 2 GiB as 64-bit numbers
 # Of all that a zip archive of weights unpacks to.
 LARGEST_ARCHIVE = 8 << 30
 
@@ -184,7 +185,9 @@ def open_hdf5(path: Path, what: str) -> Generator[Hdf5, None, None]:
         ) from None
     with file:
         try:
-            _check(file, path)
+            values = _check(file, path)
+            if values > MOST_VALUES:
+                raise InputError(f"{path} declares {values} values; more than 2^28 are refused.")
             yield file
         except Snn2hwError:
             raise
@@ -195,9 +198,11 @@ def open_hdf5(path: Path, what: str) -> Generator[Hdf5, None, None]:
             ) from error
 
 
-def _check(group: Hdf5, path: Path, depth: int = 0) -> None:
+def _check(group: Hdf5, path: Path, depth: int = 0) -> int:
+    """Refuse links, outside data and absurd sizes; return how many values there are."""
     if depth > 32:
         raise InputError(f"{path} nests groups more than 32 deep.")
+    values = 0
     for name in group:
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
@@ -208,8 +213,10 @@ def _check(group: Hdf5, path: Path, depth: int = 0) -> None:
                 raise InputError(f"{path}: {name} keeps its data in another file; refused.")
             if item.nbytes > LARGEST_DATASET:
                 raise InputError(f"{path}: {name} declares {item.nbytes} bytes; refused.")
+            values += int(item.size or 0)
         elif isinstance(item, h5py.Group):
-            _check(item, path, depth + 1)
+            values += _check(item, path, depth + 1)
+    return values
 
 
 def _short(error: BaseException) -> str:

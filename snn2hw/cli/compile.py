@@ -42,7 +42,9 @@ def model_options(function: Any) -> Any:
         ),
         click.option("--dt", type=float, help="Time step in seconds (.nir)."),
         click.option("--input-max", type=click.IntRange(min=1), help="Largest input integer."),
-        click.option("--time-steps", type=click.IntRange(1, 1024), help="Steps one sample lasts."),
+        click.option(
+            "--time-steps", type=click.IntRange(1, 1 << 16), help="Steps one sample lasts."
+        ),
     ):
         gathered = option(gathered)
     return gathered

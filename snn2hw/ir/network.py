@@ -25,6 +25,8 @@ from snn2hw.ir.synapses import Conv, Pair
 Reset = Literal["zero", "subtract"]
 Integration = Literal["euler", "exponential"]
 
+MOST_STEPS = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -371,7 +373,7 @@ def _problems(net: Network) -> list[str]:
     found: list[str] = []
     if not (math.isfinite(net.dt) and net.dt > 0):
         found.append(f"the time step is {net.dt}, not a positive number of seconds")
-    if net.time_steps is not None and net.time_steps < 1:
+    if net.time_steps is not None and not 1 <= net.time_steps <= MOST_STEPS:
         found.append(f"a sample lasts {net.time_steps} steps")
     for wanted in (Input, Output):
         if not any(isinstance(n, wanted) for n in net.nodes.values()):
@@ -383,6 +385,11 @@ def _problems(net: Network) -> list[str]:
         found += [f"{name}: {text}" for text in _value_problems(node)]
         if not isinstance(node, Input) and name not in entered:
             found.append(f"{name} has no input")
+    found += [
+        f"{name} waits {node.delay.max() / net.dt:.3g} steps"
+        for name, node in net.nodes.items()
+        if isinstance(node, Delay) and net.dt > 0 and node.delay.max() / net.dt > MOST_STEPS
+    ]
     looped = _linear_loop(net)
     if looped:
         found.append(f"{', '.join(looped)} form a loop that holds no neurons")

@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from snn2hw.errors import UnsupportedError
 from snn2hw.ir.arrays import Shape, frozen, size_of
 
 Pair = tuple[int, int]
+
+MOST_SYNAPSES = 1 << 27  # about 6 GiB while a kernel is unrolled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,6 +177,22 @@ def reach(synapses: Synapses) -> int:
     return int(total.max(initial=0))
 
 
+def synapse_count(synapses: Synapses) -> int:
+    """Return how many non-zero synapses a map has, each use of a kernel's weight counted."""
+    if not isinstance(synapses, Conv):
+        return nonzeros(synapses)
+    _, height, width = synapses.input_shape
+    _, out_h, out_w = synapses.output_shape
+
+    def uses(axis: int, size: int, out: int) -> NDArray[np.int64]:
+        taps = np.arange(synapses.weight.shape[2 + axis]) * synapses.dilation[axis]
+        at = np.arange(out)[:, None] * synapses.stride[axis] - synapses.padding[axis] + taps
+        return ((at >= 0) & (at < size)).sum(axis=0)
+
+    each = np.count_nonzero(synapses.weight, axis=(0, 1))
+    return int(uses(0, height, out_h) @ each @ uses(1, width, out_w))
+
+
 def matrix(synapses: Synapses) -> Any:
     """Return the map as a ``scipy.sparse.csr_array [post, pre]`` without explicit zeros.
 
@@ -196,7 +215,17 @@ def matrix(synapses: Synapses) -> Any:
 
 
 def _conv_matrix(conv: Conv) -> sparse.csr_array:
-    """Unroll a convolution: one entry for each (output position, kernel weight) in the image."""
+    """Unroll a convolution: one entry for each (output position, kernel weight) in the image.
+
+    Raises:
+        UnsupportedError: if that takes more memory than a common machine has.
+    """
+    count = synapse_count(conv)
+    if count > MOST_SYNAPSES:
+        raise UnsupportedError(
+            f"A convolution of {count} synapses is too large to be written out one by one.",
+            "Make its image or its kernel smaller.",
+        )
     _, height, width = conv.input_shape
     channels, out_h, out_w = conv.output_shape
     per_group = channels // conv.groups

@@ -37,7 +37,7 @@ from snn2hw.ir.synapses import Conv
 from snn2hw.nir_io.flat import THROUGH, Flat
 from snn2hw.nir_io.stored import StoredNode
 
-LARGEST = 1 << 28
+LARGEST = 1 << 24  # elements of one signal
 LINEAR = ("Affine", "Linear")
 CONVOLUTIONS = {"Conv1d": 2, "Conv2d": 3, "SumPool2d": 3, "AvgPool2d": 3}  # dimensions they take
 

@@ -13,7 +13,7 @@ from snn2hw.ir.graph import along_edges, wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Affine, Conv1d, Conv2d, Network, Node, Scale, output_shape
 from snn2hw.ir.populations import Lif, Population, SigmaDelta, described
-from snn2hw.ir.synapses import describe_shape, matrix, nonzeros
+from snn2hw.ir.synapses import describe_shape, nonzeros, synapse_count
 from snn2hw.pipeline import builds
 
 
@@ -64,7 +64,7 @@ def inspect_file(
 def _float_layers(net: Network) -> list[dict[str, Any]]:
     wires = wiring(net)
     synapses = {
-        name: sum(int(matrix(s.synapses).nnz) for s in into.sources)
+        name: sum(synapse_count(s.synapses) for s in into.sources)
         for name, into in wires.into.items()
     }
     return [
@@ -110,7 +110,7 @@ def _integer_layers(net: IntNetwork) -> list[dict[str, Any]]:
                 "inputs": [c.pre for c in into],
                 "parameters": sum(int(c.synapses.weight.size) for c in into) + _biases(p),
                 "nonzero": sum(nonzeros(c.synapses) for c in into),
-                "synapses": sum(int(matrix(c.synapses).nnz) for c in into),
+                "synapses": sum(synapse_count(c.synapses) for c in into),
             }
         )
     return rows

@@ -83,7 +83,7 @@ def test_traces_of_one_neuron(platform, unit, late):
 
 @pytest.mark.parametrize("platform", ["norse", "snntorch"])
 def test_braille_activity(platform):
-    """All 256 x 38 recorded spikes of the recurrent layer, on the input that ``fixtures/`` finds."""
+    """All 256 x 38 recorded spikes of the recurrent layer, on an input from ``fixtures/``."""
     with np.load(FOLDER / "braille_noDelay_bias_zero_activity.npz") as stored:
         wanted = stored[platform]
     with np.load(FIXTURES / f"braille_{platform}.npz") as stored:
