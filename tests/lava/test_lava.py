@@ -8,14 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from nets import DT, LOIHI2, images, lif, random_program, residual, tiny
+from shared import DATA, needs_data
+from snn2hw.rewrites import rewrite
 
-from snn2hw import netx_io
+from snn2hw import netx_io, nir_io
 from snn2hw.errors import RuntimeMissingError
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Network, Output
 from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
+from snn2hw.nir_io import Choice
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.runtime import lava
 from snn2hw.simulate import compare, engine, reference
@@ -113,6 +116,20 @@ def test_convolutions_with_a_recurrent_layer_and_feedback(tmp_path):
     plain = compile_network(_chain(), LOIHI2)
     without = engine.run(plain, x, states=True).layers[middle.name].spikes
     assert (done.trace.layers[middle.name].spikes != without).any()
+
+
+@needs_data
+def test_the_recurrent_network_of_the_nir_paper(tmp_path):
+    """38 current-based neurons that feed themselves, 256 steps: from a NIR file to Lava."""
+    choice = Choice(dt=1e-4, time_steps=256, reset="zero")
+    net, _ = nir_io.read(DATA / "nir/braille_noDelay_bias_zero.nir", choice)
+    program = compile_network(rewrite(net, LOIHI2, ["settled-bias"])[0], LOIHI2)
+    assert not program.streams
+    r = np.random.default_rng(0)
+    x = {p.name: (r.random((2, 256, *p.shape)) < 0.3).astype(int) for p in program.network.inputs}
+    done = in_lava(program, x, tmp_path)
+    assert all(layer.spikes.any() for layer in done.trace.layers.values())
+    assert_equal(program, x, done)
 
 
 def test_netx_file_through_lava_dls_own_loader(tmp_path):
