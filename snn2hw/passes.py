@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from snn2hw.ir import populations as chip
 from snn2hw.ir.arrays import Edge
@@ -251,15 +252,13 @@ def remove_dead(net: IntNetwork) -> IntNetwork:
     whole, and so do neighbours of grouped convolutions.
     """
     while True:
-        most = _most(net)
+        most, smaller = _most(net), net
         for p in _plain(net):
             keep = (most[p.name] > 0) & _heard(net, p.name)
-            smaller = _only(net, p, keep)
-            if smaller is not None:
-                net = smaller
-                break
-        else:
+            smaller = _only(smaller, p, keep) or smaller
+        if smaller is net:
             return net
+        net = smaller
 
 
 def _plain(net: IntNetwork) -> list[chip.Lif]:
@@ -279,10 +278,18 @@ def _most(net: IntNetwork) -> dict[str, Floats]:
     """Return the largest value that each element of inputs and populations can send."""
     most = {p.name: np.full(p.size, float(p.max_value)) for p in net.inputs}
     most |= {p.name: np.ones(p.size) for p in net.populations}
+    plain = {p.name: p for p in _plain(net)}
+    signs = [  # what excites and what inhibits, by connection
+        (rows.maximum(0), rows.minimum(0))
+        for rows in (
+            matrix(c.synapses).astype(float) * 2.0**c.exponent if c.post in plain else _NOTHING
+            for c in net.connections
+        )
+    ]
     while True:
         changed = False
-        for p in _plain(net):
-            dead = _never(net, p, most) & (most[p.name] > 0)
+        for p in plain.values():
+            dead = _never(net, p, signs, most) & (most[p.name] > 0)
             if dead.any():
                 most[p.name] = np.where(dead, 0.0, most[p.name])
                 changed = True
@@ -290,17 +297,22 @@ def _most(net: IntNetwork) -> dict[str, Floats]:
             return most
 
 
-def _never(net: IntNetwork, p: chip.Lif, most: Mapping[str, Floats]) -> NDArray[np.bool_]:
+_NOTHING = sparse.csr_array((1, 1))
+
+
+def _never(
+    net: IntNetwork, p: chip.Lif, signs: list[tuple[Any, Any]], most: Mapping[str, Floats]
+) -> NDArray[np.bool_]:
     """Say which neurons stay below the threshold if all that excites them came in every step.
 
     Decays truncate toward zero, so the geometric series bounds them from above.
     """
     n = net.numbers
     high, low = np.zeros(p.size), np.zeros(p.size)
-    for c in (net.connections[i] for i in net.into(p.name)):
-        rows = matrix(c.synapses).astype(float) * 2.0**c.exponent
-        high += rows.maximum(0) @ most[c.pre]
-        low += rows.minimum(0) @ most[c.pre] - (c.exponent < 0)  # which rounds down
+    for i in net.into(p.name):
+        c, (exciting, inhibiting) = net.connections[i], signs[i]
+        high += exciting @ most[c.pre]
+        low += inhibiting @ most[c.pre] - (c.exponent < 0)  # which rounds down
     one, top = float(1 << n.decay_bits), float(1 << (n.state_bits - 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = one / (p.du + 1) if p.du >= 0 else np.inf

@@ -147,6 +147,8 @@ def _conv_layer(p: Population, into: list[Connection], hop: int, numbers: Number
     c = into[0]
     if len(into) != 1 or not isinstance(c.synapses, Conv):
         raise _CannotHold("adds a convolution to other synapses, netx has a chain")
+    if p.shape != c.synapses.output_shape:
+        raise _CannotHold("has a convolution over something else than images, which netx has not")
     if c.delay != hop:
         raise _CannotHold("has a convolution with a delay, which netx has not")
     value = _value(c, c.synapses.weight)

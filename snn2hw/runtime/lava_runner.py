@@ -208,26 +208,24 @@ def build_program(path, inputs, folder, conv_mode):
     streams = resettable and not any(c["delay"] for c in connections)
     period = sample_steps if streams else sample_steps + tail
     steps = samples * period + (tail if streams else 0)
-    ends, largest, shape, values = {}, {}, {}, {}
+    ends, largest, values = {}, {}, {}
     for port in ports:
         name = port["name"]
         x = inputs[name].reshape(samples, sample_steps, -1)
         values[name] = stream(x, tail, period)
         ends[name] = Source(data=values[name])
         largest[name] = max(int(port["max_value"]), -2 * int(port["min_value"]))
-        shape[name] = port["shape"]
     neurons = {}
     for i, p in enumerate(populations):
         name, late = p["name"], p["phase"] if streams else 0
         neurons[name] = ends[name] = neuron(p, late, period, streams, state_exp)
-        shape[name] = p["shape"]
         if p["kind"] in ("Delta", "SigmaDelta", "Sigma"):
             largest[name] = GRADED
         record_into(neurons[name], os.path.join(folder, "%04d.npy" % i), steps)
         if p.get("driven_by"):
             x = np.roll(values[p["driven_by"]][..., :steps], p["phase"], axis=-1)
             drive(neurons[name], x, p["bias"], os.path.join(folder, "drive%04d.npy" % i))
-    made = [connect(c, ends, neurons[c["post"]], shape, largest, conv_mode) for c in connections]
+    made = [connect(c, ends, neurons[c["post"]], largest, conv_mode) for c in connections]
     kinds = dict(Counter(type(process).__name__ for process in made))
     plan = [([], steps)]
     if not streams:
@@ -297,7 +295,7 @@ def clearing(neurons, connections):
     return [(var, np.zeros(var.shape, int)) for var in left]
 
 
-def connect(c, ends, post, shape, largest, conv_mode):
+def connect(c, ends, post, largest, conv_mode):
     """Make one connection process and wire it."""
     source, target = ends[c["pre"]].s_out, post.a_in if hasattr(post, "a_in") else None
     if target is None:
@@ -314,8 +312,8 @@ def connect(c, ends, post, shape, largest, conv_mode):
         pairs = weight.shape[0] * weight.shape[1]
         wanted = conv_mode == "conv" or (conv_mode == "auto" and pairs <= CONV_PAIRS)
         if plain and wanted:
-            return connect_conv(c, weight, source, target, shape, options)
-        matrix = conv_matrix(c, weight, shape)
+            return connect_conv(c, weight, source, target, options)
+        matrix = conv_matrix(c, weight)
     elif c["kind"] == "sparse":
         matrix = csr_matrix(
             (weight, arrays["indices"], arrays["indptr"]),
@@ -343,9 +341,20 @@ def connect(c, ends, post, shape, largest, conv_mode):
     return process
 
 
-def conv_matrix(c, weight, shape):
+def conv_shape(c, weight):
+    """Shape (C, H, W) of a convolution's result; the population itself may be flat."""
+    sides = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(
+            c["input_shape"][1:], weight.shape[2:], c["stride"], c["padding"], c["dilation"]
+        )
+    ]
+    return [weight.shape[0], *sides]
+
+
+def conv_matrix(c, weight):
     """Unroll a convolution with Lava's own function, then put its (W, H, C) order into ours."""
-    image, result = shape[c["pre"]], shape[c["post"]]
+    image, result = c["input_shape"], conv_shape(c, weight)
     try:
         targets, sources, values = conv_utils.conv_to_sparse(
             image[::-1], result[::-1], turned(weight),
@@ -371,9 +380,9 @@ def chw(index, shape):
     return np.ravel_multi_index((channel, y, x), shape)
 
 
-def connect_conv(c, weight, source, target, shape, options):
+def connect_conv(c, weight, source, target, options):
     """Use Lava's Conv: true convolution on (W, H, C), so kernels turn and axes swap."""
-    channels, height, width = shape[c["pre"]]
+    channels, height, width = c["input_shape"]
     process = Conv(
         weight=turned(weight),
         input_shape=(width, height, channels),

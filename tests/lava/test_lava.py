@@ -7,19 +7,29 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from float_nets import random_network
 from nets import DT, LOIHI2, images, lif, random_program, residual, tiny
 from shared import DATA, needs_data
-from snn2hw.rewrites import rewrite
 
 from snn2hw import netx_io, nir_io
 from snn2hw.errors import RuntimeMissingError
 from snn2hw.ir.integer import Connection
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Network, Output
+from snn2hw.ir.network import (
+    Affine,
+    Conv1d,
+    Conv2d,
+    Flatten,
+    Input,
+    Network,
+    Output,
+    Threshold,
+)
 from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
 from snn2hw.nir_io import Choice
 from snn2hw.pipeline.compiler import compile_network
+from snn2hw.rewrites import rewrite
 from snn2hw.runtime import lava
 from snn2hw.simulate import compare, engine, reference
 from snn2hw.store import program as program_file
@@ -170,3 +180,27 @@ def test_failure_of_the_runner_is_one_sentence(tmp_path):
     (tmp_path / "program.h5").write_bytes(b"not a program")
     with pytest.raises(RuntimeMissingError, match="Lava stopped with exit code"):
         lava.run(program, images(program.network), program_file=tmp_path / "program.h5")
+
+
+@pytest.mark.parametrize("conv", ["conv", "sparse"])
+def test_one_dimensional_convolutions_and_thresholds(tmp_path, conv):
+    r = np.random.default_rng(0)
+    first = Conv(r.normal(0.3, 0.5, (3, 2, 1, 3)), (2, 1, 8), padding=(0, 1))
+    second = Conv(r.normal(0.3, 0.5, (4, 3, 1, 3)), (3, 1, 8), stride=(1, 2))
+    nodes = {
+        "in": Input((2, 8)), "c1": Conv1d(first, r.normal(0, 0.1, 3)), "l1": lif((3, 8)),
+        "c2": Conv1d(second, r.normal(0, 0.1, 4)), "l2": lif((4, 3)),
+        "threshold": Threshold(np.full((4, 3), 0.5)), "flat": Flatten((4, 3)),
+        "fc": Affine(r.normal(0, 0.6, (3, 12)), np.zeros(3)), "l3": lif((3,)), "out": Output((3,)),
+    }  # fmt: skip
+    net = Network(nodes, tuple(itertools.pairwise(nodes)), DT, 6)
+    program = compile_network(net, LOIHI2)
+    x = images(program.network, samples=3)
+    assert_equal(program, x, in_lava(program, x, tmp_path, conv=conv))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_float_networks_for_the_chip(tmp_path, seed):
+    program = compile_network(random_network(seed, chip=True), LOIHI2)
+    x = images(program.network, samples=2, seed=seed)
+    assert_equal(program, x, in_lava(program, x, tmp_path))

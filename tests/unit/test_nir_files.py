@@ -12,6 +12,7 @@ from shared import DATA, needs_data
 
 from snn2hw import nir_io
 from snn2hw.errors import InputError, Snn2hwError
+from snn2hw.pipeline.inspect import inspect_file
 from snn2hw.simulate import floating
 
 pytestmark = needs_data
@@ -112,3 +113,21 @@ def test_without_a_time_step_a_file_is_listed_but_not_built():
     _, notes = load("lif_norse")
     assert "0.0001 s for this listing" in notes[-1]
     assert images(load("lif_norse", dt=1e-3, time_steps=3)[0])["input"].shape[1] == 3
+
+
+def _every_file():
+    listed = [*FOLDER.glob("*.nir"), *(DATA / "models" / "lava-dl").glob("*.net")]
+    return sorted(p for p in listed if p.stem not in ASIDE)
+
+
+@pytest.mark.parametrize("path", _every_file(), ids=lambda p: p.name)
+def test_inspect_lists_layers_and_what_the_target_refuses(path):
+    choice = nir_io.Choice(time_steps=4)
+    document = inspect_file(str(path), path.parent, "loihi2", choice)
+    assert document["layers"]
+    assert document["neurons"] > 0
+    assert document["synapses"] > 0
+    reasons = document["targets"]["loihi2"]
+    assert all(reason.strip() for reason in reasons)
+    if path.suffix == ".nir":  # whatever a file lacks, some rewrite or nothing is needed
+        assert not reasons or document["rewrites"]["loihi2"]
