@@ -118,7 +118,9 @@ def _cut(
     for neuron in range(0, size, max(1, size // 64)):  # a sample: one neuron must fit a core
         if uses(neuron, neuron + 1)["memory_bytes"] > limits["memory_bytes"]:
             raise _too_big(population.name, uses(neuron, neuron + 1), costs, neuron, target)
-    parts = math.ceil(size / limits["neurons"])
+    # Parts share nothing, so together they need no less than the whole on one core would.
+    whole = uses(0, size)
+    parts = max(math.ceil(n / limits[k]) for k, n in whole.items())
     while parts <= size:
         bounds = [size * i // parts for i in range(parts + 1)]
         cut = [(a, b, uses(a, b)) for a, b in pairwise(bounds)]
