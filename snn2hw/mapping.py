@@ -123,8 +123,13 @@ def _cut(
     parts = max(math.ceil(n / limits[k]) for k, n in whole.items())
     while parts <= size:
         bounds = [size * i // parts for i in range(parts + 1)]
-        cut = [(a, b, uses(a, b)) for a, b in pairwise(bounds)]
-        if all(n <= limits[k] for _, _, use in cut for k, n in use.items()):
+        cut: list[tuple[int, int, dict[str, int]]] = []
+        for a, b in pairwise(bounds):
+            use = uses(a, b)
+            if any(n > limits[k] for k, n in use.items()):
+                break
+            cut.append((a, b, use))
+        else:
             return cut
         parts += 1
     worst = max(range(size), key=lambda i: uses(i, i + 1)["memory_bytes"])
