@@ -13,7 +13,7 @@ from snn2hw import nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.cli.common import Talk, common, data_options, root
 from snn2hw.estimator import layer_counts
-from snn2hw.pipeline import builds
+from snn2hw.pipeline import builds, floats
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.inspect import inspect_file
 from snn2hw.report import text
@@ -83,10 +83,13 @@ def export(
 
 @click.command()
 @click.argument("build", required=False)
-@click.option("--on", default="exact", show_default=True, help="exact (ours), lava or xylosim.")
+@click.option(
+    "--on", default="exact", show_default=True, help="exact (ours), lava, xylosim or float."
+)
 @data_options
 @click.option("--save", type=click.Path(path_type=Path), help="Write spikes and predictions (npz).")
 @click.option("--trace", is_flag=True, help="With --save: every layer's spikes, v and u too.")
+@model_options
 @common
 def simulate(
     talk: Talk,
@@ -95,16 +98,21 @@ def simulate(
     save: Path | None,
     trace: bool,
     samples: int | None,
-    **choice: Any,
+    choice: nir_io.Choice,
+    **which: Any,
 ) -> None:
-    """Run a build on test samples.
+    """Run a build on test samples, or with --on float a run or .nir file as it is.
 
-    On Lava, 20 samples unless --samples says more; on our simulator, all of them.
+    On Lava, 20 samples unless --samples says more; on our simulator, all of them. The options
+    marked (.nir) say what such a file cannot, for --on float.
     """
+    if on == "float":
+        _simulate_float(talk, build, choice, save, trace, limit=samples, **which)
+        return
     opened = builds.load_build(build, root())
-    if on == "lava" and choice["file"] is None:
+    if on == "lava" and which["file"] is None:
         samples = samples or 20
-    taken = builds.samples_for(opened, limit=samples, **choice)
+    taken = builds.samples_for(opened, limit=samples, **which)
     ran = builds.simulate(
         opened, taken, on, states=trace and save is not None,
         progress=lambda done, total: talk.update("simulate", done, total),
@@ -123,6 +131,27 @@ def simulate(
     if save is not None:
         document["saved"] = str(save)
     talk.result(document, text.pairs(document))
+
+
+def _simulate_float(
+    talk: Talk,
+    given: str | None,
+    choice: nir_io.Choice,
+    save: Path | None,
+    trace: bool,
+    **which: Any,
+) -> None:
+    model = builds.load_model(given, root(), choice)
+    for note in model.notes:
+        talk.say(f"note: {note}")
+    document, ran = floats.simulate(
+        model, floats.samples_for(model, **which), record=trace and save is not None,
+        progress=lambda done, total: talk.update("simulate", done, total),
+    )  # fmt: skip
+    if save is not None:
+        floats.save(save, ran)
+        document["saved"] = str(save)
+    talk.result(document, text.pairs({k: v for k, v in document.items() if k != "notes"}))
 
 
 @click.command()

@@ -16,7 +16,7 @@ from snn2hw import datasets, estimator, mapping, netx_io, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, unknown_name
 from snn2hw.files import new_file, write_json
-from snn2hw.ir.arrays import Shape
+from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
@@ -243,19 +243,27 @@ def samples_for(
             f"{build.name} does not say which data it is for.",
             "Give --data NAME, or --input FILE.npz.",
         )
+    port, steps = build.program.network.inputs[0], build.program.network.time_steps
+    x, y = test_data(name, data_dir, limit, steps, port.shape, build.name)
+    return Samples({port.name: x}, y, name)
+
+
+def test_data(
+    name: str, data_dir: Path | None, limit: int | None, steps: int, shape: Shape, what: str
+) -> tuple[Ints, NDArray[np.int64]]:
+    """Load a data set's test samples as ``[N, T, *shape]``, with labels, for ``what``."""
     found = datasets.load(name, data_dir)
     x, y = found.x_test[:limit], found.y_test[:limit]
-    port = build.program.network.inputs[0]
-    if int(np.prod(x.shape[-3:])) != port.size:
+    if int(np.prod(x.shape[-3:])) != size_of(shape):
         raise InputError(
-            f"{name} has samples of shape {list(x.shape[-3:])}, "
-            f"{build.name} takes {list(port.shape)}.",
+            f"{name} has samples of shape {list(x.shape[-3:])}, {what} takes {list(shape)}.",
             "Give the data that the model was trained on with --data.",
         )
-    return Samples({port.name: _in_time(x, build.program.network.time_steps, port.shape)}, y, name)
+    return _in_time(x, steps, shape), y
 
 
-def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
+def stored_arrays(file: Path, limit: int | None) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+    """Read ``x`` and, if it is there, ``y`` from an npz file."""
     try:
         with np.load(file, allow_pickle=False) as stored:
             arrays = {k: stored[k] for k in stored.files if k in ("x", "y")}
@@ -267,9 +275,12 @@ def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
         raise InputError(f"{file} cannot be read: {error}.") from None
     if "x" not in arrays:
         raise InputError(f"{file} holds no array x.", "Store x [N, S, *in] with integers.")
-    labels = arrays["y"][:limit].astype(np.int64) if "y" in arrays else None
+    return arrays["x"][:limit], arrays["y"][:limit].astype(np.int64) if "y" in arrays else None
+
+
+def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
+    x, labels = stored_arrays(file, limit)
     port = program.network.inputs[0]
-    x = arrays["x"][:limit]
     if np.issubdtype(x.dtype, np.floating) and (port.gain, port.offset) != (1, 0):
         x = np.clip(np.nan_to_num(port.gain * x + port.offset), -(2**31), 2**31 - 1).astype(int)
     engine.check_inputs(program, {port.name: x})
@@ -295,7 +306,7 @@ def simulate(
             f"{build.name} is built for {build.program.target}; XyloSim simulates Xylo.",
             "Use --on exact or --on lava.",
         )
-    raise unknown_name("simulator", on, ("exact", "lava", "xylosim"))
+    raise unknown_name("simulator", on, ("exact", "lava", "xylosim", "float"))
 
 
 def accuracy(trace: Trace, labels: NDArray[np.int64] | None) -> float | None:

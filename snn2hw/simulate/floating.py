@@ -43,7 +43,8 @@ class FloatTrace:
             where integrators feed it.
         recorded: the same for the cells that were asked for.
         membranes: their membrane potentials after the step, ``[N, T, *shape]``.
-        events: sum of what each input and cell sent, over samples and steps, ``[size]``.
+        events: how many values other than 0 each input and cell sent, over samples and steps,
+            ``[size]``; where neurons may send many spikes a step, a value counts as that many.
         samples: N.
         steps: T.
     """
@@ -177,7 +178,8 @@ def _batch(
         for name, out in outputs.items():
             out[:, t] = drive(name, t)
         for name, past in sent.items():
-            events[name] = events[name] + past[t].sum(axis=0)
+            counted = past[t] if net.rules.spikes == "many" else past[t] != 0
+            events[name] = events[name] + counted.sum(axis=0, dtype=np.float64)
             past.pop(t - longest, None)
 
     def shaped(arrays: Mapping[str, Floats]) -> dict[str, Floats]:

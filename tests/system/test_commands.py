@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -228,3 +229,30 @@ def test_import_is_lean(tmp_path):
     code = "import sys, snn2hw.cli; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_float_network_is_simulated_as_it_is(workshop, tmp_path):
+    run = document(workshop, "simulate", "cnn-digits-s75", "--on", "float", "--save", "f.npz")
+    metrics = json.loads((workshop / "runs/cnn-digits-s75/metrics.json").read_text())
+    assert run["on"] == "float"
+    assert run["accuracy"] == pytest.approx(metrics["accuracy"])
+    assert run["spikes_per_sample"] == pytest.approx(metrics["spikes_per_sample"])
+    assert run["synops_per_sample"] == pytest.approx(metrics["synops_per_sample"])
+    with np.load(workshop / "f.npz") as saved:
+        assert saved["spikes"].shape[:2] == (run["samples"], run["steps"])
+        assert saved["prediction"].shape == (run["samples"],)
+
+
+def test_rewrites_are_recorded_and_measured(workshop):
+    net, _ = nir_io.read(workshop / "runs/cnn-digits-s75/student.nir")
+    soft = {k: replace(n, reset="subtract") for k, n in net.neurons().items()}
+    nir_io.write(workshop / "soft.nir", replace(net, nodes={**net.nodes, **soft}))
+    refused = call(workshop, "export", "soft.nir", "--json")
+    assert refused.returncode == 1
+    assert "resets by subtract" in json.loads(refused.stdout)["error"]["message"]
+    assert "--rewrite" in json.loads(refused.stdout)["error"]["hint"]
+    made = document(workshop, "export", "soft.nir", "--rewrite", "hard-reset")
+    assert list(made["rewrites"]["applied"]) == ["hard-reset"]
+    assert 0 <= made["rewrites"]["same_predictions"] <= 1
+    found = document(workshop, "inspect", "soft.nir")
+    assert found["rewrites"] == {"loihi2": ["hard-reset"]}

@@ -1,0 +1,93 @@
+"""Running a float network as its authors' tool would, without any chip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn2hw.errors import InputError
+from snn2hw.files import new_file
+from snn2hw.ir.network import Network
+from snn2hw.pipeline import builds
+from snn2hw.simulate import floating
+
+
+def samples_for(
+    model: builds.Model,
+    *,
+    data: str | None = None,
+    file: Path | None = None,
+    limit: int | None = None,
+    data_dir: Path | None = None,
+) -> builds.Samples:
+    """Take test samples of a data set, or numbers ``x [N, T, *in]`` from an npz file."""
+    net = _float(model)
+    if len(net.inputs()) != 1:
+        raise InputError(f"{model.name} has {len(net.inputs())} inputs; one is taken here.")
+    ((name, port),) = net.inputs().items()
+    if file is not None:
+        x, labels = builds.stored_arrays(file, limit)
+        return builds.Samples({name: x}, labels, file.name)
+    wanted = data or model.data
+    if not wanted:
+        raise InputError(
+            f"{model.name} does not say which data it is for.",
+            "Give --data NAME, or --input FILE.npz.",
+        )
+    if not net.time_steps:
+        raise InputError(
+            f"{model.name} does not say how long a sample lasts.", "Give --time-steps."
+        )
+    x, labels = builds.test_data(wanted, data_dir, limit, net.time_steps, port.shape, model.name)
+    return builds.Samples({name: x}, labels, wanted)
+
+
+def simulate(
+    model: builds.Model,
+    samples: builds.Samples,
+    *,
+    record: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Any], floating.FloatTrace]:
+    """Run a network; returns the document of ``snn2hw simulate --json`` and the trace."""
+    net = _float(model)
+    began = time.perf_counter()
+    trace = floating.run(
+        net, samples.inputs, record=net.cells() if record else (), progress=progress
+    )
+    seconds = time.perf_counter() - began
+    document: dict[str, Any] = {
+        "model": model.name, "on": "float", "data": samples.source, "samples": trace.samples,
+        "steps": trace.steps, "seconds": round(seconds, 6),
+        "spikes_per_sample": sum(float(trace.events[n].sum()) for n in net.neurons())
+        / trace.samples,
+        "synops_per_sample": sum(floating.synops(net, trace.events).values()) / trace.samples,
+        "notes": list(model.notes),
+    }  # fmt: skip
+    if samples.labels is not None and len(trace.outputs) == 1:
+        document["accuracy"] = float((trace.prediction == samples.labels).mean())
+    return document, trace
+
+
+def save(path: Path, trace: floating.FloatTrace) -> None:
+    """Write what the outputs received and, where recorded, every cell's output and membrane."""
+    arrays: dict[str, Any] = {f"{k}.output": v for k, v in trace.outputs.items()}
+    if len(trace.outputs) == 1:
+        arrays |= {"spikes": next(iter(trace.outputs.values())), "prediction": trace.prediction}
+    arrays |= {f"{k}.spikes": v for k, v in trace.recorded.items()}
+    arrays |= {f"{k}.v": v for k, v in trace.membranes.items()}
+    with new_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _float(model: builds.Model) -> Network:
+    if not isinstance(model.network, Network):
+        raise InputError(
+            f"{model.name} holds a chip's integers, not a float network.",
+            "Export it, then simulate the build.",
+        )
+    return model.network
