@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,7 @@ def export(
             inputs=model.files,
             options={"time_steps": time_steps, "rewrite": list(allowed)},
             extra={
+                "float": _rules(network) if isinstance(network, Network) else None,
                 "rewrites": rewritten,
                 "data": model.data,
                 "run": {k: model.metrics[k] for k in kept if k in model.metrics},
@@ -149,6 +150,12 @@ def export(
             net_file=net_file,
             net_reason=reason,
         )
+
+
+def _rules(net: Network) -> dict[str, Any]:
+    """Return what was taken for the float network's time step, which its file may not say."""
+    resets = sorted({n.reset for n in net.neurons().values()})
+    return {"dt": net.dt, "reset": resets, **asdict(net.rules)}
 
 
 MEASURED_SAMPLES = 200
@@ -243,7 +250,13 @@ def samples_for(
             f"{build.name} does not say which data it is for.",
             "Give --data NAME, or --input FILE.npz.",
         )
-    port, steps = build.program.network.inputs[0], build.program.network.time_steps
+    port, *others = build.program.network.inputs
+    if others:
+        raise InputError(
+            f"{build.name} has {1 + len(others)} inputs, a data set feeds one.",
+            "Give --input FILE.npz with an array for each.",
+        )
+    steps = build.program.network.time_steps
     x, y = test_data(name, data_dir, limit, steps, port.shape, build.name)
     return Samples({port.name: x}, y, name)
 
@@ -262,29 +275,43 @@ def test_data(
     return _in_time(x, steps, shape), y
 
 
-def stored_arrays(file: Path, limit: int | None) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """Read ``x`` and, if it is there, ``y`` from an npz file."""
+def stored_arrays(
+    file: Path, limit: int | None, ports: Sequence[str]
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64] | None]:
+    """Read inputs and, if it is there, ``y`` from an npz file.
+
+    The array of a single input is called ``x``; several are called like the inputs.
+    """
+    names = {"x": ports[0]} if len(ports) == 1 else {p: p for p in ports}
     try:
         with np.load(file, allow_pickle=False) as stored:
-            arrays = {k: stored[k] for k in stored.files if k in ("x", "y")}
+            arrays = {k: stored[k][:limit] for k in stored.files if k in (*names, "y")}
     except FileNotFoundError:
         raise InputError(f"There is no file {file}.") from None
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, IndexError) as error:
         raise InputError(f"{file} is not an npz file: {error}.") from None
     except Exception as error:  # zipfile's own errors
         raise InputError(f"{file} cannot be read: {error}.") from None
-    if "x" not in arrays:
-        raise InputError(f"{file} holds no array x.", "Store x [N, S, *in] with integers.")
-    return arrays["x"][:limit], arrays["y"][:limit].astype(np.int64) if "y" in arrays else None
+    missing = [k for k in names if k not in arrays]
+    if missing:
+        raise InputError(
+            f"{file} holds no array {', '.join(missing)}.",
+            f"Store {', '.join(f'{k} [N, S, *in]' for k in names)} with integers.",
+        )
+    labels = arrays["y"].astype(np.int64) if "y" in arrays else None
+    return {port: arrays[k] for k, port in names.items()}, labels
 
 
 def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
-    x, labels = stored_arrays(file, limit)
-    port = program.network.inputs[0]
-    if np.issubdtype(x.dtype, np.floating) and (port.gain, port.offset) != (1, 0):
-        x = np.clip(np.nan_to_num(port.gain * x + port.offset), -(2**31), 2**31 - 1).astype(int)
-    engine.check_inputs(program, {port.name: x})
-    return Samples({port.name: x}, labels, file.name)
+    ports = {p.name: p for p in program.network.inputs}
+    inputs, labels = stored_arrays(file, limit, list(ports))
+    for name, x in inputs.items():
+        port = ports[name]
+        if np.issubdtype(x.dtype, np.floating) and (port.gain, port.offset) != (1, 0):
+            x = np.clip(np.nan_to_num(port.gain * x + port.offset), -(2**31), 2**31 - 1)
+            inputs[name] = x.astype(int)
+    engine.check_inputs(program, inputs)
+    return Samples(inputs, labels, file.name)
 
 
 def simulate(

@@ -26,12 +26,15 @@ def samples_for(
 ) -> builds.Samples:
     """Take test samples of a data set, or numbers ``x [N, T, *in]`` from an npz file."""
     net = _float(model)
-    if len(net.inputs()) != 1:
-        raise InputError(f"{model.name} has {len(net.inputs())} inputs; one is taken here.")
-    ((name, port),) = net.inputs().items()
     if file is not None:
-        x, labels = builds.stored_arrays(file, limit)
-        return builds.Samples({name: x}, labels, file.name)
+        inputs, labels = builds.stored_arrays(file, limit, list(net.inputs()))
+        return builds.Samples(inputs, labels, file.name)
+    if len(net.inputs()) != 1:
+        raise InputError(
+            f"{model.name} has {len(net.inputs())} inputs, a data set feeds one.",
+            "Give --input FILE.npz with an array for each.",
+        )
+    ((name, port),) = net.inputs().items()
     wanted = data or model.data
     if not wanted:
         raise InputError(

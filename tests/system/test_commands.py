@@ -9,10 +9,12 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from nets import DT, lif
 from onnx_files import classifier, linear_digits, save
 from system_calls import call, document
 
 from snn2hw import datasets, nir_io
+from snn2hw.ir.network import Affine, Input, Network, Output
 
 
 def test_run_holds_what_the_contract_names(workshop):
@@ -231,7 +233,7 @@ def test_import_is_lean(tmp_path):
     assert done.stdout.strip() == "False"
 
 
-def test_a_float_network_is_simulated_as_it_is(workshop, tmp_path):
+def test_a_float_network_is_simulated_as_it_is(workshop):
     run = document(workshop, "simulate", "cnn-digits-s75", "--on", "float", "--save", "f.npz")
     metrics = json.loads((workshop / "runs/cnn-digits-s75/metrics.json").read_text())
     assert run["on"] == "float"
@@ -243,16 +245,40 @@ def test_a_float_network_is_simulated_as_it_is(workshop, tmp_path):
         assert saved["prediction"].shape == (run["samples"],)
 
 
-def test_rewrites_are_recorded_and_measured(workshop):
+def test_rewrites_are_recorded_and_measured(workshop, tmp_path):
     net, _ = nir_io.read(workshop / "runs/cnn-digits-s75/student.nir")
     soft = {k: replace(n, reset="subtract") for k, n in net.neurons().items()}
-    nir_io.write(workshop / "soft.nir", replace(net, nodes={**net.nodes, **soft}))
-    refused = call(workshop, "export", "soft.nir", "--json")
+    nir_io.write(tmp_path / "soft.nir", replace(net, nodes={**net.nodes, **soft}))
+    refused = call(tmp_path, "export", "soft.nir", "--json")
     assert refused.returncode == 1
     assert "resets by subtract" in json.loads(refused.stdout)["error"]["message"]
     assert "--rewrite" in json.loads(refused.stdout)["error"]["hint"]
-    made = document(workshop, "export", "soft.nir", "--rewrite", "hard-reset")
+    made = document(tmp_path, "export", "soft.nir", "--rewrite", "hard-reset")
     assert list(made["rewrites"]["applied"]) == ["hard-reset"]
     assert 0 <= made["rewrites"]["same_predictions"] <= 1
-    found = document(workshop, "inspect", "soft.nir")
+    kept = json.loads((tmp_path / "builds/soft-loihi2/build.json").read_text())
+    assert kept["float"] == {
+        "dt": net.dt, "reset": ["zero"], "integration": "euler", "fires": "above",
+        "spikes": "one", "v_min": None,
+    }  # fmt: skip
+    found = document(tmp_path, "inspect", "soft.nir")
     assert found["rewrites"] == {"loihi2": ["hard-reset"]}
+
+
+def test_several_inputs_come_from_one_file(tmp_path):
+    r = np.random.default_rng(0)
+    nodes = {"left": Input((3,)), "right": Input((2,)), "lif": lif((4,)), "output": Output((4,))}
+    nodes |= {k: Affine(r.normal(0.5, 0.5, (4, n)), np.zeros(4)) for k, n in (("a", 3), ("b", 2))}
+    edges = (("left", "a"), ("right", "b"), ("a", "lif"), ("b", "lif"), ("lif", "output"))
+    nir_io.write(tmp_path / "two.nir", Network(nodes, edges, DT, 5))
+    document(tmp_path, "export", "two.nir")
+    left, right = r.integers(0, 2, (6, 5, 3)), r.integers(0, 2, (6, 5, 2))
+    np.savez(tmp_path / "two.npz", left=left, right=right)
+    for on in ("exact", "float"):
+        name = "two-loihi2" if on == "exact" else "two.nir"
+        found = document(tmp_path, "simulate", name, "--on", on, "--input", "two.npz")
+        assert found["samples"] == 6
+        assert found["spikes_per_sample"] > 0
+    np.savez(tmp_path / "one.npz", left=left)
+    refused = call(tmp_path, "simulate", "two-loihi2", "--input", "one.npz", "--json")
+    assert "holds no array right" in json.loads(refused.stdout)["error"]["message"]
