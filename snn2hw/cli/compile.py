@@ -40,7 +40,9 @@ def model_options(function: Any) -> Any:
         click.option(
             "--written-by", type=click.Choice(list(nir_io.WRITERS)), help="Its rules (.nir)."
         ),
-        click.option("--dt", type=float, help="Time step in seconds (.nir)."),
+        click.option(
+            "--dt", type=click.FloatRange(min=0, min_open=True), help="Time step in seconds (.nir)."
+        ),
         click.option("--input-max", type=click.IntRange(min=1), help="Largest input integer."),
         click.option(
             "--time-steps", type=click.IntRange(1, 1 << 16), help="Steps one sample lasts."
