@@ -101,6 +101,10 @@ def _rules(flat: Flat, choice: Choice, ours: Mapping[str, Any]) -> tuple[Reset, 
         raise unknown_name("framework", choice.written_by, WRITERS)
     writer = WRITERS[choice.written_by or "nir"]
     said = {k: getattr(choice, k) for k in _rule_values() if getattr(choice, k) is not None}
+    for name, allowed in {**_rule_values(), "reset": get_args(Reset)}.items():
+        given = getattr(choice, name)
+        if allowed and given is not None and given not in allowed:
+            raise unknown_name(f"rule for {name}", str(given), allowed)
     rules = replace(writer.rules, **({} if choice.written_by else ours["rules"]), **said)
     spiking = [n for n in flat.nodes.values() if n.kind in ("IF", "LIF", "CubaLIF")]
     known = choice.reset or choice.written_by or ours.get("reset")

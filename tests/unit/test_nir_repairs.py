@@ -14,6 +14,7 @@ from nets import seeds
 from nir_files import ONES, chain, lif, write
 
 from snn2hw import nir_io
+from snn2hw.errors import InputError
 from snn2hw.ir.graph import wiring
 from snn2hw.ir.network import Conv1d, Conv2d, Flatten
 from snn2hw.ir.synapses import matrix
@@ -169,3 +170,11 @@ def test_each_population_may_have_a_reset_of_its_own(tmp_path):
     back, notes = nir_io.read(tmp_path / "b.nir")
     assert notes == []
     assert {k: n.reset for k, n in back.neurons().items()} == {"one": "zero", "two": "subtract"}
+
+
+@pytest.mark.parametrize("choice", [{"fires": "never"}, {"reset": "soft"}, {"written_by": "ghost"}])
+def test_choices_that_do_not_exist_are_refused(tmp_path, choice):
+    nodes, edges = chain(lif=lif())
+    path = write(tmp_path / "a.nir", nodes, edges)
+    with pytest.raises(InputError, match=next(iter(choice.values()))):
+        nir_io.read(path, nir_io.Choice(dt=1e-3, **choice))
