@@ -117,6 +117,26 @@ class Conv:
         return (self.weight.shape[0], sides[0], sides[1])
 
 
+def same_padding(weight: NDArray[Any], dilation: Pair = (1, 1)) -> tuple[NDArray[Any], Pair]:
+    """Return kernel and padding with which an image keeps its size at stride 1.
+
+    An even kernel pads one more at the end, as in PyTorch. Our convolutions pad both ends alike,
+    so that it gets a row of zeros in front.
+
+    Raises:
+        ValueError: an even kernel is dilated.
+    """
+    for axis, step in ((2, dilation[0]), (3, dilation[1])):
+        if step * (weight.shape[axis] - 1) % 2:
+            if step != 1:
+                raise ValueError("'same' padding of an even kernel needs dilation 1")
+            front = [(0, 0)] * 4
+            front[axis] = (1, 0)
+            weight = np.pad(weight, front)
+    spans = [d * (k - 1) // 2 for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    return weight, (spans[0], spans[1])
+
+
 Synapses = Dense | Conv | Sparse
 
 

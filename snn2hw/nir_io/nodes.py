@@ -33,7 +33,7 @@ from snn2hw.ir.network import (
     edge_problems,
     output_shape,
 )
-from snn2hw.ir.synapses import Conv
+from snn2hw.ir.synapses import Conv, same_padding
 from snn2hw.nir_io.flat import THROUGH, Flat
 from snn2hw.nir_io.stored import StoredNode
 
@@ -297,10 +297,7 @@ def _conv_input(
 def _padding(
     weight: NDArray[np.float64], given: Any, stride: tuple[int, int], dilation: tuple[int, int]
 ) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Resolve 'same' and 'valid'; an even kernel pads one more at the end, as in PyTorch.
-
-    Our convolutions pad both ends alike, so an even kernel gets a row of zeros in front.
-    """
+    """Resolve 'same' and 'valid'."""
     if not isinstance(given, str):
         return weight, _pair(given)
     if given not in ("same", "valid"):
@@ -309,15 +306,7 @@ def _padding(
         return weight, (0, 0)
     if stride != (1, 1):
         raise ValueError("'same' padding needs stride 1")
-    for axis, step in ((2, dilation[0]), (3, dilation[1])):
-        if step * (weight.shape[axis] - 1) % 2:
-            if step != 1:
-                raise ValueError("'same' padding of an even kernel needs dilation 1")
-            front = [(0, 0)] * 4
-            front[axis] = (1, 0)
-            weight = np.pad(weight, front)
-    spans = [d * (k - 1) // 2 for d, k in zip(dilation, weight.shape[2:], strict=True)]
-    return weight, (spans[0], spans[1])
+    return same_padding(weight, dilation)
 
 
 def _bias(values: _Values, weight: NDArray[np.float64]) -> NDArray[np.float64]:
