@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from snn2hw.errors import Snn2hwError
     from snn2hw.ir.network import Network
-    from snn2hw.pipeline.api import Built, Simulation, build, distill, energy, load
+    from snn2hw.pipeline.api import Built, Simulation, build, distill, energy, load, measure
     from snn2hw.target import Target
 
 __version__ = _version("snn2hw")
@@ -34,11 +34,12 @@ _HOMES = {
     "distill": ("snn2hw.pipeline.api", "distill"),
     "energy": ("snn2hw.pipeline.api", "energy"),
     "load": ("snn2hw.pipeline.api", "load"),
+    "measure": ("snn2hw.pipeline.api", "measure"),
 }
 
 __all__ = [
     "Built", "Network", "Simulation", "Snn2hwError", "Target", "build", "distill", "energy",
-    "load",
+    "load", "measure",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline import builds, runs
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.simulate import engine
+from snn2hw.simulate import engine, floating
 from snn2hw.store import program as program_file
 from snn2hw.target import Target
 
@@ -77,15 +78,66 @@ class Built:
         return {self.program.network.inputs[0].name: np.asarray(x)}
 
 
-def load(path: str | Path, **known: Any) -> Network | IntNetwork:
-    """Load a run, a ``.nir`` or ``.net`` file or a shipped model by name.
+def load(model: Any, /, **known: Any) -> Network | IntNetwork:
+    """Load a run, a ``.nir`` or ``.net`` file, a shipped model by name, or a PyTorch module.
+
+    What was guessed, repaired or replaced is warned about.
 
     Args:
-        path: the file, folder or name.
-        known: what the file may not say, by the names of ``nir_io.Choice``: ``dt`` (seconds),
-            ``time_steps``, ``reset``, ``written_by``, ``input_max`` and the rules of a step.
+        model: the file, folder or name; or a spiking ``nn.Module`` of snnTorch, Norse or our own
+            layers (``train/modules.py`` says which).
+        known: what a file may not say, by the names of ``nir_io.Choice``: ``dt`` (seconds),
+            ``time_steps``, ``reset``, ``written_by``, ``input_max`` and the rules of a step. For a
+            module: ``shape`` of a sample (``(C, H, W)``), ``dt``, ``time_steps``, ``input_max``,
+            ``max_pool`` (``refuse``, ``neurons``, ``average``).
+
+    Raises:
+        UnsupportedError: names every part of a module that cannot be expressed.
     """
-    return builds.load_model(str(path), Path(), nir_io.Choice(**known)).network
+    if isinstance(model, str | Path):
+        found = builds.load_model(str(model), Path(), nir_io.Choice(**known))
+        network, notes = found.network, found.notes
+    else:
+        network, notes = runs.training().from_module(model, **known)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return network
+
+
+def measure(
+    module: Any, network: Network, x: NDArray[Any], y: NDArray[Any] | None = None
+) -> dict[str, Any]:
+    """Run a module and the network made of it on the same samples, and say how they differ.
+
+    Args:
+        module: the PyTorch module, which is run as it is, in its own package.
+        network: what ``load`` made of it.
+        x: numbers ``[N, T, *shape]``.
+        y: labels ``[N]``, if there are any.
+
+    Returns:
+        ``samples``, ``steps``, ``same_predictions`` (share), ``same_outputs`` (share of all values
+        at all steps), and as pairs of module and network ``spikes_per_sample``, ``accuracy``.
+
+    Raises:
+        InputError: x does not have the network's shape.
+    """
+    (port,) = network.inputs()
+    ours = floating.run(network, {port: x})  # which also judges the shape of x
+    theirs, spikes = runs.training().run_module(module, x)
+    (out,) = ours.outputs.values()
+    guess = theirs.reshape(*theirs.shape[:2], -1).sum(axis=1).argmax(axis=1)
+    sent = sum(float(ours.events[name].sum()) for name in network.neurons())
+    found: dict[str, Any] = {
+        "samples": ours.samples,
+        "steps": ours.steps,
+        "same_predictions": float((guess == ours.prediction).mean()),
+        "same_outputs": float(np.isclose(theirs, out.reshape(theirs.shape)).mean()),
+        "spikes_per_sample": [spikes / ours.samples, sent / ours.samples],
+    }
+    if y is not None:
+        found["accuracy"] = [float((p == y).mean()) for p in (guess, ours.prediction)]
+    return found
 
 
 def build(

@@ -18,6 +18,8 @@ from snn2hw.train.export import to_network
 from snn2hw.train.foreign import digest
 from snn2hw.train.loop import Devices, Evaluation, Progress, Silent, evaluate, read_log
 from snn2hw.train.methods import METHODS
+from snn2hw.train.modules import from_module
+from snn2hw.train.modules import run as run_module
 from snn2hw.train.prune import sparsity
 from snn2hw.train.recipe import Recipe, defaults
 from snn2hw.train.students import STUDENTS, Student
@@ -37,6 +39,7 @@ __all__ = [
     "digest",
     "distill_student",
     "evaluate",
+    "from_module",
     "has_teacher",
     "load_recipe",
     "load_student",
@@ -47,6 +50,7 @@ __all__ = [
     "open_teacher",
     "prune_student",
     "read_log",
+    "run_module",
     "save_student",
     "sparsity",
     "to_network",

@@ -50,27 +50,27 @@ def to_network(student: Student, dt: float = DT) -> ir.Network:
             if synapse is not None:
                 module = student.get_submodule(synapse)
                 scale = 1.0 / student.max_value if source == SOURCE else 1.0
-                for key, node in _linear_nodes(synapse, module, shapes[source], scale):
+                for key, node in linear_nodes(synapse, module, shapes[source], scale):
                     nodes[key] = node
                     edges.append((before, key))
                     before = key
             edges.append((before, name))
             shapes[name] = ir.output_shape(nodes[before])
-        nodes[name] = _neuron(neurons[name], shapes[name], dt)
+        nodes[name] = neuron_node(neurons[name], shapes[name], dt)
     last = student.wiring[-1].name
     nodes[OUTPUT] = ir.Output(shapes[last])
     edges.append((last, OUTPUT))
     return ir.Network(nodes, tuple(edges), dt, student.time_steps)
 
 
-def _linear_nodes(name: str, module: Any, shape: Shape, scale: float) -> list[tuple[str, ir.Node]]:
+def linear_nodes(name: str, module: Any, shape: Shape, scale: float) -> list[tuple[str, ir.Node]]:
     """Return the chain of nodes that a synapse becomes: pool, flatten, weights."""
     if not isinstance(module, Synapse):
         raise UnsupportedError(f"{name} is a {type(module).__name__}, which has no export.")
     chain: list[tuple[str, ir.Node]] = []
     if module.pool > 1:
         side = (module.pool, module.pool)
-        pool = ir.Pool2d(_image(shape), side, side, (0, 0), average=True)
+        pool = ir.Pool2d(image(shape), side, side, (0, 0), average=True)
         shape = ir.output_shape(pool)
         chain.append((f"{name}.pool", pool))
     weight, bias = folded(module)
@@ -79,10 +79,10 @@ def _linear_nodes(name: str, module: Any, shape: Shape, scale: float) -> list[tu
         layer = module.weight
         kernel = Conv(
             weight,
-            _image(shape),
-            _pair(layer.stride),
-            _pair(layer.padding),
-            _pair(layer.dilation),
+            image(shape),
+            pair(layer.stride),
+            pair(layer.padding),
+            pair(layer.dilation),
             layer.groups,
         )
         return [*chain, (name, ir.Conv2d(kernel, bias))]
@@ -94,18 +94,19 @@ def _linear_nodes(name: str, module: Any, shape: Shape, scale: float) -> list[tu
 def folded(synapse: Synapse) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return weight and bias with the batch norm in them, in float64; zeros stay zeros."""
     layer, norm = synapse.weight, synapse.norm
-    weight = _array(layer.weight)
-    bias = np.zeros(len(weight)) if layer.bias is None else _array(layer.bias)
+    weight = array(layer.weight)
+    bias = np.zeros(len(weight)) if layer.bias is None else array(layer.bias)
     if norm is None:
         return weight, bias
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    gamma, beta = _array(norm.weight), _array(norm.bias)
-    mean, variance = _array(norm.running_mean), _array(norm.running_var)
+    gamma, beta = array(norm.weight), array(norm.bias)
+    mean, variance = array(norm.running_mean), array(norm.running_var)
     return fold_batch_norm(weight, bias, gamma, beta, mean, variance, norm.eps)
 
 
-def _neuron(neuron: Lif, shape: Shape, dt: float) -> ir.Lif:
+def neuron_node(neuron: Lif, shape: Shape, dt: float) -> ir.Lif:
+    """Return the population that a ``Lif`` of this shape becomes."""
     # tau = inf is integrate-and-fire, whose r is per second.
     tau = math.inf if neuron.beta == 1.0 else dt / (1.0 - neuron.beta)
     r = 1.0 / dt if math.isinf(tau) else tau / dt
@@ -120,14 +121,17 @@ def _neuron(neuron: Lif, shape: Shape, dt: float) -> ir.Lif:
     )
 
 
-def _array(tensor: torch.Tensor) -> NDArray[np.float64]:
+def array(tensor: torch.Tensor) -> NDArray[np.float64]:
+    """Return a tensor's values in float64."""
     return tensor.detach().cpu().double().numpy()
 
 
-def _image(shape: Shape) -> tuple[int, int, int]:
+def image(shape: Shape) -> tuple[int, int, int]:
+    """Return a shape ``(C, H, W)``; ValueError if it is none."""
     channels, height, width = shape
     return channels, height, width
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """Return a module's two numbers as integers."""
     return (int(value[0]), int(value[1]))
