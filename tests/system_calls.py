@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+from snn2hw.cli import main
 
 
 def call(folder: Path, *arguments: str, **how) -> subprocess.CompletedProcess[str]:
@@ -21,3 +25,14 @@ def document(folder: Path, *arguments: str, **how):
     done = call(folder, *arguments, "--json", "-q", **how)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def call_here(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process, which saves the imports of a new one."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(list(arguments))
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from nets import tiny
 from onnx_files import classifier, save
-from system_calls import call
+from system_calls import call, call_here
 
 from snn2hw import nir_io
 
@@ -62,7 +62,7 @@ def contents(folder):
     ],
 )
 def test_names_that_are_not_there(tmp_path, arguments, parts):
-    refused(call(tmp_path, *arguments), *parts)
+    refused(call_here(tmp_path, *arguments), *parts)
     assert contents(tmp_path) == [] or contents(tmp_path) == ["runs"]
 
 
@@ -83,8 +83,8 @@ def test_damaged_model_files(tmp_path, name):
     path = tmp_path / name
     for content in (b"", b"\x89HDF\r\n\x1a\n", np.random.default_rng(0).bytes(3000)):
         path.write_bytes(content)
-        refused(call(tmp_path, "export", name), name)
-        refused(call(tmp_path, "inspect", name), name)
+        refused(call_here(tmp_path, "export", name), name)
+        refused(call_here(tmp_path, "inspect", name), name)
     assert contents(tmp_path) == [name]
 
 
