@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from nets import DT, lif
 from onnx_files import classifier, linear_digits, save
-from system_calls import call, document
+from system_calls import call, call_here, document
 
 from snn2hw import datasets, nir_io
 from snn2hw.ir.network import Affine, Input, Network, Output
@@ -215,8 +215,8 @@ def test_inspect_describes_runs_builds_and_files(workshop):
      ["runtime", "list"], ["datasets", "digits"], ["methods", "hetero"]],
 )  # fmt: skip
 def test_lists_as_text_and_json(tmp_path, command):
-    assert document(tmp_path, *command)
-    done = call(tmp_path, *command)
+    assert json.loads(call_here(tmp_path, *command, "--json", "-q").stdout)
+    done = call_here(tmp_path, *command)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
 
