@@ -1,102 +1,256 @@
 # pyright: basic
 """Leaky integrate-and-fire neurons over all time steps as one differentiable function.
 
-One step is ``v = beta v + I``; a spike ``s`` where ``v > threshold``; then ``v = 0`` there, or
-``v -= threshold``. This is the forward-Euler step of ``ir.network.Lif``, so what is trained is
-what is exported.
+One step is ``i = alpha i + I``, ``v = beta v + i``; a spike where ``v > threshold``; then ``v = 0``
+there, or ``v -= threshold``. With ``alpha = 0`` the current has no memory (LIF), with ``beta = 1``
+the membrane no leak (IF), with both decays it is the current-based LIF. This is the forward-Euler
+step of ``ir.network.Lif``, so what is trained is what is exported.
 
-The backward pass replaces the derivative of the spike by a surrogate (Neftci et al., 2019,
-IEEE Signal Processing Magazine 36(6)) and treats the reset as constant.
+The backward pass replaces the derivative of the spike by a surrogate (Neftci et al., 2019, IEEE
+Signal Processing Magazine 36(6)) and treats the reset as constant.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import numba
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, unknown_name
 from snn2hw.ir.network import Reset
+from snn2hw.train import kernels
 
-BETA_STEPS = 4096
+DECAY_STEPS = 4096  # a chip holds decays in such parts
+
+# What stands for the slope of the spike, of x = v / threshold - 1, in units of 1 / threshold; the
+# order is that of the numbers in kernels.py.
+SURROGATES: dict[str, Callable[[Tensor], Tensor]] = {
+    # Bellec et al., 2018, arXiv:1803.09574: a triangle of area 1.
+    "triangle": lambda x: (1.0 - x.abs()).clamp_min(0.0),
+    # Fang et al., 2021, arXiv:2007.05785, with alpha = 2: the derivative of an arctangent.
+    "atan": lambda x: 1.0 / (1.0 + (math.pi * x) ** 2),
+    # The derivative of the logistic function of 4 x.
+    "sigmoid": lambda x: 4.0 * (-4.0 * x.abs()).exp() / (1.0 + (-4.0 * x.abs()).exp()) ** 2,
+    # A rectangle of area 1.
+    "box": lambda x: (x.abs() < 0.5).to(x.dtype),
+    # Zenke and Ganguli, 2018, arXiv:1705.11146, with beta = 10.
+    "fast-sigmoid": lambda x: 1.0 / (1.0 + 10.0 * x.abs()) ** 2,
+}
 
 
-def surrogate(v: Tensor, threshold: float) -> Tensor:
-    """Slope used for the spike at membrane ``v``: a triangle of area 1 around the threshold.
+class Constants(NamedTuple):
+    """What a function of neurons takes beside its tensors."""
 
-    ``max(0, 1 - |v / threshold - 1|) / threshold`` (Bellec et al., 2018, arXiv:1803.09574).
-    """
-    return (v - threshold).abs_().mul_(-1.0 / threshold**2).add_(1.0 / threshold).clamp_min_(0.0)
+    threshold: float
+    reset: str
+    surrogate: str
+    steps: int
+
+    @property
+    def subtracts(self) -> bool:
+        """Reset by subtraction."""
+        return self.reset == "subtract"
+
+    def slope(self, v: Tensor) -> Tensor:
+        """Return what stands for the derivative of the spike at membrane ``v``."""
+        return SURROGATES[self.surrogate](v / self.threshold - 1.0) / self.threshold
+
+    def after(self, v: Tensor) -> Tensor:
+        """Return the membrane after reset."""
+        rest = v - self.threshold if self.subtracts else torch.zeros_like(v)
+        return torch.where(v > self.threshold, rest, v)
 
 
 class _LifFunction(torch.autograd.Function):
     """All time steps at once; only the membrane before reset is kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, current: Tensor, beta: float, threshold: float, reset: str) -> Tensor:
-        before = torch.empty_like(current, memory_format=torch.contiguous_format)
-        v = torch.zeros_like(before[0])
-        for t in range(current.shape[0]):
-            u = torch.add(current[t], v, alpha=beta, out=before[t])
-            if reset == "zero":
-                v = u.masked_fill(u > threshold, 0.0)
-            else:
-                v = torch.where(u > threshold, u - threshold, u)
-        ctx.save_for_backward(before)
-        ctx.constants = beta, threshold, reset
-        return (before > threshold).to(current.dtype)
+    def forward(ctx: Any, current: Tensor, alpha: Tensor, beta: Tensor, c: Constants) -> Tensor:
+        wanted = any(ctx.needs_input_grad[:3])
+        run = _forward_compiled if current.device.type == "cpu" else _forward_torch
+        spikes, before = run(current, float(alpha), float(beta), c, wanted)
+        ctx.save_for_backward(before, alpha, beta)
+        ctx.constants, ctx.still = c, len(current) < c.steps
+        return spikes
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        (before,) = ctx.saved_tensors
-        beta, threshold, reset = ctx.constants
-        slope = surrogate(before, threshold).mul_(grads[0])
-        for t in range(before.shape[0] - 2, -1, -1):
-            later = slope[t + 1]
-            if reset == "zero":
-                later = later.masked_fill(before[t] > threshold, 0.0)
-            slope[t].add_(later, alpha=beta)
-        return slope, None, None, None
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+        before, alpha, beta = ctx.saved_tensors
+        run = _backward_compiled if before.device.type == "cpu" else _backward_torch
+        learns = any(ctx.needs_input_grad[1:3])
+        found, by_alpha, by_beta = run(
+            before, grads[0], float(alpha), float(beta), ctx.constants, ctx.still, learns
+        )
+        # The decays are one number each for the whole population.
+        return found, alpha.new_tensor(by_alpha), beta.new_tensor(by_beta), None
 
 
-def lif(current: Tensor, beta: float, threshold: float = 1.0, reset: Reset = "zero") -> Tensor:
+def _forward_compiled(
+    current: Tensor, alpha: float, beta: float, c: Constants, keep: bool
+) -> tuple[Tensor, Tensor]:
+    current = current.contiguous()
+    state = _state(current.dtype)
+    shape = (c.steps, *current.shape[1:])
+    spikes = torch.empty(shape, dtype=current.dtype)
+    before = torch.empty(shape if keep else (1, *shape[1:]), dtype=state)
+    _set_threads()
+    kernels.forward(
+        _rows(current), c.steps, _scalars(alpha, beta, c, state), c.subtracts,
+        _rows(before), _rows(spikes),
+    )  # fmt: skip
+    return spikes, before
+
+
+def _backward_compiled(
+    before: Tensor,
+    grad: Tensor,
+    alpha: float,
+    beta: float,
+    c: Constants,
+    still: bool,
+    learns: bool,
+) -> tuple[Tensor, float, float]:
+    found = torch.empty((1 if still else c.steps, *before.shape[1:]), dtype=grad.dtype)
+    blocks = -(-before[0].numel() // kernels.BLOCK)
+    decays = np.zeros((blocks if learns else 0, 2))
+    kind = list(SURROGATES).index(c.surrogate)
+    _set_threads()
+    kernels.backward(
+        _rows(before), _rows(grad.contiguous()), _scalars(alpha, beta, c, before.dtype),
+        c.subtracts, kind, _rows(found), decays,
+    )  # fmt: skip
+    return found, *map(float, decays.sum(axis=0))
+
+
+def _state(dtype: torch.dtype) -> torch.dtype:
+    """Return the precision of states: 16 bits are too few to add up a membrane in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _rows(x: Tensor) -> NDArray[Any]:
+    """View ``[T, ...]`` as a NumPy array ``[T, N]``, bfloat16 as its bits."""
+    flat = x.detach().reshape(len(x), math.prod(x.shape[1:]))
+    return (flat.view(torch.uint16) if x.dtype == torch.bfloat16 else flat).numpy()
+
+
+def _scalars(alpha: float, beta: float, c: Constants, dtype: torch.dtype) -> tuple[Any, ...]:
+    kind = np.float64 if dtype == torch.float64 else np.float32
+    return tuple(kind(v) for v in (alpha, beta, c.threshold, 1.0, math.pi))
+
+
+def _set_threads() -> None:
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+
+
+def _forward_torch(
+    current: Tensor, alpha: float, beta: float, c: Constants, keep: bool
+) -> tuple[Tensor, Tensor]:
+    """Do the same in tensor operations, for devices that the kernels do not run on."""
+    wide = current.to(_state(current.dtype))
+    before = wide.new_empty((c.steps, *wide.shape[1:]))
+    i, v = torch.zeros_like(wide[0]), torch.zeros_like(wide[0])
+    for t in range(c.steps):
+        i = torch.add(wide[min(t, len(wide) - 1)], i, alpha=alpha)
+        v = c.after(torch.add(i, v, alpha=beta, out=before[t]))
+    spikes = (before > c.threshold).to(current.dtype)
+    return spikes, before if keep else before[:0]
+
+
+def _backward_torch(
+    before: Tensor,
+    grad: Tensor,
+    alpha: float,
+    beta: float,
+    c: Constants,
+    still: bool,
+    learns: bool,
+) -> tuple[Tensor, float, float]:
+    found = c.slope(before).mul_(grad)
+    of_i, of_v = torch.zeros_like(before[0]), torch.zeros_like(before[0])
+    by_alpha, by_beta = before.new_zeros(()), before.new_zeros(())
+    for t in range(c.steps - 1, -1, -1):
+        kept = of_v if c.subtracts else of_v.masked_fill(before[t] > c.threshold, 0.0)
+        of_v = found[t].add_(kept)
+        of_i = of_v + of_i
+        if t > 0 and learns:
+            past = c.after(before[t - 1])
+            flow = before[t - 1] - beta * c.after(before[t - 2]) if t > 1 else before[t - 1]
+            by_alpha, by_beta = by_alpha + (of_i * flow).sum(), by_beta + (of_v * past).sum()
+        found[t], of_i, of_v = of_i, alpha * of_i, beta * of_v
+    whole = found.sum(0, keepdim=True) if still else found
+    return whole.to(grad.dtype), float(by_alpha), float(by_beta)
+
+
+def lif(
+    current: Tensor,
+    beta: float | Tensor,
+    threshold: float = 1.0,
+    reset: Reset = "zero",
+    *,
+    alpha: float | Tensor = 0.0,
+    surrogate: str = "triangle",
+    steps: int | None = None,
+) -> Tensor:
     """Run neurons from rest over all time steps.
 
     Args:
-        current: input current ``[T, B, ...]``.
-        beta: share of the membrane potential that survives a step.
+        current: input current ``[T, B, ...]``; ``[1, B, ...]`` with ``steps`` for one that is the
+            same at each step.
+        beta: share of the membrane potential that survives a step; a tensor to learn it.
         threshold: a neuron spikes when its potential exceeds this.
         reset: what follows a spike: potential to zero, or less the threshold.
+        alpha: share of the current that survives a step.
+        surrogate: a name in ``SURROGATES``.
+        steps: T, where the current does not say.
 
     Returns:
-        Spikes, 0 or 1, of the same shape.
+        Spikes, 0 or 1, ``[T, B, ...]`` in the precision of the current.
     """
-    return _LifFunction.apply(current, beta, threshold, reset)  # type: ignore[return-value]
+    constants = Constants(threshold, reset, surrogate, steps or len(current))
+    if current.dtype == torch.float16:
+        current = current.float()
+    decays = (torch.as_tensor(d, dtype=torch.float64) for d in (alpha, beta))
+    return _LifFunction.apply(current, *decays, constants)  # type: ignore[return-value]
 
 
 class _Spike(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, v: Tensor, threshold: float) -> Tensor:
+    def forward(ctx: Any, v: Tensor, constants: Constants) -> Tensor:
         ctx.save_for_backward(v)
-        ctx.threshold = threshold
-        return (v > threshold).to(v.dtype)
+        ctx.constants = constants
+        return (v > constants.threshold).to(v.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (v,) = ctx.saved_tensors
-        return grads[0] * surrogate(v, ctx.threshold), None
+        return grads[0] * ctx.constants.slope(v), None
 
 
 def lif_definition(
-    current: Tensor, beta: float, threshold: float = 1.0, reset: Reset = "zero"
+    current: Tensor,
+    beta: float | Tensor,
+    threshold: float = 1.0,
+    reset: Reset = "zero",
+    *,
+    alpha: float | Tensor = 0.0,
+    surrogate: str = "triangle",
 ) -> Tensor:
     """Compute what ``lif`` does, step by step through autograd: slow, and easy to believe."""
-    v = torch.zeros_like(current[0])
+    constants = Constants(threshold, reset, surrogate, len(current))
+    i, v = torch.zeros_like(current[0]), torch.zeros_like(current[0])
     spikes = []
     for step in current:
-        v = beta * v + step
-        s: Tensor = _Spike.apply(v, threshold)  # type: ignore[assignment]
+        i = alpha * i + step
+        v = beta * v + i
+        s: Tensor = _Spike.apply(v, constants)  # type: ignore[assignment]
         spikes.append(s)
         fired = s.detach()
         v = v * (1.0 - fired) if reset == "zero" else v - threshold * fired
@@ -104,38 +258,93 @@ def lif_definition(
 
 
 class Lif(nn.Module):
-    """A population of neurons without parameters to train.
+    """A population of neurons.
 
     Args:
         beta: share of the membrane potential that survives a step, a multiple of 1/4096 in
-            0 to 1, so that a chip holds it exactly.
+            0 to 1, so that a chip holds it exactly; 1 for integrate-and-fire.
         threshold: firing threshold, positive.
         reset: ``zero`` or ``subtract``.
+        alpha: share of the input current that survives a step, likewise; 0 for none.
+        surrogate: a name in ``SURROGATES``.
+        learn: train the decays that are neither 0 nor 1, in steps of 1/4096 (Fang et al., 2021,
+            arXiv:2007.05785, learn one for each layer, as here).
 
     Raises:
-        InputError: a value is out of range, or beta is no multiple of 1/4096.
+        InputError: a value is out of range, or a decay is no multiple of 1/4096.
     """
 
-    def __init__(self, beta: float = 0.5, threshold: float = 1.0, reset: Reset = "zero") -> None:
+    def __init__(
+        self,
+        beta: float = 0.5,
+        threshold: float = 1.0,
+        reset: Reset = "zero",
+        *,
+        alpha: float = 0.0,
+        surrogate: str = "triangle",
+        learn: bool = False,
+    ) -> None:
         super().__init__()
-        if not 0.0 <= beta <= 1.0 or beta * BETA_STEPS != round(beta * BETA_STEPS):
-            near = min(max(round(beta * BETA_STEPS) / BETA_STEPS, 0.0), 1.0)
-            raise InputError(
-                f"beta is {beta}, not a multiple of 1/{BETA_STEPS} from 0 to 1.",
-                f"The nearest is {near!r}.",
-            )
+        for name, decay in (("alpha", alpha), ("beta", beta)):
+            _check_decay(name, decay)
         if not threshold > 0:
             raise InputError(f"The threshold is {threshold}, not positive.")
         if reset not in ("zero", "subtract"):
             raise InputError(f"reset is {reset!r}, neither 'zero' nor 'subtract'.")
-        self.beta, self.threshold, self.reset = beta, threshold, reset
+        if surrogate not in SURROGATES:
+            raise unknown_name("surrogate", surrogate, SURROGATES)
+        self.threshold, self.reset, self.surrogate = threshold, reset, surrogate
+        self._fixed = {"alpha": alpha, "beta": beta}
+        for name, decay in self._fixed.items():
+            learned = learn and 0.0 < decay < 1.0
+            first = torch.tensor(decay, dtype=torch.float64).logit().float() if learned else None
+            self.register_parameter(f"{name}_logit", None if first is None else nn.Parameter(first))
 
-    def forward(self, current: Tensor) -> Tensor:
-        """Map current ``[T, B, ...]`` to spikes of the same shape."""
-        # Mixed precision may offer 16 bits: too few to add up a membrane in.
-        wide = current if current.dtype == torch.float64 else current.float()
-        return lif(wide, self.beta, self.threshold, self.reset)  # type: ignore[arg-type]
+    @property
+    def alpha(self) -> float:
+        """Share of the input current that survives a step."""
+        return float(torch.as_tensor(self._decay("alpha")).detach())
+
+    @property
+    def beta(self) -> float:
+        """Share of the membrane potential that survives a step."""
+        return float(torch.as_tensor(self._decay("beta")).detach())
+
+    def _decay(self, name: str) -> float | Tensor:
+        logit = getattr(self, f"{name}_logit")
+        if logit is None:
+            return self._fixed[name]
+        smooth = logit.sigmoid()
+        held = (smooth * DECAY_STEPS).round().clamp(1, DECAY_STEPS - 1) / DECAY_STEPS
+        return held.detach() + (smooth - smooth.detach())
+
+    def forward(self, current: Tensor, steps: int | None = None) -> Tensor:
+        """Map current ``[T, B, ...]`` to spikes ``[T, B, ...]``.
+
+        Args:
+            current: with ``steps``, ``[1, B, ...]`` is the current of every step.
+            steps: T, where the current does not say.
+        """
+        return lif(
+            current,
+            self._decay("beta"),
+            self.threshold,
+            self.reset,  # type: ignore[arg-type]
+            alpha=self._decay("alpha"),
+            surrogate=self.surrogate,
+            steps=steps,
+        )
 
     def extra_repr(self) -> str:
         """Show the constants in ``print(module)``."""
-        return f"beta={self.beta}, threshold={self.threshold}, reset={self.reset!r}"
+        decays = f"beta={self.beta:g}" + (f", alpha={self.alpha:g}" if self.alpha else "")
+        return f"{decays}, threshold={self.threshold:g}, reset={self.reset!r}"
+
+
+def _check_decay(name: str, decay: float) -> None:
+    if not 0.0 <= decay <= 1.0 or decay * DECAY_STEPS != round(decay * DECAY_STEPS):
+        near = min(max(round(decay * DECAY_STEPS) / DECAY_STEPS, 0.0), 1.0)
+        raise InputError(
+            f"{name} is {decay}, not a multiple of 1/{DECAY_STEPS} from 0 to 1.",
+            f"The nearest is {near!r}.",
+        )

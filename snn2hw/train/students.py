@@ -119,11 +119,9 @@ class Student(nn.Module):
         spikes = {SOURCE: self.encode(x)}
         last = self.last_use()
         for at, population in enumerate(self.wiring):
+            # The same image each step gives the same current: computed once.
             current = self._current(population, spikes)
-            if current.shape[0] < self.steps(x):
-                # The same image each step gives the same current: computed once.
-                current = current.expand(self.steps(x), *current.shape[1:])
-            spikes[population.name] = self.get_submodule(population.name)(current)
+            spikes[population.name] = self.get_submodule(population.name)(current, self.steps(x))
             spikes = {
                 k: v for k, v in spikes.items() if last.get(k, at) > at or k == population.name
             }

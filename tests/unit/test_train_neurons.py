@@ -1,23 +1,74 @@
+import itertools
+
 import pytest
 import torch
 
 from snn2hw.errors import InputError
-from snn2hw.train.neurons import Lif, lif, lif_definition
+from snn2hw.train import neurons
+from snn2hw.train.neurons import SURROGATES, Lif, lif, lif_definition
+
+DECAYS = ((0.0, 0.0), (0.0, 0.5), (0.25, 3891 / 4096), (0.75, 1.0))
 
 
-@pytest.mark.parametrize("reset", ["zero", "subtract"])
-@pytest.mark.parametrize("beta", [0.0, 0.5, 3891 / 4096, 1.0])
-def test_fused_neuron_is_the_definition(reset, beta):
+@pytest.fixture(params=["compiled", "tensor operations"])
+def way(request, monkeypatch):
+    """Run the function as on a processor, and as on other devices."""
+    if request.param == "tensor operations":
+        monkeypatch.setattr(neurons, "_forward_compiled", neurons._forward_torch)
+        monkeypatch.setattr(neurons, "_backward_compiled", neurons._backward_torch)
+
+
+def _gradients(run, current, alpha, beta, weight, **kinds):
+    leaves = [current.clone().requires_grad_()]
+    leaves += [torch.tensor(d, dtype=current.dtype, requires_grad=True) for d in (alpha, beta)]
+    spikes = run(leaves[0], leaves[2], 0.7, alpha=leaves[1], **kinds)
+    (spikes * weight).sum().backward()
+    return spikes, [leaf.grad for leaf in leaves]
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_fused_neuron_is_the_definition(surrogate):
     torch.manual_seed(0)
-    one = torch.randn(9, 3, 2, 5, dtype=torch.float64).mul_(1.5).requires_grad_()
-    two = one.detach().clone().requires_grad_()
-    fast, slow = lif(one, beta, 0.7, reset), lif_definition(two, beta, 0.7, reset)
-    assert torch.equal(fast, slow)
-    assert 0 < fast.mean() < 1
-    weight = torch.randn_like(fast)
-    (fast * weight).sum().backward()
-    (slow * weight).sum().backward()
-    torch.testing.assert_close(one.grad, two.grad, rtol=1e-12, atol=1e-12)
+    current = torch.randn(9, 3, 2, 150, dtype=torch.float64) * 1.5
+    weight = torch.randn_like(current)
+    for reset, (alpha, beta) in itertools.product(("zero", "subtract"), DECAYS):
+        kinds = {"reset": reset, "surrogate": surrogate}
+        fast, found = _gradients(lif, current, alpha, beta, weight, **kinds)
+        slow, wanted = _gradients(lif_definition, current, alpha, beta, weight, **kinds)
+        assert torch.equal(fast, slow)
+        assert 0 < fast.mean() < 1
+        for one, two in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_repeated_current_is_given_once(dtype):
+    torch.manual_seed(1)
+    current = (torch.rand(1, 4, 700) * 1.5).to(dtype)
+    weight = torch.randn(6, 4, 700).to(dtype)
+    one, two = (current.clone().requires_grad_() for _ in range(2))
+    once, each = lif(one, 0.5, steps=6), lif(two.expand(6, 4, 700), 0.5)
+    assert once.dtype == dtype
+    assert torch.equal(once, each)
+    (once * weight).sum().backward()
+    (each * weight).sum().backward()
+    wide = 1e-12 if dtype == torch.float64 else 1e-5 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(one.grad, two.grad, rtol=wide, atol=wide)
+
+
+def test_sixteen_bits_are_rounded_and_nothing_else():
+    torch.manual_seed(2)
+    current = torch.randn(5, 3, 600).bfloat16()
+    grad = torch.randn(5, 3, 600).bfloat16()
+    one = current.clone().requires_grad_()
+    two = current.float().requires_grad_()
+    spikes, wide = lif(one, 0.5), lif(two, 0.5)
+    assert torch.equal(spikes.float(), wide)
+    spikes.backward(grad)
+    wide.backward(grad.float())
+    assert torch.equal(one.grad, two.grad.bfloat16())
 
 
 def test_a_membrane_at_the_threshold_is_silent():
@@ -31,17 +82,35 @@ def test_subtraction_keeps_the_rest():
     assert lif(current, 1.0, reset="zero").flatten().tolist() == [1, 0, 1]
 
 
-def test_repeated_current_collects_its_gradient():
-    current = torch.full((1, 4), 0.8, requires_grad=True)
-    lif(current.expand(6, 4), 0.5).sum().backward()
-    assert current.grad is not None
-    assert current.grad.shape == (1, 4)
-    assert (current.grad > 0).all()
+def test_a_current_with_memory_goes_on():
+    current = torch.tensor([[0.75], [0.0], [0.0]])
+    assert lif(current, 0.0, alpha=0.5).flatten().tolist() == [0, 0, 0]
+    assert lif(current, 1.0, alpha=0.5).flatten().tolist() == [0, 1, 0]
+
+
+def test_learned_decays_are_what_a_chip_holds():
+    neuron = Lif(0.5, alpha=0.25, learn=True)
+    assert (neuron.alpha, neuron.beta) == (0.25, 0.5)
+    torch.manual_seed(0)
+    current = torch.rand(6, 2, 50)
+    adam = torch.optim.Adam(neuron.parameters(), lr=0.05)
+    before = int(neuron(current).detach().sum())
+    for _ in range(20):
+        adam.zero_grad()
+        neuron(current).sum().backward()
+        adam.step()
+    assert int(neuron(current).detach().sum()) < before  # it leaks more, so it spikes less
+    for decay in (neuron.alpha, neuron.beta):
+        assert 0 < decay < 0.5
+        assert decay * 4096 == round(decay * 4096)
+    assert not list(Lif(1.0, learn=True).parameters())
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"beta": 0.3}, {"beta": 1.5}, {"threshold": 0.0}, {"reset": "half"}]
-)
+    "wrong",
+    [{"beta": 0.3}, {"beta": 1.5}, {"alpha": 0.3}, {"threshold": 0.0}, {"reset": "half"},
+     {"surrogate": "tri"}],
+)  # fmt: skip
 def test_constants_a_chip_cannot_hold_are_refused(wrong):
     with pytest.raises(InputError):
         Lif(**wrong)
