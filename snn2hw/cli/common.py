@@ -8,7 +8,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,6 +55,10 @@ class Talk:
         for word, texts in (("note", info.pop("notes", ())), ("warning", info.pop("doubts", ()))):
             for said in texts:
                 self.say(f"{word}: {said}")
+        forecast = info.pop("forecast", None)
+        if forecast is not None:
+            self.say(_forecast(stage, forecast))
+            return
         if self.quiet or not total:
             return
         known = ", ".join(f"{k} {_short(v)}" for k, v in info.items())
@@ -90,6 +94,13 @@ class Talk:
             self._bar.stop()
             self._bar = None
             self._tasks.clear()
+
+
+def _forecast(stage: str, told: Mapping[str, float]) -> str:
+    speed, seconds = told["samples_per_second"], told["seconds"]
+    time_left = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    epochs = "1 epoch" if told["epochs"] == 1 else f"{told['epochs']} epochs"
+    return f"{stage}: {epochs} to go, about {time_left} at {speed:.0f} samples/s, and tests"
 
 
 def _short(value: Any) -> str:

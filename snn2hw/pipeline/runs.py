@@ -73,7 +73,7 @@ def distill(
     dataset = datasets.load(data, data_dir)
     facts: dict[str, Any] = {"teacher_accuracy": None}
     taught = None
-    if train.METHODS[recipe.method].needs_teacher:
+    if recipe.plan.needs_teacher:
         taught, facts = _teach(path, command, recipe, dataset, progress)
     write_json(path / "command.json", command)
     made = train.distill_student(recipe, dataset, taught, path, progress)
@@ -115,7 +115,9 @@ def _prepare(
     recipe = train.defaults(student, data, teacher, **own)
     command = {"command": "distill", "recipe": recipe.to_json()}
     if teacher not in train.TEACHERS:
-        command["teacher_sha256"] = train.digest(Path(teacher).expanduser())
+        path = Path(teacher).expanduser()
+        file = train.student_file(path) if train.is_run(path) else path
+        command["teacher_sha256"] = train.digest(file)
     return recipe, _folder(root, name, f"{student}-{_plain(data)}", command), command
 
 
@@ -127,7 +129,10 @@ def _teach(
     ready = None if train.has_teacher(path) else train.open_teacher(recipe, dataset)
     write_json(path / "command.json", command)
     taught, accuracy = train.train_teacher(recipe, dataset, path, progress, ready=ready)
-    return taught, {"teacher_accuracy": accuracy, "teacher_input": taught.scale.scaling.name}
+    facts: dict[str, Any] = {"teacher_accuracy": accuracy}
+    if not isinstance(taught, train.Student):
+        facts["teacher_input"] = taught.scale.scaling.name
+    return taught, facts
 
 
 def prune(
@@ -170,7 +175,7 @@ def prune(
         return _remember(folders.read_run(path))
     dataset = datasets.load(recipe.data, data_dir)
     write_json(path / "command.json", command)
-    needed = train.METHODS[recipe.method].needs_teacher
+    needed = recipe.plan.needs_teacher
     teacher = train.load_teacher(_teacher_folder(source)) if needed else None
     made = train.prune_student(
         train.load_student(source.path),

@@ -3,25 +3,31 @@
 
 from snn2hw.train.api import (
     distill_student,
-    has_teacher,
-    load_recipe,
-    load_student,
-    load_teacher,
     new_student,
     new_teacher,
     open_teacher,
     prune_student,
-    save_student,
     train_teacher,
 )
+from snn2hw.train.devices import Devices, leads
+from snn2hw.train.evaluation import Evaluation, evaluate
 from snn2hw.train.export import to_network
 from snn2hw.train.foreign import digest
-from snn2hw.train.loop import Devices, Evaluation, Progress, Silent, evaluate, read_log
+from snn2hw.train.loop import Progress, Silent, read_log
 from snn2hw.train.methods import METHODS
 from snn2hw.train.modules import from_module
 from snn2hw.train.modules import run as run_module
 from snn2hw.train.prune import sparsity
 from snn2hw.train.recipe import Recipe, defaults
+from snn2hw.train.storage import (
+    has_teacher,
+    is_run,
+    load_recipe,
+    load_student,
+    load_teacher,
+    save_student,
+    student_file,
+)
 from snn2hw.train.students import STUDENTS, Student
 from snn2hw.train.teachers import TEACHERS, load_weights
 
@@ -41,6 +47,8 @@ __all__ = [
     "evaluate",
     "from_module",
     "has_teacher",
+    "is_run",
+    "leads",
     "load_recipe",
     "load_student",
     "load_teacher",
@@ -53,6 +61,7 @@ __all__ = [
     "run_module",
     "save_student",
     "sparsity",
+    "student_file",
     "to_network",
     "train_teacher",
 ]

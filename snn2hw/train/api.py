@@ -1,10 +1,7 @@
 # pyright: basic
-"""What the pipeline calls: teach, distill, prune, save, load.
+"""What the pipeline calls: teach, distill, prune.
 
-A run's folder holds ``recipe.json``, ``log.jsonl`` and ``checkpoint/``: there
-``teacher.safetensors`` and ``student.safetensors`` when they are done, and
-``<stage>.state.safetensors`` while a stage is under way. A teacher that came as a file is kept as
-``teacher.<kind>`` with the facts about it in ``teacher.json``.
+A run's folder holds ``recipe.json``, ``log.jsonl`` and ``checkpoint/`` (``storage.py``).
 """
 
 from __future__ import annotations
@@ -17,22 +14,35 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
-from snn2hw.files import read_json, sha256, write_json
 from snn2hw.train import foreign, students, teachers
-from snn2hw.train.loop import Devices, Job, Progress, evaluate, fit, state_path
-from snn2hw.train.methods import find_method, labels_only
+from snn2hw.train.devices import Devices, leads
+from snn2hw.train.evaluation import evaluate
+from snn2hw.train.loop import Job, Progress, fit, state_path
+from snn2hw.train.methods import Cost, Objective, plan
 from snn2hw.train.prune import Pruner
 from snn2hw.train.recipe import Recipe
 from snn2hw.train.scaling import Scaled, Scaling, find_scaling, scalings
-from snn2hw.train.state import read_tensors, write_tensors
+from snn2hw.train.storage import (
+    has_teacher,
+    is_run,
+    keep_teacher,
+    load_student,
+    load_teacher,
+    make_student,
+    save_student,
+)
+from snn2hw.train.structure import Several, Stagewise, Structure
 from snn2hw.train.students import Student
 
 # Training images on which the scaling of a ready teacher is measured.
 TRIED = 500
+# Training samples whose input events are counted for a budget.
+INPUTS_COUNTED = 1000
 # A scaling that does so much better than the one asked for is worth a warning.
 MUCH_BETTER = 0.05
 
@@ -70,7 +80,7 @@ class Ready(NamedTuple):
         notes: what was decided for the user.
     """
 
-    teacher: Scaled
+    teacher: Any  # Scaled or Student
     trained: bool
     integers: bool = False
     kept: Mapping[str, str] = {}
@@ -83,8 +93,10 @@ def open_teacher(recipe: Recipe, dataset: Dataset) -> Ready:
     Raises:
         InputError: there is no such teacher, a file cannot be used, or the data do not suit it.
     """
+    path = Path(recipe.teacher).expanduser()
+    if is_run(path):
+        return Ready(_spiking_teacher(path, dataset), True)
     if foreign.is_file(recipe.teacher):
-        path = Path(recipe.teacher).expanduser()
         if recipe.teacher_weights is not None:
             raise InputError(
                 f"{path} has its own weights.", "Leave out --teacher-weights, or name a network."
@@ -109,6 +121,20 @@ def open_teacher(recipe: Recipe, dataset: Dataset) -> Ready:
         return Ready(teacher, False)
     loaded = teachers.load_weights(teacher, Path(recipe.teacher_weights).expanduser())
     return Ready(teacher, not loaded.kept, False, loaded.kept)
+
+
+def _spiking_teacher(run_dir: Path, dataset: Dataset) -> Student:
+    """Read a run's student as a teacher, if it is for such data."""
+    teacher = load_student(run_dir)
+    wanted = (dataset.shape, dataset.classes, dataset.max_value)
+    if (teacher.shape, teacher.classes, teacher.max_value) != wanted:
+        raise InputError(
+            f"The student of {run_dir} takes {teacher.shape} up to {teacher.max_value} and knows "
+            f"{teacher.classes} classes; {dataset.name!r} has {wanted[0]}, {wanted[2]} and "
+            f"{wanted[1]}.",
+            "Use a run on the same data.",
+        )
+    return teacher
 
 
 def settle_scaling(
@@ -170,17 +196,10 @@ def new_student(recipe: Recipe, dataset: Dataset) -> Student:
     Raises:
         InputError: there is no such student.
     """
-    settings = students.Settings(
-        dataset.shape,
-        dataset.classes,
-        dataset.max_value,
-        dataset.frames or recipe.time_steps,
-        recipe.beta,
-        recipe.width,
-    )
+    steps = dataset.frames or recipe.time_steps
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return students.make_student(recipe.student, settings)
+        return make_student(recipe, dataset.shape, dataset.classes, dataset.max_value, steps)
 
 
 def train_teacher(
@@ -191,7 +210,7 @@ def train_teacher(
     devices: Devices | None = None,
     *,
     ready: Ready | None = None,
-) -> tuple[Scaled, float]:
+) -> tuple[Scaled | Student, float]:
     """Train or load the recipe's teacher.
 
     One that is a file is read. With ``teacher_weights`` it is loaded; only if the file's first
@@ -213,17 +232,20 @@ def train_teacher(
     _tell(progress, ready.notes)
     if ready.kept and progress is not None:
         progress.update("teacher", 0, 1, kept=dict(ready.kept))
-    if ready.trained:
+    if isinstance(teacher, Student):
+        pass  # it has learned from the integers themselves
+    elif ready.trained:
         settle_scaling(ready, recipe, dataset, progress)
     else:
         job = Job(
             "teacher",
-            lambda logits, targets, _teacher: labels_only(logits, targets, None, recipe.weights),
             recipe.teacher_epochs,
+            Objective(plan("none"), recipe.weights),
             recipe.batch,
             recipe.teacher_lr,
             seed=recipe.seed,
             shift=recipe.shift,
+            flip=recipe.flip,
             facts={
                 "teacher": recipe.teacher,
                 "weights": recipe.teacher_weights,
@@ -231,8 +253,8 @@ def train_teacher(
             },
         )
         fit(job, teacher, dataset, run_dir, progress=progress, devices=devices)
-    if run_dir is not None:
-        _keep_teacher(run_dir, teacher, recipe, dataset)
+    if run_dir is not None and leads():
+        keep_teacher(run_dir, teacher, recipe, dataset)
     return teacher, evaluate(teacher, dataset.x_test, dataset.y_test).accuracy
 
 
@@ -245,6 +267,7 @@ def distill_student(
     *,
     student: nn.Module | None = None,
     devices: Devices | None = None,
+    tensorboard: bool = False,
 ) -> nn.Module:
     """Train a student by the recipe's method.
 
@@ -256,32 +279,34 @@ def distill_student(
         progress: told after every step.
         student: trained in place; by default the recipe's.
         devices: where to train.
+        tensorboard: write events to ``run_dir/tensorboard``.
 
     Raises:
-        InputError: the method needs a teacher.
+        InputError: the method needs a teacher, or another one; the budget cannot be met.
         Interrupted: Ctrl-C; the same call goes on.
     """
     student = student if student is not None else new_student(recipe, dataset)
+    taught = _needed(recipe, teacher)
+    plans = recipe.plan
+    structures: list[Structure] = []
+    if plans.has("stagewise"):
+        structures.append(Stagewise(student, recipe.epochs))
     job = Job(
         "student",
-        _criterion(recipe, student, teacher),
         recipe.epochs,
+        Objective(plans, recipe.weights, cost_of(recipe, student, dataset)),
         recipe.batch,
         recipe.lr,
         seed=recipe.seed,
         shift=recipe.shift,
-        spike_cost=recipe.spike_cost,
+        flip=recipe.flip,
+        scale=recipe.logit_scale,
+        gradient="rate" if "rate" in {m.gradient for m in plans.methods} else "time",
+        structure=Several(structures),
+        tensorboard=tensorboard,
         facts=_taught(recipe),
     )
-    fit(
-        job,
-        student,
-        dataset,
-        run_dir,
-        teacher=teacher if find_method(recipe.method).needs_teacher else None,
-        progress=progress,
-        devices=devices,
-    )
+    fit(job, student, dataset, run_dir, teacher=taught, progress=progress, devices=devices)
     _finish(run_dir, student, recipe, "student")
     return student
 
@@ -318,191 +343,85 @@ def prune_student(
     pruned = copy.deepcopy(student)
     epochs = epochs or recipe.prune_epochs
     pruner = Pruner(pruned, sparsity, epochs)
+    taught = _needed(recipe, teacher)
     job = Job(
         "prune",
-        _criterion(recipe, pruned, teacher),
         epochs,
+        Objective(recipe.plan, recipe.weights, cost_of(recipe, pruned, dataset)),
         recipe.batch,
         recipe.prune_lr,
         seed=recipe.seed,
         shift=recipe.shift,
-        spike_cost=recipe.spike_cost,
-        before_epoch=pruner.before_epoch,
-        after_step=pruner.apply,
+        flip=recipe.flip,
+        scale=recipe.logit_scale,
+        structure=pruner,
         facts=_taught(recipe) | {"sparsity": sparsity},
     )
-    fit(
-        job,
-        pruned,
-        dataset,
-        run_dir,
-        teacher=teacher if find_method(recipe.method).needs_teacher else None,
-        progress=progress,
-        devices=devices,
-    )
+    fit(job, pruned, dataset, run_dir, teacher=taught, progress=progress, devices=devices)
     _finish(run_dir, pruned, recipe, "prune")
     return pruned
 
 
-def _criterion(recipe: Recipe, student: nn.Module, teacher: nn.Module | None) -> Any:
-    method = find_method(recipe.method)
-    if method.needs_teacher and teacher is None:
+def _needed(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
+    """Return the teacher if the method has use for it, and refuse one that it cannot use."""
+    if not recipe.plan.needs_teacher:
+        return None
+    kinds = {m.teacher for m in recipe.plan.methods}
+    if teacher is None:
         raise InputError(f"Method {recipe.method!r} needs a teacher.", "Use --method none.")
-    # Spike counts are few and whole: as they are, their softmax could not come near 0 or 1.
-    scale = recipe.logit_scale / student.time_steps if isinstance(student, Student) else 1.0
+    if "spiking" in kinds and not isinstance(teacher, Student):
+        raise InputError(
+            f"Method {recipe.method!r} learns from spike trains; the teacher has none.",
+            "Name a run as the teacher: --teacher runs/NAME.",
+        )
+    return teacher
 
-    def criterion(counts: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
-        return method.loss(counts * scale, targets, taught, recipe.weights)
 
-    return criterion
+def cost_of(recipe: Recipe, student: nn.Module, dataset: Dataset) -> Cost | None:
+    """Return what spikes cost in a student's training; None if they are free.
+
+    A budget of synaptic operations counts those of the input too, which are what they are.
+
+    Raises:
+        InputError: there is no such target, or the input alone exceeds the budget.
+    """
+    budget = recipe.synops_budget
+    weight = recipe.spike_cost or (1.0 if budget or recipe.minimize == "energy" else 0.0)
+    if not weight or not isinstance(student, Student):
+        return None
+    fan_out = student.fan_out()
+    if budget:
+        given = fan_out[students.SOURCE] * _input_events(student, dataset)
+        if given >= budget:
+            raise InputError(
+                f"The input alone takes {given:.0f} synaptic operations a sample, the budget is "
+                f"{budget:.0f}.",
+                "Prune the first layer, take fewer time steps, or a larger --synops-budget.",
+            )
+        budget -= given
+    # The target's price of what a spike sets off; a neuron's updates cost the same without it.
+    price = 1.0
+    if recipe.minimize == "energy":
+        price = targets.load(recipe.target).prices["synop"].value
+    reached = {n: f * price for n, f in fan_out.items() if n != students.SOURCE}
+    return Cost(weight, reached, budget * price)
+
+
+def _input_events(student: Student, dataset: Dataset) -> float:
+    """Return how many input values that are not 0 a sample has, over all its steps."""
+    x = dataset.x_train[:INPUTS_COUNTED]
+    return float(np.count_nonzero(x)) / len(x) * (1 if dataset.frames else student.time_steps)
 
 
 def _taught(recipe: Recipe) -> dict[str, Any]:
-    names = ("student", "teacher", "method", "time_steps", "beta", "width", "logit_scale")
+    names = (
+        "student", "teacher", "method", "time_steps", "beta", "width", "density", "spike_cost",
+        "minimize", "target", "synops_budget",
+    )  # fmt: skip
     return {n: getattr(recipe, n) for n in names} | recipe.weights._asdict()
-
-
-def _keep_teacher(run_dir: Path, teacher: Scaled, recipe: Recipe, dataset: Dataset) -> None:
-    facts = _facts(recipe, dataset.shape, dataset.classes, dataset.max_value, 0)
-    facts["scaling"] = teacher.scale.scaling._asdict()
-    if foreign.is_file(recipe.teacher):
-        source = Path(recipe.teacher).expanduser()
-        kept = foreign.keep(teacher, source, run_dir / "checkpoint")
-        # Written last: whoever finds it finds the teacher.
-        write_json(_facts_file(run_dir), facts | {"file": kept.name, "sha256": sha256(kept)})
-    else:
-        write_tensors(_teacher_file(run_dir), teacher.state_dict(), facts)
-        state_path(run_dir, "teacher").unlink(missing_ok=True)
-
-
-def has_teacher(run_dir: Path) -> bool:
-    """Say whether a run holds a finished teacher."""
-    return _teacher_file(run_dir).exists() or _facts_file(run_dir).exists()
-
-
-def _teacher_file(run_dir: Path) -> Path:
-    return run_dir / "checkpoint" / "teacher.safetensors"
-
-
-def _facts_file(run_dir: Path) -> Path:
-    return run_dir / "checkpoint" / "teacher.json"
-
-
-def _student_file(run_dir: Path) -> Path:
-    return run_dir / "checkpoint" / "student.safetensors"
-
-
-def _facts(
-    recipe: Recipe, shape: tuple[int, int, int], classes: int, max_value: int, steps: int
-) -> dict[str, Any]:
-    return {
-        "recipe": recipe.to_json(),
-        "shape": list(shape),
-        "classes": classes,
-        "max_value": max_value,
-        "time_steps": steps,
-    }
 
 
 def _finish(run_dir: Path | None, student: nn.Module, recipe: Recipe, stage: str) -> None:
     if run_dir is not None and isinstance(student, Student):
         save_student(run_dir, student, recipe)
         state_path(run_dir, stage).unlink(missing_ok=True)
-
-
-def save_student(run_dir: Path, student: Student, recipe: Recipe) -> None:
-    """Write ``recipe.json`` and ``checkpoint/student.safetensors``."""
-    facts = _facts(recipe, student.shape, student.classes, student.max_value, student.time_steps)
-    write_json(run_dir / "recipe.json", recipe.to_json())
-    write_tensors(_student_file(run_dir), student.state_dict(), facts)
-
-
-def load_student(run_dir: Path) -> Student:
-    """Read a run's finished student.
-
-    Raises:
-        InputError: the run has none, or the file is damaged.
-    """
-    path = _student_file(run_dir)
-    tensors, recipe, facts = _read(path, run_dir, "student")
-    shape, classes, max_value = tuple(facts["shape"]), facts["classes"], facts["max_value"]
-    settings = students.Settings(
-        shape, classes, max_value, facts["time_steps"], recipe.beta, recipe.width
-    )
-    student = students.make_student(recipe.student, settings)
-    _put(student, tensors, path)
-    return student
-
-
-def load_teacher(run_dir: Path, expected: Recipe | None = None) -> Scaled:
-    """Read a run's finished teacher.
-
-    Raises:
-        InputError: the run has none, the file is damaged, or it is not the ``expected`` one.
-    """
-    if _facts_file(run_dir).exists():
-        tensors, path, facts = {}, _facts_file(run_dir), read_json(_facts_file(run_dir))
-        recipe = Recipe.from_json(facts["recipe"])
-    else:
-        path = _teacher_file(run_dir)
-        tensors, recipe, facts = _read(path, run_dir, "teacher")
-    names = (
-        "teacher", "data", "seed", "teacher_weights", "teacher_epochs", "teacher_input",
-        "teacher_output",
-    )  # fmt: skip
-    differ = [
-        f"{n} {getattr(recipe, n)!r} instead of {getattr(expected, n)!r}"
-        for n in names
-        if expected is not None and getattr(recipe, n) != getattr(expected, n)
-    ]
-    if differ:
-        raise InputError(
-            f"{run_dir} holds another teacher: {', '.join(differ)}.",
-            "Give the run another name.",
-        )
-    settings = teachers.Settings(
-        tuple(facts["shape"]), facts["classes"], facts["max_value"], _scaling(facts)
-    )
-    if "file" in facts:
-        kept = path.with_name(Path(facts["file"]).name)
-        if not kept.is_file() or sha256(kept) != facts["sha256"]:
-            raise InputError(f"{kept} is missing or was changed.", "Distill again.")
-        return foreign.open_file(kept, settings, recipe.teacher_output).teacher
-    teacher = teachers.make_teacher(recipe.teacher, settings)
-    _put(teacher, tensors, path)
-    return teacher
-
-
-def _scaling(facts: Mapping[str, Any]) -> Scaling | None:
-    told = facts.get("scaling")  # runs from before it was kept saw 0 to 1
-    if told is None:
-        return None
-    return Scaling(told["name"], told["top"], tuple(told["mean"]), tuple(told["std"]))
-
-
-def load_recipe(run_dir: Path) -> Recipe:
-    """Read a run's ``recipe.json``.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
-    return Recipe.from_json(read_json(run_dir / "recipe.json"))
-
-
-def _read(path: Path, run_dir: Path, what: str) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
-    if not path.exists():
-        raise InputError(
-            f"{run_dir} holds no finished {what}.",
-            "Repeat its command: it goes on where it was.",
-        )
-    tensors, facts = read_tensors(path)
-    if not isinstance(facts, dict) or "recipe" not in facts:
-        raise InputError(f"{path} was not written by snn2hw.")
-    return tensors, Recipe.from_json(facts["recipe"]), facts
-
-
-def _put(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(f"{path} does not match its recipe: {error}") from None

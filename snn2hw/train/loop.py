@@ -9,35 +9,33 @@ on from there, after Ctrl-C or a power cut, ends with the same weights, bit for 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
-from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError, Interrupted
 from snn2hw.files import new_file
-from snn2hw.train.methods import synop_share, watch_spikes
+from snn2hw.train.devices import Devices, plain_batch_norm, share_batch_norm
+from snn2hw.train.evaluation import Teaching, evaluate, outputs_of, tensor
+from snn2hw.train.events import write_events
+from snn2hw.train.methods import Objective, Outputs
+from snn2hw.train.rates import rate_outputs
 from snn2hw.train.state import (
     flatten_optimizer,
     read_tensors,
     restore_optimizer,
     write_tensors,
 )
-from snn2hw.train.students import Student, predictions
-
-EVALUATION_BATCH = 500
+from snn2hw.train.structure import Structure
+from snn2hw.train.students import Student
 
 
 class Progress(Protocol):
@@ -56,116 +54,46 @@ class Silent:
 
 
 @dataclass(frozen=True)
-class Devices:
-    """Where to train, in Lightning Fabric's words.
-
-    Under ``torchrun`` set ``devices`` and ``nodes``; each process takes its part of a batch.
-    """
-
-    accelerator: str = "auto"
-    devices: int | str = 1
-    nodes: int = 1
-    precision: str = "32-true"
-
-
-Criterion = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-
-
-@dataclass(frozen=True)
 class Job:
     """What to train, and how long.
 
     Args:
         stage: name in the log, of the checkpoint, and part of the seed.
-        criterion: ``(logits, targets, teacher's logits or None) -> loss``.
         epochs: passes over the training data.
+        objective: the loss.
         batch: samples in a step, over all devices.
         lr: highest learning rate (AdamW, Loshchilov and Hutter, 2019); falls by half a cosine.
         weight_decay: of weights; biases and batch norm have none.
-        seed: of the order of the data and of the shifts.
+        seed: of the order of the data and of the augmentation.
         shift: images are moved by up to this many pixels in both directions.
-        spike_cost: weight of the spike regularizer in the loss.
-        before_epoch: called with the epoch's number, before it.
-        after_step: called after each step.
+        flip: half of the images are mirrored, left to right.
+        scale: logits of an output that spikes in every step.
+        gradient: through all time steps, or through mean rates (``rates.py``).
+        structure: what may change the network's connections.
+        tensorboard: write TensorBoard events beside the log.
         facts: whatever else decides the result (JSON); a checkpoint made with other facts is
             refused.
     """
 
     stage: str
-    criterion: Criterion
     epochs: int
+    objective: Objective = field(default_factory=Objective)
     batch: int = 64
     lr: float = 3e-3
     weight_decay: float = 1e-2
     seed: int = 0
     shift: int = 0
-    spike_cost: float = 0.0
-    before_epoch: Callable[[int], None] = field(default=lambda _epoch: None)
-    after_step: Callable[[], None] = field(default=lambda: None)
+    flip: bool = False
+    scale: float = 1.0
+    gradient: Literal["time", "rate"] = "time"
+    structure: Structure = field(default_factory=Structure)
+    tensorboard: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-
-class Evaluation(NamedTuple):
-    """What a network does on labelled samples.
-
-    ``spikes`` holds, for each population, the mean spikes per sample of each neuron
-    ``[size]``; empty for networks without spikes. ``predictions`` is ``[N]``.
-    """
-
-    accuracy: float
-    spikes: dict[str, NDArray[np.float64]]
-    predictions: NDArray[np.int64]
-
     @property
-    def spikes_per_sample(self) -> float:
-        """All spikes of all populations in one sample."""
-        return float(sum(s.sum() for s in self.spikes.values()))
-
-
-def evaluate(
-    network: nn.Module, x: NDArray[Any], y: NDArray[np.int64], batch: int = EVALUATION_BATCH
-) -> Evaluation:
-    """Run a network on ``x [N, ...]`` and compare with ``y [N]``; spikes counted by hooks."""
-    device = _device(network)
-    populations = network.populations() if isinstance(network, Student) else {}
-    totals: dict[str, Tensor] = {}
-    found: list[Tensor] = []
-    was_training = network.training
-    network.eval()
-    with torch.inference_mode(), watch_spikes(populations) as seen:
-        for start in range(0, len(x), batch):
-            found.append(predictions(network(_tensor(x[start : start + batch], device))).cpu())
-            for name, spikes in seen.items():
-                counts = spikes.sum((0, 1)).flatten().cpu().double()
-                totals[name] = totals.get(name, 0.0) + counts
-    network.train(was_training)
-    classes = torch.cat(found).numpy()
-    means = {k: v.numpy() / len(x) for k, v in totals.items()}
-    return Evaluation(float((classes == y).mean()), means, classes)
-
-
-def logits_of(network: nn.Module, x: NDArray[Any], batch: int = EVALUATION_BATCH) -> Tensor:
-    """Return a network's outputs ``[N, classes]`` in evaluation mode."""
-    device = _device(network)
-    network.eval()
-    parts = []
-    # Not inference_mode: these tensors take part in a loss.
-    with torch.no_grad():
-        for start in range(0, len(x), batch):
-            parts.append(network(_tensor(x[start : start + batch], device)).float())
-    return torch.cat(parts)
-
-
-def _device(network: nn.Module) -> torch.device:
-    # A teacher may have no parameters of its own, only what scales its pixels.
-    held = itertools.chain(network.parameters(), network.buffers())
-    return next((t.device for t in held), torch.device("cpu"))
-
-
-def _tensor(x: NDArray[Any], device: torch.device | str) -> Tensor:
-    # torch has no arithmetic on uint16, and warns about read-only arrays.
-    dtype = np.int32 if x.dtype == np.uint16 else x.dtype
-    return torch.from_numpy(x.astype(dtype, copy=not x.flags.writeable)).to(device)
+    def still(self) -> bool:
+        """The training samples are the same in every epoch."""
+        return not self.shift and not self.flip
 
 
 def fit(
@@ -186,7 +114,7 @@ def fit(
         dataset: samples; the test part is only measured.
         run_dir: where ``log.jsonl`` and ``checkpoint/<stage>.state.safetensors`` go; None for
             neither.
-        teacher: its logits go to the criterion.
+        teacher: its outputs go to the objective.
         progress: told after every step.
         devices: where to train.
 
@@ -195,7 +123,7 @@ def fit(
 
     Raises:
         Interrupted: Ctrl-C; the same call goes on after the last whole epoch.
-        InputError: the checkpoint belongs to another job.
+        InputError: the checkpoint belongs to another job, or teacher and student do not fit.
     """
     try:
         return _Run(job, network, dataset, run_dir, teacher, progress, devices).all()
@@ -205,6 +133,26 @@ def fit(
             f"Stopped in stage {job.stage!r}.{kept}",
             "The same command goes on from there." if run_dir else "",
         ) from None
+    finally:
+        plain_batch_norm(network)
+
+
+class _Lesson(nn.Module):
+    """Network and objective as one module: what several processes must compute alike."""
+
+    def __init__(self, network: nn.Module, job: Job) -> None:
+        super().__init__()
+        self.network, self.objective = network, job.objective
+        self.scale = job.scale
+        self.run = rate_outputs if job.gradient == "rate" else outputs_of
+
+    def forward(
+        self, x: Tensor, targets: Tensor, taught: Outputs | None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the parts of the loss, and which samples were right ``[B]``."""
+        found = self.run(self.network, x, self.scale)
+        parts = self.objective(found, taught, targets)
+        return parts, found.logits.detach().argmax(-1) == targets
 
 
 class _Run:
@@ -221,32 +169,51 @@ class _Run:
         devices: Devices | None,
     ) -> None:
         self.job, self.dataset, self.run_dir = job, dataset, run_dir
-        self.plain, self.teacher = network, teacher
+        self.plain = network
         self.progress = progress or Silent()
         self.history: list[dict[str, Any]] = []
-        wanted = devices or Devices()
-        self.fabric = Fabric(
-            accelerator=wanted.accelerator,
-            devices=wanted.devices,
-            num_nodes=wanted.nodes,
-            precision=wanted.precision,  # type: ignore[arg-type]
-        )
-        self.fabric.launch()
+        self.fabric = (devices or Devices()).fabric()
+        self.leads = self.fabric.is_global_zero
         self.checkpoint = state_path(run_dir, job.stage) if run_dir else None
         self.steps = -(-len(dataset.x_train) // job.batch)
+        self.total = job.epochs * self.steps
         self.identity = self._identity()
+        device = self.fabric.device
+        self.images = tensor(dataset.x_train, device)
+        self.targets = torch.from_numpy(dataset.y_train).to(device)
+        self.teaching = None
+        if teacher is not None:
+            self.teaching = Teaching(teacher, self.images, still=job.still, scale=job.scale)
         self._resume()
 
     def _resume(self) -> None:
-        optimizer = torch.optim.AdamW(_groups(self.plain, self.job.weight_decay), lr=self.job.lr)
+        network, structure = self.plain.to(self.fabric.device), self.job.structure
+        self._prepare_objective()
+        share_batch_norm(network, self.fabric.world_size)
+        lesson = _Lesson(network, self.job)
+        optimizer = torch.optim.AdamW(_groups(lesson, self.job.weight_decay), lr=self.job.lr)
         saved = self._read_checkpoint()
         if saved is not None:
-            _restore(self.plain, saved, "model.")
-        self.network, self.optimizer = self.fabric.setup(self.plain, optimizer)
+            _restore(network, saved, "model.")
+            _restore(self.job.objective, saved, "objective.")
+            structure.restore(_part(saved, "structure."))
+        self.lesson, self.optimizer = self.fabric.setup(lesson, optimizer)
         if saved is not None:
-            state = {k.removeprefix("optimizer."): v for k, v in saved.items() if k[0] == "o"}
-            restore_optimizer(self.optimizer.optimizer, state)
+            restore_optimizer(self.optimizer.optimizer, _part(saved, "optimizer."))
         self._write_log()
+
+    def _prepare_objective(self) -> None:
+        """Build what the objective trains beside the student, from one small batch."""
+        network, rows = self.plain, torch.arange(min(2, len(self.images)))
+        was_training = network.training
+        network.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.job.seed)
+            found = outputs_of(network, self.images[rows], self.job.scale)
+            taught = self._taught(self.images[rows], rows)
+            self.job.objective.prepare(found, taught)
+        self.job.objective.to(self.fabric.device)
+        network.train(was_training)
 
     def _read_checkpoint(self) -> dict[str, Tensor] | None:
         if self.checkpoint is None or not self.checkpoint.exists():
@@ -263,15 +230,9 @@ class _Run:
     def _identity(self) -> dict[str, Any]:
         job = self.job
         names = (
-            "stage",
-            "epochs",
-            "batch",
-            "lr",
-            "weight_decay",
-            "seed",
-            "shift",
-            "spike_cost",
-        )
+            "stage", "epochs", "batch", "lr", "weight_decay", "seed", "shift", "flip", "scale",
+            "gradient",
+        )  # fmt: skip
         digest = hashlib.sha256(self.dataset.x_train.tobytes() + self.dataset.y_train.tobytes())
         shapes = {k: list(v.shape) for k, v in self.plain.state_dict().items()}
         return {n: getattr(job, n) for n in names} | {
@@ -282,114 +243,155 @@ class _Run:
 
     def all(self) -> list[dict[str, Any]]:
         """Run the epochs that are left."""
-        targets = torch.from_numpy(self.dataset.y_train).to(self.fabric.device)
-        taught = None
-        if self.teacher is not None:
-            self.teacher.to(self.fabric.device)
-            # Images that never change get their logits once.
-            taught = None if self.job.shift else logits_of(self.teacher, self.dataset.x_train)
-        images = _tensor(self.dataset.x_train, self.fabric.device)
-        for epoch in range(len(self.history), self.job.epochs):
+        left = range(len(self.history), self.job.epochs)
+        if left:
+            self._forecast(len(left))
+        for epoch in left:
             started = time.monotonic()
-            self.job.before_epoch(epoch)
-            loss, accuracy = self._epoch(epoch, images, targets, taught)
-            self._finish(epoch, loss, accuracy, started)
+            self.job.structure.before_epoch(epoch)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_seed(self.job.seed, f"{self.job.stage}/loss", epoch))
+                row = self._epoch(epoch)
+            self._finish(epoch, row, started)
+        self.job.structure.finish()
         return self.history
 
-    def _epoch(
-        self, epoch: int, images: Tensor, targets: Tensor, taught: Tensor | None
-    ) -> tuple[float, float]:
-        job, steps = self.job, self.steps
-        generator = torch.Generator().manual_seed(_seed(job.seed, job.stage, epoch))
-        order = torch.randperm(len(images), generator=generator)
-        total_loss, right, seen = 0.0, 0, 0
-        self.network.train()
-        for step in range(steps):
-            chosen = order[step * job.batch : (step + 1) * job.batch]
-            chosen = chosen[self.fabric.global_rank :: self.fabric.world_size]
-            if len(chosen) < 2:  # batch norm has no variance of one sample
-                continue
-            x = shifted(images[chosen], job.shift, generator)
-            self._set_rate(epoch * steps + step, job.epochs * steps)
-            logits, loss = self._step(x, targets[chosen], self._taught(x, taught, chosen))
-            total_loss += loss * len(chosen)
-            right += int((logits.argmax(-1) == targets[chosen]).sum())
-            seen += len(chosen)
-            done = epoch * steps + step + 1
-            self.progress.update(job.stage, done, job.epochs * steps, loss=total_loss / seen)
-        return total_loss / max(seen, 1), right / max(seen, 1)
-
-    def _taught(self, x: Tensor, taught: Tensor | None, chosen: Tensor) -> Tensor | None:
-        if self.teacher is None:
-            return None
-        if taught is not None:
-            return taught[chosen.to(taught.device)]
-        with torch.no_grad():
-            self.teacher.eval()
-            return self.teacher(x)
-
-    def _step(self, x: Tensor, targets: Tensor, taught: Tensor | None) -> tuple[Tensor, float]:
-        student = self.plain if isinstance(self.plain, Student) else None
-        costs = student is not None and self.job.spike_cost > 0
-        watching = watch_spikes(student.populations()) if student and costs else nullcontext({})
-        with watching as spikes:
-            logits = self.network(x)
-            loss = self.job.criterion(logits, targets, taught)
-            if student is not None and costs:
-                loss = loss + self.job.spike_cost * synop_share(spikes, student.fan_out())
+    def _forecast(self, epochs: int) -> None:
+        """Say what the run will cost, from two steps that change nothing."""
+        rows = torch.arange(min(self.job.batch, len(self.images)))
+        rows = rows[self.fabric.global_rank :: self.fabric.world_size]
+        buffers = [(b, b.clone()) for b in self.lesson.buffers()]
+        self.lesson.train()
+        seconds = math.inf
+        with torch.random.fork_rng(devices=[]):
+            for _ in range(2):
+                started = time.monotonic()
+                self._gradients(rows, self.images[rows], self.job.batch)
+                seconds = min(seconds, time.monotonic() - started)
         self.optimizer.zero_grad()
-        self.fabric.backward(loss)
-        self.optimizer.step()
-        self.job.after_step()
-        return logits.detach(), float(loss.detach())
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        forecast = {"samples_per_second": self.job.batch / seconds, "epochs": epochs,
+                    "seconds": epochs * self.steps * seconds}  # fmt: skip
+        self.progress.update(self.job.stage, self.total - epochs * self.steps, self.total,
+                             forecast=forecast)  # fmt: skip
 
-    def _set_rate(self, step: int, steps: int) -> None:
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        """Train for one epoch and return the means of it."""
+        job = self.job
+        generator = torch.Generator().manual_seed(_seed(job.seed, job.stage, epoch))
+        order = torch.randperm(len(self.images), generator=generator)
+        sums: dict[str, float] = {}
+        self.lesson.train()
+        for at in range(self.steps):
+            batch = order[at * job.batch : (at + 1) * job.batch]
+            if len(batch) < 2 * self.fabric.world_size:  # batch norm has no variance of one sample
+                continue
+            step = epoch * self.steps + at
+            x = augmented(self.images[batch], job.shift, job.flip, generator)
+            mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
+            self._set_rate(step)
+            parts, right = self._gradients(batch[mine], x[mine], len(batch))
+            job.structure.after_backward(step, self.total)
+            self.optimizer.step()
+            job.structure.after_step(self.optimizer.optimizer)
+            found = {**parts, "right": right, "samples": len(batch[mine])}
+            for key, value in found.items():
+                sums[key] = sums.get(key, 0.0) + value
+            done = len(batch) * (at + 1)
+            loss = self.fabric.world_size * sums["loss"] / done
+            self.progress.update(job.stage, step + 1, self.total, loss=loss)
+        if self.fabric.world_size > 1:
+            values: Any = torch.tensor(list(sums.values()), dtype=torch.float64)
+            values = self.fabric.all_reduce(values, reduce_op="sum")
+            sums = dict(zip(sums, values.tolist(), strict=True))
+        samples = max(sums.pop("samples", 0.0), 1.0)
+        return {k: v / samples for k, v in sums.items()}
+
+    def _gradients(self, rows: Tensor, x: Tensor, total: int) -> tuple[dict[str, float], float]:
+        """Compute gradients for this process's ``rows`` of a batch of ``total`` samples.
+
+        Returns the loss and its parts, times the samples they are of, and how many were right.
+        """
+        parts, right = self.lesson(x, self.targets[rows], self._taught(x, rows))
+        penalty = self.job.structure.penalty()
+        if penalty is not None:
+            parts = parts | {"penalty": penalty}
+        loss = torch.stack([p.float() for p in parts.values()]).sum()
+        self.optimizer.zero_grad()
+        # Processes average their gradients: with parts of unequal size, by their size.
+        self.fabric.backward(loss * (len(rows) * self.fabric.world_size / total))
+        values = {"loss": loss, **(parts if len(parts) > 1 else {})}
+        return {k: float(v.detach()) * len(rows) for k, v in values.items()}, float(right.sum())
+
+    def _taught(self, x: Tensor, rows: Tensor) -> Outputs | None:
+        return None if self.teaching is None else self.teaching.of(x, rows)
+
+    def _set_rate(self, step: int) -> None:
         # A function of the step alone, so there is no schedule to save.
-        warm = min(1.0, (step + 1) / max(1.0, 0.02 * steps))
-        rate = self.job.lr * warm * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+        warm = min(1.0, (step + 1) / max(1.0, 0.02 * self.total))
+        rate = self.job.lr * warm * 0.5 * (1.0 + math.cos(math.pi * step / self.total))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _finish(self, epoch: int, loss: float, accuracy: float, started: float) -> None:
-        if not math.isfinite(loss):
+    def _finish(self, epoch: int, row: dict[str, float], started: float) -> None:
+        if not math.isfinite(row["loss"]):
             raise InputError(
-                f"Training diverged in stage {self.job.stage!r}, epoch {epoch}: loss {loss}.",
+                f"Training diverged in stage {self.job.stage!r}, epoch {epoch}: "
+                f"loss {row['loss']}.",
                 f"Use a lower learning rate than {self.job.lr}.",
             )
+        self.job.objective.after_epoch(row)
         self.fabric.barrier()
-        test = evaluate(self.plain, self.dataset.x_test, self.dataset.y_test)
+        with self.fabric.autocast():
+            test = evaluate(self.plain, self.dataset.x_test, self.dataset.y_test)
         self.history.append(
             {
                 "stage": self.job.stage,
                 "epoch": epoch,
-                "loss": loss,
-                "train_accuracy": accuracy,
+                "loss": row.pop("loss"),
+                "train_accuracy": row.pop("right"),
                 "test_accuracy": test.accuracy,
                 "spikes_per_sample": test.spikes_per_sample,
                 "seconds": round(time.monotonic() - started, 3),
+                **({"parts": row} if row else {}),
             }
         )
-        if self.checkpoint is not None and self.fabric.is_global_zero:
-            tensors = {f"model.{k}": v for k, v in self.plain.state_dict().items()}
-            optimizer = flatten_optimizer(self.optimizer.optimizer)
-            tensors |= {f"optimizer.{k}": v for k, v in optimizer.items()}
-            facts = {"job": self.identity, "history": self.history}
-            write_tensors(self.checkpoint, tensors, facts)
-        self._write_log()
-        done, total = (epoch + 1) * self.steps, self.job.epochs * self.steps
+        if self.leads:
+            self._save()
+            self._write_log()
+        info: dict[str, Any] = {"loss": self.history[-1]["loss"], "accuracy": test.accuracy}
+        if isinstance(self.plain, Student):
+            info["spikes"] = test.spikes_per_sample
+            if epoch in (0, self.job.epochs - 1):
+                info["doubts"] = test.doubts(self.plain.steps(self.images))
         self.progress.update(
-            self.job.stage, done, total, epoch=epoch, loss=loss, accuracy=test.accuracy
+            self.job.stage, (epoch + 1) * self.steps, self.total, epoch=epoch, **info
         )
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        held = {
+            "model": self.plain.state_dict(),
+            "objective": self.job.objective.state_dict(),
+            "structure": self.job.structure.state(),
+            "optimizer": flatten_optimizer(self.optimizer.optimizer),
+        }
+        tensors = {f"{what}.{k}": v for what, part in held.items() for k, v in part.items()}
+        write_tensors(self.checkpoint, tensors, {"job": self.identity, "history": self.history})
 
     def _write_log(self) -> None:
         # The checkpoint is the truth: after a kill between the two files, this repairs the log.
-        if self.run_dir is None or not self.fabric.is_global_zero:
+        if self.run_dir is None or not self.leads:
             return
         path = self.run_dir / "log.jsonl"
         others = [r for r in read_log(path) if r.get("stage") != self.job.stage]
         lines = "".join(json.dumps(r) + "\n" for r in others + self.history)
         with new_file(path) as temporary:
             temporary.write_text(lines, encoding="utf-8")
+        if self.job.tensorboard:
+            write_events(self.run_dir / "tensorboard", self.job.stage, self.history)
 
 
 def state_path(run_dir: Path, stage: str) -> Path:
@@ -412,14 +414,26 @@ def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
 def _restore(network: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
-    mine = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    network.load_state_dict(mine)
+    network.load_state_dict(_part(tensors, prefix))
 
 
 def _seed(seed: int, stage: str, epoch: int) -> int:
     digest = hashlib.sha256(f"{seed}/{stage}/{epoch}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def augmented(x: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Move samples ``[B, ..., H, W]`` by up to ``shift`` pixels and mirror half of them."""
+    x = shifted(x, shift, generator)
+    if flip:
+        mirrored = torch.rand(len(x), generator=generator) < 0.5
+        x = torch.where(mirrored.reshape(-1, *(1 for _ in x.shape[1:])), x.flip(-1), x)
+    return x
 
 
 def shifted(x: Tensor, by: int, generator: torch.Generator) -> Tensor:

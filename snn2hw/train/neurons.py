@@ -27,6 +27,7 @@ from snn2hw.errors import InputError, unknown_name
 from snn2hw.ir.network import Reset
 from snn2hw.train import kernels
 
+MOST_THREADS = numba.get_num_threads()  # at import: all there are
 DECAY_STEPS = 4096  # a chip holds decays in such parts
 
 # What stands for the slope of the spike, of x = v / threshold - 1, in units of 1 / threshold; the
@@ -127,7 +128,8 @@ def _backward_compiled(
         _rows(before), _rows(grad.contiguous()), _scalars(alpha, beta, c, before.dtype),
         c.subtracts, kind, _rows(found), decays,
     )  # fmt: skip
-    return found, *map(float, decays.sum(axis=0))
+    by_alpha, by_beta = decays.sum(axis=0)
+    return found, float(by_alpha), float(by_beta)
 
 
 def _state(dtype: torch.dtype) -> torch.dtype:
@@ -147,7 +149,7 @@ def _scalars(alpha: float, beta: float, c: Constants, dtype: torch.dtype) -> tup
 
 
 def _set_threads() -> None:
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
 
 
 def _forward_torch(
@@ -260,6 +262,9 @@ def lif_definition(
 class Lif(nn.Module):
     """A population of neurons.
 
+    While ``analog`` is set it does not spike: it gives the rate that integrate-and-fire neurons
+    would have after many steps, ``clamp(mean current / threshold, 0, 1)``, at every step.
+
     Args:
         beta: share of the membrane potential that survives a step, a multiple of 1/4096 in
             0 to 1, so that a chip holds it exactly; 1 for integrate-and-fire.
@@ -294,6 +299,7 @@ class Lif(nn.Module):
         if surrogate not in SURROGATES:
             raise unknown_name("surrogate", surrogate, SURROGATES)
         self.threshold, self.reset, self.surrogate = threshold, reset, surrogate
+        self.analog = False
         self._fixed = {"alpha": alpha, "beta": beta}
         for name, decay in self._fixed.items():
             learned = learn and 0.0 < decay < 1.0
@@ -325,6 +331,9 @@ class Lif(nn.Module):
             current: with ``steps``, ``[1, B, ...]`` is the current of every step.
             steps: T, where the current does not say.
         """
+        if self.analog:
+            rate = (current.mean(0) / self.threshold).clamp(0.0, 1.0)
+            return rate.expand(steps or len(current), *rate.shape)
         return lif(
             current,
             self._decay("beta"),

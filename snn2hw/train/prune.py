@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.errors import InputError
+from snn2hw.train.structure import Structure
 
 FLOOR = 0.02  # share of each layer that is kept whatever its scores: no layer dies
 
@@ -85,7 +86,7 @@ def scheduled(epoch: int, ramp: int, start: float, final: float) -> float:
     return final + (start - final) * (1.0 - done) ** 3
 
 
-class Pruner:
+class Pruner(Structure):
     """Prunes a network step by step, and keeps its zeros zero.
 
     All it knows follows from the weights and the epoch, so a resumed run needs no state.
@@ -111,6 +112,10 @@ class Pruner:
             self.masks = masks(found, share)
         else:
             self.masks = {n: w != 0 for n, w in found.items()}
+        self.apply()
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep zeros zero."""
         self.apply()
 
     def apply(self) -> None:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.train.foreign import is_file
-from snn2hw.train.methods import METHODS, Weights
+from snn2hw.train.methods import Plan, Weights, plan
 from snn2hw.train.students import STUDENTS
 from snn2hw.train.teachers import TEACHERS
 
@@ -34,12 +35,29 @@ class Recipe:
         beta: share of the membrane potential that survives a step, a multiple of 1/4096.
         width: factor on the student's channels.
         seed: of initial weights and of the order of the data.
-        alpha: the teacher's share of the loss.
-        tau_teacher: the teacher's temperature.
+        alpha: the share of the loss that the teacher takes from the labels (``kd``, ``hetero``,
+            ``sakd``, ``reverse``, ``trains``), and the teacher's weight in ``blurred``.
+        tau_teacher: the teacher's temperature (and that of ``agree``).
         tau_student: the student's temperature (``hetero`` only).
+        smoothing: part of a label that is spread over all classes.
+        feature_weight: weight of the distance of features.
+        stages: how many of the last stages have their features compared.
+        blur: share of channels that ``blurred`` hides.
+        step_weight: weight of the teacher at each step (``steps``).
+        ensemble_weight: weight of the student's own right steps (``steps``).
+        tau_steps: temperature of both.
+        agree_weight: weight of ``agree``.
+        logit_weight: weight of the mean square of logits (``logits``).
+        train_weight: weight of the distance of spike trains (``trains``).
+        spike_memory: what a spike's trace keeps of itself in a step there.
+        density: share of the connections that ``reverse`` has.
         logit_scale: logits in the loss run from 0 to this (output spikes in every step).
-        spike_cost: weight of the share of synaptic operations in the loss.
+        spike_cost: weight of what spikes cost, as a share of what all spikes would cost.
+        minimize: what a spike costs: ``synops``, or ``energy`` at the target's prices.
+        target: the chip whose prices count.
+        synops_budget: synaptic operations of a sample below which spikes cost nothing, or 0.
         shift: training images move by up to this many pixels.
+        flip: half of the training images are mirrored.
         teacher_weights: file of weights for the teacher, or None to train it.
         teacher_input: how it sees pixels, as in ``scaling.find_scaling``; None is 0 to 1 for one
             that is trained here, and the best of the usual ways for one that is not.
@@ -64,36 +82,70 @@ class Recipe:
     alpha: float = 0.7
     tau_teacher: float = 2.0
     tau_student: float = 1.0
+    smoothing: float = 0.0
+    feature_weight: float = 0.5
+    stages: int = 1
+    blur: float = 0.15
+    step_weight: float = 0.2
+    ensemble_weight: float = 0.5
+    tau_steps: float = 3.0
+    agree_weight: float = 1.0
+    logit_weight: float = 0.01
+    train_weight: float = 1.0
+    spike_memory: float = 0.5
+    density: float = 0.2
     logit_scale: float = 3.0
     spike_cost: float = 0.0
+    minimize: str = "synops"
+    target: str = "loihi2"
+    synops_budget: float = 0.0
     shift: int = 0
+    flip: bool = False
     teacher_weights: str | None = None
     teacher_input: str | None = None
     teacher_output: str | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise unknown_name("method", self.method, METHODS)
+        plan(self.method)  # raises if there is no such method
         problems = [
             f"{name} is {getattr(self, name)}"
-            for name in ("time_steps", "epochs", "teacher_epochs", "prune_epochs")
+            for name in ("time_steps", "epochs", "teacher_epochs", "prune_epochs", "stages")
             if getattr(self, name) < 1
         ]
-        positive = ("lr", "teacher_lr", "prune_lr", "width", "tau_teacher", "tau_student")
+        positive = (
+            "lr", "teacher_lr", "prune_lr", "width", "tau_teacher", "tau_student", "tau_steps",
+            "logit_scale",
+        )  # fmt: skip
         problems += [f"{n} is {getattr(self, n)}" for n in positive if not getattr(self, n) > 0]
         if self.batch < 2:
             problems.append(f"batch is {self.batch} (batch norm needs two samples)")
-        if not 0.0 <= self.alpha <= 1.0:
-            problems.append(f"alpha is {self.alpha}, not from 0 to 1")
-        if self.spike_cost < 0 or self.shift < 0:
-            problems.append("spike_cost or shift is negative")
+        shares = ("alpha", "smoothing", "blur", "spike_memory")
+        problems += [
+            f"{n} is {getattr(self, n)}, not from 0 to 1"
+            for n in shares
+            if not 0.0 <= getattr(self, n) <= 1.0
+        ]
+        weights = (
+            "feature_weight", "step_weight", "ensemble_weight", "agree_weight", "logit_weight",
+            "train_weight", "spike_cost", "synops_budget", "shift",
+        )  # fmt: skip
+        problems += [f"{n} is {getattr(self, n)}" for n in weights if not getattr(self, n) >= 0]
+        if not 0.0 < self.density <= 1.0:
+            problems.append(f"density is {self.density}, not above 0 and up to 1")
+        if self.minimize not in ("synops", "energy"):
+            problems.append(f"minimize is {self.minimize!r}, neither 'synops' nor 'energy'")
         if problems:
             raise InputError(f"The recipe cannot be used: {'; '.join(problems)}.")
 
     @property
     def weights(self) -> Weights:
         """The constants of the loss."""
-        return Weights(self.alpha, self.tau_teacher, self.tau_student)
+        return Weights(*(getattr(self, name) for name in Weights._fields))
+
+    @property
+    def plan(self) -> Plan:
+        """The methods, composed."""
+        return plan(self.method)
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as a JSON object."""
@@ -115,6 +167,14 @@ class Recipe:
 
 # Measured on two cores; the whole story (teach, distill, prune) in about a minute on digits
 # and ten on MNIST.
+_CIFAR: dict[str, Any] = {
+    "batch": 128,
+    "epochs": 60,
+    "teacher_epochs": 40,
+    "prune_epochs": 20,
+    "shift": 4,
+    "flip": True,
+}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {
         "time_steps": 8,
@@ -126,8 +186,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "mnist": {"batch": 128, "epochs": 10, "teacher_epochs": 4, "prune_epochs": 8, "shift": 1},
     "fashion-mnist": {"batch": 128, "epochs": 12, "teacher_epochs": 6, "prune_epochs": 8},
-    "cifar10": {"batch": 128, "epochs": 60, "teacher_epochs": 40, "prune_epochs": 20, "shift": 4},
-    "cifar100": {"batch": 128, "epochs": 60, "teacher_epochs": 40, "prune_epochs": 20, "shift": 4},
+    "cifar10": {**_CIFAR},
+    "cifar100": {**_CIFAR},
 }
 
 
@@ -141,7 +201,8 @@ def defaults(
     """
     if student not in STUDENTS:
         raise unknown_name("student", student, STUDENTS)
-    if teacher not in TEACHERS and not is_file(teacher):
+    folder = Path(teacher).expanduser()
+    if teacher not in TEACHERS and not is_file(teacher) and not folder.is_dir():
         raise unknown_name("teacher", teacher, TEACHERS)
     kind = data.partition(":")[0]
     recipe = Recipe(teacher=teacher, student=student, data=data, **DEFAULTS.get(kind, {}))
@@ -151,4 +212,5 @@ def defaults(
     if kind == "digits" and student.startswith("resnet"):
         deep = {"time_steps": 4, "epochs": 50, "prune_epochs": 20, "lr": 5e-3, "spike_cost": 0.0}
         recipe = replace(recipe, shift=0, **deep)
-    return replace(recipe, **own)
+    set_by_method = plan(str(own["method"])).constants if "method" in own else {}
+    return replace(recipe, **{**set_by_method, **own})

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from snn2hw.train.neurons import Lif
 
 
 class Structure:
@@ -40,3 +42,77 @@ class Structure:
 
     def finish(self) -> None:
         """Leave a plain network behind, its pruned weights exactly zero; training is over."""
+
+
+class Several(Structure):
+    """Several structures, told one after another."""
+
+    def __init__(self, parts: Sequence[Structure]) -> None:
+        self.parts = list(parts)
+
+    def before_epoch(self, epoch: int) -> None:
+        """Tell each."""
+        for part in self.parts:
+            part.before_epoch(epoch)
+
+    def penalty(self) -> Tensor | None:
+        """Sum what each adds."""
+        found = [p for part in self.parts if (p := part.penalty()) is not None]
+        return torch.stack(found).sum() if found else None
+
+    def after_backward(self, step: int, steps: int) -> None:
+        """Tell each."""
+        for part in self.parts:
+            part.after_backward(step, steps)
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Tell each."""
+        for part in self.parts:
+            part.after_step(optimizer)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everyone's, by number."""
+        return {f"{at}.{k}": v for at, p in enumerate(self.parts) for k, v in p.state().items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give each its own."""
+        for at, part in enumerate(self.parts):
+            mine = {k: v for k, v in tensors.items() if k.startswith(f"{at}.")}
+            part.restore({k.removeprefix(f"{at}."): v for k, v in mine.items()})
+
+    def finish(self) -> None:
+        """Tell each."""
+        for part in self.parts:
+            part.finish()
+
+
+# Share of the epochs after which every layer spikes.
+ALL_SPIKE_AFTER = 0.6
+
+
+class Stagewise(Structure):
+    """Makes populations spike one after another, first to last; until then they give mean rates.
+
+    The later layers learn with what the earlier ones really send (progressive tandem learning,
+    Wu et al., arXiv:2007.01204; the paper's schedule waits for each stage to settle, this one is
+    even).
+
+    Args:
+        network: what is trained; its ``Lif`` populations in the order of its modules.
+        epochs: of the training.
+    """
+
+    def __init__(self, network: nn.Module, epochs: int) -> None:
+        self.neurons = [m for m in network.modules() if isinstance(m, Lif)]
+        self.ramp = max(1.0, ALL_SPIKE_AFTER * epochs)
+
+    def before_epoch(self, epoch: int) -> None:
+        """Choose who spikes in this epoch."""
+        spiking = len(self.neurons) * min(1.0, (epoch + 1) / self.ramp)
+        for at, neuron in enumerate(self.neurons):
+            neuron.analog = at >= spiking
+
+    def finish(self) -> None:
+        """Let everyone spike."""
+        for neuron in self.neurons:
+            neuron.analog = False

@@ -120,7 +120,7 @@ class Student(nn.Module):
         last = self.last_use()
         for at, population in enumerate(self.wiring):
             # The same image each step gives the same current: computed once.
-            current = self._current(population, spikes)
+            current = self.current(population, spikes)
             spikes[population.name] = self.get_submodule(population.name)(current, self.steps(x))
             spikes = {
                 k: v for k, v in spikes.items() if last.get(k, at) > at or k == population.name
@@ -141,7 +141,8 @@ class Student(nn.Module):
         """Return, for each source, the index of the last population that reads it."""
         return {b.source: at for at, p in enumerate(self.wiring) for b in p.branches}
 
-    def _current(self, population: Population, spikes: Mapping[str, Tensor]) -> Tensor:
+    def current(self, population: Population, spikes: Mapping[str, Tensor]) -> Tensor:
+        """Return a population's current ``[T, B, ...]`` from the spikes of its sources."""
         parts = [
             spikes[b.source]
             if b.synapse is None
@@ -155,9 +156,22 @@ class Student(nn.Module):
         found = {p.name: self.get_submodule(p.name) for p in self.wiring}
         return {k: v for k, v in found.items() if isinstance(v, Lif)}
 
+    @property
+    def output(self) -> str:
+        """Name of the population that is read out."""
+        return self.wiring[-1].name
+
+    def stages(self) -> list[str]:
+        """Return the populations whose rates can be compared with a teacher's activations."""
+        return [p.name for p in self.wiring[:-1]]
+
     def fan_out(self) -> dict[str, float]:
-        """Return how many synapses one spike of each population reaches, borders ignored."""
-        found = dict.fromkeys((p.name for p in self.wiring), 0.0)
+        """Return how many synapses a spike of the input or a population reaches.
+
+        On average over neurons: zero weights and the places beyond a border are left out of the
+        first, not of the second.
+        """
+        found = dict.fromkeys((SOURCE, *(p.name for p in self.wiring)), 0.0)
         for population in self.wiring:
             for source, synapse in population.branches:
                 if source in found:
@@ -169,12 +183,12 @@ class Student(nn.Module):
 def _fan_out(module: nn.Module | None) -> float:
     if not isinstance(module, Synapse):
         return 1.0
-    weight = module.weight
-    if isinstance(weight, nn.Linear):
-        return float(weight.out_features)
-    kernel = weight.kernel_size[0] * weight.kernel_size[1]
-    stride = weight.stride[0] * weight.stride[1]
-    return weight.out_channels * kernel / stride / weight.groups / module.pool**2
+    layer = module.weight
+    there = float(torch.count_nonzero(layer.weight))
+    if isinstance(layer, nn.Linear):
+        # A pool in front joins its neurons' synapses: each has those of their average.
+        return there / layer.in_features
+    return there / layer.in_channels / (layer.stride[0] * layer.stride[1])
 
 
 def _attach(root: nn.Module, name: str, module: nn.Module) -> None:

@@ -9,7 +9,7 @@ import torch
 from snn2hw.ir.network import Conv2d, Flatten, Input, Pool2d, coefficients
 from snn2hw.simulate import floating
 from snn2hw.train.export import to_network
-from snn2hw.train.methods import watch_spikes
+from snn2hw.train.methods import watch
 from snn2hw.train.students import Settings, make_student, predictions
 
 
@@ -35,7 +35,7 @@ def simulate(net, frames):
 def test_network_spikes_as_the_student_does(name):
     student = randomized(name)
     x = torch.randint(0, 17, (3, 2, 8, 8), dtype=torch.uint8)
-    with torch.no_grad(), watch_spikes(student.populations()) as seen:
+    with torch.no_grad(), watch(student.populations()) as seen:
         counts = student(x)
     net = to_network(student)
     assert set(net.neurons()) == set(student.populations())

@@ -1,0 +1,125 @@
+# pyright: basic
+"""Where a training runs: one process or several, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed.nn.functional as shared
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from snn2hw.errors import InputError
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where to train, in Lightning Fabric's words.
+
+    With several devices Fabric starts the other processes by repeating the command; under
+    ``torchrun`` they are there already. Each takes its part of a batch.
+
+    Args:
+        accelerator: ``cpu``, ``cuda``, ``auto``.
+        devices: processes on this machine, or ``auto``.
+        nodes: machines.
+        precision: one of ``PRECISIONS``.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = 1
+    nodes: int = 1
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(
+                f"Precision {self.precision!r} is not known.", f"Known: {', '.join(PRECISIONS)}."
+            )
+
+    def fabric(self) -> Fabric:
+        """Return this process's Fabric, launched; there is one for each choice of devices."""
+        return _launched(self)
+
+
+def leads() -> bool:
+    """Say whether this is the one process that writes: the first of several, or the only one."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+@functools.cache  # a second launch would start the other processes again
+def _launched(devices: Devices) -> Fabric:
+    fabric = Fabric(
+        accelerator=devices.accelerator,
+        devices=devices.devices,
+        num_nodes=devices.nodes,
+        precision=devices.precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+class _Shared:
+    """Batch norm whose statistics are those of the whole batch, over all processes.
+
+    PyTorch's own (SyncBatchNorm) needs GPUs. Sums of values and of squares are exchanged, and their
+    gradients (Ioffe and Szegedy, 2015, arXiv:1502.03167, on the batch that one process would have).
+    """
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        """Normalize ``[B, C, ...]``."""
+        if not self.training:
+            return super().forward(x)  # type: ignore[misc]
+        wide = x.double()  # the difference of sums below loses half the digits
+        axes = [0, *range(2, x.ndim)]
+        mine = torch.stack([
+            wide.sum(axes), wide.square().sum(axes),
+            torch.full_like(wide[0].flatten(1)[:, 0], wide[:, 0].numel()),
+        ])  # fmt: skip
+        total, squares, count = shared.all_reduce(mine)
+        mean = total / count
+        variance = squares / count - mean.square()
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            step = self.momentum
+            unbiased = variance * count / (count - 1)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), step)
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), step)
+        scale = self.weight * torch.rsqrt(variance + self.eps).to(self.weight.dtype)
+        shape = (1, -1, *(1 for _ in axes[1:]))
+        moved = self.bias - mean.to(scale.dtype) * scale
+        return (x * scale.view(shape) + moved.view(shape)).to(x.dtype)
+
+
+class _Shared1d(_Shared, nn.BatchNorm1d):
+    pass
+
+
+class _Shared2d(_Shared, nn.BatchNorm2d):
+    pass
+
+
+_KINDS: dict[type, type] = {nn.BatchNorm1d: _Shared1d, nn.BatchNorm2d: _Shared2d}
+
+
+def share_batch_norm(network: nn.Module, processes: int) -> None:
+    """Let a network's batch norms see the whole batch, if several processes hold parts of it.
+
+    Only their classes change: weights, names and state stay.
+    """
+    if processes > 1:
+        for module in network.modules():
+            module.__class__ = _KINDS.get(type(module), type(module))
+
+
+def plain_batch_norm(network: nn.Module) -> None:
+    """Undo ``share_batch_norm``."""
+    back = {v: k for k, v in _KINDS.items()}
+    for module in network.modules():
+        module.__class__ = back.get(type(module), type(module))

@@ -1,0 +1,153 @@
+# pyright: basic
+"""Run networks on data: how often they are right, and how much they spike."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from snn2hw.train.methods import Outputs, watch
+from snn2hw.train.students import Student, predictions
+
+EVALUATION_BATCH = 500
+# A neuron in a population whose share of steps with a spike is outside these says nothing.
+DEAD, SATURATED = 1e-3, 0.9
+
+
+class Evaluation(NamedTuple):
+    """What a network does on labelled samples.
+
+    ``spikes`` holds, for each population, the mean spikes per sample of each neuron
+    ``[size]``; empty for networks without spikes. ``predictions`` is ``[N]``.
+    """
+
+    accuracy: float
+    spikes: dict[str, NDArray[np.float64]]
+    predictions: NDArray[np.int64]
+
+    @property
+    def spikes_per_sample(self) -> float:
+        """All spikes of all populations in one sample."""
+        return float(sum(s.sum() for s in self.spikes.values()))
+
+    def doubts(self, time_steps: int) -> list[str]:
+        """Say which populations hardly spike, or hardly do anything else."""
+        found: list[str] = []
+        for name, spikes in self.spikes.items():
+            rate = float(spikes.mean()) / time_steps
+            if rate < DEAD:
+                found.append(f"{name} is nearly silent: {rate:.2g} spikes a neuron and step")
+            elif rate > SATURATED:
+                found.append(f"{name} is saturated: {rate:.2g} spikes a neuron and step")
+        return found
+
+
+def evaluate(
+    network: nn.Module, x: NDArray[Any], y: NDArray[np.int64], batch: int = EVALUATION_BATCH
+) -> Evaluation:
+    """Run a network on ``x [N, ...]`` and compare with ``y [N]``; spikes counted by hooks."""
+    device = _device(network)
+    populations = network.populations() if isinstance(network, Student) else {}
+    totals: dict[str, Tensor] = {}
+    found: list[Tensor] = []
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode(), watch(populations) as seen:
+        for start in range(0, len(x), batch):
+            found.append(predictions(network(tensor(x[start : start + batch], device))).cpu())
+            for name, spikes in seen.items():
+                counts = spikes.sum((0, 1)).flatten().cpu().double()
+                totals[name] = totals.get(name, 0.0) + counts
+    network.train(was_training)
+    classes = torch.cat(found).numpy()
+    means = {k: v.numpy() / len(x) for k, v in totals.items()}
+    return Evaluation(float((classes == y).mean()), means, classes)
+
+
+def outputs_of(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
+    """Run a network and keep all that a loss may look at.
+
+    Args:
+        network: a ``Student``, or any module from integers to logits ``[B, classes]``; its
+            ``stages()``, if it has any, name the modules whose outputs are features.
+        x: integers ``[B, ...]``.
+        scale: a student's output spike in every step is a logit of this size.
+    """
+    stages = list(network.stages()) if hasattr(network, "stages") else []  # type: ignore[operator]
+    if not isinstance(network, Student):
+        with watch({name: network.get_submodule(name) for name in stages}) as seen:
+            logits = network(x)
+        return Outputs(logits[None].float(), {n: seen[n].float() for n in stages})
+    populations = network.populations()
+    with watch(populations | {OUTPUT: network.get_submodule(network.output)}) as seen:
+        network(x)
+    spikes = {name: seen[name] for name in populations}
+    steps = seen[OUTPUT].float() * (scale if network.output in populations else 1.0)
+    return Outputs(steps, {n: seen[n].float().mean(0) for n in stages}, spikes)
+
+
+OUTPUT = ""  # no module has this name
+
+
+def _device(network: nn.Module) -> torch.device:
+    # A teacher may have no parameters of its own, only what scales its pixels.
+    held = itertools.chain(network.parameters(), network.buffers())
+    return next((t.device for t in held), torch.device("cpu"))
+
+
+def tensor(x: NDArray[Any], device: torch.device | str) -> Tensor:
+    """Move integers from NumPy to a device."""
+    # torch has no arithmetic on uint16, and warns about read-only arrays.
+    dtype = np.int32 if x.dtype == np.uint16 else x.dtype
+    return torch.from_numpy(x.astype(dtype, copy=not x.flags.writeable)).to(device)
+
+
+# Outputs of a teacher for a whole data set are kept if they take no more than this.
+KEPT_BYTES = 1 << 30
+
+
+class Teaching:
+    """A teacher's outputs for training samples; computed once where the samples never change.
+
+    Args:
+        teacher: any module that ``outputs_of`` takes; put into evaluation mode.
+        images: all training samples ``[N, ...]``, on the device.
+        still: the samples never change.
+        scale: as in ``outputs_of``.
+    """
+
+    def __init__(self, teacher: nn.Module, images: Tensor, *, still: bool, scale: float) -> None:
+        self.teacher, self.scale = teacher.to(images.device).eval(), scale
+        self.kept: Outputs | None = None
+        if still:
+            self._keep(images)
+
+    def _keep(self, images: Tensor) -> None:
+        first = self._run(images[:2])
+        size = sum(t.numel() for t in (first.steps, *first.features.values())) / 2 * 4
+        if size * len(images) > KEPT_BYTES:
+            return
+        pieces = [self._run(p) for p in images.split(EVALUATION_BATCH)]
+        steps = torch.cat([p.steps for p in pieces], 1)
+        features = {n: torch.cat([p.features[n] for p in pieces]) for n in first.features}
+        self.kept = Outputs(steps, features)
+
+    def _run(self, x: Tensor) -> Outputs:
+        # Not inference_mode: these tensors take part in a loss.
+        with torch.no_grad():
+            found = outputs_of(self.teacher, x, self.scale)
+        return found._replace(spikes={})
+
+    def of(self, x: Tensor, rows: Tensor) -> Outputs:
+        """Return outputs for the samples ``x [B, ...]``, which are ``rows [B]`` of the images."""
+        if self.kept is None:
+            return self._run(x)
+        rows = rows.to(self.kept.steps.device)
+        features: Mapping[str, Tensor] = {n: f[rows] for n, f in self.kept.features.items()}
+        return Outputs(self.kept.steps[:, rows], dict(features))

@@ -1,0 +1,197 @@
+# pyright: basic
+"""What a run keeps of its teacher and its student, and finds again.
+
+``checkpoint/`` holds ``teacher.safetensors`` and ``student.safetensors`` when they are done, and
+``<stage>.state.safetensors`` while a stage is under way. A teacher that came as a file is kept as
+``teacher.<kind>`` with the facts about it in ``teacher.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from snn2hw.datasets import Dataset
+from snn2hw.errors import InputError
+from snn2hw.files import read_json, sha256, write_json
+from snn2hw.train import foreign, students, teachers
+from snn2hw.train.loop import state_path
+from snn2hw.train.recipe import Recipe
+from snn2hw.train.scaling import Scaled, Scaling
+from snn2hw.train.state import read_tensors, write_tensors
+from snn2hw.train.students import Student
+
+
+def keep_teacher(
+    run_dir: Path, teacher: Scaled | Student, recipe: Recipe, dataset: Dataset
+) -> None:
+    """Write a run's finished teacher."""
+    facts = _facts(recipe, dataset.shape, dataset.classes, dataset.max_value, 0)
+    if isinstance(teacher, Student):
+        own = load_recipe(Path(recipe.teacher).expanduser())
+        facts |= {"spiking": own.to_json(), "time_steps": teacher.time_steps}
+        write_tensors(_teacher_file(run_dir), teacher.state_dict(), facts)
+        return
+    facts["scaling"] = teacher.scale.scaling._asdict()
+    if foreign.is_file(recipe.teacher):
+        source = Path(recipe.teacher).expanduser()
+        kept = foreign.keep(teacher, source, run_dir / "checkpoint")
+        # Written last: whoever finds it finds the teacher.
+        write_json(_facts_file(run_dir), facts | {"file": kept.name, "sha256": sha256(kept)})
+    else:
+        write_tensors(_teacher_file(run_dir), teacher.state_dict(), facts)
+        state_path(run_dir, "teacher").unlink(missing_ok=True)
+
+
+def has_teacher(run_dir: Path) -> bool:
+    """Say whether a run holds a finished teacher."""
+    return _teacher_file(run_dir).exists() or _facts_file(run_dir).exists()
+
+
+def _teacher_file(run_dir: Path) -> Path:
+    return run_dir / "checkpoint" / "teacher.safetensors"
+
+
+def _facts_file(run_dir: Path) -> Path:
+    return run_dir / "checkpoint" / "teacher.json"
+
+
+def student_file(run_dir: Path) -> Path:
+    """Return where a run keeps its finished student."""
+    return run_dir / "checkpoint" / "student.safetensors"
+
+
+def _facts(
+    recipe: Recipe, shape: tuple[int, int, int], classes: int, max_value: int, steps: int
+) -> dict[str, Any]:
+    return {
+        "recipe": recipe.to_json(),
+        "shape": list(shape),
+        "classes": classes,
+        "max_value": max_value,
+        "time_steps": steps,
+    }
+
+
+def save_student(run_dir: Path, student: Student, recipe: Recipe) -> None:
+    """Write ``recipe.json`` and ``checkpoint/student.safetensors``."""
+    facts = _facts(recipe, student.shape, student.classes, student.max_value, student.time_steps)
+    write_json(run_dir / "recipe.json", recipe.to_json())
+    write_tensors(student_file(run_dir), student.state_dict(), facts)
+
+
+def load_student(run_dir: Path) -> Student:
+    """Read a run's finished student.
+
+    Raises:
+        InputError: the run has none, or the file is damaged.
+    """
+    path = student_file(run_dir)
+    tensors, recipe, facts = _read(path, run_dir, "student")
+    return _student(recipe, facts, tensors, path)
+
+
+def _student(
+    recipe: Recipe, facts: Mapping[str, Any], tensors: dict[str, Tensor], path: Path
+) -> Student:
+    student = make_student(
+        recipe, tuple(facts["shape"]), facts["classes"], facts["max_value"], facts["time_steps"]
+    )
+    _put(student, tensors, path)
+    return student
+
+
+def make_student(
+    recipe: Recipe, shape: tuple[int, int, int], classes: int, max_value: int, time_steps: int
+) -> Student:
+    """Build a recipe's student for data of this kind.
+
+    Raises:
+        InputError: there is no such student.
+    """
+    settings = students.Settings(shape, classes, max_value, time_steps, recipe.beta, recipe.width)
+    return students.make_student(recipe.student, settings)
+
+
+def load_teacher(run_dir: Path, expected: Recipe | None = None) -> Scaled | Student:
+    """Read a run's finished teacher.
+
+    Raises:
+        InputError: the run has none, the file is damaged, or it is not the ``expected`` one.
+    """
+    if _facts_file(run_dir).exists():
+        tensors, path, facts = {}, _facts_file(run_dir), read_json(_facts_file(run_dir))
+        recipe = Recipe.from_json(facts["recipe"])
+    else:
+        path = _teacher_file(run_dir)
+        tensors, recipe, facts = _read(path, run_dir, "teacher")
+    names = (
+        "teacher", "data", "seed", "teacher_weights", "teacher_epochs", "teacher_input",
+        "teacher_output",
+    )  # fmt: skip
+    differ = [
+        f"{n} {getattr(recipe, n)!r} instead of {getattr(expected, n)!r}"
+        for n in names
+        if expected is not None and getattr(recipe, n) != getattr(expected, n)
+    ]
+    if differ:
+        raise InputError(
+            f"{run_dir} holds another teacher: {', '.join(differ)}.",
+            "Give the run another name.",
+        )
+    if "spiking" in facts:
+        return _student(Recipe.from_json(facts["spiking"]), facts, tensors, path)
+    settings = teachers.Settings(
+        tuple(facts["shape"]), facts["classes"], facts["max_value"], _scaling(facts)
+    )
+    if "file" in facts:
+        kept = path.with_name(Path(facts["file"]).name)
+        if not kept.is_file() or sha256(kept) != facts["sha256"]:
+            raise InputError(f"{kept} is missing or was changed.", "Distill again.")
+        return foreign.open_file(kept, settings, recipe.teacher_output).teacher
+    teacher = teachers.make_teacher(recipe.teacher, settings)
+    _put(teacher, tensors, path)
+    return teacher
+
+
+def _scaling(facts: Mapping[str, Any]) -> Scaling | None:
+    told = facts.get("scaling")  # runs from before it was kept saw 0 to 1
+    if told is None:
+        return None
+    return Scaling(told["name"], told["top"], tuple(told["mean"]), tuple(told["std"]))
+
+
+def load_recipe(run_dir: Path) -> Recipe:
+    """Read a run's ``recipe.json``.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    return Recipe.from_json(read_json(run_dir / "recipe.json"))
+
+
+def _read(path: Path, run_dir: Path, what: str) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
+    if not path.exists():
+        raise InputError(
+            f"{run_dir} holds no finished {what}.",
+            "Repeat its command: it goes on where it was.",
+        )
+    tensors, facts = read_tensors(path)
+    if not isinstance(facts, dict) or "recipe" not in facts:
+        raise InputError(f"{path} was not written by snn2hw.")
+    return tensors, Recipe.from_json(facts["recipe"]), facts
+
+
+def _put(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path} does not match its recipe: {error}") from None
+
+
+def is_run(path: Path) -> bool:
+    """Say whether a path is a run with a finished student."""
+    return student_file(path).is_file()
