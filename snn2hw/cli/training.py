@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -13,9 +15,48 @@ from snn2hw.pipeline import runs
 from snn2hw.report import text
 from snn2hw.store.folders import Run
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 def _shown(run: Run) -> dict[str, Any]:
     return {"run": str(run.path), **run.metrics}
+
+
+def device_options(function: F) -> F:
+    """Add the options that say where to train, as one argument ``where``."""
+
+    @functools.wraps(function)
+    def command(
+        *args: Any,
+        accelerator: str,
+        devices: str,
+        num_nodes: int,
+        precision: str,
+        **options: Any,
+    ) -> Any:
+        where = {
+            "accelerator": accelerator,
+            "devices": int(devices) if devices.isdigit() else devices,
+            "nodes": num_nodes,
+            "precision": precision,
+        }
+        return function(*args, where=where, **options)
+
+    for option in (
+        click.option("--accelerator", default="auto", show_default=True, help="cpu, cuda, mps."),
+        click.option(
+            "--devices", default="1", show_default=True, help="Processes on this machine, or auto."
+        ),
+        click.option("--num-nodes", default=1, show_default=True, help="Machines, with torchrun."),
+        click.option(
+            "--precision",
+            default="32-true",
+            show_default=True,
+            help="32-true, bf16-mixed, 16-mixed or 64-true.",
+        ),
+    ):
+        option(command)
+    return command  # type: ignore[return-value]
 
 
 @click.command()
@@ -45,11 +86,35 @@ def _shown(run: Run) -> dict[str, Any]:
 )
 @click.option("--data", default="digits", show_default=True, help="See `snn2hw datasets`.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
-@click.option("--method", default=None, help="See `snn2hw methods`.")
+@click.option(
+    "--method",
+    default=None,
+    help="See `snn2hw methods`; several with a plus: hetero+features.",
+)
 @click.option("--time-steps", type=click.IntRange(1, 1024), help="Steps one sample lasts.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Of the student.")
 @click.option("--teacher-epochs", type=click.IntRange(min=1), help="Of the teacher.")
 @click.option("--batch", type=click.IntRange(min=1), help="Samples a training step.")
+@click.option(
+    "--minimize",
+    type=click.Choice(["synops", "energy"]),
+    help="Let spikes cost what they set off: synaptic operations, or energy at --target's prices.",
+)
+@click.option("--target", help="Chip whose prices count.  [default: loihi2]")
+@click.option(
+    "--synops-budget",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Synaptic operations of a sample, the input's included, below which spikes cost nothing.",
+)
+@click.option(
+    "--set",
+    "more",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other constant of the recipe: alpha=0.5, tau_student=0.5, spike_cost=1 ...",
+)
+@device_options
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard events beside the log.")
 @click.option("--name", help="Of the run.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @common
@@ -63,6 +128,9 @@ def distill(
     teacher_weights: Path | None,
     teacher_only: bool,
     seed: int,
+    more: tuple[str, ...],
+    where: dict[str, Any],
+    tensorboard: bool,
     **options: Any,
 ) -> None:
     """Train or load a teacher and distill a spiking student.
@@ -70,15 +138,24 @@ def distill(
     Writes runs/NAME/ with student.nir and metrics.json. Stopped with Ctrl-C, or by
     --teacher-only, the same command goes on where it was.
     """
+    options = runs.constants(more) | {k: v for k, v in options.items() if v is not None}
     options["seed"] = seed
+    if "synops_budget" in options or "target" in options:
+        options.setdefault("minimize", "energy" if "target" in options else "synops")
+    if "minimize" in options:
+        options.setdefault("spike_cost", 1.0)
     if teacher_weights is not None:
         options["teacher_weights"] = str(teacher_weights)
     student = student or ("cnn" if teacher == "cnn" else "resnet20")
-    work = runs.teach if teacher_only else runs.distill
-    done = work(
-        root(), teacher=teacher, student=student, data=data, name=name, data_dir=data_dir,
-        progress=talk, options=options,
-    )  # fmt: skip
+    shared: dict[str, Any] = {
+        "teacher": teacher, "student": student, "data": data, "name": name, "data_dir": data_dir,
+        "progress": talk, "options": options, "where": where,
+    }  # fmt: skip
+    done: Any
+    if teacher_only:
+        done = runs.teach(root(), **shared)
+    else:
+        done = runs.distill(root(), tensorboard=tensorboard, **shared)
     shown = done if isinstance(done, dict) else _shown(done)
     talk.result(shown, text.pairs(shown))
 

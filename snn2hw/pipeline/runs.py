@@ -7,8 +7,8 @@ was stopped goes on, one that is finished is reported and not repeated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from snn2hw import datasets, nir_io
 from snn2hw.datasets import Dataset
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, unknown_name
 from snn2hw.files import write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
 from snn2hw.passes import unit_resistance
@@ -50,6 +50,8 @@ def distill(
     data_dir: Path | None = None,
     progress: Any = None,
     options: Mapping[str, Any] | None = None,
+    where: Mapping[str, Any] | None = None,
+    tensorboard: bool = False,
 ) -> Run:
     """Train or load a teacher, distill a student from it and write the run.
 
@@ -62,6 +64,8 @@ def distill(
         data_dir: where to look for data first.
         progress: told how far the work is (``train.Progress``).
         options: fields of ``train.Recipe`` that differ from the defaults.
+        where: fields of ``train.Devices``.
+        tensorboard: write events to ``tensorboard/`` in the run.
 
     Raises:
         Interrupted: Ctrl-C; the same call goes on.
@@ -71,17 +75,51 @@ def distill(
     if (path / "metrics.json").exists():
         return _remember(folders.read_run(path))
     dataset = datasets.load(data, data_dir)
+    devices = train.Devices(**(where or {}))
     facts: dict[str, Any] = {"teacher_accuracy": None}
     taught = None
     if recipe.plan.needs_teacher:
-        taught, facts = _teach(path, command, recipe, dataset, progress)
+        taught, facts = _teach(path, command, recipe, dataset, progress, devices, tensorboard)
+    else:
+        train.check(recipe, dataset, None, tensorboard=tensorboard)
     write_json(path / "command.json", command)
-    made = train.distill_student(recipe, dataset, taught, path, progress)
+    made = train.distill_student(
+        recipe, dataset, taught, path, progress, devices=devices, tensorboard=tensorboard
+    )
     return _finish(path, made, dataset, recipe, facts)
 
 
+def constants(texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``NAME=VALUE`` as fields of ``train.Recipe``.
+
+    Raises:
+        InputError: there is no such field, or the value is of another kind.
+    """
+    kinds = {f.name: type(f.default) for f in fields(training().Recipe)}
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in kinds:
+            raise unknown_name("constant", name, [k for k in kinds if k not in ("data", "seed")])
+        try:
+            found[name] = value == "true" if kinds[name] is bool else kinds[name](value)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{name} is {value!r}, not {_KINDS.get(kinds[name], 'a text')}."
+            ) from None
+    return found
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
 def teach(
-    root: Path, *, data_dir: Path | None = None, progress: Any = None, **choice: Any
+    root: Path,
+    *,
+    data_dir: Path | None = None,
+    progress: Any = None,
+    where: Mapping[str, Any] | None = None,
+    **choice: Any,
 ) -> dict[str, Any]:
     """Train or load a teacher and say how good it is; ``distill`` with the same goes on from it.
 
@@ -89,6 +127,7 @@ def teach(
         root: the working directory.
         data_dir: as in ``distill``.
         progress: as in ``distill``.
+        where: as in ``distill``.
         choice: ``teacher``, ``student``, ``data``, ``name`` and ``options`` of ``distill``.
 
     Returns:
@@ -96,7 +135,8 @@ def teach(
     """
     recipe, path, command = _prepare(root, **choice)
     dataset = datasets.load(recipe.data, data_dir)
-    _, facts = _teach(path, command, recipe, dataset, progress)
+    devices = training().Devices(**(where or {}))
+    _, facts = _teach(path, command, recipe, dataset, progress, devices)
     told = {"run": str(path), "teacher": recipe.teacher, "data": recipe.data}
     return {**told, "samples": len(dataset.x_test), **facts}
 
@@ -116,19 +156,28 @@ def _prepare(
     command = {"command": "distill", "recipe": recipe.to_json()}
     if teacher not in train.TEACHERS:
         path = Path(teacher).expanduser()
-        file = train.student_file(path) if train.is_run(path) else path
+        file = train.student_file(path) if path.is_dir() else path
         command["teacher_sha256"] = train.digest(file)
     return recipe, _folder(root, name, f"{student}-{_plain(data)}", command), command
 
 
 def _teach(
-    path: Path, command: Mapping[str, Any], recipe: Any, dataset: Dataset, progress: Any
+    path: Path,
+    command: Mapping[str, Any],
+    recipe: Any,
+    dataset: Dataset,
+    progress: Any,
+    devices: Any,
+    tensorboard: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the run's teacher and the facts about it; a file that is no teacher leaves no run."""
     train = training()
-    ready = None if train.has_teacher(path) else train.open_teacher(recipe, dataset)
+    ready = None
+    if not train.has_teacher(path):
+        ready = train.open_teacher(recipe, dataset)
+        train.check(recipe, dataset, ready.teacher, tensorboard=tensorboard)
     write_json(path / "command.json", command)
-    taught, accuracy = train.train_teacher(recipe, dataset, path, progress, ready=ready)
+    taught, accuracy = train.train_teacher(recipe, dataset, path, progress, devices, ready=ready)
     facts: dict[str, Any] = {"teacher_accuracy": accuracy}
     if not isinstance(taught, train.Student):
         facts["teacher_input"] = taught.scale.scaling.name
@@ -246,6 +295,8 @@ def _teacher_folder(run: Run) -> Path:
 
 def _finish(path: Path, made: Any, dataset: Dataset, recipe: Any, facts: Mapping[str, Any]) -> Run:
     train = training()
+    if not train.leads():
+        raise SystemExit(0)  # of several processes, the first one writes and reports
     found = train.evaluate(made, dataset.x_test, dataset.y_test)
     net = train.to_network(made)
     nir_io.write(path / "student.nir", unit_resistance(net))

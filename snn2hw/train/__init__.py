@@ -2,6 +2,7 @@
 """Teachers, students, distillation, pruning and export. PyTorch lives here and nowhere else."""
 
 from snn2hw.train.api import (
+    check,
     distill_student,
     new_student,
     new_teacher,
@@ -41,6 +42,7 @@ __all__ = [
     "Recipe",
     "Silent",
     "Student",
+    "check",
     "defaults",
     "digest",
     "distill_student",

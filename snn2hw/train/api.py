@@ -21,7 +21,8 @@ from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
 from snn2hw.train import foreign, students, teachers
 from snn2hw.train.devices import Devices, leads
-from snn2hw.train.evaluation import evaluate
+from snn2hw.train.evaluation import evaluate, outputs_of, tensor
+from snn2hw.train.events import writer_class
 from snn2hw.train.loop import Job, Progress, fit, state_path
 from snn2hw.train.methods import Cost, Objective, plan
 from snn2hw.train.prune import Pruner
@@ -188,6 +189,32 @@ def _warn(progress: Progress | None, text: str) -> None:
         warnings.warn(text, stacklevel=4)
     else:
         progress.update("teacher", 0, 0, doubts=[text])
+
+
+def check(
+    recipe: Recipe, dataset: Dataset, teacher: nn.Module | None, *, tensorboard: bool = False
+) -> None:
+    """Find what would stop a distillation only after its teacher was trained.
+
+    Args:
+        recipe: of the run.
+        dataset: what it trains on.
+        teacher: trained or not; None if there is none.
+        tensorboard: events are asked for.
+
+    Raises:
+        InputError: says what and why; no time is lost yet.
+    """
+    student = new_student(recipe, dataset)
+    cost_of(recipe, student, dataset)
+    taught = _needed(recipe, teacher)
+    x = tensor(dataset.x_train[:2], "cpu")
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        found = outputs_of(student.eval(), x)
+        theirs = None if taught is None else outputs_of(taught.eval(), x)
+        Objective(recipe.plan, recipe.weights).prepare(found, theirs)
+    if tensorboard:
+        writer_class()
 
 
 def new_student(recipe: Recipe, dataset: Dataset) -> Student:

@@ -38,6 +38,10 @@ from snn2hw.train.structure import Structure
 from snn2hw.train.students import Student
 
 
+# The fastest of so many steps is taken for the rest: the first one compiles.
+FORECAST_STEPS = 3
+
+
 class Progress(Protocol):
     """Told how far a stage is; ``info`` holds loss, accuracy and the like."""
 
@@ -257,14 +261,14 @@ class _Run:
         return self.history
 
     def _forecast(self, epochs: int) -> None:
-        """Say what the run will cost, from two steps that change nothing."""
+        """Say what the run will cost, from a few steps that change nothing."""
         rows = torch.arange(min(self.job.batch, len(self.images)))
         rows = rows[self.fabric.global_rank :: self.fabric.world_size]
         buffers = [(b, b.clone()) for b in self.lesson.buffers()]
         self.lesson.train()
         seconds = math.inf
         with torch.random.fork_rng(devices=[]):
-            for _ in range(2):
+            for _ in range(FORECAST_STEPS):
                 started = time.monotonic()
                 self._gradients(rows, self.images[rows], self.job.batch)
                 seconds = min(seconds, time.monotonic() - started)
@@ -363,7 +367,8 @@ class _Run:
         info: dict[str, Any] = {"loss": self.history[-1]["loss"], "accuracy": test.accuracy}
         if isinstance(self.plain, Student):
             info["spikes"] = test.spikes_per_sample
-            if epoch in (0, self.job.epochs - 1):
+            # Not at once: batch norm's running statistics need some steps.
+            if epoch in (self.job.epochs // 10, self.job.epochs - 1):
                 info["doubts"] = test.doubts(self.plain.steps(self.images))
         self.progress.update(
             self.job.stage, (epoch + 1) * self.steps, self.total, epoch=epoch, **info
