@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from snn2hw.errors import Interrupted, Snn2hwError
+from snn2hw.processes import leads
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,6 +47,8 @@ class Talk:
     def result(self, document: Any, text: str) -> None:
         """Print a result, as JSON if that was asked for."""
         self.close()
+        if not leads():
+            return
         click.echo(json.dumps(document, indent=2) if self.json else text)
 
     def update(self, stage: str, done: int, total: int, **info: Any) -> None:
@@ -115,7 +118,7 @@ def common(function: F) -> F:
     """
 
     def command(*args: Any, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> Any:
-        talk = Talk(as_json, quiet, verbose)
+        talk = Talk(as_json, quiet or not leads(), verbose)
         try:
             return function(*args, talk=talk, **options)
         finally:

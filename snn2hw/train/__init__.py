@@ -10,7 +10,7 @@ from snn2hw.train.api import (
     prune_student,
     train_teacher,
 )
-from snn2hw.train.devices import Devices, leads
+from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import Evaluation, evaluate
 from snn2hw.train.export import to_network
 from snn2hw.train.foreign import digest
@@ -50,7 +50,6 @@ __all__ = [
     "from_module",
     "has_teacher",
     "is_run",
-    "leads",
     "load_recipe",
     "load_student",
     "load_teacher",

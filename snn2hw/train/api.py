@@ -19,8 +19,9 @@ from torch import nn
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
+from snn2hw.processes import leads
 from snn2hw.train import foreign, students, teachers
-from snn2hw.train.devices import Devices, leads
+from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import evaluate, outputs_of, tensor
 from snn2hw.train.events import writer_class
 from snn2hw.train.loop import Job, Progress, fit, state_path

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.distributed.nn.functional as shared
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
@@ -48,11 +46,6 @@ class Devices:
         return _launched(self)
 
 
-def leads() -> bool:
-    """Say whether this is the one process that writes: the first of several, or the only one."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
-
-
 @functools.cache  # a second launch would start the other processes again
 def _launched(devices: Devices) -> Fabric:
     fabric = Fabric(
@@ -63,6 +56,22 @@ def _launched(devices: Devices) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes, and of its gradient."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor) -> Tensor:
+        whole = x.clone()
+        torch.distributed.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
+        whole = grads[0].clone()
+        torch.distributed.all_reduce(whole)
+        return whole
 
 
 class _Shared:
@@ -78,11 +87,10 @@ class _Shared:
             return super().forward(x)  # type: ignore[misc]
         wide = x.double()  # the difference of sums below loses half the digits
         axes = [0, *range(2, x.ndim)]
-        mine = torch.stack([
-            wide.sum(axes), wide.square().sum(axes),
-            torch.full_like(wide[0].flatten(1)[:, 0], wide[:, 0].numel()),
-        ])  # fmt: skip
-        total, squares, count = shared.all_reduce(mine)
+        added = wide.sum(axes)
+        held = torch.full_like(added, wide[:, 0].numel())
+        mine = torch.stack([added, wide.square().sum(axes), held])
+        total, squares, count = cast("Tensor", _Sum.apply(mine))
         mean = total / count
         variance = squares / count - mean.square()
         with torch.no_grad():

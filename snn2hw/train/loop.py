@@ -37,7 +37,6 @@ from snn2hw.train.state import (
 from snn2hw.train.structure import Structure
 from snn2hw.train.students import Student
 
-
 # The fastest of so many steps is taken for the rest: the first one compiles.
 FORECAST_STEPS = 3
 

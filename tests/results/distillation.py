@@ -1,0 +1,165 @@
+"""Every distillation method on one small network, as tables in docs/results/distillation.md.
+
+  python tests/results/distillation.py --work DIR            # computes what is not there, writes
+  python tests/results/distillation.py --table               # only writes the page
+
+Rows are kept in docs/results/distillation.json; a stopped command goes on where it was. Several
+may run at once with one thread each (OMP_NUM_THREADS=1).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grid
+from grid import Case
+
+FILE = grid.RESULTS / "distillation.json"
+PAGE = grid.RESULTS / "distillation.md"
+
+MLP = "mlp-512-512"
+SHORT = {"epochs": 8, "batch": 128, "shift": 0, "width": 1.0}
+TEACHERS = {
+    "strong": ("cnn", {"teacher_epochs": 8, "shift": 1}),
+    "same": (MLP, {"teacher_epochs": 12, "shift": 0}),
+    "weak": (MLP, {"teacher_epochs": 1, "shift": 0, "teacher_lr": 3e-4}),
+}
+
+# name of the row -> teacher, options
+METHODS: dict[str, tuple[str | None, dict[str, Any]]] = {
+    "none": (None, {"method": "none"}),
+    "none, labels smoothed by 0.1": (None, {"method": "none", "smoothing": 0.1}),
+    "kd, tau 2": ("strong", {"method": "kd", "tau_teacher": 2.0}),
+    "kd, tau 4": ("strong", {"method": "kd", "tau_teacher": 4.0}),
+    "hetero, tau 2 and 1": ("strong", {"method": "hetero", "tau_teacher": 2.0, "tau_student": 1.0}),
+    "hetero, tau 4 and 2": ("strong", {"method": "hetero", "tau_teacher": 4.0, "tau_student": 2.0}),
+    "hetero, tau 4 and 1": ("strong", {"method": "hetero", "tau_teacher": 4.0, "tau_student": 1.0}),
+    "features": ("same", {"method": "features", "stages": 2}),
+    "kd+features": ("same", {"method": "kd+features", "stages": 2}),
+    "sakd": ("same", {"method": "sakd", "stages": 2}),
+    "reverse, 20 % of connections": ("weak", {"method": "reverse", "density": 0.2}),
+    "blurred": ("same", {"method": "blurred", "stages": 1}),
+    "steps (TWD)": ("strong", {"method": "steps"}),
+    "agree": (None, {"method": "agree"}),
+    "logits": (None, {"method": "logits"}),
+    "trains": ("spiking", {"method": "trains"}),
+    "kd+tandem": ("strong", {"method": "kd+tandem"}),
+    "dsr": (None, {"method": "dsr"}),
+    "kd+dsr": ("strong", {"method": "kd+dsr"}),
+    "cost 0.5": (None, {"method": "none", "spike_cost": 0.5}),
+    "cost 2": (None, {"method": "none", "spike_cost": 2.0}),
+    "kd, tau 2, cost 2": ("strong", {"method": "kd", "tau_teacher": 2.0, "spike_cost": 2.0}),
+    "hetero, tau 4 and 2, cost 2": (
+        "strong",
+        {"method": "hetero", "tau_teacher": 4.0, "tau_student": 2.0, "spike_cost": 2.0},
+    ),
+    "steps+logits, cost 2": ("strong", {"method": "steps+logits", "spike_cost": 2.0}),
+}
+TOGETHER = "hetero+logits, cost 2, 90 % pruned"
+BASELINES = ("none", "kd, tau 2")
+
+
+def cases(data: str, time_steps: int) -> list[Case]:
+    """Return the cases of one table, in its order."""
+    found: list[Case] = []
+    for name, (kind, own) in METHODS.items():
+        found.append(_case(name, data, time_steps, kind, own))
+    own = {"method": "hetero+logits", "tau_teacher": 4.0, "tau_student": 2.0, "spike_cost": 2.0,
+           "prune_epochs": 8}  # fmt: skip
+    found.append(_case(TOGETHER, data, time_steps, "strong", own, prune=0.9))
+    return found
+
+
+def _case(
+    name: str,
+    data: str,
+    time_steps: int,
+    kind: str | None,
+    own: Mapping[str, Any],
+    prune: float = 0.0,
+) -> Case:
+    options = {**SHORT, "time_steps": time_steps, **own}
+    if kind is None:
+        return Case(name, data, MLP, None, options, prune=prune)
+    if kind == "spiking":
+        theirs = {"method": "none", "time_steps": time_steps, "epochs": 6, "shift": 0}
+        return Case(name, data, MLP, Case("teacher", data, "cnn", None, theirs), options)
+    teacher, theirs = TEACHERS[kind]
+    return Case(name, data, MLP, teacher, options, theirs, prune=prune)
+
+
+def page() -> str:
+    """Return the page of all rows that are there."""
+    tables: dict[tuple[str, str, int], dict[str, list[dict[str, Any]]]] = defaultdict(dict)
+    for row in grid.rows(FILE).values():
+        table = tables[row["data"], row["student"], row["recipe"]["time_steps"]]
+        table.setdefault(row["case"], []).append(row)
+    parts = [HEAD]
+    for (data, student, steps), table in sorted(tables.items()):
+        parts.append(f"## {data}, {student}, T = {steps}\n\n{_table(table)}")
+    return "\n\n".join(parts) + "\n"
+
+
+HEAD = """# What distillation is worth
+
+    python tests/results/distillation.py --work build/results
+
+Every row is the mean over seeds (with the standard deviation) of one training of the same length;
+`distillation.json` beside this page holds each run with its whole recipe. Accuracy is that of the
+float student on the whole test part; spikes are those of all neurons, synaptic operations those of
+the input and of all spikes over weights that are not zero, a sample. "of none" and "of kd" say how
+many spikes and synaptic operations there are for each one of the row `none` (the same student,
+labels only) and of `kd, tau 2` (one shared temperature)."""
+
+
+def _table(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    order = [n for n in (*METHODS, TOGETHER) if n in table]
+    order += sorted(n for n in table if n not in order)
+    lines = [
+        "| method | seeds | accuracy, % | spikes | synops, thousands | spikes of none, of kd "
+        "| synops of none, of kd |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in order:
+        found = table[name]
+        right, spikes, synops = (
+            grid.mean(found, k) for k in ("accuracy", "spikes_per_sample", "synops_per_sample")
+        )
+        against = []
+        for what, value in (("spikes_per_sample", spikes[0]), ("synops_per_sample", synops[0])):
+            shares = [
+                f"{value / grid.mean(table[b], what)[0]:.2f}" if b in table else "-"
+                for b in BASELINES
+            ]
+            against.append(", ".join(shares))
+        lines.append(
+            f"| {name} | {len(found)} | {100 * right[0]:.2f} ± {100 * right[1]:.2f} "
+            f"| {spikes[0]:.0f} ± {spikes[1]:.0f} | {synops[0] / 1000:.1f} "
+            f"| {against[0]} | {against[1]} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Compute and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("build/results/distillation"))
+    parser.add_argument("--data", nargs="+", default=["mnist", "fashion-mnist"])
+    parser.add_argument("--steps", nargs="+", type=int, default=[4, 8])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", help="rows by name")
+    parser.add_argument("--table", action="store_true", help="compute nothing")
+    asked = parser.parse_args()
+    if not asked.table:
+        wanted = [c for s in asked.steps for d in asked.data for c in cases(d, s)]
+        wanted = [c for c in wanted if not asked.only or c.name in asked.only]
+        grid.run(FILE, wanted, asked.seeds, asked.work)
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
