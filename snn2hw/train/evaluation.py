@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn2hw.train.methods import Outputs, watch
-from snn2hw.train.students import Student, predictions
+from snn2hw.train.students import Spiking, predictions
 
 EVALUATION_BATCH = 500
 # A neuron in a population whose share of steps with a spike is outside these says nothing.
@@ -53,7 +53,7 @@ def evaluate(
 ) -> Evaluation:
     """Run a network on ``x [N, ...]`` and compare with ``y [N]``; spikes counted by hooks."""
     device = _device(network)
-    populations = network.populations() if isinstance(network, Student) else {}
+    populations = network.populations() if isinstance(network, Spiking) else {}
     totals: dict[str, Tensor] = {}
     found: list[Tensor] = []
     was_training = network.training
@@ -74,18 +74,18 @@ def outputs_of(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
     """Run a network and keep all that a loss may look at.
 
     Args:
-        network: a ``Student``, or any module from integers to logits ``[B, classes]``; its
+        network: a ``Spiking`` student, or any module from integers to logits ``[B, classes]``; its
             ``stages()``, if it has any, name the modules whose outputs are features.
         x: integers ``[B, ...]``.
         scale: a student's output spike in every step is a logit of this size.
     """
     stages = list(network.stages()) if hasattr(network, "stages") else []  # type: ignore[operator]
-    if not isinstance(network, Student):
+    if not isinstance(network, Spiking):
         with watch({name: network.get_submodule(name) for name in stages}) as seen:
             logits = network(x)
         return Outputs(logits[None].float(), {n: seen[n].float() for n in stages})
     populations = network.populations()
-    with watch(populations | {OUTPUT: network.get_submodule(network.output)}) as seen:
+    with watch(populations | {OUTPUT: network.cell(network.output)}) as seen:
         network(x)
     spikes = {name: seen[name] for name in populations}
     steps = seen[OUTPUT].float() * (scale if network.output in populations else 1.0)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,7 @@ from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Edge, Shape
 from snn2hw.ir.synapses import Conv
 from snn2hw.passes import fold_batch_norm
-from snn2hw.train.neurons import Lif
-from snn2hw.train.students import SOURCE, Student, Synapse
+from snn2hw.train.students import SOURCE, Diagonal, Readout, Student, Synapse
 
 OUTPUT = "output"
 DT = 1e-3  # seconds; NIR is in continuous time, so a step needs a length
@@ -35,32 +35,33 @@ def to_network(student: Student, dt: float = DT) -> ir.Network:
         dt: length of a time step in seconds.
 
     Raises:
-        UnsupportedError: the student's first population is not fed by synapses.
+        UnsupportedError: a current never decays, or a module is of a kind that has no export.
     """
     channels, height, width = student.shape
     shapes: dict[str, Shape] = {SOURCE: (channels, height, width)}
     nodes: dict[str, ir.Node] = {SOURCE: ir.Input(shapes[SOURCE], student.max_value)}
     edges: list[Edge] = []
-    neurons = student.populations()
     for name, branches in student.wiring:
-        for source, synapse in branches:
-            if synapse is None and source == SOURCE:
-                raise UnsupportedError(f"{name} takes the input without a weight.")
-            before = source
-            if synapse is not None:
-                module = student.get_submodule(synapse)
-                scale = 1.0 / student.max_value if source == SOURCE else 1.0
-                for key, node in linear_nodes(synapse, module, shapes[source], scale):
-                    nodes[key] = node
-                    edges.append((before, key))
-                    before = key
-            edges.append((before, name))
-            shapes[name] = ir.output_shape(nodes[before])
-        nodes[name] = neuron_node(neurons[name], shapes[name], dt)
+        for sources, synapse in branches:
+            before, chain = sources, _chain(student, synapse, sources, shapes)
+            for key, node in chain:
+                nodes[key] = node
+                edges += [(source, key) for source in before]
+                before = (key,)
+            edges += [(key, name) for key in before]
+            shapes[name] = ir.output_shape(chain[-1][1])
+        nodes[name] = cell_node(student.get_submodule(name), shapes[name], dt)
     last = student.wiring[-1].name
     nodes[OUTPUT] = ir.Output(shapes[last])
     edges.append((last, OUTPUT))
     return ir.Network(nodes, tuple(edges), dt, student.time_steps)
+
+
+def _chain(
+    student: Student, synapse: str, sources: tuple[str, ...], shapes: Mapping[str, Shape]
+) -> list[tuple[str, ir.Node]]:
+    scale = 1.0 / student.max_value if SOURCE in sources else 1.0
+    return linear_nodes(synapse, student.get_submodule(synapse), shapes[sources[0]], scale)
 
 
 def linear_nodes(name: str, module: Any, shape: Shape, scale: float) -> list[tuple[str, ir.Node]]:
@@ -86,6 +87,11 @@ def linear_nodes(name: str, module: Any, shape: Shape, scale: float) -> list[tup
             layer.groups,
         )
         return [*chain, (name, ir.Conv2d(kernel, bias))]
+    if isinstance(module.weight, Diagonal):
+        channels, height, width = (*shape, 1, 1)[:3]
+        kernel = Conv(weight[:, None, None, None], (channels, height, width), groups=channels)
+        node = ir.Conv2d(kernel, bias) if len(shape) == 3 else ir.Affine(np.diag(weight), bias)
+        return [*chain, (name, node)]
     if len(shape) > 1:
         chain.append((f"{name}.flatten", ir.Flatten(shape)))
     return [*chain, (name, ir.Affine(weight, bias))]
@@ -95,7 +101,7 @@ def folded(synapse: Synapse) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return weight and bias with the batch norm in them, in float64; zeros stay zeros."""
     layer, norm = synapse.weight, synapse.norm
     weight = array(layer.weight)
-    bias = np.zeros(len(weight)) if layer.bias is None else array(layer.bias)
+    bias = np.zeros(len(weight)) if getattr(layer, "bias", None) is None else array(layer.bias)
     if norm is None:
         return weight, bias
     assert norm.running_mean is not None
@@ -105,19 +111,35 @@ def folded(synapse: Synapse) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return fold_batch_norm(weight, bias, gamma, beta, mean, variance, norm.eps)
 
 
-def neuron_node(neuron: Lif, shape: Shape, dt: float) -> ir.Lif:
-    """Return the population that a ``Lif`` of this shape becomes."""
+def cell_node(module: Any, shape: Shape, dt: float) -> ir.Lif | ir.Leaky:
+    """Return what a ``Lif`` or a ``Readout`` of this shape becomes.
+
+    One step of ``ir.network.coefficients`` is then one of the module: ``r`` and ``w_in`` undo the
+    factors that Euler's step gives to what comes in.
+
+    Raises:
+        UnsupportedError: the current never decays.
+    """
+    none = np.array(0.0)
+    if isinstance(module, Readout):
+        # With tau = dt nothing is left of the membrane of the step before.
+        return ir.Leaky(shape, np.array(dt), np.array(1.0), none)
     # tau = inf is integrate-and-fire, whose r is per second.
-    tau = math.inf if neuron.beta == 1.0 else dt / (1.0 - neuron.beta)
+    beta, alpha = module.beta, module.alpha
+    if alpha == 1.0:
+        raise UnsupportedError("A current that never decays has no form in NIR.", "Take alpha < 1.")
+    tau = math.inf if beta == 1.0 else dt / (1.0 - beta)
     r = 1.0 / dt if math.isinf(tau) else tau / dt
     return ir.Lif(
         shape=shape,
         tau=np.array(tau),
         r=np.array(r),
-        v_threshold=np.array(neuron.threshold),
-        v_leak=np.array(0.0),
-        v_reset=np.array(0.0),
-        reset=neuron.reset,  # type: ignore[arg-type]
+        v_threshold=np.array(module.threshold),
+        v_leak=none,
+        v_reset=none,
+        reset=module.reset,
+        tau_synapse=np.array(dt / (1.0 - alpha)) if alpha else None,
+        w_in=np.array(1.0 / (1.0 - alpha)) if alpha else None,
     )
 
 

@@ -38,9 +38,9 @@ from snn2hw.train.export import (
     DT,
     OUTPUT,
     array,
+    cell_node,
     image,
     linear_nodes,
-    neuron_node,
     pair,
     to_network,
 )
@@ -366,7 +366,7 @@ def _synapse(walk: _Walk, name: str, m: Synapse) -> None:
 
 
 def _own(walk: _Walk, name: str, m: Lif) -> None:
-    walk.append(name, neuron_node(m, walk.shape, walk.dt))
+    walk.append(name, cell_node(m, walk.shape, walk.dt))
 
 
 def _snntorch(walk: _Walk, name: str, m: Any) -> None:

@@ -250,13 +250,26 @@ def lif_definition(
     i, v = torch.zeros_like(current[0]), torch.zeros_like(current[0])
     spikes = []
     for step in current:
-        i = alpha * i + step
-        v = beta * v + i
-        s: Tensor = _Spike.apply(v, constants)  # type: ignore[assignment]
+        i, v, s = _step(i, v, step, alpha, beta, constants)
         spikes.append(s)
-        fired = s.detach()
-        v = v * (1.0 - fired) if reset == "zero" else v - threshold * fired
     return torch.stack(spikes)
+
+
+def _step(
+    i: Tensor,
+    v: Tensor,
+    current: Tensor,
+    alpha: float | Tensor,
+    beta: float | Tensor,
+    constants: Constants,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return current, membrane and spikes after one step, through autograd."""
+    i = alpha * i + current
+    v = beta * v + i
+    s: Tensor = _Spike.apply(v, constants)  # type: ignore[assignment]
+    fired = s.detach()
+    v = v - constants.threshold * fired if constants.subtracts else v * (1.0 - fired)
+    return i, v, s
 
 
 class Lif(nn.Module):
@@ -324,13 +337,23 @@ class Lif(nn.Module):
         held = (smooth * DECAY_STEPS).round().clamp(1, DECAY_STEPS - 1) / DECAY_STEPS
         return held.detach() + (smooth - smooth.detach())
 
-    def forward(self, current: Tensor, steps: int | None = None) -> Tensor:
+    def forward(
+        self,
+        current: Tensor,
+        steps: int | None = None,
+        *,
+        back: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """Map current ``[T, B, ...]`` to spikes ``[T, B, ...]``.
 
         Args:
             current: with ``steps``, ``[1, B, ...]`` is the current of every step.
             steps: T, where the current does not say.
+            back: what the spikes of a step ``[B, ...]`` add to the current of the next one, for a
+                population that is connected to itself.
         """
+        if back is not None:
+            return self._recurrent(current, steps or len(current), back)
         if self.analog:
             rate = (current.mean(0) / self.threshold).clamp(0.0, 1.0)
             return rate.expand(steps or len(current), *rate.shape)
@@ -343,6 +366,17 @@ class Lif(nn.Module):
             surrogate=self.surrogate,
             steps=steps,
         )
+
+    def _recurrent(self, current: Tensor, steps: int, back: Callable[[Tensor], Tensor]) -> Tensor:
+        c = Constants(self.threshold, self.reset, self.surrogate, steps)
+        alpha, beta = self._decay("alpha"), self._decay("beta")
+        i, v = torch.zeros_like(current[0]), torch.zeros_like(current[0])
+        spikes: list[Tensor] = []
+        for t in range(steps):
+            given = current[min(t, len(current) - 1)]
+            i, v, fired = _step(i, v, given + back(spikes[-1]) if spikes else given, alpha, beta, c)
+            spikes.append(fired)
+        return torch.stack(spikes)
 
     def extra_repr(self) -> str:
         """Show the constants in ``print(module)``."""

@@ -21,7 +21,7 @@ from snn2hw.errors import InputError
 from snn2hw.train.evaluation import outputs_of
 from snn2hw.train.methods import Outputs
 from snn2hw.train.neurons import Lif
-from snn2hw.train.students import SOURCE, Student
+from snn2hw.train.students import SOURCE, Branch, Student
 
 
 def rate_outputs(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
@@ -33,18 +33,24 @@ def rate_outputs(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
         scale: as in ``outputs_of``.
 
     Raises:
-        InputError: the network is no student of ours.
+        InputError: the network is no student of ours, or it is recurrent.
     """
     if not isinstance(network, Student):
         raise InputError(
             f"Method 'dsr' does not train a {type(network).__name__}.", "Use one of our students."
         )
+    if network.recurrent:
+        raise InputError(
+            "Method 'dsr' does not train recurrent students: a mean has no next step.",
+            "Leave out 'dsr'.",
+        )
     with torch.no_grad():
         real = outputs_of(network, x, scale)
     rates: dict[str, Tensor] = {SOURCE: network.encode(x).mean(0, keepdim=True)}
+    known: dict[Branch, Tensor] = {}
     with _statistics_kept(network):
         for population in network.wiring:
-            current = network.current(population, rates)
+            current = network.current(population, rates, known)
             neuron = network.get_submodule(population.name)
             if isinstance(neuron, Lif):
                 smooth = (current / neuron.threshold).clamp(0.0, 1.0)

@@ -112,7 +112,9 @@ def make_student(
     Raises:
         InputError: there is no such student.
     """
-    settings = students.Settings(shape, classes, max_value, time_steps, recipe.beta, recipe.width)
+    settings = students.Settings(
+        shape, classes, max_value, time_steps, students.Neuron(recipe.beta), recipe.width
+    )
     return students.make_student(recipe.student, settings)
 
 

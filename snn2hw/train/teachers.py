@@ -10,7 +10,7 @@ pooling.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snn2hw.errors import InputError, unknown_name
+from snn2hw.errors import InputError
 from snn2hw.files import check_zip, read_npz
+from snn2hw.train.names import Names
 from snn2hw.train.scaling import Scale, Scaled, Scaling, unit
 from snn2hw.train.state import read_tensors
 
@@ -49,6 +50,43 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 def _conv(into: int, out: int, side: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(into, out, side, stride, side // 2, bias=False)
+
+
+class Layer(NamedTuple):
+    """Modules of a teacher, by dotted name, that make one synapse of a student.
+
+    ``weight`` is None for a shortcut without parameters.
+    """
+
+    weight: str | None
+    norm: str | None = None
+
+
+class Layers(NamedTuple):
+    """What a student of the same architecture takes from a teacher.
+
+    Args:
+        synapses: layer by the student's synapse; of the last dense layer too.
+        activations: by the student's population, the module whose output, rectified, is the
+            activation that its spikes stand for.
+        pools: side of the maximum pooling in front of layers that have one.
+    """
+
+    synapses: Mapping[str, Layer]
+    activations: Mapping[str, str]
+    pools: Mapping[str, int] = {}
+
+
+class Copied(Scaled):
+    """A teacher that a student of the same architecture can take its weights from."""
+
+    def layers(self) -> Layers:
+        """Return its layers by the names of that student's."""
+        raise NotImplementedError
+
+    def stages(self) -> list[str]:
+        """Return the modules whose outputs are the features of ``Student.stages``."""
+        raise NotImplementedError
 
 
 class BasicBlock(nn.Module):
@@ -96,7 +134,7 @@ def _shortcut(into: int, out: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(_conv(into, out, 1, stride), _norm(out))
 
 
-class ResNet(Scaled):
+class ResNet(Copied):
     """A residual network for images ``[B, C, H, W]`` of integers.
 
     Args:
@@ -139,6 +177,35 @@ class ResNet(Scaled):
             x = self.get_submodule(f"layer{stage}")(x)
         return self.fc(x.mean((2, 3)))
 
+    def layers(self) -> Layers:
+        """Return its layers by the names of a ``spiking-resnet``'s."""
+        pools = {} if isinstance(self.maxpool, nn.Identity) else {"layer1": 3}
+        return _residual_layers(self, "fc", pools)
+
+    def stages(self) -> list[str]:
+        """Return the four stages."""
+        return [f"layer{n}" for n in (1, 2, 3, 4)]
+
+
+def _residual_layers(network: nn.Module, last: str, pools: Mapping[str, int]) -> Layers:
+    synapses = {"conv1": Layer("conv1", "bn1")}
+    activations = {"lif1": "bn1"}
+    for stage in range(1, 5):
+        for number, block in enumerate(getattr(network, f"layer{stage}", ())):
+            name = f"layer{stage}.{number}"
+            convs = [n for n, _ in block.named_children() if n.startswith("conv")]
+            for conv in convs:
+                at = conv[4:]
+                synapses[f"{name}.conv{at}"] = Layer(f"{name}.conv{at}", f"{name}.bn{at}")
+                # A block's last neurons stand for the block's own rectifier.
+                ends = name if conv == convs[-1] else f"{name}.bn{at}"
+                activations[f"{name}.lif{at}"] = ends
+            shortcut = Layer(None)
+            if getattr(block, "downsample", None) is not None:
+                shortcut = Layer(f"{name}.downsample.0", f"{name}.downsample.1")
+            synapses[f"{name}.shortcut"] = shortcut
+    return Layers(synapses | {"fc": Layer(last)}, activations, pools)
+
 
 class CifarBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut without parameters.
@@ -162,7 +229,7 @@ class CifarBlock(nn.Module):
         return functional.relu(out + passed)
 
 
-class CifarResNet(Scaled):
+class CifarResNet(Copied):
     """The residual network of ``depth`` layers for small images (He et al., 2016, sec. 4.2)."""
 
     def __init__(self, settings: Settings, depth: int) -> None:
@@ -189,8 +256,16 @@ class CifarResNet(Scaled):
             x = self.get_submodule(f"layer{stage}")(x)
         return self.linear(x.mean((2, 3)))
 
+    def layers(self) -> Layers:
+        """Return its layers by the names of the student of the same name."""
+        return _residual_layers(self, "linear", {})
 
-class Cnn(Scaled):
+    def stages(self) -> list[str]:
+        """Return the three stages."""
+        return [f"layer{n}" for n in (1, 2, 3)]
+
+
+class Cnn(Copied):
     """Three convolutions with batch norm and a dense layer: seconds to train."""
 
     def __init__(self, settings: Settings) -> None:
@@ -210,6 +285,69 @@ class Cnn(Scaled):
         x = self.scale(x).to(self.fc.weight.dtype)
         return self.fc(self.features(x).flatten(1))
 
+    def layers(self) -> Layers:
+        """Return its layers by the names of the student ``convs``."""
+        synapses = {
+            f"conv{n}": Layer(f"features.{3 * n - 3}", f"features.{3 * n - 2}") for n in (1, 2, 3)
+        }
+        activations = {f"lif{n}": f"features.{3 * n - 1}" for n in (1, 2, 3)}
+        return Layers(synapses | {"fc1": Layer("fc")}, activations)
+
+    def stages(self) -> list[str]:
+        """Return the three rectifiers."""
+        return list(self.layers().activations.values())
+
+
+class Chain(Copied):
+    """Named layers one after another, each with batch norm and a rectifier, and a dense layer.
+
+    Args:
+        settings: image shape, classes, largest pixel.
+        channels: of 3x3 convolutions, the image halved by averages after each.
+        hidden: sizes of the dense layers.
+    """
+
+    def __init__(self, settings: Settings, channels: Sequence[int], hidden: Sequence[int]) -> None:
+        super().__init__()
+        into, height, width = settings.shape
+        self.scale = settings.scale()
+        self.convs = nn.Sequential()
+        self.dense = nn.Sequential()
+        for number, out in enumerate(channels, 1):
+            self.convs.add_module(f"conv{number}", _conv(into, out, 3))
+            self.convs.add_module(f"bn{number}", _norm(out))
+            self.convs.add_module(f"relu{number}", nn.ReLU())
+            self.convs.add_module(f"pool{number}", nn.AvgPool2d(2))
+            into, height, width = out, height // 2, width // 2
+        into *= height * width
+        for number, out in enumerate(hidden, 1):
+            self.dense.add_module(f"fc{number}", nn.Linear(into, out, bias=False))
+            self.dense.add_module(f"bn{number}", nn.BatchNorm1d(out))
+            self.dense.add_module(f"relu{number}", nn.ReLU())
+            into = out
+        self.fc = nn.Linear(into, settings.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``[B, classes]``."""
+        x = self.scale(x).to(self.fc.weight.dtype)
+        return self.fc(self.dense(self.convs(x).flatten(1)))
+
+    def layers(self) -> Layers:
+        """Return its layers by the names of the student of the same name."""
+        synapses: dict[str, Layer] = {}
+        activations: dict[str, str] = {}
+        for part, kind in (("convs", "conv"), ("dense", "fc")):
+            count = len(self.get_submodule(part)) // (4 if kind == "conv" else 3)  # type: ignore[arg-type]
+            for n in range(1, count + 1):
+                synapses[f"{kind}{n}"] = Layer(f"{part}.{kind}{n}", f"{part}.bn{n}")
+                activations[f"lif{len(synapses)}"] = f"{part}.relu{n}"
+        last = 1 + sum(name.startswith("fc") for name in synapses)
+        return Layers(synapses | {f"fc{last}": Layer("fc")}, activations)
+
+    def stages(self) -> list[str]:
+        """Return the rectifiers."""
+        return list(self.layers().activations.values())
+
 
 class Entry(NamedTuple):
     """One row of ``TEACHERS``."""
@@ -223,17 +361,32 @@ def _cifar(depth: int, millions: str) -> Entry:
     return Entry(lambda settings: CifarResNet(settings, depth), about)
 
 
-TEACHERS: dict[str, Entry] = {
-    "cnn": Entry(Cnn, "three convolutions and a dense layer"),
-    "resnet18": Entry(lambda s: ResNet(s, BasicBlock, (2, 2, 2, 2)), "He et al., 2016, 11.7 M"),
-    "resnet34": Entry(lambda s: ResNet(s, BasicBlock, (3, 4, 6, 3)), "He et al., 2016, 21.8 M"),
-    "resnet50": Entry(lambda s: ResNet(s, Bottleneck, (3, 4, 6, 3)), "He et al., 2016, 25.6 M"),
-    "resnet20": _cifar(20, "0.27"),
-    "resnet32": _cifar(32, "0.46"),
-    "resnet44": _cifar(44, "0.66"),
-    "resnet56": _cifar(56, "0.85"),
-    "resnet110": _cifar(110, "1.7"),
-}
+def _mlp(sizes: Sequence[int]) -> Entry:
+    return Entry(lambda s: Chain(s, (), sizes), "dense layers with batch norm; any sizes")
+
+
+def _cnn(sizes: Sequence[int]) -> Entry:
+    about = "3x3 convolutions, each halved by averages, and one hidden dense layer; any sizes"
+    return Entry(lambda s: Chain(s, sizes[:-1], sizes[-1:]), about)
+
+
+TEACHERS: Names[Entry] = Names(
+    {
+        "cnn": Entry(Cnn, "three convolutions and a dense layer"),
+        "resnet18": Entry(lambda s: ResNet(s, BasicBlock, (2, 2, 2, 2)), "He et al., 2016, 11.7 M"),
+        "resnet34": Entry(lambda s: ResNet(s, BasicBlock, (3, 4, 6, 3)), "He et al., 2016, 21.8 M"),
+        "resnet50": Entry(lambda s: ResNet(s, Bottleneck, (3, 4, 6, 3)), "He et al., 2016, 25.6 M"),
+        "resnet20": _cifar(20, "0.27"),
+        "resnet32": _cifar(32, "0.46"),
+        "resnet44": _cifar(44, "0.66"),
+        "resnet56": _cifar(56, "0.85"),
+        "resnet110": _cifar(110, "1.7"),
+        "mlp": _mlp((512, 512)),
+        "mlp-512-512": _mlp((512, 512)),
+        "cnn-32-64-256": _cnn((32, 64, 256)),
+    },
+    {"mlp": _mlp, "cnn": _cnn},
+)
 
 
 def make_teacher(name: str, settings: Settings) -> Scaled:
@@ -242,9 +395,7 @@ def make_teacher(name: str, settings: Settings) -> Scaled:
     Raises:
         InputError: there is no such teacher.
     """
-    if name not in TEACHERS:
-        raise unknown_name("teacher", name, TEACHERS)
-    return TEACHERS[name].build(settings)
+    return TEACHERS.find("teacher", name).build(settings)
 
 
 class Loaded(NamedTuple):

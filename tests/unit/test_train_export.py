@@ -10,12 +10,12 @@ from snn2hw.ir.network import Conv2d, Flatten, Input, Pool2d, coefficients
 from snn2hw.simulate import floating
 from snn2hw.train.export import to_network
 from snn2hw.train.methods import watch
-from snn2hw.train.students import Settings, make_student, predictions
+from snn2hw.train.students import Neuron, Settings, make_student, predictions
 
 
 def randomized(name, shape=(2, 8, 8), steps=5, beta=0.75):
     torch.manual_seed(1)
-    student = make_student(name, Settings(shape, 4, 16, steps, beta)).double()
+    student = make_student(name, Settings(shape, 4, 16, steps, Neuron(beta))).double()
     for module in student.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -72,7 +72,7 @@ def test_nodes_are_what_compilers_expect():
     assert lif.tau * (1 - 0.75) == pytest.approx(net.dt)
     deep = to_network(randomized("resnet8"))
     assert isinstance(deep.nodes["fc.pool"], Pool2d)
-    assert set(deep.predecessors("layer1.0.lif2")) == {"layer1.0.conv2", "lif1"}
+    assert set(deep.predecessors("layer1.0.lif2")) == {"layer1.0.conv2", "layer1.0.shortcut"}
     assert isinstance(deep.nodes["layer2.0.shortcut"], Conv2d)
 
 

@@ -1,0 +1,391 @@
+# pyright: basic
+"""What a spiking student is made of: populations of neurons, wired by synapses.
+
+A student takes integer images ``[B, C, H, W]`` and shows the same image at each of T steps
+(direct encoding), or event frames ``[B, T, C, H, W]``. It returns the sum over time of its last
+layer, ``[B, classes]``: how often each output neuron spiked, or with ``readout="membrane"`` what
+currents it received. The predicted class is the first one with the most.
+
+The wiring is data (``Population``, ``Branch``): the forward pass and the export read the same
+description. Batch norm is shared over time, with time folded into the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snn2hw.errors import InputError
+from snn2hw.ir.network import Reset
+from snn2hw.train.neurons import Lif
+
+Chw = tuple[int, int, int]
+SOURCE = "input"
+# Initial scale of the currents in units of the threshold: with it layers start at about 10 %
+# spikes per step, and deep students stay alive.
+GAIN = 0.5
+
+
+class Neuron(NamedTuple):
+    """The neurons of a student: the arguments of ``Lif``."""
+
+    beta: float = 0.5
+    alpha: float = 0.0
+    reset: Reset = "zero"
+    surrogate: str = "triangle"
+    learn_decay: bool = False
+
+    def make(self) -> Lif:
+        """Return a new population with threshold 1."""
+        return Lif(
+            self.beta,
+            reset=self.reset,
+            alpha=self.alpha,
+            surrogate=self.surrogate,
+            learn=self.learn_decay,
+        )
+
+
+class Settings(NamedTuple):
+    """What every student is built from.
+
+    ``width`` is a factor on the sizes of hidden layers. ``readout`` says what is summed over time:
+    the spikes of output neurons, or the membranes of neurons that forget at once and never spike.
+    """
+
+    shape: Chw
+    classes: int
+    max_value: int
+    time_steps: int
+    neuron: Neuron = Neuron()
+    width: float = 1.0
+    readout: Literal["spikes", "membrane"] = "spikes"
+
+    def wide(self, size: int) -> int:
+        """Return a hidden layer's size."""
+        return max(4, round(size * self.width))
+
+
+class Readout(nn.Module):
+    """Output neurons that never spike: their membrane is the current of the step."""
+
+    def forward(self, current: Tensor, steps: int | None = None) -> Tensor:
+        """Return the current ``[T, B, K]`` as it is; ``[1, B, K]`` with ``steps`` is repeated."""
+        return current if steps in (None, len(current)) else current.expand(steps, -1, -1)
+
+
+class Diagonal(nn.Module):
+    """One weight for each channel: neuron i reaches neuron i."""
+
+    def __init__(self, channels: int, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale the channels of ``[B, C, ...]``."""
+        return x * self.weight.reshape(-1, *[1] * (x.ndim - 2))
+
+
+class Synapse(nn.Module):
+    """An optional average pool, a linear map, and an optional batch norm.
+
+    Args:
+        weight: the linear map. Before a dense layer an image is flattened, channels first.
+        gain: initial scale of the batch norm; None leaves it out.
+        pool: side of the average pool in front (its stride too); 1 for none.
+    """
+
+    def __init__(
+        self, weight: nn.Conv2d | nn.Linear | Diagonal, gain: float | None = GAIN, pool: int = 1
+    ) -> None:
+        super().__init__()
+        self.pool = pool
+        self.weight = weight
+        self.norm: nn.BatchNorm1d | nn.BatchNorm2d | None = None
+        if gain is not None:
+            size = len(weight.weight)
+            flat = isinstance(weight, nn.Linear)
+            self.norm = nn.BatchNorm1d(size) if flat else nn.BatchNorm2d(size)
+            nn.init.constant_(self.norm.weight, gain)
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        """Map spikes ``[T, B, ...]`` to current ``[T, B, ...]``."""
+        return self.step(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
+
+    def step(self, x: Tensor) -> Tensor:
+        """Map spikes of one step ``[B, ...]`` to current ``[B, ...]``."""
+        if self.pool > 1:
+            x = nn.functional.avg_pool2d(x, self.pool)
+        if isinstance(self.weight, nn.Linear):
+            x = x.flatten(1)
+        x = self.weight(x)
+        return x if self.norm is None else self.norm(x)
+
+    def fan_out(self) -> float:
+        """Return how many connections a spike meets on average; zero weights are none.
+
+        The places beyond a border count. A pool in front joins its neurons' synapses: each has
+        those of their average.
+        """
+        layer = self.weight
+        there = float(torch.count_nonzero(layer.weight))
+        if isinstance(layer, nn.Conv2d):
+            return there / layer.in_channels / (layer.stride[0] * layer.stride[1])
+        return there / (layer.in_features if isinstance(layer, nn.Linear) else len(layer.weight))
+
+
+class Branch(NamedTuple):
+    """One way into a population: the sum of what ``sources`` send, through a synapse."""
+
+    sources: tuple[str, ...]
+    synapse: str
+
+
+class Population(NamedTuple):
+    """A population of neurons and the branches whose currents it sums."""
+
+    name: str
+    branches: tuple[Branch, ...]
+
+
+class Spiking(nn.Module):
+    """A student of whatever make: what the training loop needs to know of it.
+
+    Args:
+        shape: of an image or a frame, ``(C, H, W)``.
+        classes: how many values it gives for a sample.
+        max_value: largest integer of the input, which training sees as 1.
+        time_steps: T, how often an image is shown; event frames bring their own.
+    """
+
+    def __init__(self, shape: Chw, classes: int, max_value: int, time_steps: int) -> None:
+        super().__init__()
+        if time_steps < 1:
+            raise InputError(f"A student needs a time step or more, not {time_steps}.")
+        self.shape, self.classes = shape, classes
+        self.max_value, self.time_steps = max_value, time_steps
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Scale integers to at most 1, time first: ``[1 or T, B, C, H, W]``."""
+        dtype = next((p.dtype for p in self.parameters()), torch.float32)
+        frames = x.transpose(0, 1) if x.ndim == 5 else x[None]
+        return frames.to(dtype) / self.max_value
+
+    def steps(self, x: Tensor) -> int:
+        """Return how many time steps ``x`` is run for."""
+        return x.shape[1] if x.ndim == 5 else self.time_steps
+
+    @property
+    def output(self) -> str:
+        """Name of what is read out."""
+        raise NotImplementedError
+
+    def cell(self, name: str) -> nn.Module:
+        """Return the module that gives ``[T, B, ...]`` of a population or the output."""
+        return self.get_submodule(name)
+
+    def populations(self) -> dict[str, nn.Module]:
+        """Return, first layer first, modules that give spikes ``[T, B, ...]`` once a forward."""
+        raise NotImplementedError
+
+    def fan_out(self) -> dict[str, float]:
+        """Return how many synapses a spike of the input or a population reaches, on average."""
+        raise NotImplementedError
+
+    def stages(self) -> list[str]:
+        """Return the populations whose rates can be compared with a teacher's activations."""
+        return []
+
+
+class Student(Spiking):
+    """A spiking network made of named synapses and populations.
+
+    Args:
+        settings: shape of the input, its largest integer (which training sees as 1), classes,
+            and T, how often an image is shown (event frames bring their own T).
+        wiring: populations, each after its sources or its own source (then its spikes arrive one
+            step later); the last one is the output.
+        modules: the synapses, ``Lif`` populations and ``Readout`` by (dotted) name.
+        stages: populations at the ends of stages.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        wiring: Sequence[Population],
+        modules: Mapping[str, nn.Module],
+        stages: Sequence[str] = (),
+    ) -> None:
+        super().__init__(settings.shape, settings.classes, settings.max_value, settings.time_steps)
+        self.wiring = tuple(wiring)
+        self._stages = tuple(stages)
+        for name, module in modules.items():
+            _attach(self, name, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sum the output over all steps: ``[B, classes]``; spikes from 0 to T."""
+        spikes = {SOURCE: self.encode(x)}
+        currents: dict[Branch, Tensor] = {}
+        last_spikes, last_current = self._last_uses()
+        for at, population in enumerate(self.wiring):
+            # The same image each step gives the same current: computed once.
+            current = self.current(population, spikes, currents)
+            spikes[population.name] = self.run(population, current, self.steps(x))
+            spikes = {k: s for k, s in spikes.items() if last_spikes.get(k, at) > at}
+            currents = {b: c for b, c in currents.items() if last_current[b] > at}
+        return spikes[self.output].sum(0)
+
+    def current(
+        self,
+        population: Population,
+        spikes: Mapping[str, Tensor],
+        known: dict[Branch, Tensor] | None = None,
+    ) -> Tensor:
+        """Return a population's current ``[T, B, ...]`` from the spikes of others.
+
+        Args:
+            population: which one.
+            spikes: of its sources, by name.
+            known: currents of branches; those that were computed are added.
+        """
+        known = {} if known is None else known
+        branches = [b for b in population.branches if population.name not in b.sources]
+        for branch in branches:
+            if branch not in known:
+                synapse = self.get_submodule(branch.synapse)
+                known[branch] = synapse(_sum([spikes[s] for s in branch.sources]))
+        return _sum([known[b] for b in branches])
+
+    def run(self, population: Population, current: Tensor, steps: int) -> Tensor:
+        """Return what a population makes of its current, ``[steps, B, ...]``."""
+        neurons = self.get_submodule(population.name)
+        for sources, synapse in population.branches:
+            if population.name in sources:
+                return neurons(current, steps, back=self.get_submodule(synapse).step)
+        return neurons(current, steps)
+
+    def _last_uses(self) -> tuple[dict[str, int], dict[Branch, int]]:
+        """Return the last population, by index, for which spikes and currents are kept."""
+        spikes = {self.output: len(self.wiring)}
+        currents: dict[Branch, int] = {}
+        for at, population in enumerate(self.wiring):
+            for branch in population.branches:
+                if branch not in currents:
+                    spikes |= dict.fromkeys(branch.sources, at)
+                currents[branch] = at
+        return spikes, currents
+
+    @property
+    def recurrent(self) -> bool:
+        """Say whether a population is connected to itself."""
+        return any(p.name in b.sources for p in self.wiring for b in p.branches)
+
+    def populations(self) -> dict[str, Lif]:  # type: ignore[override]
+        """Return the neuron modules by name, first layer first."""
+        found = {p.name: self.get_submodule(p.name) for p in self.wiring}
+        return {k: v for k, v in found.items() if isinstance(v, Lif)}
+
+    @property
+    def output(self) -> str:
+        """Name of the population that is read out."""
+        return self.wiring[-1].name
+
+    def fan_out(self) -> dict[str, float]:
+        """Return how many synapses a spike of the input or a population reaches, on average."""
+        found = dict.fromkeys((SOURCE, *(p.name for p in self.wiring)), 0.0)
+        for population in self.wiring:
+            for sources, synapse in population.branches:
+                module = self.get_submodule(synapse)
+                assert isinstance(module, Synapse)
+                for source in sources:
+                    found[source] += module.fan_out()
+        return found
+
+    def stages(self) -> list[str]:
+        """Return the populations whose rates can be compared with a teacher's activations.
+
+        Of a chain they are all but the output, of residual networks the ends of stages.
+        """
+        return list(self._stages)
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    return sum(parts[1:], parts[0])
+
+
+def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
+    *path, leaf = name.split(".")
+    for part in path:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    root.add_module(leaf, module)
+
+
+def conv(
+    into: int, out: int, side: int = 3, stride: int = 1, pool: int = 1, gain: float = GAIN
+) -> Synapse:
+    """Return a convolution with "same" padding for odd kernels; batch norm brings the bias."""
+    return Synapse(nn.Conv2d(into, out, side, stride, side // 2, bias=False), gain, pool)
+
+
+def dense(into: int, out: int, pool: int = 1, gain: float | None = GAIN) -> Synapse:
+    """Return a dense layer."""
+    return Synapse(nn.Linear(into, out, bias=False), gain, pool)
+
+
+class Plan:
+    """A student under construction."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.modules: dict[str, nn.Module] = {}
+        self.wiring: list[Population] = []
+
+    def synapse(self, name: str, sources: str | tuple[str, ...], module: Synapse) -> Branch:
+        """Add a synapse and return the branch that goes through it."""
+        self.modules[name] = module
+        return Branch((sources,) if isinstance(sources, str) else sources, name)
+
+    def neurons(self, name: str, *branches: Branch) -> str:
+        """Add a population and return its name."""
+        self.modules[name] = self.settings.neuron.make()
+        self.wiring.append(Population(name, branches))
+        return name
+
+    def finish(
+        self,
+        fc: str,
+        output: str,
+        sources: str | tuple[str, ...],
+        features: int,
+        stages: Sequence[str],
+        pool: int = 1,
+    ) -> Student:
+        """Add the last dense layer ``fc`` and what it feeds, ``output`` or ``readout``."""
+        spikes = self.settings.readout == "spikes"
+        layer = dense(features, self.settings.classes, pool, GAIN if spikes else None)
+        branch = self.synapse(fc, sources, layer)
+        if spikes:
+            self.neurons(output, branch)
+        else:
+            self.modules["readout"] = Readout()
+            self.wiring.append(Population("readout", (branch,)))
+        return Student(self.settings, self.wiring, self.modules, stages)
+
+
+def halved(side: int) -> int:
+    """Return the side of an image behind a "same" convolution of stride 2."""
+    return (side + 1) // 2
+
+
+def predictions(counts: Tensor) -> Tensor:
+    """Return ``[B]``, the first class with the largest value, as the chip's reader does."""
+    # torch.argmax does not promise which of equal values it names.
+    classes = counts.shape[-1]
+    order = torch.arange(classes, 0, -1, device=counts.device)
+    best = counts == counts.max(-1, keepdim=True).values
+    return (best * order).argmax(-1)
