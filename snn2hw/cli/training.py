@@ -91,6 +91,13 @@ def device_options(function: F) -> F:
     default=None,
     help="See `snn2hw methods`; several with a plus: hetero+features.",
 )
+@click.option("--neuron", type=click.Choice(["lif", "if", "cuba"]), help="Of the student.")
+@click.option("--reset", type=click.Choice(["zero", "subtract"]), help="Of a neuron that spiked.")
+@click.option(
+    "--readout",
+    type=click.Choice(["spikes", "membrane"]),
+    help="Count output spikes, or sum what the last layer sends.",
+)
 @click.option("--time-steps", type=click.IntRange(1, 1024), help="Steps one sample lasts.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Of the student.")
 @click.option("--teacher-epochs", type=click.IntRange(min=1), help="Of the teacher.")

@@ -443,7 +443,8 @@ def _input_events(student: Student, dataset: Dataset) -> float:
 
 def _taught(recipe: Recipe) -> dict[str, Any]:
     names = (
-        "student", "teacher", "method", "time_steps", "beta", "width", "density", "spike_cost",
+        "student", "teacher", "method", "time_steps", "neuron", "beta", "current_beta", "reset",
+        "surrogate", "learn_decay", "readout", "width", "density", "spike_cost",
         "minimize", "target", "synops_budget",
     )  # fmt: skip
     return {n: getattr(recipe, n) for n in names} | recipe.weights._asdict()

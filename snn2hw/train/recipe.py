@@ -10,8 +10,19 @@ from typing import Any
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.train.foreign import is_file
 from snn2hw.train.methods import Plan, Weights, plan
+from snn2hw.train.neurons import SURROGATES
 from snn2hw.train.students import STUDENTS
 from snn2hw.train.teachers import TEACHERS
+
+
+# The values that a recipe's words may have.
+KINDS: dict[str, tuple[str, ...]] = {
+    "neuron": ("lif", "if", "cuba"),
+    "reset": ("zero", "subtract"),
+    "surrogate": tuple(SURROGATES),
+    "readout": ("spikes", "membrane"),
+    "minimize": ("synops", "energy"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,14 @@ class Recipe:
         lr: highest learning rate of the student.
         teacher_lr: of the teacher.
         prune_lr: of fine-tuning.
+        neuron: ``lif``, ``if`` (no leak: beta is 1) or ``cuba`` (the current has a memory too).
         beta: share of the membrane potential that survives a step, a multiple of 1/4096.
+        current_beta: share of the input current of ``cuba`` that does.
+        reset: of a neuron that spiked: ``zero`` or ``subtract``.
+        surrogate: a name in ``neurons.SURROGATES``.
+        learn_decay: train the decays, one for each population.
+        readout: ``spikes`` of output neurons are counted, or the ``membrane`` is: the sum over
+            time of what the last layer sends.
         width: factor on the student's channels.
         seed: of initial weights and of the order of the data.
         alpha: the share of the loss that the teacher takes from the labels (``kd``, ``hetero``,
@@ -76,7 +94,13 @@ class Recipe:
     lr: float = 3e-3
     teacher_lr: float = 2e-3
     prune_lr: float = 2e-3
+    neuron: str = "lif"
     beta: float = 0.5
+    current_beta: float = 0.5
+    reset: str = "zero"
+    surrogate: str = "triangle"
+    learn_decay: bool = False
+    readout: str = "spikes"
     width: float = 1.0
     seed: int = 0
     alpha: float = 0.7
@@ -132,8 +156,10 @@ class Recipe:
         problems += [f"{n} is {getattr(self, n)}" for n in weights if not getattr(self, n) >= 0]
         if not 0.0 < self.density <= 1.0:
             problems.append(f"density is {self.density}, not above 0 and up to 1")
-        if self.minimize not in ("synops", "energy"):
-            problems.append(f"minimize is {self.minimize!r}, neither 'synops' nor 'energy'")
+        for name, known in KINDS.items():
+            if getattr(self, name) not in known:
+                either = " or ".join(map(repr, known))
+                problems.append(f"{name} is {getattr(self, name)!r}, not {either}")
         if problems:
             raise InputError(f"The recipe cannot be used: {'; '.join(problems)}.")
 

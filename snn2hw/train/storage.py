@@ -112,8 +112,21 @@ def make_student(
     Raises:
         InputError: there is no such student.
     """
+    neuron = students.Neuron(
+        1.0 if recipe.neuron == "if" else recipe.beta,
+        recipe.current_beta if recipe.neuron == "cuba" else 0.0,
+        recipe.reset,  # type: ignore[arg-type]
+        recipe.surrogate,
+        recipe.learn_decay,
+    )
     settings = students.Settings(
-        shape, classes, max_value, time_steps, students.Neuron(recipe.beta), recipe.width
+        shape,
+        classes,
+        max_value,
+        time_steps,
+        neuron,
+        recipe.width,
+        recipe.readout,  # type: ignore[arg-type]
     )
     return students.make_student(recipe.student, settings)
 
