@@ -1,0 +1,274 @@
+# pyright: basic
+"""Start a student from the weights of a teacher of its architecture.
+
+This is the first level of SAKD (Qiu et al., Neural Networks 178, 2024, 106475; read from its
+abstract, so that what is done with thresholds and batch norm is a choice of ours). A population's
+threshold stands for a high percentile ``theta`` of the activation that it replaces, as in the
+conversion of ordinary networks (Rueckauer et al., 2017, Front. Neurosci. 11:682): a neuron that
+spikes in every step says ``theta``. Thresholds of students are 1, so ``theta`` is folded into what
+surrounds them: what comes in grows by it, batch norm's scale and shift are divided by it.
+
+Neurons do not spike exactly as often as their currents say, and what is lost adds up from layer to
+layer. So batch norm's statistics are measured again with spikes, which sets the mean and variance
+of each channel to what the teacher's batch norm had made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snn2hw.errors import InputError
+from snn2hw.train.methods import watch
+from snn2hw.train.scaling import Scaling
+from snn2hw.train.students import SOURCE, Branch, Diagonal, Student, Synapse
+from snn2hw.train.teachers import Copied, Layer, Layers
+
+PERCENTILE = 99.9
+
+_Norm = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+def copy_teacher(
+    student: nn.Module,
+    teacher: nn.Module,
+    batches: Sequence[Tensor],
+    *,
+    percentile: float = PERCENTILE,
+    lift: float | None = None,
+    remeasure: bool = True,
+) -> dict[str, float]:
+    """Give a student the weights of a teacher of the same layers, in place.
+
+    Args:
+        student: a ``Student``.
+        teacher: a ``Copied``, trained.
+        batches: integer samples ``[B, ...]`` of the training data.
+        percentile: of the teacher's activations (of those that are not 0), mean over batches, that
+            a spike in every step stands for.
+        lift: added to every current behind batch norm, in thresholds, for what neurons lose:
+            half of what they forget or drop in a step; None takes that, see ``lift_of``.
+        remeasure: measure batch norm's statistics with spikes.
+
+    Returns:
+        ``theta`` by population.
+
+    Raises:
+        InputError: the two have different layers; all that differ are named.
+    """
+    layers = _matched(student, teacher)
+    assert isinstance(student, Student)
+    assert isinstance(teacher, Copied)
+    theta, logits = _measured(teacher, layers, batches, percentile)
+    theta[student.output] = _percentile(logits, percentile)
+    with torch.no_grad():
+        for population in student.wiring:
+            for branch in population.branches:
+                _copy(student, teacher, layers.synapses, branch, population.name, theta)
+        _copy_output(student, teacher, layers, theta, logits)
+    if lift != 0.0:
+        _lift(student, lift)
+    if remeasure:
+        remeasure_norms(student, batches)
+    return theta
+
+
+def lift_of(student: Student, beta: float, reset: str) -> float:
+    """Return half of what a neuron's membrane does not turn into spikes, for each step."""
+    left = 0.5 * (1.0 - beta) if reset == "subtract" else 0.0
+    return left + 0.5 / student.time_steps
+
+
+def remeasure_norms(student: nn.Module, batches: Sequence[Tensor]) -> None:
+    """Measure the statistics of all batch norms anew: the mean over batches, first layer first.
+
+    In training mode each layer is normalized by its own batch, so all layers can be measured at
+    once: what reaches a layer has the statistics that are being measured.
+    """
+    norms = [m for m in student.modules() if isinstance(m, _Norm)]
+    before = [m.momentum for m in norms]
+    training = student.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    student.train()
+    with torch.no_grad():
+        for batch in batches:
+            student(batch)
+    student.train(training)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+
+
+def _matched(student: nn.Module, teacher: nn.Module) -> Layers:
+    """Return the teacher's layers if the student has the same."""
+    if not isinstance(student, Student) or not isinstance(teacher, Copied):
+        raise InputError(
+            f"The weights of a {type(teacher).__name__} cannot start a {type(student).__name__}.",
+            "Use a teacher and a student that come with snn2hw.",
+        )
+    layers = teacher.layers()
+    mine = {b.synapse: b for p in student.wiring for b in p.branches}
+    problems = [f"{n} is only in the student" for n in mine if n not in layers.synapses]
+    problems += [f"{n} is only in the teacher" for n in layers.synapses if n not in mine]
+    problems += [f"{n} stands behind maximum pooling of {k}" for n, k in layers.pools.items()]
+    for name in mine.keys() & layers.synapses.keys():
+        problems += [
+            f"{name}: {why}" for why in _differences(student, teacher, mine[name], layers)
+        ]
+    if problems:
+        more = f" and {len(problems) - 6} more" if len(problems) > 6 else ""
+        raise InputError(
+            "The student's layers are not the teacher's: "
+            f"{'; '.join(sorted(problems)[:6])}{more}.",
+            "Copying needs the same architecture, such as teacher resnet20 and student resnet20, "
+            "or resnet18 and spiking-resnet18; other methods take any pair.",
+        )
+    return layers
+
+
+def _differences(
+    student: Student, teacher: nn.Module, branch: Branch, layers: Layers
+) -> Iterator[str]:
+    synapse = student.get_submodule(branch.synapse)
+    layer = layers.synapses[branch.synapse]
+    assert isinstance(synapse, Synapse)
+    if len(branch.sources) > 1 or (layer.weight is not None and _passes(synapse)):
+        yield "the student adds something else there"
+        return
+    if layer.weight is None:
+        if not _passes(synapse):
+            yield "a convolution in the student, nothing in the teacher"
+        return
+    weight = teacher.get_submodule(layer.weight)
+    for name in ("weight", "stride", "padding", "groups"):
+        ours, theirs = (_plain(getattr(m, name, None)) for m in (synapse.weight, weight))
+        if ours != theirs:
+            yield f"{name} {theirs} in the teacher, {ours} in the student"
+
+
+def _passes(synapse: Synapse) -> bool:
+    return synapse.norm is None and not isinstance(synapse.weight, nn.Linear)
+
+
+def _plain(value: object) -> object:
+    return tuple(value.shape) if isinstance(value, Tensor) else value
+
+
+def _measured(
+    teacher: Copied, layers: Layers, batches: Sequence[Tensor], percentile: float
+) -> tuple[dict[str, float], Tensor]:
+    """Return ``theta`` by population, and the teacher's logits ``[N, classes]``."""
+    modules = {n: teacher.get_submodule(m) for n, m in layers.activations.items()}
+    found: dict[str, list[float]] = {name: [] for name in modules}
+    logits: list[Tensor] = []
+    teacher.eval()
+    with torch.no_grad(), watch(modules) as seen:
+        for batch in batches:
+            logits.append(teacher(batch))
+            for name, values in found.items():
+                values.append(_percentile(seen[name], percentile))
+    return {name: float(np.mean(v)) for name, v in found.items()}, torch.cat(logits)
+
+
+def _percentile(values: Tensor, percentile: float) -> float:
+    above = values[values > 0].float().cpu().numpy()
+    return float(np.percentile(above, percentile)) if above.size else 1.0
+
+
+def _copy(
+    student: Student,
+    teacher: Copied,
+    layers: Mapping[str, Layer],
+    branch: Branch,
+    population: str,
+    theta: Mapping[str, float],
+) -> None:
+    synapse = student.get_submodule(branch.synapse)
+    assert isinstance(synapse, Synapse)
+    layer = layers[branch.synapse]
+    source = branch.sources[0]
+    into = theta.get(source, 1.0)
+    if layer.weight is None:
+        synapse.weight.weight.mul_(into / theta[population])
+        return
+    taken = teacher.get_submodule(layer.weight)
+    weight, shift = taken.weight.detach().clone(), taken.weight.new_zeros(len(taken.weight))
+    if source == SOURCE:
+        weight, shift = _of_integers(weight, teacher.scale.scaling, student)
+    synapse.weight.weight.copy_(weight)
+    if layer.norm is None:
+        return
+    theirs, ours = teacher.get_submodule(layer.norm), synapse.norm
+    assert isinstance(theirs, _Norm)
+    assert ours is not None
+    # Spikes are activations / theta, so what the norm sees is smaller by theta too.
+    bias = 0.0 if taken.bias is None else taken.bias
+    ours.running_mean.copy_((theirs.running_mean - shift - bias) / into)
+    ours.running_var.copy_(((theirs.running_var + theirs.eps) / into**2 - ours.eps).clamp_min(0))
+    ours.weight.copy_(theirs.weight / theta[population])
+    ours.bias.copy_(theirs.bias / theta[population])
+
+
+def _of_integers(weight: Tensor, scaling: Scaling, student: Student) -> tuple[Tensor, Tensor]:
+    """Return weights for integers seen as 0 to 1, and what the scaling's mean adds to the sums.
+
+    Borders are padded with the number 0 and not, as the teacher's, with the mean; that is left.
+    """
+    channels = student.shape[0]
+    planes = weight.shape[1] // channels  # of dense weights, pixels of a channel
+    factor, mean = (
+        torch.as_tensor(v, dtype=weight.dtype).expand(channels).repeat_interleave(planes)
+        for v in (
+            [student.max_value / scaling.top / s for s in scaling.std],
+            [m / s for m, s in zip(*np.broadcast_arrays(scaling.mean, scaling.std), strict=True)],
+        )
+    )
+    shape = (1, -1, *[1] * (weight.ndim - 2))
+    shift = -(weight * mean.reshape(shape)).flatten(1).sum(1)
+    return weight * factor.reshape(shape), shift
+
+
+def _copy_output(
+    student: Student,
+    teacher: Copied,
+    layers: Layers,
+    theta: Mapping[str, float],
+    logits: Tensor,
+) -> None:
+    """Give the last dense layer the teacher's logits: as currents, or as rates of spikes."""
+    (branch,) = student.wiring[-1].branches
+    synapse = student.get_submodule(branch.synapse)
+    assert isinstance(synapse, Synapse)
+    into = theta.get(branch.sources[0], 1.0)
+    if synapse.norm is None:
+        synapse.weight.weight.mul_(into)
+        return
+    # The norm has the logits' own mean and deviation, so that measuring it again keeps them.
+    top = theta[student.output]
+    name = layers.synapses[branch.synapse].weight
+    assert name is not None
+    bias = teacher.get_submodule(name).bias
+    mean, deviation = logits.mean(0), logits.std(0)
+    synapse.norm.running_mean.copy_((mean - bias) / into)
+    synapse.norm.running_var.copy_((deviation / into) ** 2)
+    synapse.norm.weight.copy_(deviation / top)
+    synapse.norm.bias.copy_(mean / top)
+
+
+def _lift(student: Student, lift: float | None) -> None:
+    with torch.no_grad():
+        for population in student.wiring:
+            neuron = student.populations().get(population.name)
+            if neuron is None:
+                continue
+            more = lift_of(student, neuron.beta, neuron.reset) if lift is None else lift
+            for branch in population.branches:
+                norm = student.get_submodule(branch.synapse).norm
+                if norm is not None:
+                    norm.bias.add_(more)
+                    break
