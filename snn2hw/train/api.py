@@ -21,6 +21,7 @@ from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
 from snn2hw.processes import leads
 from snn2hw.train import foreign, students, teachers
+from snn2hw.train.copying import copy_teacher
 from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import evaluate, outputs_of, tensor
 from snn2hw.train.events import writer_class
@@ -43,6 +44,8 @@ from snn2hw.train.students import Student
 
 # Training images on which the scaling of a ready teacher is measured.
 TRIED = 500
+# Batches on which thresholds and batch norms of a copied student are measured.
+CALIBRATED = 16
 # Training samples whose input events are counted for a budget.
 INPUTS_COUNTED = 1000
 # A scaling that does so much better than the one asked for is worth a warning.
@@ -316,6 +319,8 @@ def distill_student(
     student = student if student is not None else new_student(recipe, dataset)
     taught = _needed(recipe, teacher)
     plans = recipe.plan
+    if plans.has("start") and taught is not None:
+        copy_teacher(student, taught, _batches(dataset, recipe))
     structures: list[Structure] = []
     if plans.has("stagewise"):
         structures.append(Stagewise(student, recipe.epochs))
@@ -388,6 +393,13 @@ def prune_student(
     fit(job, pruned, dataset, run_dir, teacher=taught, progress=progress, devices=devices)
     _finish(run_dir, pruned, recipe, "prune")
     return pruned
+
+
+def _batches(dataset: Dataset, recipe: Recipe) -> list[torch.Tensor]:
+    """Return some training samples as batches, the same for a seed."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    rows = torch.randperm(len(dataset.x_train), generator=generator)[: CALIBRATED * recipe.batch]
+    return [tensor(dataset.x_train[part.numpy()], "cpu") for part in rows.split(recipe.batch)]
 
 
 def _needed(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:

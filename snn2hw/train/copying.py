@@ -16,7 +16,6 @@ of each channel to what the teacher's batch norm had made of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from snn2hw.errors import InputError
 from snn2hw.train.methods import watch
 from snn2hw.train.scaling import Scaling
-from snn2hw.train.students import SOURCE, Branch, Diagonal, Student, Synapse
+from snn2hw.train.students import SOURCE, Branch, Student, Synapse
 from snn2hw.train.teachers import Copied, Layer, Layers
 
 PERCENTILE = 99.9
@@ -117,14 +116,11 @@ def _matched(student: nn.Module, teacher: nn.Module) -> Layers:
     problems += [f"{n} is only in the teacher" for n in layers.synapses if n not in mine]
     problems += [f"{n} stands behind maximum pooling of {k}" for n, k in layers.pools.items()]
     for name in mine.keys() & layers.synapses.keys():
-        problems += [
-            f"{name}: {why}" for why in _differences(student, teacher, mine[name], layers)
-        ]
+        problems += [f"{name}: {why}" for why in _differences(student, teacher, mine[name], layers)]
     if problems:
         more = f" and {len(problems) - 6} more" if len(problems) > 6 else ""
         raise InputError(
-            "The student's layers are not the teacher's: "
-            f"{'; '.join(sorted(problems)[:6])}{more}.",
+            f"The student's layers are not the teacher's: {'; '.join(sorted(problems)[:6])}{more}.",
             "Copying needs the same architecture, such as teacher resnet20 and student resnet20, "
             "or resnet18 and spiking-resnet18; other methods take any pair.",
         )

@@ -14,7 +14,6 @@ from snn2hw.train.neurons import SURROGATES
 from snn2hw.train.students import STUDENTS
 from snn2hw.train.teachers import TEACHERS
 
-
 # The values that a recipe's words may have.
 KINDS: dict[str, tuple[str, ...]] = {
     "neuron": ("lif", "if", "cuba"),
