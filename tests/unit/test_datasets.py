@@ -285,7 +285,7 @@ def test_npz_of_other_kinds(tmp_path, capsys):
 
 def test_npz_too_large_is_refused_unread(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "bomb.npz", **GOOD)
-    monkeypatch.setattr(datasets, "LARGEST_ARRAY", 100)
+    monkeypatch.setattr("snn2hw.datasets.npz.LARGEST_ARRAY", 100)
     with pytest.raises(InputError, match="too much"):
         datasets.load(f"npz:{tmp_path / 'bomb.npz'}")
 

@@ -1,0 +1,138 @@
+"""Classified images and event frames as integers: find them, download them, check them.
+
+Pixels stay the integers of the file: a chip reads integers, and what it reads should be what
+training saw. Nothing here needs PyTorch, and nothing reads a pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from snn2hw.datasets.checks import LARGEST_ARRAY, checked
+from snn2hw.datasets.cifar import load_cifar
+from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
+from snn2hw.datasets.digits import load_digits
+from snn2hw.datasets.events import load_from_tonic, load_nmnist
+from snn2hw.datasets.folders import load_image_folder
+from snn2hw.datasets.idx import IDX_REMOTES, load_idx, read_idx
+from snn2hw.datasets.npz import load_npz
+from snn2hw.datasets.search import Remote, search_path
+from snn2hw.errors import InputError, unknown_name
+
+__all__ = [
+    "DATASETS",
+    "IDX_REMOTES",
+    "LARGEST_ARRAY",
+    "Dataset",
+    "Entry",
+    "Ints",
+    "Labels",
+    "Remote",
+    "checked",
+    "default_time_steps",
+    "load",
+    "read_idx",
+    "search_path",
+]
+
+
+class Entry(NamedTuple):
+    """One row of ``DATASETS``; ``time_steps`` is what a recording is cut into by default."""
+
+    loader: Callable[[Request], Dataset]
+    description: str
+    source: str
+    time_steps: int | None = None
+
+
+KRIZHEVSKY = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
+
+DATASETS: dict[str, Entry] = {
+    "digits": Entry(
+        load_digits,
+        "1,797 handwritten digits, 8x8, grey levels 0 to 16; a third held out (offline)",
+        "scikit-learn's load_digits: E. Alpaydin, C. Kaynak, UCI, 1998; CC BY 4.0",
+    ),
+    "mnist": Entry(
+        load_idx,
+        "70,000 handwritten digits, 28x28",
+        "Y. LeCun, C. Cortes, C. Burges; CC BY-SA 3.0",
+    ),
+    "fashion-mnist": Entry(
+        load_idx,
+        "70,000 pictures of clothes in 10 classes, 28x28",
+        "H. Xiao, K. Rasul, R. Vollgraf, arXiv:1708.07747; MIT",
+    ),
+    "cifar10": Entry(
+        load_cifar,
+        "60,000 colour photographs in 10 classes, 32x32",
+        f"{KRIZHEVSKY}; no licence stated",
+    ),
+    "cifar100": Entry(
+        load_cifar,
+        "60,000 colour photographs in 100 classes, 32x32",
+        f"{KRIZHEVSKY}; no licence stated",
+    ),
+    "nmnist": Entry(
+        load_nmnist,
+        "N-MNIST: 70,000 recordings of MNIST digits by a moving event camera, 2x34x34, by default "
+        "10 frames; or the recordings of nmnist_subset.npz",
+        "G. Orchard et al., Frontiers in Neuroscience 9:437, 2015; CC BY-SA 4.0; through Tonic",
+        10,
+    ),
+    "dvs-gesture": Entry(
+        load_from_tonic,
+        "DVS128 Gesture: about 1,340 recordings of 11 gestures, 2x128x128, by default 16 frames",
+        "A. Amir et al., CVPR 2017; CC BY 4.0; through Tonic",
+        16,
+    ),
+    "shd": Entry(
+        load_from_tonic,
+        "Spiking Heidelberg Digits: 10,420 spoken digits in 20 classes as 700 channels of a "
+        "model cochlea, by default 100 frames",
+        "B. Cramer et al., IEEE TNNLS 33:2744, 2022; CC BY 4.0; through Tonic",
+        100,
+    ),
+    "image-folder": Entry(
+        load_image_folder,
+        "image-folder:DIR, your images in DIR/train/<class>/ and DIR/test/<class>/",
+        "your own files",
+    ),
+    "npz": Entry(
+        load_npz,
+        "npz:FILE, your arrays x_train, y_train, x_test, y_test (images or event frames)",
+        "your own file",
+    ),
+}
+
+
+def load(name: str, data_dir: Path | None = None, *, time_steps: int | None = None) -> Dataset:
+    """Load a data set by name, or ``image-folder:DIR``, or ``npz:FILE``.
+
+    Args:
+        name: a key of ``DATASETS``; the last two take a path after a colon.
+        data_dir: the folder to search first.
+        time_steps: frames that a recording of events is cut into, by default ``DATASETS``';
+            images have none, and frames in a file are what they are.
+
+    Raises:
+        InputError: there is no such data set, its files are missing or not what they should
+            be, or a package that reads them is not installed.
+    """
+    kind, colon, argument = name.partition(":")
+    entry = DATASETS.get(kind)
+    takes_path = kind in ("image-folder", "npz")
+    if entry is None or (colon and not takes_path):
+        raise unknown_name("data set", name, DATASETS)
+    if takes_path and not argument:
+        raise InputError(f"Data set {kind!r} needs a path.", f"Write {kind}:PATH.")
+    steps = time_steps or entry.time_steps or 1
+    return entry.loader(Request(kind, argument, data_dir, steps))
+
+
+def default_time_steps(name: str) -> int | None:
+    """Return what a recording of this data set is cut into by default; None for all others."""
+    entry = DATASETS.get(name.partition(":")[0])
+    return None if entry is None else entry.time_steps

@@ -1,0 +1,76 @@
+"""The noun: labelled samples of integers, split for training and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[Any]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Samples to classify, split for training and test.
+
+    Args:
+        name: what ``load`` was asked for.
+        x_train: integers ``[N, C, H, W]``, or event frames ``[N, T, C, H, W]``.
+        y_train: class of each sample, ``int64 [N]``, from 0.
+        x_test: as ``x_train``, samples that training never sees.
+        y_test: as ``y_train``.
+        classes: how many classes there are.
+        max_value: the largest integer that a pixel can take.
+        note: what a reader of its accuracies must know, such as that these are only a part of
+            the published samples; empty for none.
+    """
+
+    name: str
+    x_train: Ints
+    y_train: Labels
+    x_test: Ints
+    y_test: Labels
+    classes: int
+    max_value: int
+    note: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape ``(C, H, W)`` of one image or frame."""
+        channels, height, width = self.x_train.shape[-3:]
+        return channels, height, width
+
+    @property
+    def frames(self) -> int | None:
+        """Time steps of one sample of event frames; None for images."""
+        return self.x_train.shape[1] if self.x_train.ndim == 5 else None
+
+    def subset(self, train: int, test: int) -> Dataset:
+        """Return the first ``train`` and ``test`` samples."""
+        return replace(
+            self,
+            x_train=self.x_train[:train],
+            y_train=self.y_train[:train],
+            x_test=self.x_test[:test],
+            y_test=self.y_test[:test],
+        )
+
+
+class Request(NamedTuple):
+    """What a loader is asked for.
+
+    Args:
+        name: a key of ``DATASETS``.
+        argument: what followed its colon.
+        data_dir: the folder to search first.
+        time_steps: frames a recording is cut into; images and stored frames do without.
+    """
+
+    name: str
+    argument: str = ""
+    data_dir: Path | None = None
+    time_steps: int = 1

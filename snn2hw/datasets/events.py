@@ -1,0 +1,230 @@
+"""Recordings of event sensors, cut into frames of event counts.
+
+A recording is cut into T equal times from its first to its last event, and a frame counts the
+events of each pixel and polarity in its time: every event is counted, and only counts above 255
+are cut. Tonic (G. Lenz et al., 2021) finds, downloads and decodes the published files.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.datasets.checks import LARGEST_ARRAY, checked
+from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
+from snn2hw.datasets.npz import read_arrays
+from snn2hw.datasets.search import missing_package, search_path
+from snn2hw.errors import InputError
+from snn2hw.files import cache_folder
+
+MOST_EVENTS = 255  # that a frame counts in one place
+
+
+class Events(NamedTuple):
+    """One recording: time (in any unit), polarity, row and column of each event, ``[n]``."""
+
+    t: Ints
+    p: Ints
+    y: Ints
+    x: Ints
+
+
+class Sensor(NamedTuple):
+    """A published data set of recordings.
+
+    Args:
+        tonic: its class in ``tonic.datasets``, and the folder that Tonic keeps its files in.
+        size: polarities, rows and columns of the sensor.
+        shape: ``(C, H, W)`` of a frame, with as many values.
+        classes: how many there are.
+    """
+
+    tonic: str
+    size: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    classes: int
+
+
+SENSORS = {
+    "nmnist": Sensor("NMNIST", (2, 34, 34), (2, 34, 34), 10),
+    "dvs-gesture": Sensor("DVSGesture", (2, 128, 128), (2, 128, 128), 11),
+    # A cochlea's channels have neighbours but no picture: each is a channel of its own.
+    "shd": Sensor("SHD", (1, 1, 700), (700, 1, 1), 20),
+}
+
+
+def frames(recording: Events, size: Sequence[int], time_steps: int) -> NDArray[np.uint8]:
+    """Count the events of a recording in ``time_steps`` equal times.
+
+    An event at ``t`` is in frame ``(t - first) * T // (last - first + 1)``, with times as integers.
+
+    Args:
+        recording: the events, in any order.
+        size: polarities, rows and columns of the sensor.
+        time_steps: T.
+
+    Returns:
+        Counts ``[T, *size]``, at most 255.
+
+    Raises:
+        InputError: an event lies outside the sensor.
+    """
+    t, *where = (np.asarray(v).astype(np.int64) for v in recording)
+    shape = (time_steps, *size)
+    if not t.size:
+        return np.zeros(shape, np.uint8)
+    step = (t - t.min()) * time_steps // (t.max() - t.min() + 1)
+    try:
+        places = np.ravel_multi_index((step, *where), shape)
+    except ValueError:
+        raise InputError(
+            f"A recording has events outside its sensor of {' x '.join(map(str, size))} "
+            f"(polarities, rows, columns)."
+        ) from None
+    counts = np.bincount(places, minlength=int(np.prod(shape)))
+    return np.minimum(counts, MOST_EVENTS).astype(np.uint8).reshape(shape)
+
+
+def load_nmnist(request: Request) -> Dataset:
+    """Load N-MNIST: all of it through Tonic, or the recordings of ``nmnist_subset.npz``.
+
+    In each folder of the search path the whole data set comes before a subset.
+    """
+    for folder in search_path(request.data_dir):
+        if (folder / SENSORS["nmnist"].tonic).is_dir():
+            break
+        inside = (*(folder / name for name in SUBSET_FOLDERS), folder)
+        for path in (place / SUBSET_FILE for place in inside):
+            if path.is_file():
+                return _nmnist_subset(path, request)
+    return load_from_tonic(request)
+
+
+def load_from_tonic(request: Request) -> Dataset:
+    """Load one of ``SENSORS`` from Tonic's files, which are downloaded if they are not there."""
+    name, sensor = request.name, SENSORS[request.name]
+    try:
+        tonic = import_module("tonic.datasets")
+    except ImportError:
+        raise missing_package("tonic", f"Data set {name!r}", "events") from None
+    folders = search_path(request.data_dir)
+    there = next((f for f in folders if (f / sensor.tonic).is_dir()), cache_folder())
+    published: Any = getattr(tonic, sensor.tonic)
+    parts: list[tuple[Ints, Labels]] = []
+    try:
+        for train in (True, False):
+            held: Any = published(save_to=str(there), train=train)
+            recordings = (_of_tonic(sensor, *held[i]) for i in range(len(held)))
+            parts.append(_counted(recordings, len(held), sensor, request))
+    except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile,
+            tarfile.TarError) as error:  # fmt: skip
+        looked = ", ".join(str(f / sensor.tonic) for f in folders)
+        raise InputError(
+            f"Data set {name!r} is in none of {looked}, and Tonic could not fetch or read it "
+            f"({str(error).splitlines()[0][:120] if str(error) else type(error).__name__}).",
+            "Put Tonic's folder in one of these places, or name its parent with --data-dir.",
+        ) from None
+    (x_train, y_train), (x_test, y_test) = parts
+    return checked(name, x_train, y_train, x_test, y_test, classes=sensor.classes)
+
+
+def _of_tonic(sensor: Sensor, events: Any, label: Any) -> tuple[Events, int]:
+    # Where a sensor has one row or one polarity, Tonic has no such field, or it is always 1.
+    polarities, rows, _ = sensor.size
+    nothing = np.zeros(len(events), np.int64)
+    p = events["p"] if polarities > 1 else nothing
+    y = events["y"] if rows > 1 else nothing
+    return Events(events["t"], p, y, events["x"]), int(label)
+
+
+def _counted(
+    recordings: Iterable[tuple[Events, int]], count: int, sensor: Sensor, request: Request
+) -> tuple[NDArray[np.uint8], Labels]:
+    """Return frames ``[count, T, C, H, W]`` and labels ``[count]``."""
+    shape = (count, request.time_steps, *sensor.shape)
+    size = int(np.prod(shape, dtype=np.int64))
+    if size > LARGEST_ARRAY:
+        raise InputError(
+            f"Data set {request.name!r} in {request.time_steps} steps takes {size / 2**30:.1f} GiB "
+            f"of memory; at most {LARGEST_ARRAY / 2**30:.0f} are used.",
+            "Use fewer --time-steps.",
+        )
+    x, y = np.zeros(shape, np.uint8), np.zeros(count, np.int64)
+    for i, (recording, label) in enumerate(recordings):
+        x[i] = frames(recording, sensor.size, request.time_steps).reshape(shape[1:])
+        y[i] = label
+    return x, y
+
+
+SUBSET_FILE = "nmnist_subset.npz"
+SUBSET_FOLDERS = ("nmnist", "n-mnist", "events/n-mnist")
+SUBSET_KEYS = ("x", "y", "p", "dt", "start", "label", "is_test")
+TESTED = 25  # recordings of each class
+
+
+def _nmnist_subset(path: Path, request: Request) -> Dataset:
+    """Load N-MNIST recordings that are packed in one file.
+
+    ``x``, ``y``, ``p`` and ``dt`` (microseconds since the event before) of all events; recording
+    i has those from ``start[i]`` to ``start[i + 1]``, class ``label[i]``, and ``is_test[i]`` if it
+    is of the published test part.
+    """
+    packed = read_arrays(path, SUBSET_KEYS)
+    start, labels, published = packed["start"], packed["label"], packed["is_test"] != 0
+    events = [packed[k] for k in ("dt", "p", "y", "x")]
+    lengths = {len(v) for v in events}
+    if (
+        any(v.ndim != 1 or v.dtype.kind not in "bui" for v in packed.values())
+        or len({len(start), len(labels) + 1, len(published) + 1}) != 1
+        or lengths != {int(start[-1])}
+        or start[0] != 0
+        or (np.diff(start) < 0).any()
+    ):
+        raise InputError(f"{path} does not hold packed recordings: its arrays do not fit together.")
+
+    def recordings(chosen: Ints) -> Iterable[tuple[Events, int]]:
+        for i in chosen:
+            dt, p, y, x = (v[start[i] : start[i + 1]] for v in events)
+            yield Events(np.cumsum(dt.astype(np.int64)), p, y, x), int(labels[i])
+
+    sensor, tested = SENSORS[request.name], tested_recordings(labels, published)
+
+    def part(chosen: NDArray[np.bool_]) -> tuple[Ints, Labels]:
+        return _counted(recordings(np.flatnonzero(chosen)), int(chosen.sum()), sensor, request)
+
+    note = (
+        f"a subset of N-MNIST: {(~tested).sum()} training and {tested.sum()} test recordings, "
+        f"of these {(tested & published).sum()} of the published test part and "
+        f"{(tested & ~published).sum()} of its training part; not comparable with figures on all "
+        "70,000"
+    )
+    return checked(request.name, *part(~tested), *part(tested), classes=sensor.classes, note=note)
+
+
+def tested_recordings(labels: Ints, published: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Choose the test part of a few recordings: those of the published one, and more.
+
+    A class with fewer than 25 is filled up with its last training recordings, so that a class
+    counts like another and a wrong answer is 0.4 points for ten classes.
+
+    Args:
+        labels: class of each recording, ``[N]``.
+        published: whether it is of the published test part, ``[N]``.
+
+    Returns:
+        Whether it is for test, ``[N]``.
+    """
+    tested = published.copy()
+    for label in np.unique(labels):
+        mine = labels == label
+        more = TESTED - int((mine & published).sum())
+        if more > 0:
+            tested[np.flatnonzero(mine & ~published)[-more:]] = True
+    return tested
