@@ -13,7 +13,7 @@ venv: .venv/.ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "snn2hw needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,data,onnx,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,data,events,onnx,dev]'
 	@# A peer for the tests; its wheel asks for torchvision, which it does not use for this.
 	$(BIN)/python -m pip install --quiet --no-deps norse==1.1.0
 	@touch $@

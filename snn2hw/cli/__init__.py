@@ -9,12 +9,12 @@ import click
 
 from snn2hw.cli.common import report_error
 from snn2hw.cli.compile import energy, export, inspect, simulate, verify
-from snn2hw.cli.info import datasets, doctor, methods, models, runtime, targets
+from snn2hw.cli.info import datasets, doctor, encoders, methods, models, runtime, targets
 from snn2hw.cli.training import demo, distill, prune
 
 ORDER = [
     "demo", "distill", "prune", "export", "simulate", "verify", "energy", "inspect",
-    "targets", "models", "datasets", "methods", "runtime", "doctor",
+    "targets", "models", "datasets", "encoders", "methods", "runtime", "doctor",
 ]  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def snn2hw() -> None:
 
 for command in (
     demo, distill, prune, export, simulate, verify, energy, inspect,
-    targets, models, datasets, methods, runtime, doctor,
+    targets, models, datasets, encoders, methods, runtime, doctor,
 ):  # fmt: skip
     snn2hw.add_command(command)
 

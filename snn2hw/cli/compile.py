@@ -16,6 +16,7 @@ from snn2hw.estimator import layer_counts
 from snn2hw.pipeline import builds, floats
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.inspect import inspect_file
+from snn2hw.pipeline.samples import Samples, samples_for
 from snn2hw.report import text
 from snn2hw.store.folders import Build
 
@@ -114,7 +115,7 @@ def simulate(
     opened = builds.load_build(build, root())
     if on == "lava" and which["file"] is None:
         samples = samples or 20
-    taken = builds.samples_for(opened, limit=samples, **which)
+    taken = _samples(talk, opened, limit=samples, **which)
     ran = builds.simulate(
         opened, taken, on, states=trace and save is not None,
         progress=lambda done, total: talk.update("simulate", done, total),
@@ -135,6 +136,13 @@ def simulate(
     talk.result(document, text.pairs(document))
 
 
+def _samples(talk: Talk, build: Build, **which: Any) -> Samples:
+    taken = samples_for(build, **which)
+    if taken.note:
+        talk.say(f"note: {taken.note}")
+    return taken
+
+
 def _simulate_float(
     talk: Talk,
     given: str | None,
@@ -144,10 +152,11 @@ def _simulate_float(
     **which: Any,
 ) -> None:
     model = builds.load_model(given, root(), choice)
-    for note in model.notes:
+    taken = floats.samples_for(model, **which)
+    for note in filter(None, (*model.notes, taken.note)):
         talk.say(f"note: {note}")
     document, ran = floats.simulate(
-        model, floats.samples_for(model, **which), record=trace and save is not None,
+        model, taken, record=trace and save is not None,
         progress=lambda done, total: talk.update("simulate", done, total),
     )  # fmt: skip
     if save is not None:
@@ -168,7 +177,7 @@ def verify(talk: Talk, build: str | None, samples: int | None, **choice: Any) ->
     """
     opened = builds.load_build(build, root())
     limit = samples or (None if choice["file"] is not None else 20)
-    taken = builds.samples_for(opened, limit=limit, **choice)
+    taken = _samples(talk, opened, limit=limit, **choice)
     found = builds.verify(opened, taken)
     talk.result(found, text.verification(found, opened.name))
     if found["against"] is None or found["mismatches"]:
@@ -190,7 +199,7 @@ def energy_report(
 ) -> None:
     """Count what a build does on test samples and price it; writes BUILD/energy.json."""
     opened = builds.load_build(build, root())
-    taken = builds.samples_for(opened, limit=samples, **choice)
+    taken = _samples(talk, opened, limit=samples, **choice)
     ran = builds.simulate(
         opened, taken, progress=lambda done, total: talk.update("simulate", done, total)
     )
@@ -224,8 +233,8 @@ def energy_compare(
         targets.load(name)
     loaded = builds.load_model(model, root(), choice)
 
-    def take(build: Build) -> builds.Samples:
-        return builds.samples_for(build, data=data, file=file, limit=samples, data_dir=data_dir)
+    def take(build: Build) -> Samples:
+        return samples_for(build, data=data, file=file, limit=samples, data_dir=data_dir)
 
     found = builds.compare_targets(loaded, wanted, take, root())
     rows: list[list[str]] = []

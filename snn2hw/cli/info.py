@@ -1,4 +1,4 @@
-"""targets, models, datasets, methods, runtime, doctor."""
+"""targets, models, datasets, encoders, methods, runtime, doctor."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 from snn2hw import datasets as data_sets
 from snn2hw import target as target_files
 from snn2hw.cli.common import Talk, common, root
+from snn2hw.encoders import ENCODERS
 from snn2hw.errors import Snn2hwError, unknown_name
 from snn2hw.pipeline import builds, runs
 from snn2hw.report import text
@@ -89,6 +90,15 @@ def datasets(talk: Talk, name: str | None) -> None:
     """List the data sets, or show one with its source."""
     known = {k: (v.description, v.source) for k, v in data_sets.DATASETS.items()}
     _show(talk, name, "data set", "datasets", known)
+
+
+@click.command()
+@click.argument("name", required=False)
+@common
+def encoders(talk: Talk, name: str | None) -> None:
+    """List the ways to show an image over time, or show one with its source."""
+    known = {k: (v.description, v.source) for k, v in ENCODERS.items()}
+    _show(talk, name, "encoder", "encoders", known)
 
 
 @click.command()
@@ -170,6 +180,7 @@ def doctor(talk: Talk) -> None:
         "numpy": "", "numba": "", "nir": "", "h5py": "", "scikit-learn": "data",
         "pooch": "data", "pillow": "data", "torch": "train", "lightning-fabric": "train",
         "safetensors": "train", "onnx": "onnx", "onnxruntime": "onnx",
+        "tonic": "events",
     }  # fmt: skip
     for package, extra in extras.items():
         try:

@@ -98,7 +98,11 @@ def device_options(function: F) -> F:
     type=click.Choice(["spikes", "membrane"]),
     help="Count output spikes, or sum what the last layer sends.",
 )
-@click.option("--time-steps", type=click.IntRange(1, 1024), help="Steps one sample lasts.")
+@click.option(
+    "--time-steps",
+    type=click.IntRange(1, 1024),
+    help="Steps one sample lasts: how often an image is shown, or a recording's frames.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Of the student.")
 @click.option("--teacher-epochs", type=click.IntRange(min=1), help="Of the teacher.")
 @click.option("--batch", type=click.IntRange(min=1), help="Samples a training step.")

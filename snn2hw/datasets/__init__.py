@@ -77,8 +77,8 @@ DATASETS: dict[str, Entry] = {
     ),
     "nmnist": Entry(
         load_nmnist,
-        "N-MNIST: 70,000 recordings of MNIST digits by a moving event camera, 2x34x34, by default "
-        "10 frames; or the recordings of nmnist_subset.npz",
+        "N-MNIST: 70,000 digits seen by a moving event camera, 2x34x34, by default 10 frames; or "
+        "nmnist_subset.npz",
         "G. Orchard et al., Frontiers in Neuroscience 9:437, 2015; CC BY-SA 4.0; through Tonic",
         10,
     ),

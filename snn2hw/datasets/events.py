@@ -194,7 +194,7 @@ def _nmnist_subset(path: Path, request: Request) -> Dataset:
             dt, p, y, x = (v[start[i] : start[i + 1]] for v in events)
             yield Events(np.cumsum(dt.astype(np.int64)), p, y, x), int(labels[i])
 
-    sensor, tested = SENSORS[request.name], tested_recordings(labels, published)
+    sensor, tested = SENSORS[request.name], chosen_for_test(labels, published)
 
     def part(chosen: NDArray[np.bool_]) -> tuple[Ints, Labels]:
         return _counted(recordings(np.flatnonzero(chosen)), int(chosen.sum()), sensor, request)
@@ -208,7 +208,7 @@ def _nmnist_subset(path: Path, request: Request) -> Dataset:
     return checked(request.name, *part(~tested), *part(tested), classes=sensor.classes, note=note)
 
 
-def tested_recordings(labels: Ints, published: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def chosen_for_test(labels: Ints, published: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Choose the test part of a few recordings: those of the published one, and more.
 
     A class with fewer than 25 is filled up with its last training recordings, so that a class

@@ -184,7 +184,9 @@ def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> 
         InputError: the student is of a kind that cannot be exported yet.
     """
     train = runs.training()
-    dataset = datasets.load(data) if isinstance(data, str) else data
+    dataset = (
+        datasets.load(data, time_steps=options.get("time_steps")) if isinstance(data, str) else data
+    )
     teacher = str(teacher) if isinstance(teacher, Path) else teacher
     named = student if isinstance(student, str) else "cnn"
     taught = teacher if isinstance(teacher, str) else "cnn"

@@ -12,22 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, estimator, mapping, netx_io, nir_io, rewrites
+from snn2hw import estimator, mapping, netx_io, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, unknown_name
 from snn2hw.files import new_file, write_json
-from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline.compiler import compile_network, reasons
+from snn2hw.pipeline.samples import Ints, Port, Samples, held_out, told_encoder
 from snn2hw.runtime import lava
 from snn2hw.simulate import compare, engine, floating
 from snn2hw.store import folders
 from snn2hw.target import Target
-
-Ints = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,7 @@ def export(
         net_file = Path(scratch) / "model.net" if reason is None else None
         if net_file is not None:
             netx_io.write(net_file, program)
-        kept = ("accuracy", "teacher_accuracy", "method", "sparsity")
+        kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note")
         return folders.write_build(
             root / "builds" / f"{model.name}-{target.name}",
             program,
@@ -144,6 +142,7 @@ def export(
                 "float": _rules(network) if isinstance(network, Network) else None,
                 "rewrites": rewritten,
                 "data": model.data,
+                "encoder": model.metrics.get("encoder"),
                 "run": {k: model.metrics[k] for k in kept if k in model.metrics},
                 "notes": list(model.notes),
             },
@@ -172,146 +171,37 @@ def _measured(
     net = model.network
     assert isinstance(net, Network)
     steps = time_steps or net.time_steps or 1
-    inputs, labels, on = _measuring_inputs(model, net, steps, data_dir)
-    was, now = floating.run(net, inputs), floating.run(changed, inputs)
+    samples = _measuring_samples(model, net, steps, data_dir)
+    was, now = floating.run(net, samples.inputs), floating.run(changed, samples.inputs)
     spikes = [sum(float(t.events[n].sum()) for n in net.neurons()) for t in (was, now)]
     found: dict[str, Any] = {
         "applied": {name: rewrites.REWRITES[name].about for name in applied},
-        "measured_on": f"{was.samples} samples of {on}, in float, before quantization",
+        "measured_on": f"{was.samples} samples of {samples.source}, in float, before quantization",
         "same_predictions": float((was.prediction == now.prediction).mean()),
         "spikes_per_sample": [s / was.samples for s in spikes],
     }
-    if labels is not None:
-        found["accuracy"] = [float((t.prediction == labels).mean()) for t in (was, now)]
+    if samples.labels is not None:
+        found["accuracy"] = [float((t.prediction == samples.labels).mean()) for t in (was, now)]
     return found
 
 
-def _measuring_inputs(
-    model: Model, net: Network, steps: int, data_dir: Path | None
-) -> tuple[dict[str, Ints], NDArray[np.int64] | None, str]:
+def _measuring_samples(model: Model, net: Network, steps: int, data_dir: Path | None) -> Samples:
     ports = net.inputs()
     if model.data and len(ports) == 1:
-        ((name, port),) = ports.items()
-        found = datasets.load(model.data, data_dir)
-        x, y = found.x_test[:MEASURED_SAMPLES], found.y_test[:MEASURED_SAMPLES]
-        return {name: _in_time(x, steps, port.shape)}, y, model.data
+        ((name, node),) = ports.items()
+        port = Port(model.name, name, node.shape, steps, told_encoder(model.metrics))
+        return held_out(model.data, port, MEASURED_SAMPLES, data_dir)
     r = np.random.default_rng(0)
     made: dict[str, Ints] = {
         k: r.integers(0, n.max_value + 1, (MEASURED_SAMPLES, steps, *n.shape))
         for k, n in ports.items()
     }
-    return made, None, "random inputs"
-
-
-def _in_time(x: Ints, steps: int, shape: Shape) -> Ints:
-    """Give ``[N, T, *shape]``: the same image at every step, or event frames as they are."""
-    if x.ndim == 4:
-        x = np.broadcast_to(x[:, None], (x.shape[0], steps, *x.shape[1:]))
-    return x.reshape(x.shape[0], x.shape[1], *shape)
+    return Samples(made, None, "random inputs")
 
 
 def load_build(given: str | None, root: Path) -> folders.Build:
     """Open a build by path or name; None is the newest."""
     return folders.read_build(folders.find("builds", given, root))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Samples:
-    """Inputs for a program, ``[N, T, *shape]`` by port, with labels if there are any."""
-
-    inputs: Mapping[str, Ints]
-    labels: NDArray[np.int64] | None
-    source: str
-
-
-def samples_for(
-    build: folders.Build,
-    *,
-    data: str | None = None,
-    file: Path | None = None,
-    limit: int | None = None,
-    data_dir: Path | None = None,
-) -> Samples:
-    """Take test samples of a data set, or read them from a file.
-
-    Args:
-        build: decides shapes and time steps.
-        data: name of the data set; None is the one that the model was trained on.
-        file: an npz with ``x [N, S, *in]`` of integers (and ``y [N]``, if known) instead; real
-            numbers go through the input's gain and offset, where a ``.net`` file gave it some.
-        limit: how many samples at most.
-        data_dir: where to look for data first.
-    """
-    if file is not None:
-        return _from_file(build.program, file, limit)
-    name = data or build.info.get("data")
-    if not name:
-        raise InputError(
-            f"{build.name} does not say which data it is for.",
-            "Give --data NAME, or --input FILE.npz.",
-        )
-    port, *others = build.program.network.inputs
-    if others:
-        raise InputError(
-            f"{build.name} has {1 + len(others)} inputs, a data set feeds one.",
-            "Give --input FILE.npz with an array for each.",
-        )
-    steps = build.program.network.time_steps
-    x, y = test_data(name, data_dir, limit, steps, port.shape, build.name)
-    return Samples({port.name: x}, y, name)
-
-
-def test_data(
-    name: str, data_dir: Path | None, limit: int | None, steps: int, shape: Shape, what: str
-) -> tuple[Ints, NDArray[np.int64]]:
-    """Load a data set's test samples as ``[N, T, *shape]``, with labels, for ``what``."""
-    found = datasets.load(name, data_dir)
-    x, y = found.x_test[:limit], found.y_test[:limit]
-    if int(np.prod(x.shape[-3:])) != size_of(shape):
-        raise InputError(
-            f"{name} has samples of shape {list(x.shape[-3:])}, {what} takes {list(shape)}.",
-            "Give the data that the model was trained on with --data.",
-        )
-    return _in_time(x, steps, shape), y
-
-
-def stored_arrays(
-    file: Path, limit: int | None, ports: Sequence[str]
-) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64] | None]:
-    """Read inputs and, if it is there, ``y`` from an npz file.
-
-    The array of a single input is called ``x``; several are called like the inputs.
-    """
-    names = {"x": ports[0]} if len(ports) == 1 else {p: p for p in ports}
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {k: stored[k][:limit] for k in stored.files if k in (*names, "y")}
-    except FileNotFoundError:
-        raise InputError(f"There is no file {file}.") from None
-    except (OSError, ValueError, EOFError, KeyError, IndexError) as error:
-        raise InputError(f"{file} is not an npz file: {error}.") from None
-    except Exception as error:  # zipfile's own errors
-        raise InputError(f"{file} cannot be read: {error}.") from None
-    missing = [k for k in names if k not in arrays]
-    if missing:
-        raise InputError(
-            f"{file} holds no array {', '.join(missing)}.",
-            f"Store {', '.join(f'{k} [N, S, *in]' for k in names)} with integers.",
-        )
-    labels = arrays["y"].astype(np.int64) if "y" in arrays else None
-    return {port: arrays[k] for k, port in names.items()}, labels
-
-
-def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
-    ports = {p.name: p for p in program.network.inputs}
-    inputs, labels = stored_arrays(file, limit, list(ports))
-    for name, x in inputs.items():
-        port = ports[name]
-        if np.issubdtype(x.dtype, np.floating) and (port.gain, port.offset) != (1, 0):
-            x = np.clip(np.nan_to_num(port.gain * x + port.offset), -(2**31), 2**31 - 1)
-            inputs[name] = x.astype(int)
-    engine.check_inputs(program, inputs)
-    return Samples(inputs, labels, file.name)
 
 
 def simulate(

@@ -12,6 +12,7 @@ from snn2hw import target as targets
 from snn2hw.estimator import EnergyReport
 from snn2hw.files import new_file
 from snn2hw.pipeline import builds, runs
+from snn2hw.pipeline.samples import samples_for
 from snn2hw.report import page
 from snn2hw.runtime import lava
 from snn2hw.store.folders import Build, Run, placement_json
@@ -63,13 +64,13 @@ def run(
     say("Compiling for Loihi 2: integers, cores, chip time")
     model = builds.load_model(str(pruned.path), root)
     build = builds.export(model, targets.load("loihi2"), root)
-    everything = builds.samples_for(build, data_dir=data_dir)
+    everything = samples_for(build, data_dir=data_dir)
     say("Simulating the whole test set, bit for bit")
     trace = builds.simulate(
         build, everything, progress=lambda a, b: progress.update("simulate", a, b)
     )
     say(f"Running {verify_samples} of them in {lava.NAME} and comparing every spike and state")
-    few = builds.samples_for(build, limit=verify_samples, data_dir=data_dir)
+    few = samples_for(build, limit=verify_samples, data_dir=data_dir)
     verification = builds.verify(build, few)
     report = builds.energy_report(build, trace)
     right = builds.accuracy(trace, everything.labels) or 0.0

@@ -13,6 +13,15 @@ from snn2hw.errors import InputError
 from snn2hw.files import new_file
 from snn2hw.ir.network import Network
 from snn2hw.pipeline import builds
+from snn2hw.pipeline.samples import (
+    Port,
+    Samples,
+    held_out,
+    one_input_only,
+    stored_arrays,
+    told_encoder,
+    unknown_data,
+)
 from snn2hw.simulate import floating
 
 
@@ -23,35 +32,29 @@ def samples_for(
     file: Path | None = None,
     limit: int | None = None,
     data_dir: Path | None = None,
-) -> builds.Samples:
+) -> Samples:
     """Take test samples of a data set, or numbers ``x [N, T, *in]`` from an npz file."""
     net = _float(model)
     if file is not None:
-        inputs, labels = builds.stored_arrays(file, limit, list(net.inputs()))
-        return builds.Samples(inputs, labels, file.name)
+        inputs, labels = stored_arrays(file, limit, list(net.inputs()))
+        return Samples(inputs, labels, file.name)
     if len(net.inputs()) != 1:
-        raise InputError(
-            f"{model.name} has {len(net.inputs())} inputs, a data set feeds one.",
-            "Give --input FILE.npz with an array for each.",
-        )
-    ((name, port),) = net.inputs().items()
+        raise one_input_only(model.name, len(net.inputs()))
+    ((name, node),) = net.inputs().items()
     wanted = data or model.data
     if not wanted:
-        raise InputError(
-            f"{model.name} does not say which data it is for.",
-            "Give --data NAME, or --input FILE.npz.",
-        )
+        raise unknown_data(model.name)
     if not net.time_steps:
         raise InputError(
             f"{model.name} does not say how long a sample lasts.", "Give --time-steps."
         )
-    x, labels = builds.test_data(wanted, data_dir, limit, net.time_steps, port.shape, model.name)
-    return builds.Samples({name: x}, labels, wanted)
+    port = Port(model.name, name, node.shape, net.time_steps, told_encoder(model.metrics))
+    return held_out(wanted, port, limit, data_dir)
 
 
 def simulate(
     model: builds.Model,
-    samples: builds.Samples,
+    samples: Samples,
     *,
     record: bool = False,
     progress: Callable[[int, int], None] | None = None,

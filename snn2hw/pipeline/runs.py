@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from snn2hw import datasets, nir_io
 from snn2hw.datasets import Dataset
+from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.files import write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
@@ -75,7 +76,7 @@ def distill(
     recipe, path, command = _prepare(root, teacher, student, data, name, options)
     if (path / "metrics.json").exists():
         return _remember(folders.read_run(path))
-    dataset = datasets.load(data, data_dir)
+    dataset = datasets.load(data, data_dir, time_steps=recipe.time_steps)
     devices = train.Devices(**(where or {}))
     facts: dict[str, Any] = {"teacher_accuracy": None}
     taught = None
@@ -135,7 +136,7 @@ def teach(
         ``run``, ``teacher``, ``data``, ``samples``, ``teacher_accuracy`` and ``teacher_input``.
     """
     recipe, path, command = _prepare(root, **choice)
-    dataset = datasets.load(recipe.data, data_dir)
+    dataset = datasets.load(recipe.data, data_dir, time_steps=recipe.time_steps)
     devices = training().Devices(**(where or {}))
     _, facts = _teach(path, command, recipe, dataset, progress, devices)
     told = {"run": str(path), "teacher": recipe.teacher, "data": recipe.data}
@@ -223,7 +224,7 @@ def prune(
     path = _folder(root, name, default, command)
     if (path / "metrics.json").exists():
         return _remember(folders.read_run(path))
-    dataset = datasets.load(recipe.data, data_dir)
+    dataset = datasets.load(recipe.data, data_dir, time_steps=recipe.time_steps)
     write_json(path / "command.json", command)
     needed = recipe.plan.needs_teacher
     teacher = train.load_teacher(_teacher_folder(source)) if needed else None
@@ -311,6 +312,7 @@ def _finish(path: Path, made: Any, dataset: Dataset, recipe: Any, facts: Mapping
         "time_steps": net.time_steps,
         "method": recipe.method,
         "data": recipe.data,
+        **({"data_note": dataset.note} if dataset.note else {}),
         "seed": recipe.seed,
         "seconds": round(seconds, 3),
         "teacher": recipe.teacher,
@@ -324,6 +326,9 @@ def _finish(path: Path, made: Any, dataset: Dataset, recipe: Any, facts: Mapping
 def _remember(run: Run) -> Run:
     folders.set_latest(run.path)
     return run
+
+
+COUNTED_AT_ONCE = 500  # samples, whose inputs over time are in memory
 
 
 def size(net: Network) -> dict[str, int]:
@@ -340,16 +345,25 @@ def size(net: Network) -> dict[str, int]:
     }
 
 
-def synops(net: Network, spikes: Mapping[str, NDArray[np.float64]], dataset: Dataset) -> float:
+def synops(
+    net: Network,
+    spikes: Mapping[str, NDArray[np.float64]],
+    dataset: Dataset,
+    encoder: Encoder | None = None,
+) -> float:
     """Count delivered (event, non-zero weight) pairs per test sample, input values included.
 
     Args:
         net: the float student.
         spikes: mean spikes per sample of each neuron, by population.
         dataset: for the inputs, which count where they are not zero.
+        encoder: how they are shown; None for directly.
     """
-    x = dataset.x_test
-    active = np.count_nonzero(x, axis=0)
-    per_input = active.sum(axis=0) if x.ndim == 5 else active * (net.time_steps or 1)
-    events = {name: per_input.reshape(-1) / len(x) for name in net.inputs()} | dict(spikes)
+    x, shown = dataset.x_test, encoder or Encoder(time_steps=net.time_steps or 1)
+    active = np.zeros(shown.shape(dataset.shape), np.int64)
+    for start in range(0, len(x), COUNTED_AT_ONCE):
+        rows = range(start, min(start + COUNTED_AT_ONCE, len(x)))
+        encoded = shown.encode(x[start : rows.stop], dataset.max_value, rows)
+        active += np.count_nonzero(encoded, axis=(0, 1))
+    events = {name: active.reshape(-1) / len(x) for name in net.inputs()} | dict(spikes)
     return sum(floating.synops(net, events).values())

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from snn2hw.datasets import default_time_steps
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.train.foreign import is_file
 from snn2hw.train.methods import Plan, Weights, plan
@@ -34,7 +35,8 @@ class Recipe:
         student: a name in ``STUDENTS`` (likewise).
         data: as in ``datasets.load``.
         method: a name in ``METHODS``.
-        time_steps: T, how often an image is shown; event frames bring their own.
+        time_steps: T: how often an image is shown, or what a recording of events is cut into;
+            frames in a file bring their own.
         epochs: of the student.
         teacher_epochs: of the teacher.
         prune_epochs: of fine-tuning under pruning.
@@ -230,7 +232,11 @@ def defaults(
     if teacher not in TEACHERS and not is_file(teacher) and not folder.is_dir():
         raise unknown_name("teacher", teacher, TEACHERS)
     kind = data.partition(":")[0]
-    recipe = Recipe(teacher=teacher, student=student, data=data, **DEFAULTS.get(kind, {}))
+    chosen = dict(DEFAULTS.get(kind, {}))
+    recorded = default_time_steps(kind)
+    if recorded is not None:
+        chosen["time_steps"] = recorded
+    recipe = Recipe(teacher=teacher, student=student, data=data, **chosen)
     if kind == "digits" and teacher != "cnn":
         # A deep teacher is slow: with still images its logits are computed once.
         recipe = replace(recipe, teacher_epochs=8, shift=0)

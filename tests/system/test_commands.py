@@ -124,10 +124,10 @@ def test_verify_sees_a_wrong_build(workshop, tmp_path):
     """The vendor's simulator gets other integers than ours: the first difference is named."""
     shutil.copytree(workshop / "builds", tmp_path / "builds")
     path = tmp_path / "builds/cnn-digits-s75-loihi2"
-    from snn2hw.pipeline import builds
+    from snn2hw.pipeline import builds, samples
 
     build = builds.load_build(str(path), tmp_path)
-    taken = builds.samples_for(build, limit=2)
+    taken = samples.samples_for(build, limit=2)
     with h5py.File(path / "program.h5", "r+") as file:
         bias = file["populations/0001/bias"]
         bias[7] = bias[7] + 1
@@ -212,7 +212,8 @@ def test_inspect_describes_runs_builds_and_files(workshop):
 @pytest.mark.parametrize(
     "command",
     [["targets"], ["targets", "loihi2"], ["models"], ["datasets"], ["methods"], ["doctor"],
-     ["runtime", "list"], ["datasets", "digits"], ["methods", "hetero"]],
+     ["runtime", "list"], ["datasets", "digits"], ["encoders"], ["encoders", "rate"],
+     ["methods", "hetero"]],
 )  # fmt: skip
 def test_lists_as_text_and_json(tmp_path, command):
     assert json.loads(call_here(tmp_path, *command, "--json", "-q").stdout)

@@ -1,14 +1,17 @@
 import gzip
 import io
+import re
 import struct
 import sys
 import tarfile
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from snn2hw import datasets
+from snn2hw.encoders import ENCODERS
 from snn2hw.errors import InputError
 
 
@@ -207,6 +210,10 @@ def test_image_folder_refusals(folder):
     with pytest.raises(InputError, match=r"odd\.png"):
         datasets.load(f"image-folder:{folder}")
     odd.unlink()
+    (folder / "train" / "emu").mkdir()
+    with pytest.raises(InputError, match="holds no images of emu"):
+        datasets.load(f"image-folder:{folder}")
+    (folder / "train" / "emu").rmdir()
     (folder / "test" / "bird").mkdir()
     with pytest.raises(InputError, match="bird"):
         datasets.load(f"image-folder:{folder}")
@@ -247,6 +254,14 @@ def test_npz(tmp_path):
         ({"y_test": np.array([0, 10**9])}, "y_test runs from 0"),
         ({"y_train": Y * 0}, "one class"),
         ({"y_train": Y[:, None]}, r"y_train has shape \(6, 1\)"),
+        ({"y_test": Y[:0], "x_test": X[:0]}, r"x_test has shape.*y_test has shape \(0,\)"),
+        ({"y_test": Y[:2] + 3}, "y_test holds what y_train lacks: 3, 4"),
+        ({"y_train": Y * 2, "y_test": Y[:2] * 2}, "y_train goes to 4 without 1, 3"),
+        ({"x_train": X * 0 + 7}, "every pixel of x_train is 7"),
+        ({"x_train": X.astype(complex)}, "complex128, not numbers"),
+        ({"y_train": Y.astype(bool)}, "bool, not integers"),
+        ({"x_train": X[:, None, None]}, "x_train has shape"),
+        ({"x_train": np.where(X > 3, np.inf, X)}, "68 values that are NaN or infinite"),
     ],
 )
 def test_npz_refusals(tmp_path, change, said):
@@ -261,6 +276,19 @@ def test_npz_lists_every_problem(tmp_path):
     np.savez(path, **{**GOOD, "x_train": X * 0.5, "y_test": Y[:1]})
     with pytest.raises(InputError, match=r"fractions.*y_test has 1"):
         datasets.load(f"npz:{path}")
+
+
+def test_classes_without_test_samples_are_noted():
+    data = datasets.checked("few", X, Y, X[:2], Y[:2])
+    assert data.classes == 3
+    assert data.note == "no test sample of 1 of 3 classes (2)"
+    assert data.subset(1, 1).note == data.note
+    data = datasets.checked("all", X, Y, X, Y, note="said")
+    assert data.note == "said"
+    many = datasets.checked("many", X, Y, X[:2], Y[:2], classes=100, note="said")
+    assert many.note == (
+        "said; no test sample of 98 of 100 classes (2, 3, 4, 5, 6, 7, 8, 9 and 90 more)"
+    )
 
 
 class Payload:
@@ -294,6 +322,13 @@ def test_every_row_says_where_it_is_from():
     for entry in datasets.DATASETS.values():
         assert entry.description
         assert entry.source
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    for name in [*datasets.DATASETS, *ENCODERS]:
+        assert f"`{name}" in page
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found = {}
+    exec(example, found)
+    assert found["shown"].shape == (5, 8, 1, 8, 8)
     for remotes in datasets.IDX_REMOTES.values():
         for remote in remotes.values():
             assert len(remote.sha256) == 64
@@ -303,6 +338,6 @@ def test_every_row_says_where_it_is_from():
 def test_no_torch():
     import subprocess
 
-    code = "import sys, snn2hw.datasets; print('torch' in sys.modules)"
+    code = "import sys, snn2hw.datasets, snn2hw.pipeline.samples; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"

@@ -1,0 +1,316 @@
+"""What a network is shown of an image over time, as integers.
+
+A pixel p of largest value m has the intensity a = p / m. ``direct`` shows p itself at every step;
+the others turn it into spikes, and the largest integer that they show is 1. The formulas are those
+of snnTorch's ``spikegen`` (J. K. Eshraghian et al., Proceedings of the IEEE 111:1016, 2023), so
+that networks trained there find their input here:
+
+- ``rate``: a spike at each step with the probability a.
+- ``latency``: one spike, at step round((T - 1) (1 - a)): the brighter, the earlier.
+- ``latency-log``: one spike, when a leaky neuron with constant input a reaches the threshold h:
+  at ln(a / (a - h)), scaled so that the last step is that of a = h.
+- ``delta``: a spike where a frame is brighter than the one before by h or more, and in channels of
+  their own (as the polarities of an event camera) where it is darker by h or more.
+
+They are computed in double precision. The spikes of a sample are a function of (seed, epoch,
+index) and of its pixels alone: a part of a data set is encoded like the whole, in any order and
+in any batches. Nothing here needs PyTorch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.errors import InputError, unknown_name
+
+Ints = NDArray[Any]
+Shape = tuple[int, int, int]
+
+
+class Batch(NamedTuple):
+    """What a formula works on.
+
+    Args:
+        x: pixels, ``[N, C, H, W]``, or frames ``[N, T, C, H, W]``.
+        max_value: largest integer that a pixel can take.
+        time_steps: T.
+        constants: of the encoder, all of them.
+        keys: (seed, epoch), and index of each sample.
+    """
+
+    x: Ints
+    max_value: int
+    time_steps: int
+    constants: Mapping[str, float]
+    keys: tuple[int, int, Sequence[int]]
+
+
+class Entry(NamedTuple):
+    """One row of ``ENCODERS``.
+
+    Args:
+        function: from a batch to ``[N, T, C', H, W]``.
+        description: for a list.
+        source: where the formula is from.
+        takes: what it encodes, ``images``, ``frames`` or both.
+        constants: names with default values.
+        spikes: it shows zeros and ones, not pixels.
+        channels: of the result for each channel of the input.
+    """
+
+    function: Callable[[Batch], Ints]
+    description: str
+    source: str
+    takes: tuple[str, ...]
+    constants: Mapping[str, float]
+    spikes: bool = True
+    channels: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A way to show images for T steps.
+
+    Args:
+        name: a key of ``ENCODERS``.
+        time_steps: T; frames bring their own.
+        seed: of the encoders that draw.
+        constants: those that are not the defaults; all of them once it is made.
+
+    Raises:
+        InputError: there is no such encoder or constant, or a value that cannot be used.
+    """
+
+    name: str = "direct"
+    time_steps: int = 1
+    seed: int = 0
+    constants: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def __post_init__(self) -> None:
+        entry = ENCODERS.get(self.name)
+        if entry is None:
+            raise unknown_name("encoder", self.name, ENCODERS)
+        problems = [f"it has no {k}" for k in self.constants if k not in entry.constants]
+        whole = dict(entry.constants) | dict(self.constants)
+        if self.time_steps < 1:
+            problems.append(f"{self.time_steps} time steps")
+        if "threshold" in whole and not 0 < whole["threshold"] < 1:
+            problems.append(f"threshold {whole['threshold']:g} is not between 0 and 1")
+        if whole.get("clip", 0) not in (0, 1):
+            problems.append(f"clip {whole['clip']:g} is neither 0 nor 1")
+        if problems:
+            known = ", ".join(f"{k}={v:g}" for k, v in entry.constants.items())
+            raise InputError(
+                f"Encoder {self.name!r} cannot be used: {'; '.join(problems)}.",
+                f"Its constants: {known or 'none'}.",
+            )
+        object.__setattr__(self, "constants", whole)
+
+    def encode(
+        self,
+        x: Ints,
+        max_value: int,
+        indices: Sequence[int] | NDArray[np.integer[Any]] | None = None,
+        epoch: int = 0,
+    ) -> Ints:
+        """Encode samples.
+
+        Args:
+            x: integers ``[N, C, H, W]``, or frames over time ``[N, T, C, H, W]``.
+            max_value: the largest integer that a pixel can take.
+            indices: which samples of their part of the data set these are, ``[N]``; by default
+                the first ones.
+            epoch: for spikes drawn anew in every epoch; 0 is what tests see.
+
+        Returns:
+            ``[N, T, C', H, W]``, uint8 for spikes and as ``x`` for ``direct``, where it is a view.
+
+        Raises:
+            InputError: it does not encode this kind of samples, or not these values.
+        """
+        kind = "frames" if x.ndim == 5 else "images"
+        takes = ENCODERS[self.name].takes
+        if x.ndim not in (4, 5) or kind not in takes:
+            what = kind if x.ndim in (4, 5) else f"arrays of {x.ndim} dimensions"
+            ways = [k for k, v in ENCODERS.items() if kind in v.takes]
+            raise InputError(
+                f"Encoder {self.name!r} takes {' or '.join(takes)}, not {what}.",
+                f"For {kind} there are {', '.join(ways)}.",
+            )
+        if x.size and not 0 <= x.min() <= x.max() <= max_value:
+            raise InputError(
+                f"Pixels run from {x.min()} to {x.max()}; encoder {self.name!r} was told that they "
+                f"go from 0 to {max_value}."
+            )
+        chosen = range(len(x)) if indices is None else [int(i) for i in indices]
+        keys = (self.seed, epoch, chosen)
+        return ENCODERS[self.name].function(
+            Batch(x, max_value, self.time_steps, self.constants, keys)
+        )
+
+    def max_value(self, pixels: int) -> int:
+        """Return the largest integer it shows of pixels that go to ``pixels``."""
+        return 1 if ENCODERS[self.name].spikes else pixels
+
+    def shape(self, image: Shape) -> Shape:
+        """Return the shape ``(C', H, W)`` of a step for images ``(C, H, W)``."""
+        channels, height, width = image
+        return ENCODERS[self.name].channels * channels, height, width
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the encoder as a JSON object."""
+        return {
+            "name": self.name, "time_steps": self.time_steps, "seed": self.seed,
+            "constants": dict(self.constants),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: Any) -> Encoder:
+        """Make an encoder from ``to_json``'s object.
+
+        Raises:
+            InputError: it is something else.
+        """
+        try:
+            constants = {str(k): float(v) for k, v in value.get("constants", {}).items()}
+            return cls(
+                str(value["name"]), int(value["time_steps"]), int(value.get("seed", 0)), constants
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(f"{value!r} does not describe an encoder.") from None
+
+
+def parse(text: str, time_steps: int, seed: int = 0) -> Encoder:
+    """Make an encoder of what a user writes: ``rate``, or ``latency:threshold=0.1,clip=0``.
+
+    Raises:
+        InputError: there is no such encoder or constant, or a value that cannot be used.
+    """
+    name, _, rest = text.partition(":")
+    constants: dict[str, float] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        try:
+            constants[key.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not math.isfinite(constants[key.strip()]):
+            raise InputError(
+                f"Encoder {text!r}: {item!r} is not NAME=NUMBER.", "Write NAME:constant=number,..."
+            )
+    return Encoder(name, time_steps, seed, constants)
+
+
+def _direct(batch: Batch) -> Ints:
+    x = batch.x
+    if x.ndim == 5:
+        return x
+    return np.broadcast_to(x[:, None], (len(x), batch.time_steps, *x.shape[1:]))
+
+
+def _rate(batch: Batch) -> Ints:
+    seed, epoch, indices = batch.keys
+    shape = _direct(batch).shape
+    # A 32-bit draw below a * 2^32 is a spike: all of them for a = 1, none for a = 0.
+    below = (np.arange(batch.max_value + 1, dtype=np.uint64) << 32) // np.uint64(batch.max_value)
+    spikes = np.empty(shape, np.uint8)
+    for i, index in enumerate(indices):
+        drawn = _draws(seed, epoch, index, spikes[i].size).reshape(shape[1:])
+        np.less(drawn, below[batch.x[i]], out=spikes[i].view(bool))
+    return spikes
+
+
+def _draws(seed: int, epoch: int, index: int, count: int) -> NDArray[np.uint32]:
+    """Return 32-bit numbers of Philox, a counter-based generator (J. Salmon et al., SC 2011).
+
+    Seed and epoch are the key, and the index is the upper half of the counter, so that no two
+    samples share a number. NumPy promises the raw numbers for all its versions.
+    """
+    low, high = seed % 2**64, epoch % 2**64
+    raw = np.random.Philox(key=low | high << 64, counter=(index % 2**64) << 128)
+    words = raw.random_raw(-(-count // 2))
+    return words.astype("<u8").view("<u4")[:count]
+
+
+def _latency(batch: Batch) -> Ints:
+    a = np.arange(batch.max_value + 1) / batch.max_value
+    h, last = batch.constants["threshold"], batch.time_steps - 1
+    return _once(batch, np.minimum(-last * (a - 1), -last * (h - 1)))
+
+
+def _latency_log(batch: Batch) -> Ints:
+    a = np.arange(batch.max_value + 1) / batch.max_value
+    h, last = batch.constants["threshold"], batch.time_steps - 1
+    # Below the threshold a neuron never fires; EPSILON above it is taken for the latest time.
+    seen = np.maximum(a, h + EPSILON)
+    latest = np.log((h + EPSILON) / EPSILON)
+    return _once(batch, np.log(seen / (seen - h)) * last / latest)
+
+
+EPSILON = 1e-7
+
+
+def _once(batch: Batch, time: NDArray[np.float64]) -> Ints:
+    """Spike once, at the rounded time of the pixel's value (``time [max_value + 1]``)."""
+    step = np.round(time).astype(np.int64)
+    if batch.constants["clip"]:
+        a = np.arange(batch.max_value + 1) / batch.max_value
+        step[a < batch.constants["threshold"]] = -1
+    return np.stack([(step == t).astype(np.uint8)[batch.x] for t in range(batch.time_steps)], 1)
+
+
+def _delta(batch: Batch) -> Ints:
+    x = batch.x.astype(np.int32)
+    before = np.concatenate([np.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+    change = (x - before) / batch.max_value
+    h = batch.constants["threshold"]
+    return np.concatenate([change >= h, change <= -h], axis=2).astype(np.uint8)
+
+
+SPIKEGEN = "snnTorch's spikegen: J. K. Eshraghian et al., Proceedings of the IEEE 111:1016, 2023"
+
+ENCODERS: dict[str, Entry] = {
+    "direct": Entry(
+        _direct,
+        "the pixel's integer at every step: no loss, and input that is not spikes",
+        "N. Rathi and K. Roy, IEEE TNNLS 34:3174, 2023",
+        ("images", "frames"),
+        {},
+        spikes=False,
+    ),
+    "rate": Entry(
+        _rate,
+        "a spike at each step with the pixel's intensity as its probability, drawn from a seed",
+        SPIKEGEN,
+        ("images", "frames"),
+        {},
+    ),
+    "latency": Entry(
+        _latency,
+        "one spike, the earlier the brighter, linear in the intensity; none below the threshold",
+        f"linear latency code of {SPIKEGEN}",
+        ("images",),
+        {"threshold": 0.01, "clip": 1},
+    ),
+    "latency-log": Entry(
+        _latency_log,
+        "one spike, when a leaky neuron that the pixel charges would reach the threshold",
+        f"logarithmic latency code of {SPIKEGEN}",
+        ("images",),
+        {"threshold": 0.01, "clip": 1},
+    ),
+    "delta": Entry(
+        _delta,
+        "spikes where a frame is brighter (and in further channels darker) than the one before",
+        SPIKEGEN,
+        ("frames",),
+        {"threshold": 0.1},
+        channels=2,
+    ),
+}

@@ -1,0 +1,176 @@
+"""Inputs for networks and builds: a data set's, shown as in training, or a file's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw import datasets
+from snn2hw.encoders import Encoder
+from snn2hw.errors import InputError
+from snn2hw.ir.arrays import Shape, size_of
+from snn2hw.ir.program import Program
+from snn2hw.simulate import engine
+from snn2hw.store import folders
+
+Ints = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Inputs for a network, ``[N, T, *shape]`` by port, with labels if there are any.
+
+    ``note`` is what the data set has to say of itself (``Dataset.note``).
+    """
+
+    inputs: Mapping[str, Ints]
+    labels: NDArray[np.int64] | None
+    source: str
+    note: str = ""
+
+
+class Port(NamedTuple):
+    """The one input that a data set feeds.
+
+    Args:
+        owner: the network's name, for messages.
+        name: of the input.
+        shape: of one step.
+        time_steps: of one sample.
+        encoder: how images were shown in training; None for directly.
+    """
+
+    owner: str
+    name: str
+    shape: Shape
+    time_steps: int
+    encoder: Encoder | None = None
+
+
+def held_out(
+    data: str, port: Port, limit: int | None = None, data_dir: Path | None = None
+) -> Samples:
+    """Load a data set's test samples, encoded for a port.
+
+    Args:
+        data: name of the data set.
+        port: what they are for.
+        limit: how many samples at most, the first ones.
+        data_dir: where to look for data first.
+
+    Raises:
+        InputError: they cannot be loaded, or do not have the port's shape.
+    """
+    found = datasets.load(data, data_dir, time_steps=port.time_steps)
+    encoder = replace(port.encoder or Encoder(), time_steps=port.time_steps)
+    shape = encoder.shape(found.shape)
+    if size_of(shape) != size_of(port.shape):
+        shown = "" if encoder.name == "direct" else f" through encoder {encoder.name!r}"
+        raise InputError(
+            f"{data} has samples of shape {list(shape)}{shown}, {port.owner} takes "
+            f"{list(port.shape)}.",
+            "Give the data that the model was trained on with --data.",
+        )
+    x = encoder.encode(found.x_test[:limit], found.max_value)
+    inputs = {port.name: x.reshape(*x.shape[:2], *port.shape)}
+    return Samples(inputs, found.y_test[:limit], data, found.note)
+
+
+def samples_for(
+    build: folders.Build,
+    *,
+    data: str | None = None,
+    file: Path | None = None,
+    limit: int | None = None,
+    data_dir: Path | None = None,
+) -> Samples:
+    """Take test samples of a data set, or read them from a file.
+
+    Args:
+        build: decides shapes and time steps, and how images are encoded.
+        data: name of the data set; None is the one that the model was trained on.
+        file: an npz with ``x [N, S, *in]`` of integers (and ``y [N]``, if known) instead; real
+            numbers go through the input's gain and offset, where a ``.net`` file gave it some.
+        limit: how many samples at most.
+        data_dir: where to look for data first.
+    """
+    if file is not None:
+        return _from_file(build.program, file, limit)
+    name = data or build.info.get("data")
+    if not name:
+        raise unknown_data(build.name)
+    port, *others = build.program.network.inputs
+    if others:
+        raise one_input_only(build.name, 1 + len(others))
+    steps = build.program.network.time_steps
+    encoder = told_encoder(build.info)
+    return held_out(name, Port(build.name, port.name, port.shape, steps, encoder), limit, data_dir)
+
+
+def told_encoder(facts: Mapping[str, Any]) -> Encoder | None:
+    """Return the encoder that a run's metrics or a build tell of, if they do.
+
+    Raises:
+        InputError: what they tell is no encoder.
+    """
+    told = facts.get("encoder")
+    return None if told is None else Encoder.from_json(told)
+
+
+def unknown_data(owner: str) -> InputError:
+    """Return the error for a model that was trained on nothing we know."""
+    return InputError(
+        f"{owner} does not say which data it is for.", "Give --data NAME, or --input FILE.npz."
+    )
+
+
+def one_input_only(owner: str, inputs: int) -> InputError:
+    """Return the error for a data set that is to feed several inputs."""
+    return InputError(
+        f"{owner} has {inputs} inputs, a data set feeds one.",
+        "Give --input FILE.npz with an array for each.",
+    )
+
+
+def stored_arrays(
+    file: Path, limit: int | None, ports: Sequence[str]
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64] | None]:
+    """Read inputs and, if it is there, ``y`` from an npz file.
+
+    The array of a single input is called ``x``; several are called like the inputs.
+    """
+    names = {"x": ports[0]} if len(ports) == 1 else {p: p for p in ports}
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {k: stored[k][:limit] for k in stored.files if k in (*names, "y")}
+    except FileNotFoundError:
+        raise InputError(f"There is no file {file}.") from None
+    except (OSError, ValueError, EOFError, KeyError, IndexError) as error:
+        raise InputError(f"{file} is not an npz file: {error}.") from None
+    except Exception as error:  # zipfile's own errors
+        raise InputError(f"{file} cannot be read: {error}.") from None
+    missing = [k for k in names if k not in arrays]
+    if missing:
+        raise InputError(
+            f"{file} holds no array {', '.join(missing)}.",
+            f"Store {', '.join(f'{k} [N, S, *in]' for k in names)} with integers.",
+        )
+    labels = arrays["y"].astype(np.int64) if "y" in arrays else None
+    return {port: arrays[k] for k, port in names.items()}, labels
+
+
+def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
+    ports = {p.name: p for p in program.network.inputs}
+    inputs, labels = stored_arrays(file, limit, list(ports))
+    for name, x in inputs.items():
+        port = ports[name]
+        if np.issubdtype(x.dtype, np.floating) and (port.gain, port.offset) != (1, 0):
+            x = np.clip(np.nan_to_num(port.gain * x + port.offset), -(2**31), 2**31 - 1)
+            inputs[name] = x.astype(int)
+    engine.check_inputs(program, inputs)
+    return Samples(inputs, labels, file.name)

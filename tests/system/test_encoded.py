@@ -1,0 +1,146 @@
+"""A student that saw encoded images or recordings is run, compiled and priced on the same."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from nets import DT, lif
+from onnx_files import linear_digits
+from packed import packed_recordings
+from system_calls import call_here
+
+from snn2hw import datasets, nir_io
+from snn2hw.encoders import Encoder
+from snn2hw.ir.network import Affine, Flatten, Input, Network, Output
+from snn2hw.pipeline import runs
+
+STEPS = 6
+
+
+def made_run(folder, weights, bias, shape, max_value, **metrics):
+    """A finished run with one layer of neurons that add up what they are shown."""
+    nodes = {
+        "input": Input(shape, max_value),
+        "flat": Flatten(shape),
+        "fc": Affine(weights, bias),
+        "lif": lif((len(bias),), beta=0.875),
+        "output": Output((len(bias),)),
+    }
+    net = Network(nodes, tuple(itertools.pairwise(nodes)), DT, STEPS)
+    run = folder / "runs" / "made"
+    run.mkdir(parents=True)
+    nir_io.write(run / "student.nir", net)
+    (run / "metrics.json").write_text(json.dumps({"time_steps": STEPS, **metrics}))
+    (folder / "runs" / "latest").write_text("made\n")
+    return net
+
+
+def document(folder, *arguments):
+    done = call_here(folder, *arguments, "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def digits_run(folder, encoder):
+    data = datasets.load("digits")
+    weights, bias = linear_digits(data)
+    told = {} if encoder is None else {"encoder": encoder.to_json()}
+    top = 16 if encoder is None else encoder.max_value(16)
+    scale = 0.5 * 16 / top / data.max_value
+    return data, made_run(
+        folder, scale * weights.T, 0.02 * bias, (1, 8, 8), top, data="digits", **told
+    )
+
+
+ENCODED = [
+    Encoder("rate", STEPS, seed=3),
+    Encoder("latency", STEPS),
+    Encoder("latency-log", STEPS, constants={"threshold": 0.2, "clip": 0}),
+]
+
+
+@pytest.mark.parametrize("encoder", ENCODED, ids=lambda e: e.name)
+def test_encoder_of_a_run_reaches_every_command(tmp_path, encoder):
+    data, net = digits_run(tmp_path, encoder)
+    shown = encoder.encode(data.x_test[:40], 16)
+    np.savez(tmp_path / "in.npz", x=shown, y=data.y_test[:40])
+    document(tmp_path, "export")
+    info = json.loads((tmp_path / "builds/made-loihi2/build.json").read_text())
+    assert Encoder.from_json(info["encoder"]) == encoder
+    keys = ("samples", "steps", "accuracy", "spikes_per_sample", "synops_per_sample")
+    for on in ("exact", "float"):
+        given = ["made"] if on == "float" else []
+        ours = document(tmp_path, "simulate", *given, "--on", on, "--samples", "40")
+        file = document(tmp_path, "simulate", *given, "--on", on, "--input", "in.npz")
+        assert [ours[k] for k in keys] == [file[k] for k in keys]
+        assert ours["accuracy"] > 0.2  # twice chance: the spikes say something
+    priced = document(tmp_path, "energy", "report", "--samples", "40")
+    stored = document(tmp_path, "energy", "report", "--input", "in.npz")
+    assert priced["layers"] == stored["layers"]
+    # What the run would count as synaptic operations, input included.
+    whole = document(tmp_path, "simulate", "made", "--on", "float")
+    assert runs.synops(net, {}, data, encoder) == pytest.approx(whole["synops_per_sample"])
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+def test_encoded_samples_in_lava(tmp_path):
+    digits_run(tmp_path, ENCODED[0])
+    document(tmp_path, "export")
+    found = document(tmp_path, "verify", "--samples", "3")
+    assert (found["samples"], found["mismatches"]) == (3, 0)
+
+
+def test_without_an_encoder_images_are_shown_as_they_are(tmp_path):
+    data, net = digits_run(tmp_path, None)
+    document(tmp_path, "export")
+    np.savez(tmp_path / "in.npz", x=np.repeat(data.x_test[:40, None], STEPS, 1))
+    ours = document(tmp_path, "simulate", "--samples", "40")
+    file = document(tmp_path, "simulate", "--input", "in.npz")
+    assert ours["spikes_per_sample"] == file["spikes_per_sample"] > 0
+    whole = document(tmp_path, "simulate", "made", "--on", "float")
+    assert runs.synops(net, {}, data) == pytest.approx(whole["synops_per_sample"])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        ({"name": "rates", "time_steps": 6}, "no encoder 'rates'"),
+        ("rate", "does not describe an encoder"),
+        ({"name": "delta", "time_steps": 6}, "samples of shape [2, 8, 8] through encoder 'delta'"),
+    ],
+)
+def test_encoders_that_cannot_be(tmp_path, encoder, said):
+    digits_run(tmp_path, None)
+    path = tmp_path / "runs/made/metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder": encoder}))
+    document(tmp_path, "export")
+    for arguments in (["simulate"], ["simulate", "made", "--on", "float"]):
+        done = call_here(tmp_path, *arguments)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert said in done.stderr
+
+
+def test_recordings_are_cut_as_the_build_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN2HW_DATA", str(tmp_path))
+    packed_recordings(tmp_path / "nmnist_subset.npz")
+    data = datasets.load("nmnist", time_steps=STEPS)
+    # Class 8 is on the left and 9 on the right.
+    weights = np.full((10, 2, 34, 34), -1.0)
+    weights[8, ..., :17] = weights[9, ..., 17:] = 1.0
+    made_run(
+        tmp_path, 0.25 * weights.reshape(10, -1), np.zeros(10), (2, 34, 34), data.max_value,
+        data="nmnist", data_note=data.note,
+    )  # fmt: skip
+    document(tmp_path, "export")
+    found = document(tmp_path, "simulate")
+    assert (found["samples"], found["steps"], found["accuracy"]) == (50, STEPS, 1.0)
+    for arguments in (["simulate"], ["simulate", "made", "--on", "float"], ["energy", "report"]):
+        said = call_here(tmp_path, *arguments).stderr
+        assert f"note: {data.note}" in said
+    info = json.loads((tmp_path / "builds/made-loihi2/build.json").read_text())
+    assert info["run"]["data_note"] == data.note

@@ -1,0 +1,200 @@
+"""Recordings as frames: every event is counted once, in its time and place."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packed import packed_recordings
+from shared import DATA, needs_data
+
+from snn2hw import datasets
+from snn2hw.datasets.events import SENSORS, Events, chosen_for_test, frames
+from snn2hw.errors import InputError
+
+SIZE = (2, 3, 4)
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN2HW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SNN2HW_DATA", raising=False)
+
+
+@st.composite
+def recordings(draw):
+    count = draw(st.integers(1, 40))
+    r = np.random.default_rng(draw(st.integers(0, 999)))
+    span = draw(st.sampled_from([1, 3, 1000, 10**9]))
+    t = r.integers(0, span, count) + draw(st.sampled_from([0, 12345]))
+    return Events(t, *(r.integers(0, n, count) for n in SIZE))
+
+
+@given(recordings(), st.integers(1, 7))
+@settings(max_examples=60)
+def test_frames_count_every_event_in_its_time(recording, steps):
+    found = frames(recording, SIZE, steps)
+    first, last = int(recording.t.min()), int(recording.t.max())
+    expected = np.zeros((steps, *SIZE), int)
+    for t, p, y, x in zip(*recording, strict=True):
+        step = next(s for s in range(steps) if (t - first) * steps < (s + 1) * (last - first + 1))
+        expected[step, p, y, x] += 1
+    assert np.array_equal(found, expected)
+    fine = frames(recording, SIZE, 2 * steps).astype(int)
+    assert np.array_equal(fine[::2] + fine[1::2], found)
+
+
+def test_frames_at_the_limits():
+    nothing = np.zeros(0, int)
+    assert not frames(Events(nothing, nothing, nothing, nothing), SIZE, 3).any()
+    many = np.zeros(300, int)
+    found = frames(Events(many, many, many, many), SIZE, 2)
+    assert (found[0, 0, 0, 0], found.sum()) == (255, 255)
+    one = np.array([0])
+    for outside in (Events(one, one + 2, one, one), Events(one, one, one - 1, one)):
+        with pytest.raises(InputError, match="outside its sensor of 2 x 3 x 4"):
+            frames(outside, SIZE, 2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=200))
+def test_test_part_is_the_published_one_filled_up(rows):
+    labels, published = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    tested = chosen_for_test(labels, published)
+    assert tested[published].all()
+    for label in np.unique(labels):
+        mine = labels == label
+        count = int((mine & published).sum())
+        assert (tested & mine).sum() == max(count, min(25, mine.sum()))
+        left = np.flatnonzero(mine & ~published)
+        assert (np.diff(tested[left].astype(int)) >= 0).all()  # the last ones
+
+
+def test_packed_recordings(tmp_path, monkeypatch):
+    folder = tmp_path / "events" / "n-mnist"
+    folder.mkdir(parents=True)
+    packed = packed_recordings(folder / "nmnist_subset.npz")
+    data = datasets.load("nmnist", tmp_path)
+    assert data.x_train.shape == (28, 10, 2, 34, 34)
+    assert data.x_test.shape == (50, 10, 2, 34, 34)
+    assert (data.classes, data.x_train.dtype) == (10, np.uint8)
+    assert int(data.x_train.sum() + data.x_test.sum()) == len(packed["x"])
+    assert data.note.startswith("a subset of N-MNIST: 28 training and 50 test recordings, of these")
+    assert "8 of the published test part and 42 of its" in data.note
+    assert data.note.endswith("no test sample of 8 of 10 classes (0, 1, 2, 3, 4, 5, 6, 7)")
+    short = datasets.load("nmnist", tmp_path, time_steps=5)
+    assert np.array_equal(short.x_test, data.x_test[:, ::2] + data.x_test[:, 1::2])
+    monkeypatch.setattr("snn2hw.datasets.events.LARGEST_ARRAY", 100)
+    with pytest.raises(InputError, match=r"in 10 steps takes .* GiB.*fewer --time-steps"):
+        datasets.load("nmnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"start": np.array([0, 1])},
+        {"label": np.zeros(3, int)},
+        {"dt": np.zeros(7, np.uint32)},
+        {"p": np.zeros((2, 2), np.uint8)},
+        {"x": "half"},
+        {"start": "down"},
+        {"start": np.zeros(0, int)},
+    ],
+)
+def test_broken_packed_recordings(tmp_path, spoil):
+    path = tmp_path / "nmnist_subset.npz"
+    packed = packed_recordings(path)
+    ((key, value),) = spoil.items()
+    if isinstance(value, str):
+        value = packed[key] * 0.5 if value == "half" else packed[key][::-1]
+    np.savez(path, **(packed | {key: value}))
+    with pytest.raises(InputError, match=r"nmnist_subset\.npz does not hold packed recordings"):
+        datasets.load("nmnist", tmp_path)
+    np.savez(path, x=packed["x"])
+    with pytest.raises(InputError, match="lacks y, p, dt, start, label, is_test"):
+        datasets.load("nmnist", tmp_path)
+
+
+@needs_data
+def test_real_recordings():
+    data = datasets.load("nmnist", DATA, time_steps=5)
+    assert data.x_train.shape == (600, 5, 2, 34, 34)
+    assert np.bincount(data.y_test).tolist() == [25] * 10
+    assert int(data.x_train.sum(dtype=int) + data.x_test.sum(dtype=int)) == 3_464_177
+    assert "50 of the published test part and 200 of its training part" in data.note
+    assert datasets.default_time_steps("nmnist") == 10
+    assert datasets.default_time_steps("digits") is None
+
+
+@pytest.mark.parametrize("name", list(SENSORS))
+def test_without_tonic(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "tonic", None)
+    with pytest.raises(InputError, match=r"needs the package 'tonic'.*snn2hw\[events\]"):
+        datasets.load(name)
+
+
+def test_tonic_cannot_download(tmp_path, monkeypatch):
+    pytest.importorskip("tonic")
+
+    def unreachable(*_args, **_kwargs):
+        raise OSError("no route")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    for name, sensor in SENSORS.items():
+        with pytest.raises(InputError, match="no route") as caught:
+            datasets.load(name, tmp_path / "mine")
+        assert str(tmp_path / "mine" / sensor.tonic) in caught.value.message
+
+
+def test_shd_through_tonic(tmp_path):
+    pytest.importorskip("tonic")
+    r, folder, written = np.random.default_rng(0), tmp_path / "SHD", {}
+    folder.mkdir()
+    for part, labels in (("train", [0, 1, 19, 3]), ("test", [3, 0])):
+        (folder / f"shd_{part}.h5.zip").touch()  # Tonic looks for what it would have fetched
+        with h5py.File(folder / f"shd_{part}.h5", "w") as file:
+            times, units = (
+                file.create_dataset(f"spikes/{k}", (len(labels),), h5py.vlen_dtype(t))
+                for k, t in (("times", np.float16), ("units", np.uint16))
+            )
+            for i in range(len(labels)):
+                times[i] = np.sort(r.uniform(0, 1, 50)).astype(np.float16)
+                units[i] = r.integers(0, 700, 50)
+            written[part] = [np.bincount(u, minlength=700) for u in units]
+            file["labels"] = np.array(labels, np.uint16)
+            file["extra/keys"] = [f"k{i}".encode() for i in range(20)]
+            file["extra/speaker"] = np.zeros(len(labels), int)
+    data = datasets.load("shd", tmp_path)
+    assert data.x_train.shape == (4, 100, 700, 1, 1)
+    assert (data.y_train.tolist(), data.y_test.tolist(), data.classes) == (
+        [0, 1, 19, 3],
+        [3, 0],
+        20,
+    )
+    assert np.array_equal(data.x_train.sum(1)[..., 0, 0], written["train"])
+    assert np.array_equal(data.x_test.sum(1)[..., 0, 0], written["test"])
+
+
+def test_nmnist_through_tonic(tmp_path, monkeypatch):
+    pytest.importorskip("tonic")
+    # Files of 40-bit events as published, though only two of each part.
+    monkeypatch.setattr(import_module("tonic.datasets").NMNIST, "_check_exists", lambda _self: True)
+    packed_recordings(tmp_path / "nmnist_subset.npz")  # the whole data set comes first
+    for part in ("Train", "Test"):
+        for label in (2, 7):
+            folder = tmp_path / "NMNIST" / part / str(label)
+            folder.mkdir(parents=True)
+            x, y, p, t = [1, 33, 5], [label, 0, 33], [0, 1, 1], [10, 2000, 300_000]
+            rows = [
+                (x[i], y[i], p[i] << 7 | t[i] >> 16, t[i] >> 8 & 255, t[i] & 255) for i in range(3)
+            ]
+            (folder / "00001.bin").write_bytes(np.array(rows, np.uint8).tobytes())
+    data = datasets.load("nmnist", tmp_path, time_steps=3)
+    assert data.y_train.tolist() == [2, 7]
+    for x, label in zip(data.x_train, data.y_train, strict=True):
+        assert np.argwhere(x).tolist() == [[0, 0, label, 1], [0, 1, 0, 33], [2, 1, 33, 5]]
+    assert "subset" not in data.note
