@@ -12,7 +12,7 @@ from onnx_files import linear_digits
 from packed import packed_recordings
 from system_calls import call_here
 
-from snn2hw import datasets, nir_io
+from snn2hw import datasets, nir_io, train
 from snn2hw.encoders import Encoder
 from snn2hw.ir.network import Affine, Flatten, Input, Network, Output
 from snn2hw.pipeline import runs
@@ -144,3 +144,18 @@ def test_recordings_are_cut_as_the_build_says(tmp_path, monkeypatch):
         assert f"note: {data.note}" in said
     info = json.loads((tmp_path / "builds/made-loihi2/build.json").read_text())
     assert info["run"]["data_note"] == data.note
+
+
+def test_distill_on_recordings(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN2HW_DATA", str(tmp_path))
+    packed_recordings(tmp_path / "nmnist_subset.npz")
+    order = ["distill", "--data", "nmnist", "--method", "none", "--epochs", "1", "--student", "cnn"]
+    metrics = document(tmp_path, *order, "--time-steps", "3")
+    assert metrics["time_steps"] == 3
+    assert "a subset of N-MNIST: 28 training and 50 test" in metrics["data_note"]
+    document(tmp_path, "export")
+    found = document(tmp_path, "simulate")
+    assert (found["samples"], found["steps"]) == (50, 3)
+    assert "a subset of N-MNIST" in call_here(tmp_path, *order, "--time-steps", "3").stdout
+    assert train.defaults("cnn", "nmnist").time_steps == 10
+    assert train.defaults("cnn", "nmnist", time_steps=7).time_steps == 7
