@@ -70,7 +70,7 @@ LIMITS = {
 }
 PRICES = {"synop": "pJ", "update": "pJ", "static": "W"}
 TIMING = {"synop": "ns", "update": "ns", "step": "us", "io_value": "us"}
-ABILITIES = ("graded_input", "reset_zero", "reset_subtract")
+ABILITIES = ("graded_input", "graded_output", "reset_zero", "reset_subtract")
 
 
 def directory() -> Path:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from snn2hw import target as targets
 from snn2hw.ir import populations as chip
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Lif, Network, Output
+from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Leaky, Lif, Network, Output
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, sizes
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
@@ -152,6 +152,50 @@ def random_program(seed: int, *, layers=4, extreme=False, side=4, loops=False):
         tuple(ports), tuple(made), tuple(connections), output.name, DT, steps, NUMBERS, {}
     )
     return lower(net, map_network(net, LOIHI2), LOIHI2)
+
+
+def read_out(program, seed: int):
+    """The same program with its output read by sums, and so at times another population or input.
+
+    The sums are of a step (Graded) or so far (Sigma); at times a neuron without input joins in.
+    """
+    r = np.random.default_rng(seed)
+    net = program.network
+    size = int(r.integers(2, 7))
+    kind = chip.Graded if r.random() < 0.6 else chip.Sigma
+    names = [p.name for p in (*net.inputs, *net.populations)]
+    sources = {net.output, str(r.choice(names))} if r.random() < 0.5 else {net.output}
+    made = [*net.populations, kind("read", (size,))]
+    shapes = {n: net.shape(n) for n in sources}
+    if r.random() < 0.5:
+        made.insert(0, chip.Lif("tick", (1,), 4095, int(r.choice([0, 4096])), 40, np.full(1, 70)))
+        shapes["tick"] = (1,)
+    into = [
+        _connection(r, n, "read", _synapses(r, shapes[n], (size,)), bool(r.integers(0, 2)))
+        for n in sorted(shapes)
+    ]
+    net = replace(
+        net, populations=tuple(made), connections=(*net.connections, *into), output="read"
+    )
+    return lower(net, map_network(net, LOIHI2), LOIHI2)
+
+
+def classifier(seed=0, tau=DT, bias=True, steps=4, side=8) -> Network:
+    """conv -> LIF -> dense, read by an integrator: LI (of ``tau`` seconds), or I where it is inf."""
+    r = np.random.default_rng(seed)
+    kernel = Conv(r.normal(0, 0.12, (4, 1, 3, 3)), (1, side, side), (2, 2), (1, 1))
+    image = kernel.output_shape
+    resistance = np.array(1 / DT if np.isinf(tau) else 1.0)
+    nodes = {
+        "input": Input((1, side, side), 16),
+        "conv": Conv2d(kernel, r.normal(0, 0.1, 4)),
+        "lif": lif(image, 0.75),
+        "flatten": Flatten(image),
+        "fc": Affine(r.normal(0, 0.2, (5, int(np.prod(image)))), r.normal(0, 0.2, 5) * bias),
+        "read": Leaky((5,), np.array(tau), resistance, np.zeros(())),
+        "output": Output((5,)),
+    }
+    return Network(nodes, tuple(itertools.pairwise(nodes)), DT, steps)
 
 
 def recurrent_chain(seed: int):

@@ -29,6 +29,7 @@ from snn2hw.ir.network import (
     Conv2d,
     Delay,
     Flatten,
+    Leaky,
     Lif,
     Linear,
     Network,
@@ -110,11 +111,12 @@ def output_populations(net: Network) -> list[str]:
         before = net.predecessors(name)
         while len(before) == 1 and isinstance(net.nodes[before[0]], Flatten):
             before = net.predecessors(before[0])
-        if len(before) != 1 or not isinstance(net.nodes[before[0]], Lif | Threshold):
+        if len(before) != 1 or not isinstance(net.nodes[before[0]], Lif | Leaky | Threshold):
             kinds = ", ".join(f"{b} ({type(net.nodes[b]).__name__})" for b in before)
             raise NetworkError(
                 f"Output {name} is fed by {kinds}, not by one population of neurons.",
-                "End the network with a spiking layer, whose spikes are the answer.",
+                "End the network with a spiking layer, whose spikes are the answer, or with an LI "
+                "of tau = dt and r = 1, which gives the sum that arrives in each step.",
             )
         found.append(before[0])
     return found

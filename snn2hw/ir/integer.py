@@ -139,7 +139,7 @@ class IntNetwork:
         populations: connections without delay go from earlier to later ones; those with a delay
             may go anywhere, so every loop holds a delay.
         connections: several into one population are summed before the neuron sees them.
-        output: name of the population whose spikes are the answer.
+        output: name of the population whose spikes or graded messages are the answer.
         dt: time step in seconds of the float network.
         time_steps: steps one sample lasts.
         numbers: the arithmetic.

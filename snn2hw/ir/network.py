@@ -57,7 +57,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """Where spikes leave."""
+    """Where the answer leaves: spikes, or membrane potentials of integrators."""
 
     shape: Shape
 

@@ -110,6 +110,19 @@ class Sigma:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Graded:
+    """Relay (Lava's GradedVec with threshold 0): sends the sum of this step's input, forgets it."""
+
+    name: str
+    shape: Shape
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return size_of(self.shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Resonator:
     """Resonate and fire: a complex state turned and shrunk by ``(cos + i sin) / 4096`` a step.
 
@@ -136,12 +149,17 @@ class Resonator:
         return size_of(self.shape)
 
 
-Population = Lif | Delta | SigmaDelta | Sigma | Resonator
+Population = Lif | Delta | SigmaDelta | Sigma | Graded | Resonator
 
 
 def sends_graded(population: Population) -> bool:
     """Say whether a population sends signed integers instead of plain spikes."""
-    return isinstance(population, Delta | SigmaDelta | Sigma)
+    return isinstance(population, Delta | SigmaDelta | Sigma | Graded)
+
+
+def resettable(population: Population) -> bool:
+    """Say whether samples may follow each other: it resets at its phase, or keeps nothing."""
+    return isinstance(population, Lif | Graded)
 
 
 def described(population: Population) -> dict[str, Any]:

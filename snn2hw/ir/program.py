@@ -9,7 +9,7 @@ from types import MappingProxyType
 from snn2hw.ir.arrays import digest
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.placement import Placement
-from snn2hw.ir.populations import Lif
+from snn2hw.ir.populations import resettable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +68,8 @@ class Program:
         its phase (docs/decisions/0005-loops.md). So it does where neurons have no reset.
         """
         net = self.network
-        resettable = all(isinstance(p, Lif) for p in net.populations)
-        return resettable and not any(c.delay for c in net.connections)
+        clears = all(resettable(p) for p in net.populations)
+        return clears and not any(c.delay for c in net.connections)
 
     def period(self, steps: int) -> int:
         """Return the chip steps from one sample to the next."""

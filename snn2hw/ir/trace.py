@@ -59,7 +59,11 @@ class Trace:
 
     @property
     def prediction(self) -> NDArray[np.int64]:
-        """Class with the most spikes for each sample; the first one where several tie."""
+        """Class that sends most over all steps, ``[N]``; the first one where several tie.
+
+        What counts is the sum of what the output sends: of spikes their number, of graded messages
+        their signed values.
+        """
         counts = self.spikes.reshape(self.samples, self.steps, -1).sum(axis=1)
         return counts.argmax(axis=1)
 

@@ -4,6 +4,7 @@ On Loihi (and in Lava) a spike sent at step t arrives at step t + 1 at the earli
 phase is the longest such path from an input, where a delay of the network's own shortens its
 connection; what is ready earlier waits in the synaptic delay. Then all that reaches a neuron at
 one chip step belongs to the same step of the float network (docs/decisions/0002-chip-time.md).
+A layer that hears nobody has no such path; it starts just before the first of those who hear it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from snn2hw.errors import UnsupportedError
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement
+from snn2hw.ir.populations import Lif
 from snn2hw.ir.program import Program
 from snn2hw.target import Target
 
@@ -33,6 +35,7 @@ def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
     phase = {p.name: 0 for p in net.inputs} | {p.name: 1 for p in net.populations}
     while late := _late(net.connections, phase):
         phase |= late
+    phase |= _unhurried(net, phase)
     delays = tuple(phase[c.post] - phase[c.pre] + c.delay for c in net.connections)
     longest = target.numbers.delay_max + 1
     slow = [
@@ -55,6 +58,18 @@ def _late(connections: Sequence[Connection], phase: dict[str, int]) -> dict[str,
         ready = phase[c.pre] + 1 - c.delay
         if ready > needed.get(c.post, phase[c.post]):
             needed[c.post] = ready
+    return needed
+
+
+def _unhurried(net: IntNetwork, phase: dict[str, int]) -> dict[str, int]:
+    """Return the phases of populations that hear nobody, so that little waits in delays."""
+    free = {p.name for p in net.populations if isinstance(p, Lif) and p.driven_by is None}
+    free -= {c.post for c in net.connections}
+    needed: dict[str, int] = {}
+    for c in net.connections:
+        if c.pre in free:
+            latest = max(1, phase[c.post] - 1)
+            needed[c.pre] = min(latest, needed.get(c.pre, latest))
     return needed
 
 

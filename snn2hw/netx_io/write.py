@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from snn2hw.files import Hdf5, new_hdf5
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import Connection, IntNetwork, Numbers
-from snn2hw.ir.populations import Delta, Lif, Population, Resonator, Sigma, SigmaDelta, sends_graded
+from snn2hw.ir.populations import (
+    Delta,
+    Graded,
+    Lif,
+    Population,
+    Resonator,
+    Sigma,
+    SigmaDelta,
+    sends_graded,
+)
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, matrix
 from snn2hw.netx_io import weights
@@ -139,6 +148,8 @@ def _check_neuron(p: Population) -> None:
             raise _CannotHold(f"has bias exponent {p.bias_exp}, netx {BIAS_EXP}")
         case Delta() | SigmaDelta() if p.spike_exp != SPIKE_EXP:
             raise _CannotHold(f"has spike exponent {p.spike_exp}, netx {SPIKE_EXP}")
+        case Graded():
+            raise _CannotHold("sends the sum of each step, for which netx has no neuron")
         case _:
             pass
 
@@ -277,5 +288,7 @@ def _write_neuron(group: Hdf5, p: Population) -> None:
             group["type"] = np.bytes_("RF_IZHIKEVICH" if p.resets else "RF_PHASE")
             group["cosDecay"], group["sinDecay"] = p.cos, p.sin
             group["vThMant"] = p.vth
+        case Graded():
+            raise ValueError(f"netx has no neuron for {p.name}")  # which the plan has refused
         case _:
             assert_never(p)

@@ -40,12 +40,12 @@ class Simulation:
 
     @property
     def prediction(self) -> NDArray[np.int64]:
-        """Class with the most output spikes, ``[N]``."""
+        """Class whose output sends most over all steps, ``[N]``; the first of equals."""
         return self.trace.prediction
 
     @property
     def spikes(self) -> NDArray[np.int32]:
-        """Output spikes on chip time, ``[N, T + depth, *out]``."""
+        """What the output sends (spikes or sums), on chip time: ``[N, T + depth, *out]``."""
         return self.trace.on_chip_time(self.trace.spikes, self.trace.depth)
 
 
@@ -125,14 +125,13 @@ def measure(
     (port,) = network.inputs()
     ours = floating.run(network, {port: x})  # which also judges the shape of x
     theirs, spikes = runs.training().run_module(module, x)
-    (out,) = ours.outputs.values()
     guess = theirs.reshape(*theirs.shape[:2], -1).sum(axis=1).argmax(axis=1)
     sent = sum(float(ours.events[name].sum()) for name in network.neurons())
     found: dict[str, Any] = {
         "samples": ours.samples,
         "steps": ours.steps,
         "same_predictions": float((guess == ours.prediction).mean()),
-        "same_outputs": float(np.isclose(theirs, out.reshape(theirs.shape)).mean()),
+        "same_outputs": float(np.isclose(theirs, ours.answer.reshape(theirs.shape)).mean()),
         "spikes_per_sample": [spikes / ours.samples, sent / ours.samples],
     }
     if y is not None:

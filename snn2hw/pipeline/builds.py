@@ -123,10 +123,12 @@ def export(
         data_dir: where to look for the model's data first.
     """
     network, rewritten = model.network, None
+    applied: list[str] = []
     if isinstance(network, Network) and allowed:
         network, applied = rewrites.rewrite(network, target, list(allowed))
-        rewritten = _measured(model, network, applied, time_steps, data_dir) if applied else None
     program = compile_network(network, target, time_steps=time_steps)
+    if isinstance(network, Network) and applied:  # only what compiles can be compared
+        rewritten = _measured(model, network, applied, time_steps, data_dir)
     reason = netx_io.why_not(program)
     with tempfile.TemporaryDirectory(prefix="snn2hw-") as scratch:
         net_file = Path(scratch) / "model.net" if reason is None else None

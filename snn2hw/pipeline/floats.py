@@ -83,7 +83,7 @@ def save(path: Path, trace: floating.FloatTrace) -> None:
     """Write what the outputs received and, where recorded, every cell's output and membrane."""
     arrays: dict[str, Any] = {f"{k}.output": v for k, v in trace.outputs.items()}
     if len(trace.outputs) == 1:
-        arrays |= {"spikes": next(iter(trace.outputs.values())), "prediction": trace.prediction}
+        arrays |= {"spikes": trace.answer, "prediction": trace.prediction}
     arrays |= {f"{k}.spikes": v for k, v in trace.recorded.items()}
     arrays |= {f"{k}.v": v for k, v in trace.membranes.items()}
     with new_file(path) as temporary, temporary.open("wb") as file:

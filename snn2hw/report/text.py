@@ -143,7 +143,7 @@ def build(info: Mapping[str, Any]) -> str:
                     + ")"
                     for c in into
                 )
-                or f"{layer.get('driven_by')} (host)",
+                or (f"{layer['driven_by']} (host)" if layer.get("driven_by") else "its own bias"),
                 f"{sum(c['nonzero'] for c in into):,}", str(layer["cores"]),
                 f"{100 * rounding['relative_error']:.2f} %" if rounding else "-",
             ]

@@ -37,6 +37,8 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol  # noqa:
 from lava.proc.conv import utils as conv_utils  # noqa: E402
 from lava.proc.conv.process import Conv  # noqa: E402
 from lava.proc.dense.process import DelayDense, Dense  # noqa: E402
+from lava.proc.graded.models import PyGradedVecModelFixed  # noqa: E402
+from lava.proc.graded.process import GradedVec  # noqa: E402
 from lava.proc.io.source import RingBuffer as Source  # noqa: E402
 from lava.proc.lif.models import PyLifResetModelBitAcc  # noqa: E402
 from lava.proc.lif.process import LIFReset  # noqa: E402
@@ -63,7 +65,7 @@ GRADED = (1 << 24) - 1  # stands for the largest of a message of 24 bits
 class Recorded:
     """Writes two states and what was sent in each step to a file; Lava counts steps from 1."""
 
-    shown = ("u", "v")
+    shown = ()  # states, None for a 0
 
     def __init__(self, proc_params):
         super().__init__(proc_params)
@@ -94,65 +96,20 @@ class Recorded:
         self.s_out.send, self.tapped = keep_and_send, True
 
 
-@implements(proc=LIFReset, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class RecordedLif(Recorded, PyLifResetModelBitAcc):
-    """Lava's fixed-point LIFReset."""
-
-
-@implements(proc=Delta, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class RecordedDelta(Recorded, PyDeltaModelFixed):
-    """Lava's fixed-point Delta."""
-
-    shown = ("act", "residue")
-
-
-@implements(proc=SigmaDelta, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class RecordedSigmaDelta(Recorded, PySigmaDeltaModelFixed):
-    """Lava's fixed-point SigmaDelta."""
-
-    shown = ("sigma", "residue")
-
-
-@implements(proc=Sigma, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class RecordedSigma(Recorded, PySigmaModelFixed):
-    """Lava's fixed-point Sigma."""
-
-    shown = ("sigma", None)
-
-
-@implements(proc=RF, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class RecordedRf(Recorded, PyRFModelFixed):
-    """Lava's fixed-point RF."""
-
-    shown = ("real", "imag")
-
-
-@implements(proc=RF_IZ, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class RecordedRfIz(Recorded, PyRF_IZModelFixed):
-    """Lava's fixed-point RF_IZ."""
-
-    shown = ("real", "imag")
+def recorded(process, model, *shown):
+    """Make Lava's own fixed-point model of a process, which also notes the two states named."""
+    made = type("Recorded" + process.__name__, (Recorded, model), {"shown": shown})
+    return tag("fixed_pt")(requires(CPU)(implements(process, LoihiProtocol)(made)))
 
 
 RECORDED = {
-    LIFReset: RecordedLif,
-    Delta: RecordedDelta,
-    SigmaDelta: RecordedSigmaDelta,
-    Sigma: RecordedSigma,
-    RF: RecordedRf,
-    RF_IZ: RecordedRfIz,
+    LIFReset: recorded(LIFReset, PyLifResetModelBitAcc, "u", "v"),
+    Delta: recorded(Delta, PyDeltaModelFixed, "act", "residue"),
+    SigmaDelta: recorded(SigmaDelta, PySigmaDeltaModelFixed, "sigma", "residue"),
+    Sigma: recorded(Sigma, PySigmaModelFixed, "sigma", None),
+    GradedVec: recorded(GradedVec, PyGradedVecModelFixed, None, "v"),
+    RF: recorded(RF, PyRFModelFixed, "real", "imag"),
+    RF_IZ: recorded(RF_IZ, PyRF_IZModelFixed, "real", "imag"),
 }
 # What a sample leaves behind; LIFReset clears itself.
 STATES = ("sigma", "act", "residue", "error", "real", "imag")
@@ -204,8 +161,8 @@ def build_program(path, inputs, folder, conv_mode):
     samples, sample_steps = next(iter(inputs.values())).shape[:2]
     phase = {p["name"]: p["phase"] for p in populations}
     tail = max(phase.values())
-    resettable = all(p["kind"] == "Lif" for p in populations)
-    streams = resettable and not any(c["delay"] for c in connections)
+    clears = all(p["kind"] in ("Lif", "Graded") for p in populations)
+    streams = clears and not any(c["delay"] for c in connections)
     period = sample_steps if streams else sample_steps + tail
     steps = samples * period + (tail if streams else 0)
     ends, largest, values = {}, {}, {}
@@ -219,7 +176,7 @@ def build_program(path, inputs, folder, conv_mode):
     for i, p in enumerate(populations):
         name, late = p["name"], p["phase"] if streams else 0
         neurons[name] = ends[name] = neuron(p, late, period, streams, state_exp)
-        if p["kind"] in ("Delta", "SigmaDelta", "Sigma"):
+        if p["kind"] in ("Delta", "SigmaDelta", "Sigma", "Graded"):
             largest[name] = GRADED
         record_into(neurons[name], os.path.join(folder, "%04d.npy" % i), steps)
         if p.get("driven_by"):
@@ -243,6 +200,8 @@ def neuron(p, late, period, streams, state_exp):
         return SigmaDelta(shape=shape, vth=p["vth"], bias=0 * p["bias"], **scale)
     if p["kind"] == "Sigma":
         return Sigma(shape=shape)
+    if p["kind"] == "Graded":
+        return GradedVec(shape=shape, vth=0)
     if p["kind"] == "Resonator":
         kind = RF_IZ if p["resets"] else RF
         made = kind(shape=shape, period=4, alpha=0, vth=p["vth"], state_exp=6, decay_bits=12)

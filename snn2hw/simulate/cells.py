@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.ir.integer import Numbers
-from snn2hw.ir.populations import Delta, Lif, Population, Resonator, Sigma, SigmaDelta
+from snn2hw.ir.populations import (
+    Delta,
+    Graded,
+    Lif,
+    Population,
+    Resonator,
+    Sigma,
+    SigmaDelta,
+)
 from snn2hw.ir.trace import LayerTrace
 
 Ints = NDArray[np.int32]
@@ -61,6 +69,8 @@ class Cells:
                 _change(x, bias, neuron, span, state, kept, self.states)
             case Sigma():
                 _sum(a, span, self.u, kept, self.states)
+            case Graded():
+                _pass(a, span, kept, self.states)
             case Resonator():
                 neuron = (p.cos, p.sin, p.vth << shift, p.resets)
                 shifts, state = (n.decay_bits, shift, top), (self.u, self.v)
@@ -148,6 +158,21 @@ def _sum(x, span, sigma, kept, states):  # type: ignore[no-untyped-def]  # noqa:
                 spikes[n, t, i] = sigma[n, i]
                 if states:
                     us[n, t, i] = sigma[n, i]
+                    vs[n, t, i] = 0
+
+
+@numba.njit(nogil=True, cache=True)
+def _pass(x, span, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Send ``x [N, T, size]`` itself; -2**31 has no size in 32 bits, and is not sent."""
+    (begin, end), (spikes, us, vs) = span, kept
+    samples, _, size = x.shape
+    for n in range(samples):
+        for t in range(begin, end):
+            for i in range(size):
+                now = np.int32(x[n, t, i])
+                spikes[n, t, i] = 0 if now == -(1 << 31) else now
+                if states:
+                    us[n, t, i] = 0
                     vs[n, t, i] = 0
 
 

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import Incoming, Wiring, wiring
 from snn2hw.ir.network import (
@@ -57,10 +57,29 @@ class FloatTrace:
     steps: int
 
     @property
+    def answer(self) -> Floats:
+        """What the only output received, ``[N, T, *shape]``.
+
+        Raises:
+            UnsupportedError: if there are several.
+        """
+        if len(self.outputs) != 1:
+            raise UnsupportedError(
+                f"The network has {len(self.outputs)} outputs ({', '.join(self.outputs)}), and an "
+                "answer comes from one.",
+                "Keep one Output node.",
+            )
+        return next(iter(self.outputs.values()))
+
+    @property
     def prediction(self) -> NDArray[np.int64]:
-        """Element of the only output that gives most over all steps, ``[N]``."""
-        (only,) = self.outputs.values()
-        return only.reshape(self.samples, self.steps, -1).sum(axis=1).argmax(axis=1)
+        """Element of the only output that gives most over all steps, ``[N]``; the first of equals.
+
+        Raises:
+            UnsupportedError: if there are several outputs.
+        """
+        answer = self.answer
+        return answer.reshape(self.samples, self.steps, -1).sum(axis=1).argmax(axis=1)
 
 
 def run(

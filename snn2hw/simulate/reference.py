@@ -3,10 +3,10 @@
 One chip step after another, one population after another, in chip time, all samples in one
 stream without a gap (or, where the program does not stream, each from fresh state); no shortcut.
 Source of the arithmetic: Lava 0.10.0, ``proc/lif/models.py`` (``AbstractPyLifModelFixed``,
-``PyLifResetModelBitAcc``), ``proc/sdn/models.py``, ``proc/rf/models.py``, ``proc/rf_iz/models.py``,
-``proc/dense/models.py``, ``proc/conv/models.py`` and ``utils/weightutils.py``; its registers hold
-32 bits, so sums wrap there (``wrapped``). It is slow on purpose; ``engine.py`` must agree with it
-bit for bit.
+``PyLifResetModelBitAcc``), ``proc/sdn/models.py``, ``proc/graded/models.py``,
+``proc/rf/models.py``, ``proc/rf_iz/models.py``, ``proc/dense/models.py``, ``proc/conv/models.py``
+and ``utils/weightutils.py``; its registers hold 32 bits, so sums wrap there (``wrapped``). It is
+slow on purpose; ``engine.py`` must agree with it bit for bit.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from snn2hw.ir.integer import Connection, Numbers
 from snn2hw.ir.populations import (
     Delta,
+    Graded,
     Lif,
     Population,
     Resonator,
@@ -144,7 +145,7 @@ def wrapped(x: Array) -> Array:
 
 def at_rest(p: Population) -> State:
     """Return the states of a population on which nothing has happened."""
-    count = 1 if isinstance(p, Sigma) else 3 if isinstance(p, SigmaDelta) else 2
+    count = 1 if isinstance(p, Sigma | Graded) else 3 if isinstance(p, SigmaDelta) else 2
     return tuple(np.zeros((count, p.size), np.int64))
 
 
@@ -162,6 +163,8 @@ def shown(p: Population, state: State) -> tuple[Array, Array]:
             return state[0], state[2]
         case Sigma():
             return state[0], np.zeros_like(state[0])
+        case Graded():
+            return np.zeros_like(state[0]), state[0]
         case _:
             assert_never(p)
 
@@ -189,6 +192,8 @@ def advance(
         case Sigma():
             sigma = wrapped(state[0] + a)
             return (sigma,), sigma
+        case Graded():
+            return graded(state, a)
         case Resonator():
             return resonator(p, state, a, a_imag, n)
         case _:
@@ -225,6 +230,12 @@ def sigma_delta(p: SigmaDelta, state: State, a: Array, n: Numbers) -> tuple[Stat
     new = np.maximum(wrapped(sigma + bias), 0)
     out, residue = encode(new - act + residue, p.vth << (p.spike_exp + n.state_shift))
     return (sigma, new, residue), out >> n.state_shift
+
+
+def graded(state: State, a: Array) -> tuple[State, Array]:
+    """Send what came in, unless it is 0 (or so large that its size overflows), and forget it."""
+    v = wrapped(state[0] + a)
+    return (np.zeros_like(v),), np.where(wrapped(np.abs(v)) > 0, v, 0)
 
 
 def encode(change: Array, threshold: int) -> tuple[Array, Array]:

@@ -1,12 +1,12 @@
 """``program.h5``: a program as integers, whatever its graph.
 
-Layout (format 2). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``,
+Layout (format 3). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``,
 ``dt``, ``output`` and the arithmetic (``numbers.*``). Groups, numbered in order:
 
 * ``inputs/<i>``: attributes name, shape, max_value, min_value, gain, offset.
-* ``populations/<i>``: attributes kind (Lif, Delta, SigmaDelta, Sigma, Resonator), phase, and the
-  fields of that class in ``ir/populations.py`` (driven_by is empty where there is none); dataset
-  ``bias [size]``.
+* ``populations/<i>``: attributes kind (Lif, Delta, SigmaDelta, Sigma, Graded, Resonator), phase,
+  and the fields of that class in ``ir/populations.py`` (driven_by is empty where there is none);
+  dataset ``bias [size]``.
 * ``connections/<i>``: attributes pre, post, kind, part (real or imag: of a complex state),
   exponent, delay (in the sample's own time), chip_delay (chip steps from spike to effect); dataset
   ``weight`` (dense ``[post, pre]``; conv ``[out, in / groups, kh, kw]`` with attributes

@@ -1,0 +1,92 @@
+"""What in a network a target's neurons and ports cannot do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snn2hw.errors import NetworkError
+from snn2hw.ir.graph import Wiring, output_populations
+from snn2hw.ir.network import Coefficients, Leaky, Lif, Network
+from snn2hw.quantize.drive import as_spiking, decay, forgets
+from snn2hw.target import Target
+
+
+def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
+    """List everything in a network that the target's neurons and ports cannot do."""
+    found: list[str] = []
+    try:
+        outputs = output_populations(net)
+        if len(outputs) != 1:
+            found.append(f"it has {len(outputs)} outputs ({', '.join(outputs)}); keep one")
+    except NetworkError as error:
+        found.append(str(error).rstrip("."))
+    rules = net.rules
+    if rules.fires == "at":
+        found.append("its neurons spike at the threshold already, the chip's above it")
+    if rules.spikes == "many":
+        found.append("its neurons send several spikes a step, the chip's one")
+    if rules.v_min is not None:
+        found.append(f"its membranes stay above {rules.v_min:g}, the chip's do not")
+    for name in wires.order:
+        found += _refusals(name, net, wires, target)
+    return found
+
+
+def _refusals(name: str, net: Network, wires: Wiring, target: Target) -> list[str]:
+    cell, into = net.cells()[name], wires.into[name]
+    node, step = as_spiking(cell, net)
+    if isinstance(cell, Leaky):
+        found = _readout_refusals(name, step, wires, target)
+    else:
+        found = _reset_refusals(name, node, target)
+        found += _decay_refusals(name, node, step, net.dt, target)
+        if node.tau_synapse is not None and into.bias.any():
+            found.append(f"{name} has a bias on its synaptic current, the chip on the membrane")
+    if into.late:
+        found.append(f"{name} has a bias that a Delay holds back, which the chip cannot")
+    if not target.abilities["graded_input"]:
+        graded = {k for k, n in net.inputs().items() if n.max_value > 1}
+        names = sorted(graded & {s.name for s in into.sources})
+        found += [f"{name} takes graded values from {g}" for g in names]
+    return found
+
+
+def _reset_refusals(name: str, node: Lif, target: Target) -> list[str]:
+    found: list[str] = []
+    if not target.abilities[f"reset_{node.reset}"]:
+        found.append(f"{name} resets by {node.reset}, which the chip's neuron does not do")
+    if node.reset == "zero" and np.any(node.v_reset != 0):
+        found.append(f"{name} resets to {float(np.max(node.v_reset)):g}, the chip to 0")
+    if (node.v_threshold <= 0).any():
+        found.append(f"{name} has a threshold that is not positive")
+    return found
+
+
+def _decay_refusals(
+    name: str, node: Lif, step: Coefficients, dt: float, target: Target
+) -> list[str]:
+    found: list[str] = []
+    for what, value in (("membrane", step.keep_voltage), ("synapse", step.keep_current)):
+        if np.unique(value).size > 1:
+            found.append(f"{name} has several {what} time constants, the chip one a population")
+        elif not 0 <= float(value.flat[0]) <= 1:
+            found.append(f"{name} has a {what} time constant below the time step {dt:g} s")
+    if node.tau_synapse is not None and decay(step.keep_current, target.numbers) == 0:
+        found.append(f"{name} has a synapse time constant too long for {dt:g} s steps")
+    return found
+
+
+def _readout_refusals(name: str, step: Coefficients, wires: Wiring, target: Target) -> list[str]:
+    if not target.abilities["graded_output"]:
+        return [f"{name} gives its membrane potential and never spikes"]
+    found: list[str] = []
+    if any(s.name == name for n in wires.order for s in wires.into[n].sources):
+        found.append(
+            f"{name} gives its membrane potential to other cells, the chip to an output only"
+        )
+    if forgets(step, target.numbers) is None:
+        found.append(
+            f"{name} keeps a part of its membrane or current in each step, the chip's outputs all "
+            "or nothing of the membrane (I or tau = inf; tau = dt with euler integration)"
+        )
+    return found

@@ -1,0 +1,107 @@
+"""What drives a cell in one time step, in units of its threshold: weights, bias and decays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from snn2hw.ir.graph import Incoming, Source
+from snn2hw.ir.integer import Numbers
+from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network, coefficients
+from snn2hw.ir.synapses import Conv, Synapses, from_matrix, matrix, with_weight
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drive:
+    """Everything into one population in units where the threshold is one for every neuron.
+
+    Args:
+        sources: synapses, and the largest value that each source sends.
+        bias: ``[size]``.
+        du: decay of the current less 1, in the chip's fractions.
+        dv: decay of the membrane.
+    """
+
+    sources: tuple[tuple[Source, int], ...]
+    bias: NDArray[np.float64]
+    du: int
+    dv: int
+
+    @property
+    def peaks(self) -> list[float]:
+        """Largest size of a weight, by source."""
+        return [float(np.abs(s.synapses.weight).max(initial=0.0)) for s, _ in self.sources]
+
+    @property
+    def bias_peak(self) -> float:
+        """Largest size of a bias."""
+        return float(np.abs(self.bias).max(initial=0.0))
+
+
+def drive_of(
+    net: Network, cell: Cell, into: Incoming, numbers: Numbers, largest: dict[str, int]
+) -> Drive:
+    """Gather what drives a cell; ``largest`` is the largest value of each input."""
+    node, step = as_spiking(cell, net)
+    gain = np.broadcast_to(step.gain_voltage * step.gain_current / node.v_threshold, node.shape)
+    bias = into.bias.reshape(node.shape) * step.gain_voltage * step.gain_current + step.drift
+    sources = tuple(
+        (replace(s, synapses=_scaled(s.synapses, gain.reshape(-1))), largest.get(s.name, 1))
+        for s in into.sources
+    )
+    return Drive(
+        sources,
+        (bias / node.v_threshold).reshape(-1),
+        du=decay(step.keep_current, numbers) - 1,
+        dv=decay(step.keep_voltage, numbers),
+    )
+
+
+def as_spiking(cell: Cell, net: Network) -> tuple[Lif, Coefficients]:
+    """Return a cell as spiking neurons and their step.
+
+    A Threshold forgets all in each step; an integrator's threshold is the unit of its membrane.
+    """
+    one, none = np.ones(()), np.zeros(())
+    if isinstance(cell, Leaky):
+        cell = Lif(
+            cell.shape, cell.tau, cell.r, one, cell.v_leak, none,
+            tau_synapse=cell.tau_synapse, w_in=cell.w_in,
+        )  # fmt: skip
+    if isinstance(cell, Lif):
+        return cell, coefficients(cell, net.dt, net.rules.integration)
+    node = Lif(cell.threshold.shape, np.full((), net.dt), one, cell.threshold, none, none)
+    return node, Coefficients(none, one, none, one, none)
+
+
+def forgets(step: Coefficients, numbers: Numbers) -> bool | None:
+    """Say whether an integrator keeps nothing of a step (True) or all (False); None is neither."""
+    one = 1 << numbers.decay_bits
+    current, membrane = (
+        set(np.rint(one * (1 - np.ravel(keep))).tolist())
+        for keep in (step.keep_current, step.keep_voltage)
+    )
+    return membrane == {one} if current == {one} and membrane in ({0}, {one}) else None
+
+
+def decay(keep: NDArray[np.float64], numbers: Numbers) -> int:
+    """Round the share that is lost in a step to the chip's fraction."""
+    return round((1 << numbers.decay_bits) * (1 - float(keep.flat[0])))
+
+
+def _scaled(synapses: Synapses, gain: NDArray[np.float64]) -> Synapses:
+    """Multiply the rows of a map by a factor for each target neuron."""
+    if np.ptp(gain) == 0:
+        return with_weight(synapses, synapses.weight * gain[0])
+    if isinstance(synapses, Conv):
+        channels = gain.reshape(synapses.output_shape)
+        if np.ptp(channels, axis=(1, 2)).any():  # no kernel is shared then
+            return from_matrix(sparse.diags_array(gain) @ matrix(synapses))
+        return with_weight(synapses, synapses.weight * channels[:, 0, 0][:, None, None, None])
+    if synapses.kind == "dense":
+        return with_weight(synapses, synapses.weight * gain[:, None])
+    counts = np.diff(synapses.indptr)  # type: ignore[union-attr]
+    return with_weight(synapses, synapses.weight * np.repeat(gain, counts))

@@ -1,0 +1,155 @@
+"""``Network`` -> ``IntNetwork``: each cell and its synapses, one after another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from snn2hw.errors import NetworkError, UnsupportedError
+from snn2hw.ir import populations as chip
+from snn2hw.ir.graph import Source, output_populations, wiring
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Rounding
+from snn2hw.ir.network import Leaky, Lif, Network, Threshold, input_shape
+from snn2hw.ir.synapses import Dense
+from snn2hw.quantize.abilities import refusals
+from snn2hw.quantize.drive import Drive, drive_of
+from snn2hw.quantize.scale import (
+    current_limit,
+    fitted,
+    reach,
+    rounding_of,
+    weight_limit,
+)
+from snn2hw.target import Target
+
+
+def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> IntNetwork:
+    """Round a float network to the target's integers.
+
+    Args:
+        net: the float network; its ``dt`` decides the decays.
+        target: the chip.
+        time_steps: steps of one sample, where the network itself does not say.
+
+    Raises:
+        UnsupportedError: lists everything that the target cannot do, layer by layer.
+    """
+    steps = time_steps or net.time_steps
+    if not steps:
+        raise NetworkError(
+            "The network does not say how many time steps a sample lasts.",
+            "Give --time-steps.",
+        )
+    wires = wiring(net)
+    found = refusals(net, wires, target)
+    if found:
+        raise UnsupportedError(
+            f"{target.title} cannot run this network: {'; '.join(found)}.",
+            "Change these layers, allow rewrites (--rewrite), or choose another target.",
+        )
+    largest = {name: node.max_value for name, node in net.inputs().items()}
+    done: list[_Rounded] = []
+    for name in wires.order:
+        cell, into = net.cells()[name], wires.into[name]
+        drive = drive_of(net, cell, into, target.numbers, largest)
+        if isinstance(cell, Leaky):
+            ticking = _unused(f"{name}.bias", net)
+            done.append(_readout(name, cell, drive, ticking, target.numbers, steps))
+        else:
+            done.append(_neurons(name, cell, drive, target.numbers))
+    too_large = [made.problem for made in done if made.problem]
+    if too_large:
+        raise UnsupportedError(
+            f"{target.title} cannot hold this network: {'; '.join(too_large)}.",
+            "Make these weights or biases smaller, or the largest input value.",
+        )
+    return IntNetwork(
+        inputs=tuple(InputPort(k, n.shape, n.max_value) for k, n in sorted(net.inputs().items())),
+        populations=tuple(p for made in done for p in made.populations),
+        connections=tuple(c for made in done for c in made.connections),
+        output=output_populations(net)[0],
+        dt=net.dt,
+        time_steps=steps,
+        numbers=target.numbers,
+        rounding={n: made.rounding for n, made in zip(wires.order, done, strict=True)},
+    )
+
+
+class _Rounded(NamedTuple):
+    """A cell in integers, with its synapses; ``problem`` says what is too large, if anything."""
+
+    populations: tuple[chip.Population, ...]
+    connections: list[Connection]
+    rounding: Rounding
+    problem: str = ""
+
+
+def _neurons(name: str, cell: Lif | Threshold, drive: Drive, numbers: Numbers) -> _Rounded:
+    """Round spiking neurons and their synapses."""
+    most = current_limit(drive.du, numbers)
+    limits = {"threshold": float(numbers.threshold_max)}
+    if any(drive.peaks):
+        limits["weights"] = weight_limit(drive.peaks, numbers)
+    if drive.bias_peak:
+        limits["bias"] = numbers.bias_max / drive.bias_peak
+    if reach(drive):
+        limits["current"] = most / reach(drive)
+    limited_by = min(limits, key=lambda k: limits[k])
+    scale, connections = fitted(drive, name, limits[limited_by], most, numbers)
+    problem = ""
+    if scale < 1:
+        problem = (
+            f"{name} can receive {1 / scale:.3g} times too much beside its threshold for the "
+            f"chip's integers (limited by {limited_by})"
+        )
+    vth = int(np.clip(np.rint(scale), 1, numbers.threshold_max))
+    bias = np.clip(np.rint(drive.bias * scale), -numbers.bias_max - 1, numbers.bias_max)
+    shape, whole = input_shape(cell), bias.astype(np.int32)
+    population = chip.Lif(name, shape, drive.du, drive.dv, vth, whole, numbers.state_shift)
+    rounding = rounding_of(drive, connections, scale, limited_by)
+    return _Rounded((population,), connections, rounding, problem)
+
+
+def _readout(
+    name: str, cell: Leaky, drive: Drive, ticking: str, numbers: Numbers, steps: int
+) -> _Rounded:
+    """Round an integrator at the output and its synapses.
+
+    Lava's has no bias, so a neuron named ``ticking`` comes before it, which spikes in every step
+    and has the bias as its synapses.
+    """
+    forgets, message = drive.dv > 0, (1 << (numbers.message_bits - 1)) - 1
+    kind, most = (chip.Graded, message) if forgets else (chip.Sigma, message / steps)
+    populations: list[chip.Population] = [kind(name, input_shape(cell))]
+    peaks = [p for p in drive.peaks if p]
+    limits = {"weights": weight_limit(peaks, numbers)} if peaks else {"nothing": 1.0}
+    if drive.bias_peak:
+        coarsest = numbers.weight_range(mixed=True)[1] * 2.0**numbers.exponent_max
+        limits["bias"] = coarsest / drive.bias_peak
+        populations.insert(0, _every_step(ticking, numbers))
+        synapses = Dense(drive.bias[:, None])
+        drive = replace(drive, sources=(*drive.sources, (Source(ticking, synapses), 1)))
+    if reach(drive):
+        limits["message"] = most / reach(drive)
+    limited_by = min(limits, key=lambda k: limits[k])
+    scale, connections = fitted(drive, name, limits[limited_by], most, numbers)
+    problem = ""
+    if peaks and not any(c.synapses.weight.any() for c in connections):
+        problem = (
+            f"{name} can receive {reach(drive) / max(peaks):.3g} times its largest weight in a "
+            f"step, which the {numbers.message_bits} bits of a message do not tell apart"
+        )
+    rounding = rounding_of(drive, connections, scale, limited_by)
+    return _Rounded(tuple(populations), connections, rounding, problem)
+
+
+def _every_step(name: str, numbers: Numbers) -> chip.Lif:
+    """Return a neuron that spikes in every step."""
+    one = 1 << numbers.decay_bits
+    return chip.Lif(name, (1,), one - 1, one, 1, np.full(1, 2, np.int32), numbers.state_shift)
+
+
+def _unused(name: str, net: Network) -> str:
+    return name if name not in net.nodes else _unused(f"{name}_", net)

@@ -1,0 +1,105 @@
+"""What limits the scale of a population, and synapses rounded at a scale."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from snn2hw.ir.graph import Source
+from snn2hw.ir.integer import Connection, Numbers, Rounding
+from snn2hw.ir.synapses import Conv, Synapses, matrix, with_weight
+from snn2hw.quantize.drive import Drive
+
+
+def weight_limit(peaks: list[float], numbers: Numbers) -> float:
+    """Return the scale at which connections of these largest weights use their bits.
+
+    The finest one fills them at exponent 0; coarser ones get larger exponents, at most the chip's.
+    """
+    _, top, _ = numbers.weight_range(mixed=True)
+    finest, coarsest = min(p for p in peaks if p), max(peaks)
+    return min(top / finest, top * 2.0**numbers.exponent_max / coarsest)
+
+
+def current_limit(du: int, numbers: Numbers) -> float:
+    """Return the largest step input for which ``u`` stays in range for ever: a geometric series."""
+    return numbers.current_max * (du + 1) / (1 << numbers.decay_bits)
+
+
+def reach(drive: Drive) -> float:
+    """Largest sum of one sign that any neuron can receive in one step."""
+    return _reach([(s.synapses, largest) for s, largest in drive.sources])
+
+
+def _reach(parts: list[tuple[Synapses, int]]) -> float:
+    high: Any = 0.0
+    low: Any = 0.0
+    for synapses, largest in parts:
+        rows = matrix(synapses)
+        high = high + np.asarray(rows.maximum(0).sum(axis=1)).ravel() * largest
+        low = low + np.asarray(rows.minimum(0).sum(axis=1)).ravel() * largest
+    return max(float(np.max(high, initial=0.0)), float(-np.min(low, initial=0.0)))
+
+
+def fitted(
+    drive: Drive, post: str, scale: float, limit: float, numbers: Numbers
+) -> tuple[float, list[Connection]]:
+    """Round synapses, at a smaller scale where rounding up takes their sum beyond the limit."""
+    while True:
+        connections = [_round(s, post, scale, numbers) for s, _ in drive.sources]
+        worst = _worst(connections, drive)
+        if worst <= limit or not any(c.synapses.weight.any() for c in connections):
+            return scale, connections
+        scale *= min(0.999, limit / worst)
+
+
+def _worst(connections: list[Connection], drive: Drive) -> float:
+    parts = [
+        (with_weight(c.synapses, c.synapses.weight.astype(np.float64) * 2.0**c.exponent), largest)
+        for c, (_, largest) in zip(connections, drive.sources, strict=True)
+    ]
+    # A negative exponent rounds the sum down, by less than one each.
+    return _reach(parts) + sum(c.exponent < 0 for c in connections)
+
+
+def _round(source: Source, post: str, scale: float, numbers: Numbers) -> Connection:
+    synapses = source.synapses
+    weight = synapses.weight * scale
+    mixed = bool(weight.size and weight.min() < 0 < weight.max())
+    low, high, step = numbers.weight_range(mixed)
+    peak = float(np.abs(weight).max(initial=0.0))
+    exponent = math.ceil(math.log2(peak / high) - 1e-9) if peak else 0
+    # Lava's and netx's convolution has no exponent, so a kernel only gets one where branches
+    # of different size meet and it cannot do without.
+    least = 0 if isinstance(synapses, Conv) else numbers.exponent_min
+    exponent = int(np.clip(exponent, least, numbers.exponent_max))
+    steps = np.rint(weight / (step * 2.0**exponent)) * step
+    whole = np.clip(steps, low, high).astype(np.int32)
+    return Connection(source.name, post, with_weight(synapses, whole), exponent, source.delay)
+
+
+def rounding_of(
+    drive: Drive, connections: list[Connection], scale: float, limited_by: str
+) -> Rounding:
+    """Say what rounding did to the synapses."""
+    return Rounding(
+        scale=scale,
+        limited_by=limited_by,
+        relative_error=_error(drive, connections, scale),
+        zeroed=sum(
+            int(np.count_nonzero(s.synapses.weight) - np.count_nonzero(c.synapses.weight))
+            for (s, _), c in zip(drive.sources, connections, strict=True)
+        ),
+    )
+
+
+def _error(drive: Drive, connections: list[Connection], scale: float) -> float:
+    """Root of the squared weight error over the squared weights, all connections together."""
+    error = total = 0.0
+    for (s, _), c in zip(drive.sources, connections, strict=True):
+        back = c.synapses.weight * 2.0**c.exponent / scale
+        error += float(((back - s.synapses.weight) ** 2).sum())
+        total += float((s.synapses.weight**2).sum())
+    return math.sqrt(error / total) if total else 0.0
