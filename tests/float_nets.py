@@ -25,7 +25,7 @@ from snn2hw.ir.synapses import Conv
 
 
 def random_network(seed, *, layers=3, chip=False) -> Network:
-    """A random network; with ``chip`` only of what Loihi 2 can do.
+    """A random network; with ``chip`` only of what Loihi 2 can do, some read by an LI or I.
 
     Weights have few bits and decays are simple, so that no sum depends on the order of its terms.
     """
@@ -38,6 +38,8 @@ def random_network(seed, *, layers=3, chip=False) -> Network:
         make.join(f"{i}b", cells, name)
         make.join(f"{i}r", [name], str(r.choice([c for c in [*cells, name] if c[:2] != "in"])))
         cells.append(name)
+    if chip and seed % 3 == 0:
+        cells.append(make.readout(cells[-1]))
     make.add("out0", Output(make.shape(cells[-1])), cells[-1])
     rules = Rules()
     if not chip:
@@ -132,6 +134,13 @@ class _Maker:
             more["v_reset"] = np.array(float(r.choice([0.0, -0.25])))
         threshold = r.integers(2, 9, shape) / 4 if r.random() < 0.5 else np.array(1.0)
         return self.add(name, lif(shape, beta, **more, v_threshold=threshold), before)
+
+    def readout(self, before):
+        before = self.linear("read", before)
+        beta = float(self.r.choice([0.0, 1.0]))
+        made, shape = lif((), beta, r=self.few((), 4 / DT if beta else 4.0)), self.shape(before)
+        leak = np.zeros(()) if beta else self.few(shape)
+        return self.add("read", Leaky(shape, made.tau, made.r, leak), before)
 
     def join(self, i, sources, target):
         """At times, an edge more into a cell; NIR has no way from a vector to an image."""

@@ -181,7 +181,7 @@ def read_out(program, seed: int):
 
 
 def classifier(seed=0, tau=DT, bias=True, steps=4, side=8) -> Network:
-    """conv -> LIF -> dense, read by an integrator: LI (of ``tau`` seconds), or I where it is inf."""
+    """conv -> LIF -> dense -> integrator: an LI of ``tau`` seconds, or an I where it is inf."""
     r = np.random.default_rng(seed)
     kernel = Conv(r.normal(0, 0.12, (4, 1, 3, 3)), (1, side, side), (2, 2), (1, 1))
     image = kernel.output_shape

@@ -32,10 +32,12 @@ def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
             f"{'. '.join(loops)}: on {target.title} each connection takes one.",
             "Add a delay to the loop, or remove a layer from it.",
         )
-    phase = {p.name: 0 for p in net.inputs} | {p.name: 1 for p in net.populations}
+    free = _free(net)
+    phase = {p.name: 0 for p in net.inputs}
+    phase |= {p.name: int(p.name not in free) for p in net.populations}
     while late := _late(net.connections, phase):
         phase |= late
-    phase |= _unhurried(net, phase)
+    phase |= {name: _just_before(name, net, phase) for name in free}
     delays = tuple(phase[c.post] - phase[c.pre] + c.delay for c in net.connections)
     longest = target.numbers.delay_max + 1
     slow = [
@@ -61,16 +63,15 @@ def _late(connections: Sequence[Connection], phase: dict[str, int]) -> dict[str,
     return needed
 
 
-def _unhurried(net: IntNetwork, phase: dict[str, int]) -> dict[str, int]:
-    """Return the phases of populations that hear nobody, so that little waits in delays."""
-    free = {p.name for p in net.populations if isinstance(p, Lif) and p.driven_by is None}
-    free -= {c.post for c in net.connections}
-    needed: dict[str, int] = {}
-    for c in net.connections:
-        if c.pre in free:
-            latest = max(1, phase[c.post] - 1)
-            needed[c.pre] = min(latest, needed.get(c.pre, latest))
-    return needed
+def _free(net: IntNetwork) -> set[str]:
+    """Return the populations that hear nobody: only their own bias drives them."""
+    free = {p.name for p in net.populations if not (isinstance(p, Lif) and p.driven_by)}
+    return free - {c.post for c in net.connections}
+
+
+def _just_before(name: str, net: IntNetwork, phase: dict[str, int]) -> int:
+    """Return the phase one step before the first population that hears this one."""
+    return min((phase[c.post] - 1 for c in net.connections if c.pre == name), default=phase[name])
 
 
 def _too_fast(net: IntNetwork, names: list[str]) -> str:

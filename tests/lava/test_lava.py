@@ -8,7 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from float_nets import random_network
-from nets import DT, LOIHI2, images, lif, random_program, residual, tiny
+from nets import (
+    DT,
+    LOIHI2,
+    classifier,
+    images,
+    lif,
+    random_program,
+    read_out,
+    residual,
+    tiny,
+)
 from shared import DATA, needs_data
 
 from snn2hw import netx_io, nir_io
@@ -20,6 +30,7 @@ from snn2hw.ir.network import (
     Conv2d,
     Flatten,
     Input,
+    Leaky,
     Network,
     Output,
     Threshold,
@@ -86,6 +97,43 @@ def test_random_loops_and_delays(tmp_path, seed, extreme):
     done = in_lava(program, x, tmp_path)
     assert done.chip_steps == 3 * program.period(program.network.time_steps)
     assert_equal(program, x, done)
+
+
+@pytest.mark.parametrize("tau", [DT, np.inf])
+def test_networks_read_out_by_sums(tmp_path, tau):
+    """GradedVec streams through, Sigma waits between samples; the bias comes from a neuron."""
+    program = compile_network(classifier(tau=tau), LOIHI2)
+    x = images(program.network, samples=4)
+    done = in_lava(program, x, tmp_path)
+    assert program.streams == (tau == DT)
+    assert done.processes == {"Conv": 1, "Dense": 2}
+    assert (done.trace.spikes < 0).any()
+    assert (done.trace.prediction == engine.run(program, x).prediction).all()
+    assert_equal(program, x, done)
+
+
+@pytest.mark.parametrize("conv", ["conv", "sparse"])
+def test_a_convolution_read_out_by_sums(tmp_path, conv):
+    r = np.random.default_rng(1)
+    kernel = Conv(r.normal(0, 1, (3, 2, 3, 3)), (2, 5, 5))
+    nodes = {
+        "in": Input((2, 5, 5), 255), "conv": Conv2d(kernel, r.normal(0, 90, 3)),
+        "read": Leaky((3, 3, 3), np.array(DT), np.array(0.5), np.zeros(())),
+        "out": Output((3, 3, 3)),
+    }  # fmt: skip
+    program = compile_network(Network(nodes, tuple(itertools.pairwise(nodes)), DT, 3), LOIHI2)
+    x = images(program.network, samples=3)
+    done = in_lava(program, x, tmp_path, conv=conv)
+    assert ("Conv" in done.processes) == (conv == "conv")
+    assert_equal(program, x, done)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("loops", [False, True])
+def test_random_programs_read_out_by_sums(tmp_path, seed, loops):
+    program = read_out(random_program(300 + seed, layers=2, loops=loops), seed)
+    x = images(program.network, samples=3, seed=seed)
+    assert_equal(program, x, in_lava(program, x, tmp_path))
 
 
 def _chain(side=8) -> Network:

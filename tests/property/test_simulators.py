@@ -9,10 +9,13 @@ import pytest
 from float_nets import random_network
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from nets import DT, LOIHI2, images, lif, random_program, residual, seeds, tiny
+from nets import DT, LOIHI2, NUMBERS, images, lif, random_program, read_out, residual, seeds, tiny
 
 from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.ir import populations as chip
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.network import Affine, Delay, Input, Network, Output
+from snn2hw.ir.synapses import Dense
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
@@ -52,6 +55,53 @@ def test_engine_is_the_definition_with_loops_and_delays(seed, extreme):
     program = random_program(seed, extreme=extreme, loops=True)
     x = images(program.network, samples=3, seed=seed)
     assert_same(engine.run(program, x, states=True), reference.run(program, x))
+
+
+@settings(max_examples=60)
+@given(seeds, st.booleans(), st.booleans())
+def test_engine_is_the_definition_where_sums_are_read_out(seed, extreme, loops):
+    program = read_out(random_program(seed, layers=2, extreme=extreme, loops=loops), seed)
+    x = images(program.network, samples=3, seed=seed)
+    ours = engine.run(program, x, states=True)
+    assert_same(ours, reference.run(program, x))
+    totals = ours.spikes.sum(axis=1, dtype=np.int64)  # by hand: the largest, of equals the first
+    assert ours.prediction.tolist() == [row.index(max(row)) for row in totals.tolist()]
+
+
+def test_what_is_read_out_is_the_signed_sum_of_the_step_or_so_far():
+    r = np.random.default_rng(0)
+    weight, x = 2 * r.integers(-100, 100, (3, 5)), r.integers(0, 8, (4, 6, 5))
+    sums = np.einsum("ij,ntj->nti", weight, x)
+    assert (sums < 0).any()
+    for kind, wanted in ((chip.Graded, sums), (chip.Sigma, sums.cumsum(axis=1))):
+        program = reader(kind, weight, 7, steps=6)
+        for simulator in (engine, reference):
+            assert (simulator.run(program, {"in": x}).spikes == wanted).all()
+    assert reader(chip.Graded, weight, 7).streams  # it remembers nothing, so needs no gap
+    assert not reader(chip.Sigma, weight, 7).streams
+
+
+@pytest.mark.parametrize("kind", [chip.Graded, chip.Sigma])
+def test_sums_read_out_wrap_at_32_bits_as_lavas_do(kind):
+    program = reader(kind, np.full((1, 2), -128), 1 << 17, steps=3, exponent=7)
+    x = np.array([[[1 << 17, 1], [1 << 17, 0], [1 << 16, 0]]])
+    ours = engine.run(program, {"in": x}, states=True)
+    assert_same(ours, reference.run(program, {"in": x}))
+    low = -(1 << 31)
+    first, half = low + (1 << 32) - (1 << 14), low >> 1
+    wanted = {  # GradedVec takes the size of -2**31 for negative, and sends nothing
+        chip.Graded: [first, 0, half], chip.Sigma: [first, -(1 << 14), half - (1 << 14)]
+    }  # fmt: skip
+    assert ours.spikes.reshape(-1).tolist() == wanted[kind]
+
+
+def reader(kind, weight, largest, steps=4, exponent=0):
+    """One layer that an input drives and the host reads."""
+    net = IntNetwork(
+        (InputPort("in", (weight.shape[1],), largest),), (kind("read", (len(weight),)),),
+        (Connection("in", "read", Dense(weight), exponent),), "read", DT, steps, NUMBERS, {},
+    )  # fmt: skip
+    return lower(net, map_network(net, LOIHI2), LOIHI2)
 
 
 def test_extreme_networks_do_wrap_and_saturate():
@@ -109,10 +159,10 @@ def test_chip_computes_what_the_float_network_computes_shifted_by_its_depth(seed
     assert {p.vth for p in program.network.populations} == {300}
     x = images(net, samples=4, seed=seed)
     plain = floating.run(net, x, record=net.neurons()).recorded
-    chip = reference.run(program, x)
-    for name, layer in chip.layers.items():
+    found = reference.run(program, x)
+    for name, layer in found.layers.items():
         assert (layer.spikes == plain[name]).all()
-    on_chip = chip.on_chip_time(chip.spikes, program.depth)
+    on_chip = found.on_chip_time(found.spikes, program.depth)
     assert on_chip.shape[1] == 5 + 3
     assert (on_chip[:, 3:] == plain["lif2"]).all()
     assert not on_chip[:, :3].any()

@@ -36,13 +36,13 @@ def lowered(net):
 def assert_earliest(program):
     """Each phase is the chip's least, or a chain of connections without slack leads to it.
 
-    Who hears nobody starts one step before the first who hears it.
+    A population that hears nobody starts one step before the first that hears it.
     """
     net, phase = program.network, program.phase
     free = {p.name for p in net.populations if not net.into(p.name)}
     for name in free:
         heard = [phase[c.post] for c in net.connections if c.pre == name]
-        assert phase[name] == max(1, min(heard, default=1) - 1)
+        assert phase[name] == min(heard, default=1) - 1
     settled = {p.name for p in net.inputs} | {k for k, p in phase.items() if p == 1} | free
     for _ in net.populations:
         settled |= {
