@@ -180,6 +180,15 @@ def read_out(program, seed: int):
     return lower(net, map_network(net, LOIHI2), LOIHI2)
 
 
+def reader(kind, weight, largest=1, steps=4, exponent=0):
+    """A program of one layer, of sums that an input drives."""
+    net = IntNetwork(
+        (InputPort("in", (weight.shape[1],), largest),), (kind("read", (len(weight),)),),
+        (Connection("in", "read", Dense(weight), exponent),), "read", DT, steps, NUMBERS, {},
+    )  # fmt: skip
+    return lower(net, map_network(net, LOIHI2), LOIHI2)
+
+
 def classifier(seed=0, tau=DT, bias=True, steps=4, side=8) -> Network:
     """conv -> LIF -> dense -> integrator: an LI of ``tau`` seconds, or an I where it is inf."""
     r = np.random.default_rng(seed)

@@ -118,7 +118,8 @@ class InputPort:
 class Rounding:
     """What quantization did to one population and the synapses into it.
 
-    ``scale`` is integer units per unit of threshold, ``relative_error`` the weights'
+    ``scale`` is integer units per unit of threshold (of membrane, where it is read out),
+    ``relative_error`` the weights'
     root-mean-square error over their size, ``zeroed`` how many non-zero weights became zero,
     ``removed`` how many neurons went because they could not spike or nobody heard them.
     """

@@ -16,6 +16,7 @@ from nets import (
     lif,
     random_program,
     read_out,
+    reader,
     residual,
     tiny,
 )
@@ -35,6 +36,7 @@ from snn2hw.ir.network import (
     Output,
     Threshold,
 )
+from snn2hw.ir.populations import Graded, Sigma
 from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
@@ -110,6 +112,13 @@ def test_networks_read_out_by_sums(tmp_path, tau):
     assert (done.trace.spikes < 0).any()
     assert (done.trace.prediction == engine.run(program, x).prediction).all()
     assert_equal(program, x, done)
+
+
+@pytest.mark.parametrize("kind", [Graded, Sigma])
+def test_sums_that_wrap_at_32_bits(tmp_path, kind):
+    program = reader(kind, np.full((1, 2), -128), 1 << 17, steps=3, exponent=7)
+    x = {"in": np.array([[[1 << 17, 1], [1 << 17, 0], [1 << 16, 0]]])}
+    assert_equal(program, x, in_lava(program, x, tmp_path))
 
 
 @pytest.mark.parametrize("conv", ["conv", "sparse"])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-from nets import DT, LOIHI2, NUMBERS, lif, residual, seeds, tiny
+from nets import DT, LOIHI2, NUMBERS, classifier, images, lif, residual, seeds, tiny
 
 from snn2hw.errors import NetworkError, UnsupportedError
-from snn2hw.ir.network import Affine, Conv2d, Input, Network, Output
+from snn2hw.ir import populations as chip
+from snn2hw.ir.network import Affine, Conv2d, Input, Leaky, Network, Output
 from snn2hw.ir.synapses import Conv
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.quantize import quantize
-from snn2hw.simulate import engine
+from snn2hw.simulate import engine, floating
 
 
 def single(weight, bias, threshold=1.0, beta=0.5, max_value=1, **more) -> Network:
@@ -129,4 +132,125 @@ def test_time_steps_must_be_known():
 def test_a_current_that_would_never_decay_is_refused():
     net = single(np.eye(2), np.zeros(2), tau_synapse=np.array(1e5 * DT), w_in=np.array(1.0))
     with pytest.raises(UnsupportedError, match="lif has a synapse time constant too long"):
+        quantize(net, LOIHI2)
+
+
+def read(weight, bias, max_value=1, tau=DT, r=1.0, v_leak=0.0, steps=3, **more) -> Network:
+    """A dense layer read by an integrator."""
+    leaky = Leaky((len(weight),), np.array(tau), np.array(r), np.array(v_leak), **more)
+    nodes = {
+        "in": Input((weight.shape[1],), max_value), "fc": Affine(weight, bias), "read": leaky,
+        "out": Output(leaky.shape),
+    }  # fmt: skip
+    return Network(nodes, (("in", "fc"), ("fc", "read"), ("read", "out")), DT, steps)
+
+
+@settings(max_examples=80)
+@given(networks, st.booleans(), st.sampled_from([0.0, 0.01, 1.0, 1000.0]))
+def test_sums_read_out_are_the_float_ones_but_for_the_weights_rounding(drawn, forgets, bias):
+    seed, spread, r, largest = drawn
+    rng = np.random.default_rng(seed)
+    weight, biases = rng.normal(0, spread, (4, 7)), rng.normal(0, bias * spread, 4)
+    how = {"v_leak": float(rng.normal()) if bias else 0.0} if forgets else {"tau": np.inf}
+    net = read(weight, biases, largest, r=r if forgets else r / DT, **how)
+    program = compile_network(net, LOIHI2)
+    last = program.network.populations[-1]
+    assert isinstance(last, chip.Graded if forgets else chip.Sigma)
+    scale = program.network.rounding["read"].scale
+    x = images(net, samples=4, seed=seed)
+    ours = engine.run(program, x).spikes / scale
+    # Half a step of each weight, a whole unit where a negative exponent cuts a sum.
+    each = [(2 if c.mixed else 1) * 2.0**c.exponent / 2 for c in program.network.connections]
+    allowed = each[0] * x["in"].sum(axis=2) + sum(each[1:]) + 2
+    if not forgets:
+        allowed = allowed.cumsum(axis=1)
+    error = np.abs(ours - floating.run(net, x).answer)
+    assert (error <= allowed[..., None] / scale + 1e-9).all()
+    assert np.abs(ours * scale).max() < 1 << (NUMBERS.message_bits - 1)
+
+
+@settings(max_examples=40)
+@given(seeds, st.sampled_from([DT, np.inf]), st.sampled_from([1, 40, 3000]))
+def test_no_input_makes_a_message_too_long(seed, tau, steps):
+    r = np.random.default_rng(seed)
+    net = read(r.normal(1, 0.5, (3, 700)), r.normal(0, 3, 3), 255, tau, 1 / DT, steps=steps)
+    program = compile_network(net, LOIHI2)
+    assert program.network.rounding["read"].limited_by == "message"
+    weight = program.network.connections[0].synapses.weight
+    pushes = [np.where(sign * row > 0, 255, 0) for row in weight for sign in (1, -1)]
+    x = np.repeat(np.array(pushes)[:, None], steps, axis=1)
+    largest = np.abs(engine.run(program, {"in": x}).spikes.astype(np.int64)).max()
+    assert 0.9 * 2 ** (NUMBERS.message_bits - 1) < largest < 2 ** (NUMBERS.message_bits - 1)
+
+
+@pytest.mark.parametrize("tau", [DT, np.inf])
+def test_classifiers_decide_as_in_float(tau):
+    same = []
+    for seed in range(12):
+        net = classifier(seed, tau, bias=seed % 2 == 0)
+        program = compile_network(net, LOIHI2)
+        x = images(net, samples=60, seed=seed)
+        wanted = floating.run(net, x).prediction
+        same.append((engine.run(program, x).prediction == wanted).mean())
+    assert np.mean(same) > 0.95
+    assert np.min(same) > 0.85
+
+
+def test_weights_of_a_readout_use_all_their_bits_whatever_their_size():
+    for size in (1e-6, 1.0, 1e6):
+        net = quantize(read(size * np.array([[0.3, -1.0], [0.2, 0.5]]), np.zeros(2)), LOIHI2)
+        assert net.connections[0].synapses.weight.tolist() == [[76, -254], [50, 128]]
+        assert net.rounding["read"].limited_by == "weights"
+
+
+def test_time_constants_within_the_chips_fraction_of_all_or_nothing_are_taken():
+    tau_synapse, w_in = np.array(DT), np.array(2.0)
+    for net, kind in (
+        (read(np.eye(2), np.zeros(2), tau=np.float32(DT)), chip.Graded),
+        (read(np.eye(2), np.zeros(2), tau=1e5 * DT), chip.Sigma),
+        (read(np.eye(2), np.zeros(2), tau_synapse=tau_synapse, w_in=w_in), chip.Graded),
+    ):
+        assert isinstance(quantize(net, LOIHI2).populations[0], kind)
+
+
+def test_an_integrator_that_is_no_readout_is_refused_with_what_works():
+    leaky = read(np.eye(2), np.zeros(2), tau=2 * DT)
+    cuba = read(np.eye(2), np.zeros(2), tau_synapse=np.array(2 * DT), w_in=np.array(1.0))
+    several = read(np.eye(2), np.zeros(2), tau=np.array([DT, np.inf]), r=np.ones(2))
+    for net in (leaky, cuba, several):
+        with pytest.raises(UnsupportedError, match=r"read keeps a part of .* tau = dt with euler"):
+            quantize(net, LOIHI2)
+    with pytest.raises(UnsupportedError, match="membrane potential and never spikes"):
+        quantize(leaky, replace(LOIHI2, abilities={**LOIHI2.abilities, "graded_output": False}))
+
+
+def test_an_integrator_that_others_hear_is_refused():
+    net = read(np.eye(2), np.zeros(2))
+    nodes = {**net.nodes, "lif": lif((2,)), "last": Output((2,))}
+    edges = tuple(e for e in net.edges if e[1] != "out")
+    net = Network(nodes, (*edges, ("read", "lif"), ("lif", "out"), ("read", "last")), DT, 3)
+    with pytest.raises(UnsupportedError) as caught:
+        quantize(net, LOIHI2)
+    assert "read gives its membrane potential to other cells" in str(caught.value)
+    assert "it has 2 outputs (lif, read); keep one" in str(caught.value)
+
+
+def test_a_bias_before_a_readout_is_a_neuron_with_a_name_of_its_own():
+    net = classifier()
+    clash = Network(
+        {**net.nodes, "read.bias": lif((2,)), "more": Affine(np.ones((5, 2)), np.zeros(5)),
+         "in2": Input((2,))},
+        (*net.edges, ("in2", "read.bias"), ("read.bias", "more"), ("more", "read")), DT, 4,
+    )  # fmt: skip
+    ints = quantize(clash, LOIHI2)
+    assert {p.name for p in ints.populations} == {"lif", "read.bias", "read.bias_", "read"}
+    program = compile_network(net, LOIHI2)
+    trace = engine.run(program, images(net, samples=2), states=True)
+    assert trace.layers["read.bias"].spikes.all()
+    assert (program.phase["read.bias"], program.phase["read"]) == (1, 2)
+
+
+def test_a_readout_that_hears_more_than_a_message_holds_is_refused():
+    net = read(np.ones((2, 3)), np.zeros(2), 1 << 23, tau=np.inf, r=1 / DT, steps=1 << 18)
+    with pytest.raises(UnsupportedError, match=r"times its largest weight .* 24 bits"):
         quantize(net, LOIHI2)

@@ -9,13 +9,22 @@ import pytest
 from float_nets import random_network
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from nets import DT, LOIHI2, NUMBERS, images, lif, random_program, read_out, residual, seeds, tiny
+from nets import (
+    DT,
+    LOIHI2,
+    images,
+    lif,
+    random_program,
+    read_out,
+    reader,
+    residual,
+    seeds,
+    tiny,
+)
 
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.ir import populations as chip
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.network import Affine, Delay, Input, Network, Output
-from snn2hw.ir.synapses import Dense
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
@@ -93,15 +102,6 @@ def test_sums_read_out_wrap_at_32_bits_as_lavas_do(kind):
         chip.Graded: [first, 0, half], chip.Sigma: [first, -(1 << 14), half - (1 << 14)]
     }  # fmt: skip
     assert ours.spikes.reshape(-1).tolist() == wanted[kind]
-
-
-def reader(kind, weight, largest, steps=4, exponent=0):
-    """One layer that an input drives and the host reads."""
-    net = IntNetwork(
-        (InputPort("in", (weight.shape[1],), largest),), (kind("read", (len(weight),)),),
-        (Connection("in", "read", Dense(weight), exponent),), "read", DT, steps, NUMBERS, {},
-    )  # fmt: skip
-    return lower(net, map_network(net, LOIHI2), LOIHI2)
 
 
 def test_extreme_networks_do_wrap_and_saturate():

@@ -9,12 +9,15 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from nets import DT, lif
+from nets import DT, images, lif
+from nets import classifier as read_by_sums
 from onnx_files import classifier, linear_digits, save
 from system_calls import call, call_here, document
 
 from snn2hw import datasets, nir_io
+from snn2hw.errors import UnsupportedError
 from snn2hw.ir.network import Affine, Input, Network, Output
+from snn2hw.simulate import floating
 
 
 def test_run_holds_what_the_contract_names(workshop):
@@ -283,3 +286,68 @@ def test_several_inputs_come_from_one_file(tmp_path):
     np.savez(tmp_path / "one.npz", left=left)
     refused = call(tmp_path, "simulate", "two-loihi2", "--input", "one.npz", "--json")
     assert "holds no array right" in json.loads(refused.stdout)["error"]["message"]
+
+
+@pytest.mark.lava
+@pytest.mark.usefixtures("lava_python")
+@pytest.mark.parametrize("tau", [DT, np.inf])
+def test_a_file_that_ends_in_an_integrator_goes_all_the_way(tmp_path, tau):
+    net = read_by_sums(tau=tau)
+    nir_io.write(tmp_path / "li.nir", net)
+    x = images(net, samples=30)["input"]
+    wanted = floating.run(net, {"input": x}).prediction
+    np.savez(tmp_path / "x.npz", x=x, y=wanted)
+
+    def told(*arguments):
+        done = call_here(tmp_path, *arguments, "--json", "-q")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    made = told("export", "li.nir")
+    assert [x["neuron"] for x in made["layers"]][-1] == ("Sigma" if np.isinf(tau) else "Graded")
+    assert made["model_net"]["written"] is False
+    given = ("--input", "x.npz")
+    assert told("simulate", "li.nir", "--on", "float", *given)["accuracy"] == 1
+    ran = told("simulate", *given, "--save", "exact.npz", "--trace")
+    assert ran["accuracy"] > 0.85
+    lava = told("simulate", "--on", "lava", *given, "--save", "lava.npz")
+    assert lava["accuracy"] == ran["accuracy"]
+    with np.load(tmp_path / "exact.npz") as ours, np.load(tmp_path / "lava.npz") as theirs:
+        assert (ours["spikes"] == theirs["spikes"]).all()
+        assert (ours["prediction"] == theirs["prediction"]).all()
+        assert (ours["spikes"] < 0).any()
+        assert (ours["spikes"].sum(axis=1).argmax(axis=1) == ours["prediction"]).all()
+    found = told("verify", *given)
+    assert (found["mismatches"], found["first"]) == (0, None)
+    assert found["compared"] == 3 * 30 * 4 * sum(x["neurons"] for x in made["layers"])
+    layers = {x["name"]: x for x in told("energy", "report", *given)["layers"]}
+    assert layers["read"]["updates"] == 5 * (4 + 2 * np.isinf(tau))
+    assert layers["read.bias"]["spikes"] == 4
+    events = layers["lif"]["spikes"] + layers["read.bias"]["spikes"]
+    assert layers["read"]["synops"] == pytest.approx(5 * events, rel=0.02)  # some weights are 0
+    listed = call_here(tmp_path, "export", "li.nir").stdout
+    assert "its own bias" in listed
+    assert made["layers"][-1]["neuron"] in call_here(tmp_path, "inspect", made["build"]).stdout
+    assert "loihi2: fits" in call_here(tmp_path, "inspect", "li.nir").stdout
+
+
+def test_several_outputs_are_refused_wherever_one_is_needed(tmp_path):
+    r = np.random.default_rng(0)
+    nodes = {"in": Input((3,)), "a": Affine(r.normal(1, 1, (4, 3)), np.zeros(4))}
+    nodes |= {"lif": lif((4,), reset="subtract"), "one": Output((4,)), "two": Output((4,))}
+    edges = (("in", "a"), ("a", "lif"), ("lif", "one"), ("lif", "two"))
+    net = Network(nodes, edges, DT, 5)
+    nir_io.write(tmp_path / "two.nir", net)
+    for more in ([], ["--rewrite", "all"]):
+        refused = call_here(tmp_path, "export", "two.nir", *more, "--json")
+        assert refused.returncode == 1
+        message = json.loads(refused.stdout)["error"]["message"]
+        assert "it has 2 outputs (lif, lif); keep one" in message
+    priced = call_here(tmp_path, "energy", "compare", "two.nir", "--json")
+    assert "2 outputs" in json.loads(priced.stdout)["targets"][0]["reason"]
+    x = r.integers(0, 2, (6, 5, 3))
+    np.savez(tmp_path / "x.npz", x=x, y=np.zeros(6, int))
+    ran = call_here(tmp_path, "simulate", "two.nir", "--on", "float", "--input", "x.npz", "--json")
+    assert "accuracy" not in json.loads(ran.stdout)  # the outputs as such can be looked at
+    with pytest.raises(UnsupportedError, match=r"2 outputs \(one, two\)"):
+        _ = floating.run(net, {"in": x}).prediction

@@ -10,7 +10,18 @@ import nir
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from nets import DT, LOIHI2, images, lif, random_program, residual, seeds, tiny
+from nets import (
+    DT,
+    LOIHI2,
+    classifier,
+    images,
+    lif,
+    random_program,
+    read_out,
+    residual,
+    seeds,
+    tiny,
+)
 
 from snn2hw import netx_io, nir_io
 from snn2hw.errors import InputError, Snn2hwError
@@ -62,6 +73,7 @@ def test_nir_keeps_pooling_leakless_and_current_based_neurons(tmp_path):
 @given(seeds)
 def test_programs_come_back_and_have_the_same_bytes(tmp_path, seed):
     program = random_program(seed, extreme=seed % 2 == 0, loops=seed % 3 == 0)
+    program = read_out(program, seed) if seed % 5 == 0 else program
     program_file.write(tmp_path / "a.h5", program)
     program_file.write(tmp_path / "b.h5", program)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
@@ -87,6 +99,10 @@ def test_netx_round_trip_spikes_the_same(tmp_path):
 
 def test_netx_says_why_it_cannot_hold_a_graph():
     assert "takes spikes from" in str(netx_io.why_not(compile_network(residual(), LOIHI2)))
+    program = compile_network(classifier(bias=False), LOIHI2)
+    assert (
+        netx_io.why_not(program) == "read sends the sum of each step, for which netx has no neuron"
+    )
 
 
 READERS = {
