@@ -118,10 +118,10 @@ class InputPort:
 class Rounding:
     """What quantization did to one population and the synapses into it.
 
-    ``scale`` is integer units per unit of threshold (of membrane, where it is read out),
-    ``relative_error`` the weights'
-    root-mean-square error over their size, ``zeroed`` how many non-zero weights became zero,
-    ``removed`` how many neurons went because they could not spike or nobody heard them.
+    ``scale`` is integer units per unit of threshold (of membrane, where that is read out),
+    ``relative_error`` the weights' root-mean-square error over their size, ``zeroed`` how many
+    non-zero weights became zero, ``removed`` how many neurons went because they could not spike or
+    nobody heard them.
     """
 
     scale: float
