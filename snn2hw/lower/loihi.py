@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from snn2hw.errors import UnsupportedError
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement
-from snn2hw.ir.populations import Lif
+from snn2hw.ir.populations import Delta, Lif
 from snn2hw.ir.program import Program
 from snn2hw.target import Target
 
@@ -65,8 +65,8 @@ def _late(connections: Sequence[Connection], phase: dict[str, int]) -> dict[str,
 
 def _free(net: IntNetwork) -> set[str]:
     """Return the populations that hear nobody: only their own bias drives them."""
-    free = {p.name for p in net.populations if not (isinstance(p, Lif) and p.driven_by)}
-    return free - {c.post for c in net.connections}
+    driven = {p.name for p in net.populations if isinstance(p, Lif | Delta) and p.driven_by}
+    return {p.name for p in net.populations} - driven - {c.post for c in net.connections}
 
 
 def _just_before(name: str, net: IntNetwork, phase: dict[str, int]) -> int:
