@@ -1,0 +1,121 @@
+# pyright: basic
+"""Which weights may be zero, and how many: what all pruners share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from snn2hw.errors import InputError
+
+# Share of each layer that is kept whatever its scores, so that no layer dies; where little is
+# kept of the whole, half of that.
+FLOOR = 0.02
+
+
+def layers(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """Return the modules whose weights can be pruned, by name: convolutions and dense layers.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    if not found:
+        raise InputError("The network has no convolution and no dense layer to prune.")
+    return found
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """Return the weights that can be pruned, by name (``<layer>.weight``)."""
+    return {
+        f"{name}.weight": module.weight
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+
+
+def sparsity(network: nn.Module) -> float:
+    """Return the share of the prunable weights that are exactly zero."""
+    found = weights(network).values()
+    total = sum(w.numel() for w in found)
+    return sum(int((w == 0).sum()) for w in found) / max(total, 1)
+
+
+def check_share(share: float) -> None:
+    """Refuse a share of zeros that is not from 0 to below 1.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not 0.0 <= share < 1.0:
+        raise InputError(f"Sparsity is {share}, not from 0 to below 1.")
+
+
+def choose(
+    scores: Mapping[str, Tensor], share: float, within: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Choose which weights stay: ``ceil(share * all)`` entries go, those with the lowest scores.
+
+    Of each layer the best ``min(FLOOR, (1 - share) / 2)`` stay in any case, one at the least.
+    Equal scores go in order of layers and entries.
+
+    Args:
+        scores: of each weight, by name; comparable between layers.
+        share: what part of them all goes.
+        within: masks chosen before; what they removed goes first.
+
+    Returns:
+        Boolean masks on the CPU, in the shapes of the scores.
+
+    Raises:
+        InputError: the share is not from 0 to below 1, or would leave a layer empty.
+    """
+    check_share(share)
+    floor = min(FLOOR, (1.0 - share) / 2)
+    ranked: list[Tensor] = []
+    for name, found in scores.items():
+        score = found.detach().cpu().double().flatten().clone()
+        if within is not None:
+            score[~within[name].flatten().cpu()] = -math.inf
+        kept = max(1, math.ceil(floor * score.numel()))
+        score[torch.topk(score, kept).indices] = math.inf
+        ranked.append(score)
+    everything = torch.cat(ranked)
+    total = everything.numel()
+    remove = math.ceil(share * total)
+    most = total - int(torch.isposinf(everything).sum())
+    if remove > most:
+        raise InputError(
+            f"Sparsity {share:g} would leave some of the {len(ranked)} layers empty.",
+            f"The most is {math.floor(1e5 * most / total) / 1e5:g}.",
+        )
+    keep = torch.ones(total, dtype=torch.bool)
+    keep[torch.argsort(everything, stable=True)[:remove]] = False
+    parts = torch.split(keep, [s.numel() for s in ranked])
+    return {n: p.reshape(s.shape) for (n, s), p in zip(scores.items(), parts, strict=True)}
+
+
+def scheduled(epoch: float, ramp: int, start: float, final: float) -> float:
+    """Return the sparsity for an epoch: cubic over ``ramp`` epochs (Zhu and Gupta, 2017)."""
+    done = min(1.0, (epoch + 1) / max(ramp, 1))
+    return final + (start - final) * (1.0 - done) ** 3
+
+
+def apply(network: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Zero what the masks remove; an optimizer's momentum moves zeros too."""
+    with torch.no_grad():
+        for name, weight in weights(network).items():
+            weight.masked_fill_(~masks[name].to(weight.device), 0.0)
+
+
+def packed(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return masks as a checkpoint keeps them."""
+    return {f"mask.{name}": mask for name, mask in masks.items()}
+
+
+def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the masks that ``packed`` put among ``tensors``."""
+    return {k.removeprefix("mask."): v.bool() for k, v in tensors.items() if k.startswith("mask.")}
