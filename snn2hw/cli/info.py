@@ -105,8 +105,10 @@ def encoders(talk: Talk, name: str | None) -> None:
 @click.argument("name", required=False)
 @common
 def methods(talk: Talk, name: str | None) -> None:
-    """List the distillation methods, or show one with its paper."""
-    known = {k: (v.description, v.paper) for k, v in runs.training().METHODS.items()}
+    """List the methods of distillation (--method) and pruning (--how), or show one."""
+    train = runs.training()
+    known = {k: (v.description, v.paper) for k, v in train.METHODS.items()}
+    known |= {k: (f"prune: {v.description}", v.paper) for k, v in train.PRUNERS.items()}
     _show(talk, name, "method", "methods", known)
 
 

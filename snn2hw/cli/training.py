@@ -173,13 +173,15 @@ def distill(
 
 @click.command()
 @click.argument("run", required=False)
+@click.option("--how", default="lamp", show_default=True, help="Pruner; see `snn2hw methods`.")
+@click.option("--sparsity", type=float, help="Share of weights that become zero; by default 0.75.")
+@click.option("--density", type=float, help="Share of weights that stay, instead.")
 @click.option(
-    "--sparsity",
-    type=float,
-    default=0.75,
-    show_default=True,
-    help="Share of weights that become zero.",
+    "--cores",
+    type=click.IntRange(min=1),
+    help="A budget of neurocores instead: as sparse as the target needs it.",
 )
+@click.option("--target", help="Of --cores; by default loihi2.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Of fine-tuning.")
 @click.option("--name", help="Of the new run.")
 @click.option("--seed", type=int, help="Of fine-tuning; by default the run's own.")
@@ -188,22 +190,27 @@ def distill(
 def prune(
     talk: Talk,
     run: str | None,
-    sparsity: float,
-    epochs: int | None,
-    name: str | None,
-    seed: int | None,
-    data_dir: Path | None,
+    how: str,
+    sparsity: float | None,
+    density: float | None,
+    cores: int | None,
+    target: str | None,
+    **options: Any,
 ) -> None:
     """Prune a run's student, fine-tune it and write a new run."""
+    if sum(x is not None for x in (sparsity, density, cores)) > 1:
+        raise click.UsageError("Give one of --sparsity, --density and --cores.")
+    if target is not None and cores is None:
+        raise click.UsageError("--target says whose --cores: give both, or neither.")
     made = runs.prune(
         root(),
         run,
-        sparsity=sparsity,
-        epochs=epochs,
-        name=name,
-        seed=seed,
-        data_dir=data_dir,
+        sparsity=sparsity if density is None else round(1.0 - density, 9),
+        how=how,
+        cores=cores,
+        target=target or "loihi2",
         progress=talk,
+        **options,
     )
     talk.result(_shown(made), text.pairs(_shown(made)))
 

@@ -16,16 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import datasets, nir_io
+from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.files import write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
 from snn2hw.passes import unit_resistance
+from snn2hw.pipeline.budget import cores_of, density_for_cores
 from snn2hw.processes import leads
 from snn2hw.simulate import floating
 from snn2hw.store import folders
 from snn2hw.store.folders import Run
+from snn2hw.target import Target
+
+SPARSITY = 0.75  # of a pruned run, unless it is said
 
 
 def training() -> Any:
@@ -190,7 +195,10 @@ def prune(
     root: Path,
     run: str | None,
     *,
-    sparsity: float,
+    sparsity: float | None = None,
+    how: str = "lamp",
+    cores: int | None = None,
+    target: str = "loihi2",
     epochs: int | None = None,
     name: str | None = None,
     seed: int | None = None,
@@ -202,25 +210,40 @@ def prune(
     Args:
         root: the working directory.
         run: name or path of a run; None is the newest.
-        sparsity: share of weights that become zero.
-        epochs: of fine-tuning; None for the recipe's.
+        sparsity: share of weights that become zero; None for 0.75, or what ``cores`` need.
+        how: a name in ``train.PRUNERS``.
+        cores: a budget: as sparse as it must be to fit into so many cores of the target.
+        target: the chip of the budget.
+        epochs: of fine-tuning; None for the recipe's, or none where the pruner needs none.
         name: of the new run; by default the old one's with the sparsity.
         seed: of fine-tuning; None for the recipe's.
         data_dir: where to look for data first.
         progress: as in ``distill``.
     """
     train = training()
+    if how not in train.PRUNERS:
+        raise unknown_name("pruner", how, train.PRUNERS)
+    if sparsity is not None and cores is not None:
+        raise InputError("A sparsity and a budget of cores were given.", "Give one of them.")
+    chip = None if cores is None else targets.load(target)
+    sparsity = SPARSITY if sparsity is None else sparsity
     if not 0 < sparsity < 1:
         raise InputError(f"Sparsity {sparsity:g} is not between 0 and 1.", "Try --sparsity 0.75.")
     source = folders.read_run(folders.find("runs", run, root))
     recipe = train.load_recipe(source.path)
     if seed is not None:
         recipe = replace(recipe, seed=seed)
+    student = train.load_student(source.path)
+    budget: dict[str, Any] = {}
+    if chip is not None and cores is not None:
+        sparsity = _fitting(student, chip, cores, how)
+        budget = {"cores": cores, "target": target}
     command = {
         "command": "prune", "parent": source.name, "sparsity": sparsity, "epochs": epochs,
-        "recipe": recipe.to_json(),
+        "recipe": recipe.to_json(), **budget, **({} if how == "lamp" else {"how": how}),
     }  # fmt: skip
-    default = f"{source.name}-s{round(100 * sparsity)}"
+    kind = "" if how == "lamp" else f"{how}-"
+    default = f"{source.name}-{kind}s{round(100 * sparsity, 1):g}"
     path = _folder(root, name, default, command)
     if (path / "metrics.json").exists():
         return _remember(folders.read_run(path))
@@ -229,22 +252,33 @@ def prune(
     needed = recipe.plan.needs_teacher
     teacher = train.load_teacher(_teacher_folder(source)) if needed else None
     made = train.prune_student(
-        train.load_student(source.path),
-        teacher,
-        recipe,
-        sparsity,
-        epochs,
-        dataset,
-        path,
-        progress,
+        student, teacher, recipe, sparsity, epochs, dataset, path, progress, how=how
     )
     known = {k: v for k, v in source.metrics.items() if k in ("teacher_accuracy", "teacher_input")}
     facts = {
         **{"teacher_accuracy": None, **known},
         "parent": source.name,
         "sparsity": train.sparsity(made),
+        "pruner": how,
     }
+    if chip is not None and cores is not None:
+        needs = cores_of(train.to_network(made), chip)
+        facts |= {"target": target, "cores": needs}
+        if needs > cores and progress is not None:
+            doubt = f"training moved connections: {needs:g} cores are needed, not {cores}"
+            progress.update("prune", 1, 1, doubts=[f"{doubt}; prune on to one core less"])
     return _finish(path, made, dataset, recipe, facts)
+
+
+def _fitting(student: Any, chip: Target, cores: int, how: str) -> float:
+    """Return the sparsity at which a student fits into a budget of cores."""
+    density = density_for_cores(student, chip, cores, how)
+    if density == 1.0:
+        raise InputError(
+            f"The student fits into {cores} cores of {chip.title} as it is.",
+            "Export it, or ask for fewer cores.",
+        )
+    return round(1.0 - density, 9)
 
 
 def _plain(data: str) -> str:

@@ -18,7 +18,7 @@ from snn2hw.train.loop import Progress, Silent, read_log
 from snn2hw.train.methods import METHODS
 from snn2hw.train.modules import from_module
 from snn2hw.train.modules import run as run_module
-from snn2hw.train.prune import sparsity
+from snn2hw.train.pruning import PRUNERS, at_once, sparsity
 from snn2hw.train.recipe import Recipe, defaults
 from snn2hw.train.storage import (
     has_teacher,
@@ -34,6 +34,7 @@ from snn2hw.train.teachers import TEACHERS, load_weights
 
 __all__ = [
     "METHODS",
+    "PRUNERS",
     "STUDENTS",
     "TEACHERS",
     "Devices",
@@ -42,6 +43,7 @@ __all__ = [
     "Recipe",
     "Silent",
     "Student",
+    "at_once",
     "check",
     "defaults",
     "digest",

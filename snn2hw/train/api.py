@@ -27,7 +27,7 @@ from snn2hw.train.evaluation import evaluate, outputs_of, tensor
 from snn2hw.train.events import writer_class
 from snn2hw.train.loop import Job, Progress, fit, state_path
 from snn2hw.train.methods import Cost, Objective, plan
-from snn2hw.train.prune import Pruner
+from snn2hw.train.pruning import DEFAULT, Plan, find_pruner
 from snn2hw.train.recipe import Recipe
 from snn2hw.train.scaling import Scaled, Scaling, find_scaling, scalings
 from snn2hw.train.storage import (
@@ -45,9 +45,11 @@ from snn2hw.train.students import Student
 # Training images on which the scaling of a ready teacher is measured.
 TRIED = 500
 # Batches on which thresholds and batch norms of a copied student are measured.
-CALIBRATED = 16
+COPIED_ON = 16
 # Training samples whose input events are counted for a budget.
 INPUTS_COUNTED = 1000
+# Training samples on which a pruner without training is calibrated.
+CALIBRATED = 512
 # A scaling that does so much better than the one asked for is worth a warning.
 MUCH_BETTER = 0.05
 
@@ -354,6 +356,7 @@ def prune_student(
     run_dir: Path | None = None,
     progress: Progress | None = None,
     *,
+    how: str = DEFAULT,
     devices: Devices | None = None,
 ) -> nn.Module:
     """Return a copy of a student with ``sparsity`` of its weights zero, fine-tuned.
@@ -363,20 +366,33 @@ def prune_student(
         teacher: as in ``distill_student``.
         recipe: method and constants.
         sparsity: share of convolution and dense weights that become zero.
-        epochs: of fine-tuning, pruning in the first half; None for the recipe's.
+        epochs: of fine-tuning; None for the recipe's, or none at all where the pruner needs none.
         dataset: what to train on.
         run_dir: where log and checkpoint go, and ``checkpoint/student.safetensors``.
         progress: told after every step.
+        how: a name in ``PRUNERS``.
         devices: where to train.
 
     Raises:
-        InputError: a sparsity that cannot be had, or a missing teacher.
+        InputError: no such pruner, a sparsity that cannot be had, or a missing teacher.
         Interrupted: Ctrl-C; the same call goes on.
     """
     pruned = copy.deepcopy(student)
-    epochs = epochs or recipe.prune_epochs
-    pruner = Pruner(pruned, sparsity, epochs)
+    pruner = find_pruner(how)
     taught = _needed(recipe, teacher)
+    if epochs is None:
+        epochs = recipe.prune_epochs if pruner.trains else 0
+    structure = pruner.build(
+        Plan(
+            pruned,
+            sparsity,
+            epochs,
+            -(-len(dataset.x_train) // recipe.batch),
+            recipe.prune_lr,
+            recipe.seed,
+            calibration(dataset),
+        )
+    )
     job = Job(
         "prune",
         epochs,
@@ -387,10 +403,13 @@ def prune_student(
         shift=recipe.shift,
         flip=recipe.flip,
         scale=recipe.logit_scale,
-        structure=pruner,
-        facts=_taught(recipe) | {"sparsity": sparsity},
+        structure=structure,
+        facts=_taught(recipe) | {"sparsity": sparsity, "how": how},
     )
-    fit(job, pruned, dataset, run_dir, teacher=taught, progress=progress, devices=devices)
+    if epochs:
+        fit(job, pruned, dataset, run_dir, teacher=taught, progress=progress, devices=devices)
+    else:
+        structure.finish()
     _finish(run_dir, pruned, recipe, "prune")
     return pruned
 
@@ -398,8 +417,15 @@ def prune_student(
 def _batches(dataset: Dataset, recipe: Recipe) -> list[torch.Tensor]:
     """Return some training samples as batches, the same for a seed."""
     generator = torch.Generator().manual_seed(recipe.seed)
-    rows = torch.randperm(len(dataset.x_train), generator=generator)[: CALIBRATED * recipe.batch]
+    rows = torch.randperm(len(dataset.x_train), generator=generator)[: COPIED_ON * recipe.batch]
     return [tensor(dataset.x_train[part.numpy()], "cpu") for part in rows.split(recipe.batch)]
+
+
+def calibration(dataset: Dataset) -> torch.Tensor:
+    """Return training samples for what is measured before pruning, evenly from the whole set."""
+    count = min(CALIBRATED, len(dataset.x_train))
+    rows = np.linspace(0, len(dataset.x_train) - 1, count).astype(np.int64)
+    return tensor(dataset.x_train[rows], "cpu")
 
 
 def _needed(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from snn2hw.train.pruning.upr import Upr
 from snn2hw.train.structure import Structure
 
 DEFAULT = "lamp"
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,27 @@ def find_pruner(name: str) -> Pruner:
     return PRUNERS[name]
 
 
+def at_once(network: N, share: float, how: str = DEFAULT) -> N:
+    """Return a copy pruned without training: about what a pruner would leave.
+
+    Those that choose by a score do so; for the others LAMP stands in.
+
+    Raises:
+        InputError: the share cannot be had.
+    """
+    copied = copy.deepcopy(network)
+    name = how if how in ("magnitude", "layerwise", "channels") else DEFAULT
+    find_pruner(name).build(Plan(copied, share, epochs=1)).finish()
+    return copied
+
+
 __all__ = [
     "DEFAULT",
     "PRUNERS",
     "Evolving",
     "Plan",
     "Pruner",
+    "at_once",
     "find_pruner",
     "sparsity",
     "weights",

@@ -75,10 +75,10 @@ def counts(shapes: Mapping[str, tuple[int, ...]], density: float) -> dict[str, i
 class Evolving(Structure):
     """Keeps each layer's number of connections, and moves them to where they help more.
 
-    Every ``interval`` steps, in each layer, the share ``f/2 (1 + cos(pi k / K))`` of the connections,
-    those with the least magnitude, make room for as many others: those with the largest gradient in
-    that step, or any. New weights begin at 0, with fresh optimizer state, and learn from the next
-    step on. What is random comes from the seed and the step.
+    Every ``interval`` steps, in each layer, the share ``f/2 (1 + cos(pi k / K))`` of the
+    connections, those with the least magnitude, make room for as many others: those with the
+    largest gradient in that step, or any. New weights begin at 0, with fresh optimizer state, and
+    learn from the next step on. What is random comes from the seed and the step.
 
     Args:
         network: what to train, in place.

@@ -55,11 +55,11 @@ class Strength(Valued):
 
     sign: Tensor
 
-    def __init__(self, weight: Tensor, share: float) -> None:
+    def __init__(self, weight: Tensor, share: float, scale: float) -> None:
         super().__init__(weight)
         self.register_buffer("sign", torch.where(weight.detach() < 0, -1.0, 1.0).to(weight.dtype))
         self.scale = max(float(weight.detach().abs().mean()), 1e-12)
-        self.center = center(share, self.scale)
+        self.center = center(share, scale)
 
     def forward(self, theta: Tensor) -> Tensor:
         """Return the weight."""
@@ -73,8 +73,12 @@ class Strength(Valued):
         return (weight * self.sign).flatten()
 
     def values(self, original: Tensor) -> Tensor:
-        """Return theta in units of the layer's first mean magnitude: comparable between layers."""
-        return original.view(self.keep.shape) / self.scale
+        """Return theta."""
+        return original.view(self.keep.shape)
+
+    def lower(self, original: Tensor, by: float) -> None:
+        """Apply the prior: theta moves towards mu, and not past it."""
+        original.sub_((original - self.center).clamp(-by, by))
 
     def settle(self, original: Tensor) -> None:
         """Give every kept connection a positive strength."""
@@ -85,8 +89,8 @@ class Strength(Valued):
 class GradR(Searching):
     """Grad R to an asked sparsity.
 
-    After each step of the optimizer ``theta -= force * lr * scale * sign(theta - mu)``, not past
-    ``mu``, where ``scale`` is the mean magnitude of the layer's weights at the start.
+    The prior's step is ``theta -= a * sign(theta - mu)``, not past ``mu``, which is one for all
+    layers; a is what the schedule wants.
 
     Args:
         network: what to prune, in place; parametrized until ``finish``.
@@ -101,19 +105,7 @@ class GradR(Searching):
     def __init__(self, network: nn.Module, share: float, epochs: int, steps: int) -> None:
         found = masks.layers(network)
         masks.check_share(share)
-        modules = {n: Strength(m.weight, share) for n, m in found.items()}
+        every = torch.cat([m.weight.detach().abs().flatten() for m in found.values()])
+        scale = max(float(every.mean()), 1e-12)
+        modules = {n: Strength(m.weight, share, scale) for n, m in found.items()}
         super().__init__(network, share, epochs, steps, modules)
-
-    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Apply the prior."""
-        if self.hard:
-            return
-        rate = float(optimizer.param_groups[0]["lr"])
-        with torch.no_grad():
-            for name, module in self.modules.items():
-                assert isinstance(module, Strength)
-                theta = self.original(name)
-                way = theta - module.center
-                most = self.force * rate * module.scale
-                theta.sub_(way.clamp(-most, most))
-        super().after_step(optimizer)

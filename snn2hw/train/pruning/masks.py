@@ -54,6 +54,11 @@ def check_share(share: float) -> None:
         raise InputError(f"Sparsity is {share}, not from 0 to below 1.")
 
 
+def count(share: float, total: int) -> int:
+    """Return the least number that is ``share`` of a total, a float's error aside."""
+    return math.ceil(share * total - 1e-6)
+
+
 def choose(
     scores: Mapping[str, Tensor], share: float, within: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
@@ -85,7 +90,7 @@ def choose(
         ranked.append(score)
     everything = torch.cat(ranked)
     total = everything.numel()
-    remove = math.ceil(share * total)
+    remove = count(share, total)
     most = total - int(torch.isposinf(everything).sum())
     if remove > most:
         raise InputError(

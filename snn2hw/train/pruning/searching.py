@@ -1,17 +1,16 @@
 # pyright: basic
 """Pruning that is learned: a value for each weight, above zero while the connection lives.
 
-For the first part of the epochs the values are trained with the weights, under a force that pulls
-them down. The published methods fix that force and take the sparsity that comes out; here it is
-asked for, so the force follows an integral controller in the logarithm,
-``force *= exp(GAIN * (wanted - found) / steps)`` after each step, where ``found`` is the share of
-values at or below zero and ``wanted`` the cubic schedule's. Then the lowest values are cut, exactly
-the asked number of them, and the rest is fine-tuned as ordinary weights.
+For the first part of the epochs the values are trained with the weights. The published methods pull
+them down with a fixed force and take the sparsity that comes out. Here the sparsity is asked for:
+several times an epoch all values go down together, just so far that the share of them at or below
+zero is what a cubic schedule wants (the force as the multiplier of a constraint). Values may rise
+again in between. Then the lowest are cut, exactly the asked number of them, and the rest is
+fine-tuned as ordinary weights.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -22,8 +21,7 @@ from snn2hw.train.pruning import masks
 from snn2hw.train.structure import Structure
 
 SEARCH = 0.6  # share of the epochs in which values are learned
-GAIN = 100.0
-LIMITS = (1e-6, 1e6)  # of the force
+TIMES = 20  # an epoch, that values go down
 
 
 class Valued(nn.Module):
@@ -42,6 +40,10 @@ class Valued(nn.Module):
 
     def values(self, original: Tensor) -> Tensor:
         """Return the values, in the weight's shape."""
+        raise NotImplementedError
+
+    def lower(self, original: Tensor, by: float) -> None:
+        """Let all values go down by ``by``."""
         raise NotImplementedError
 
     def settle(self, original: Tensor) -> None:
@@ -73,7 +75,6 @@ class Searching(Structure):
         self.steps = max(1, self.search * steps)
         self.each = steps
         self.step = 0
-        self.force = 1.0
         self.modules = dict(modules)
         for name, layer in masks.layers(network).items():
             parametrize.register_parametrization(layer, "weight", self.modules[name])
@@ -110,12 +111,19 @@ class Searching(Structure):
         self.step = step
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let the force follow the schedule."""
-        if self.hard:
+        """Let as many values fall to zero as the schedule wants."""
+        if self.hard or self.step % max(1, self.each // TIMES):
             return
         wanted = masks.scheduled(self.step, self.steps, self.start, self.share)
-        grown = self.force * math.exp(GAIN * (wanted - self.found()) / self.steps)
-        self.force = min(max(grown, LIMITS[0]), LIMITS[1])
+        values = torch.cat([v.flatten() for v in self.values().values()])
+        number = min(masks.count(wanted, values.numel()), values.numel() - 1)
+        if number < 1:
+            return
+        by = float(torch.kthvalue(values.detach(), number).values)
+        if by > 0.0:
+            with torch.no_grad():
+                for name, module in self.modules.items():
+                    module.lower(self.original(name), by)
 
     def cut(self) -> None:
         """Keep exactly the asked number of connections, those with the highest values."""
@@ -127,14 +135,6 @@ class Searching(Structure):
                 module.keep.copy_(chosen[name])
                 module.settle(self.original(name))
                 module.hard.fill_(True)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the force; all else is in the network."""
-        return {"force": torch.tensor(self.force, dtype=torch.float64)}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what ``state`` returned."""
-        self.force = float(tensors["force"])
 
     def finish(self) -> None:
         """Leave plain modules with exact zeros."""

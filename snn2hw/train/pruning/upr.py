@@ -18,8 +18,8 @@ from snn2hw.train.students import SOURCE, Student, Synapse
 
 FIRST, LAST = 5.0, 1000.0  # b
 MIDDLE = 0.4  # mean of m at the start
-REACH = 2.0  # how far m could go in the whole search, all steps in one direction
-FORCE = 1e-2  # of the penalty at the start
+REACH = 0.5  # how far m could go in the whole search, all steps in one direction
+FORCE = 0.1  # of the penalty: the loss when masks let everything through
 
 
 class Masks(Valued):
@@ -32,12 +32,11 @@ class Masks(Valued):
     in a chain that is the same, and where several synapses listen, each may stop listening.
     """
 
-    def __init__(self, weight: Tensor, channels: int, unit: float, positions: float) -> None:
+    def __init__(
+        self, weight: Tensor, place: Tensor, channels: int, unit: float, positions: float
+    ) -> None:
         super().__init__(weight)
         self.unit, self.sharpness = unit, FIRST
-        # Short fine-tuning could not tell weights apart that begin alike: those with a higher
-        # LAMP score begin with up to three times the mask value of those with the lowest.
-        place = layerwise(lamp(weight)).to(weight)
         self.weight_mask = nn.Parameter(MIDDLE * (0.5 + place).flatten() / unit)
         first = torch.full((channels,), 1.5 * MIDDLE / unit)
         self.neuron_mask = nn.Parameter(first.to(weight)) if channels else None
@@ -70,6 +69,10 @@ class Masks(Valued):
         mine, neurons = self.both()
         return mine if neurons is None else torch.minimum(mine, neurons)
 
+    def lower(self, original: Tensor, by: float) -> None:
+        """Let the values of weights go down; those of neurons follow gradient and penalty."""
+        self.weight_mask.sub_(by / self.unit)
+
     def settle(self, original: Tensor) -> None:
         """Nothing is left to do: b is so large that masks are steps by now."""
 
@@ -85,7 +88,7 @@ class Masks(Valued):
 class Upr(Searching):
     """UPR to an asked sparsity.
 
-    The penalty is ``force * sum(c sigmoid(b m)) / sum(c)`` over weights (c: positions at which a
+    The penalty is ``FORCE * sum(c sigmoid(b m)) / sum(c)`` over weights (c: positions at which a
     kernel's weight is used, for one step) and neurons (c: operations behind a channel that spikes
     everywhere).
 
@@ -95,7 +98,7 @@ class Upr(Searching):
         epochs: of the whole fine-tuning.
         steps: of one epoch.
         lr: highest learning rate, by which the masks' units are chosen.
-        sample: one sample ``[1, ...]``, to see how large images are inside; a ``Student`` knows.
+        samples: one sample or more, to see how large images are inside; a ``Student`` knows.
 
     Raises:
         InputError: the share cannot be had.
@@ -108,14 +111,16 @@ class Upr(Searching):
         epochs: int,
         steps: int,
         lr: float,
-        sample: Tensor | None = None,
+        samples: Tensor | None = None,
     ) -> None:
         found = masks.layers(network)
         masks.check_share(share)
-        positions = _positions(network, found, sample)
+        positions = _positions(network, found, samples)
         channels = _channels(network, found)
+        places = _places(found)
         modules = {
-            n: Masks(m.weight.detach(), channels[n], 1.0, positions[n]) for n, m in found.items()
+            n: Masks(m.weight.detach(), places[n], channels[n], 1.0, positions[n])
+            for n, m in found.items()
         }
         self.total = max(sum(m.through for m in modules.values()), 1.0)
         super().__init__(network, share, epochs, steps, modules)
@@ -126,7 +131,6 @@ class Upr(Searching):
                 for mask in module.parameters():
                     mask.div_(unit)
                 module.unit = unit
-        self.force = FORCE
 
     def _sharpen(self) -> None:
         done = min(1.0, self.step / self.steps)
@@ -142,13 +146,23 @@ class Upr(Searching):
         """Return the force times the share of operations that masks let through."""
         if self.hard:
             return None
-        return self.force / self.total * sum(m.cost() for m in self.modules.values())  # type: ignore[operator,union-attr]
+        return FORCE / self.total * sum(m.cost() for m in self.modules.values())  # type: ignore[operator,union-attr]
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let force and b follow their schedules."""
+        """Let masks fall and b rise, as scheduled."""
         super().after_step(optimizer)
         self.step += 1
         self._sharpen()
+
+
+def _places(layers: dict[str, nn.Conv2d | nn.Linear]) -> dict[str, Tensor]:
+    """Return each weight's place among all by LAMP's score, from 0 to 1.
+
+    Short fine-tuning could not tell weights apart that begin alike.
+    """
+    every = layerwise(torch.cat([lamp(m.weight).flatten() for m in layers.values()]))
+    parts = torch.split(every, [m.weight.numel() for m in layers.values()])
+    return {n: p.to(m.weight) for p, (n, m) in zip(parts, layers.items(), strict=True)}
 
 
 def _positions(
