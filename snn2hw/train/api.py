@@ -27,7 +27,7 @@ from snn2hw.train.evaluation import evaluate, outputs_of, tensor
 from snn2hw.train.events import writer_class
 from snn2hw.train.loop import Job, Progress, fit, state_path
 from snn2hw.train.methods import Cost, Objective, plan
-from snn2hw.train.pruning import DEFAULT, Plan, find_pruner
+from snn2hw.train.pruning import DEFAULT, Evolving, Plan, find_pruner
 from snn2hw.train.recipe import Recipe
 from snn2hw.train.scaling import Scaled, Scaling, find_scaling, scalings
 from snn2hw.train.storage import (
@@ -326,6 +326,8 @@ def distill_student(
     structures: list[Structure] = []
     if plans.has("stagewise"):
         structures.append(Stagewise(student, recipe.epochs))
+    if plans.has("evolves"):
+        structures.append(Evolving(student, recipe.density, seed=recipe.seed))
     job = Job(
         "student",
         recipe.epochs,
