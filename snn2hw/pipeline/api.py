@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from snn2hw import datasets, netx_io, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
-from snn2hw.errors import InputError
 from snn2hw.estimator import EnergyReport
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
@@ -175,12 +174,14 @@ def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> 
     Args:
         teacher: any ``nn.Module`` from integer samples to logits, a teacher's name, or a file with
             one (``.onnx``, Keras' ``.h5``).
-        student: a student's name, or a ``snn2hw.train.Student``.
+        student: a student's name, or a spiking ``nn.Module`` as ``load`` takes it, which is trained
+            in place: it sees integers scaled to at most 1, ``time_steps`` times.
         data: a data set's name, or a ``datasets.Dataset``.
         options: fields of ``snn2hw.train.Recipe``.
 
     Raises:
-        InputError: the student is of a kind that cannot be exported yet.
+        UnsupportedError: names every part of a student that cannot be exported.
+        InputError: names, data or options that do not go together.
     """
     train = runs.training()
     dataset = (
@@ -190,10 +191,13 @@ def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> 
     named = student if isinstance(student, str) else "cnn"
     taught = teacher if isinstance(teacher, str) else "cnn"
     recipe = train.defaults(named, dataset.name, taught, **options)
-    if not isinstance(student, str | train.Student):
-        raise InputError(
-            f"A student of type {type(student).__name__} cannot be exported yet.",
-            f"Use one of {', '.join(train.STUDENTS)}, or a snn2hw.train.Student.",
+    if not isinstance(student, str | train.Spiking):
+        student = train.ModuleStudent(
+            student,
+            dataset.shape,
+            dataset.classes,
+            dataset.max_value,
+            dataset.frames or recipe.time_steps,
         )
     if isinstance(teacher, str):
         teacher, _ = train.train_teacher(recipe, dataset)

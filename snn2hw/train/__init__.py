@@ -16,9 +16,15 @@ from snn2hw.train.export import to_network
 from snn2hw.train.foreign import digest
 from snn2hw.train.loop import Progress, Silent, read_log
 from snn2hw.train.methods import METHODS
+from snn2hw.train.module_student import ModuleStudent
+from snn2hw.train.module_student import run as run_module
 from snn2hw.train.modules import from_module
+<<<<<<< HEAD
 from snn2hw.train.modules import run as run_module
 from snn2hw.train.pruning import PRUNERS, at_once, sparsity
+=======
+from snn2hw.train.prune import sparsity
+>>>>>>> ee6b1d3 (train: anyone's spiking module as a student)
 from snn2hw.train.recipe import Recipe, defaults
 from snn2hw.train.storage import (
     has_teacher,
@@ -29,7 +35,7 @@ from snn2hw.train.storage import (
     save_student,
     student_file,
 )
-from snn2hw.train.students import STUDENTS, Student
+from snn2hw.train.students import STUDENTS, Spiking, Student
 from snn2hw.train.teachers import TEACHERS, load_weights
 
 __all__ = [
@@ -39,9 +45,11 @@ __all__ = [
     "TEACHERS",
     "Devices",
     "Evaluation",
+    "ModuleStudent",
     "Progress",
     "Recipe",
     "Silent",
+    "Spiking",
     "Student",
     "at_once",
     "check",

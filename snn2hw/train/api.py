@@ -40,7 +40,7 @@ from snn2hw.train.storage import (
     save_student,
 )
 from snn2hw.train.structure import Several, Stagewise, Structure
-from snn2hw.train.students import Student
+from snn2hw.train.students import Spiking, Student
 
 # Training images on which the scaling of a ready teacher is measured.
 TRIED = 500
@@ -455,7 +455,7 @@ def cost_of(recipe: Recipe, student: nn.Module, dataset: Dataset) -> Cost | None
     """
     budget = recipe.synops_budget
     weight = recipe.spike_cost or (1.0 if budget or recipe.minimize == "energy" else 0.0)
-    if not weight or not isinstance(student, Student):
+    if not weight or not isinstance(student, Spiking):
         return None
     fan_out = student.fan_out()
     if budget:
@@ -475,7 +475,7 @@ def cost_of(recipe: Recipe, student: nn.Module, dataset: Dataset) -> Cost | None
     return Cost(weight, reached, budget * price)
 
 
-def _input_events(student: Student, dataset: Dataset) -> float:
+def _input_events(student: Spiking, dataset: Dataset) -> float:
     """Return how many input values that are not 0 a sample has, over all its steps."""
     x = dataset.x_train[:INPUTS_COUNTED]
     return float(np.count_nonzero(x)) / len(x) * (1 if dataset.frames else student.time_steps)

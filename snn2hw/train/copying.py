@@ -16,6 +16,7 @@ of each channel to what the teacher's batch norm had made of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -192,22 +193,34 @@ def _copy(
     if layer.weight is None:
         synapse.weight.weight.mul_(into / theta[population])
         return
-    taken = teacher.get_submodule(layer.weight)
+    taken: Any = teacher.get_submodule(layer.weight)
     weight, shift = taken.weight.detach().clone(), taken.weight.new_zeros(len(taken.weight))
     if source == SOURCE:
         weight, shift = _of_integers(weight, teacher.scale.scaling, student)
     synapse.weight.weight.copy_(weight)
     if layer.norm is None:
         return
-    theirs, ours = teacher.get_submodule(layer.norm), synapse.norm
-    assert isinstance(theirs, _Norm)
-    assert ours is not None
-    # Spikes are activations / theta, so what the norm sees is smaller by theta too.
+    theirs: Any = teacher.get_submodule(layer.norm)
     bias = 0.0 if taken.bias is None else taken.bias
-    ours.running_mean.copy_((theirs.running_mean - shift - bias) / into)
-    ours.running_var.copy_(((theirs.running_var + theirs.eps) / into**2 - ours.eps).clamp_min(0))
-    ours.weight.copy_(theirs.weight / theta[population])
-    ours.bias.copy_(theirs.bias / theta[population])
+    # Spikes are activations / theta, so what the norm sees is smaller by theta too.
+    _set_norm(
+        synapse,
+        (theirs.running_mean - shift - bias) / into,
+        (theirs.running_var + theirs.eps) / into**2,
+        theirs.weight / theta[population],
+        theirs.bias / theta[population],
+    )
+
+
+def _set_norm(synapse: Synapse, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> None:
+    norm = synapse.norm
+    assert norm is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_((var - norm.eps).clamp_min(0.0))
+    norm.weight.copy_(weight)
+    norm.bias.copy_(bias)
 
 
 def _of_integers(weight: Tensor, scaling: Scaling, student: Student) -> tuple[Tensor, Tensor]:
@@ -248,12 +261,11 @@ def _copy_output(
     top = theta[student.output]
     name = layers.synapses[branch.synapse].weight
     assert name is not None
-    bias = teacher.get_submodule(name).bias
+    last: Any = teacher.get_submodule(name)
     mean, deviation = logits.mean(0), logits.std(0)
-    synapse.norm.running_mean.copy_((mean - bias) / into)
-    synapse.norm.running_var.copy_((deviation / into) ** 2)
-    synapse.norm.weight.copy_(deviation / top)
-    synapse.norm.bias.copy_(mean / top)
+    _set_norm(
+        synapse, (mean - last.bias) / into, (deviation / into) ** 2, deviation / top, mean / top
+    )
 
 
 def _lift(student: Student, lift: float | None) -> None:
@@ -264,7 +276,8 @@ def _lift(student: Student, lift: float | None) -> None:
                 continue
             more = lift_of(student, neuron.beta, neuron.reset) if lift is None else lift
             for branch in population.branches:
-                norm = student.get_submodule(branch.synapse).norm
+                synapse: Any = student.get_submodule(branch.synapse)
+                norm = synapse.norm
                 if norm is not None:
                     norm.bias.add_(more)
                     break

@@ -17,13 +17,13 @@ from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Edge, Shape
 from snn2hw.ir.synapses import Conv
 from snn2hw.passes import fold_batch_norm
-from snn2hw.train.students import SOURCE, Diagonal, Readout, Student, Synapse
+from snn2hw.train.students import SOURCE, Diagonal, Readout, Spiking, Student, Synapse
 
 OUTPUT = "output"
 DT = 1e-3  # seconds; NIR is in continuous time, so a step needs a length
 
 
-def to_network(student: Student, dt: float = DT) -> ir.Network:
+def to_network(student: Spiking, dt: float | None = None) -> ir.Network:
     """Export a student in evaluation mode.
 
     Batch norm is folded in float64, and the scale of the input into the first layer, so that
@@ -31,12 +31,15 @@ def to_network(student: Student, dt: float = DT) -> ir.Network:
     the student: ``tau = dt / (1 - beta)`` and ``r = tau / dt`` make its gain 1.
 
     Args:
-        student: any ``Student``; populations keep their module names.
-        dt: length of a time step in seconds.
+        student: populations keep their module names.
+        dt: length of a time step in seconds; None is what its kind takes, 1e-3 for ours.
 
     Raises:
         UnsupportedError: a current never decays, or a module is of a kind that has no export.
     """
+    if not isinstance(student, Student):
+        return student.to_network(dt)
+    dt = dt or DT
     channels, height, width = student.shape
     shapes: dict[str, Shape] = {SOURCE: (channels, height, width)}
     nodes: dict[str, ir.Node] = {SOURCE: ir.Input(shapes[SOURCE], student.max_value)}
@@ -101,7 +104,8 @@ def folded(synapse: Synapse) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return weight and bias with the batch norm in them, in float64; zeros stay zeros."""
     layer, norm = synapse.weight, synapse.norm
     weight = array(layer.weight)
-    bias = np.zeros(len(weight)) if getattr(layer, "bias", None) is None else array(layer.bias)
+    given = None if isinstance(layer, Diagonal) else layer.bias
+    bias = np.zeros(len(weight)) if given is None else array(given)
     if norm is None:
         return weight, bias
     assert norm.running_mean is not None

@@ -35,7 +35,7 @@ from snn2hw.train.state import (
     write_tensors,
 )
 from snn2hw.train.structure import Structure
-from snn2hw.train.students import Student
+from snn2hw.train.students import Spiking
 
 # The fastest of so many steps is taken for the rest: the first one compiles.
 FORECAST_STEPS = 3
@@ -364,7 +364,7 @@ class _Run:
             self._save()
             self._write_log()
         info: dict[str, Any] = {"loss": self.history[-1]["loss"], "accuracy": test.accuracy}
-        if isinstance(self.plain, Student):
+        if isinstance(self.plain, Spiking):
             info["spikes"] = test.spikes_per_sample
             # Not at once: batch norm's running statistics need some steps.
             if epoch in (self.job.epochs // 10, self.job.epochs - 1):

@@ -18,16 +18,14 @@ Norse 1.1.0, ``functional/lif_box.py``, ``lif.py`` and ``iaf.py``: a cell starts
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from snn2hw.errors import InputError, UnsupportedError, unknown_name
 from snn2hw.ir import network as ir
@@ -35,7 +33,6 @@ from snn2hw.ir.arrays import Edge, Shape, size_of
 from snn2hw.ir.synapses import Conv, same_padding
 from snn2hw.passes import fold_batch_norm
 from snn2hw.train.export import (
-    DT,
     OUTPUT,
     array,
     cell_node,
@@ -45,7 +42,8 @@ from snn2hw.train.export import (
     to_network,
 )
 from snn2hw.train.neurons import Lif
-from snn2hw.train.students import SOURCE, Student, Synapse
+from snn2hw.train.stepping import NORSE, SNNTORCH, STEPPED, kind, leaves, steps_itself
+from snn2hw.train.students import SOURCE, Readout, Spiking, Synapse
 
 MaxPool = Literal["refuse", "neurons", "average"]
 MAX_POOL = ("refuse", "neurons", "average")
@@ -67,7 +65,8 @@ def from_module(
     """Turn a spiking module, in evaluation mode, into a network; nodes keep the modules' paths.
 
     Args:
-        module: an ``nn.Sequential`` or Norse's ``SequentialState``, nested or not; a ``Student``.
+        module: an ``nn.Sequential`` or Norse's ``SequentialState``, nested or not; a
+            ``Spiking`` student of ours.
         shape: of one sample at one step, without batch: ``(C, H, W)``, ``(C, L)`` or ``(n,)``.
         dt: seconds of a step; None takes that of Norse's cells, else 1e-4, which snnTorch takes.
         time_steps: steps of one sample, if it is to be said.
@@ -87,17 +86,17 @@ def from_module(
         raise InputError(f"{type(module).__name__} is neither a path nor a PyTorch module.")
     if max_pool not in MAX_POOL:
         raise unknown_name("way with max pooling", str(max_pool), MAX_POOL)
-    if isinstance(module, Student):
-        return to_network(module, dt or DT), []
+    if isinstance(module, Spiking):
+        return to_network(module, dt), []
     shape = _shape(shape)
-    leaves = list(_leaves(module))
+    parts = list(leaves(module))
     if dt is None:
-        steps: list[float] = [float(m.dt) for _, m in leaves if _kind(m) in _NORSE]
+        steps: list[float] = [float(m.dt) for _, m in parts if kind(m) in NORSE]
         dt = steps[0] if steps else SNNTORCH_DT
     walk = _Walk(shape, dt, max_pool, sends_spikes=input_max == 1)
     walk.nodes[walk.last] = ir.Input(shape, input_max)
-    for at, (path, leaf) in enumerate(leaves):
-        again = _steps(leaf) and any(leaf is earlier for _, earlier in leaves[:at])
+    for at, (path, leaf) in enumerate(parts):
+        again = steps_itself(leaf) and any(leaf is earlier for _, earlier in parts[:at])
         _follow(walk, path or type(leaf).__name__, leaf, _twice if again else None)
     if walk.problems:
         raise UnsupportedError(f"The module cannot be expressed: {'; '.join(walk.problems)}.")
@@ -159,11 +158,11 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
 def _follow(walk: _Walk, name: str, leaf: nn.Module, handler: _Handler | None) -> None:
     """Add what a module becomes, or its problem; shapes are not judged where they are unknown."""
     try:
-        (handler or _HANDLERS.get(_kind(leaf), _unknown))(walk, name, leaf)
+        (handler or _HANDLERS.get(kind(leaf), _unknown))(walk, name, leaf)
     except _Cannot as why:
         walk.problems.append(f"{name}: {type(leaf).__name__} {why}")
-        walk.sends_spikes |= _steps(leaf)
-        walk.shape_known &= why.after is not None or _steps(leaf)
+        walk.sends_spikes |= steps_itself(leaf)
+        walk.shape_known &= why.after is not None or steps_itself(leaf)
         walk.shape = why.after or walk.shape
     except ValueError as why:
         if walk.shape_known:
@@ -171,35 +170,16 @@ def _follow(walk: _Walk, name: str, leaf: nn.Module, handler: _Handler | None) -
         walk.shape_known = False
 
 
-_HOMES = ("torch.nn.modules.", "snntorch._neurons.", "norse.torch.module.", "snn2hw.train.")
-
-
-def _kind(module: nn.Module) -> str:
-    """Return ``package.Class`` for a class of a known package, the plain name for others."""
-    made = type(module)
-    known = made.__module__.startswith(_HOMES)
-    return f"{made.__module__.split('.')[0]}.{made.__name__}" if known else made.__name__
-
-
-def _leaves(module: nn.Module, path: str = "") -> Iterator[tuple[str, Any]]:
-    if _kind(module) not in ("torch.Sequential", "norse.SequentialState"):
-        yield path, module
-        return
-    for name, child in module._modules.items():  # named_children leaves out what comes twice
-        if child is not None:
-            yield from _leaves(child, f"{path}.{name}" if path else name)
-
-
 def _unknown(walk: _Walk, name: str, module: nn.Module) -> None:
-    kind = _kind(module)
-    if kind in _FLAT:
+    named = kind(module)
+    if named in _FLAT:
         raise _Cannot("does not spike: distill a student from the network (snn2hw.distill)")
-    if kind.startswith(("snntorch.", "norse.")):
+    if named.startswith(("snntorch.", "norse.")):
         raise _Cannot(
-            f"is not known here, as {', '.join(_STEPPED)} are: write the network as NIR with its "
+            f"is not known here, as {', '.join(STEPPED)} are: write the network as NIR with its "
             "package and load that file"
         )
-    if kind.startswith("torch."):
+    if named.startswith("torch."):
         raise _Cannot("has no form in NIR: leave it out before training")
     raise _Cannot(
         "is a class of its own, whose order is code: give an nn.Sequential of its modules, or "
@@ -365,12 +345,12 @@ def _synapse(walk: _Walk, name: str, m: Synapse) -> None:
         walk.append(key, node)
 
 
-def _own(walk: _Walk, name: str, m: Lif) -> None:
+def _own(walk: _Walk, name: str, m: Lif | Readout) -> None:
     walk.append(name, cell_node(m, walk.shape, walk.dt))
 
 
 def _snntorch(walk: _Walk, name: str, m: Any) -> None:
-    synaptic = _kind(m) == "snntorch.Synaptic"
+    synaptic = kind(m) == "snntorch.Synaptic"
     beta = np.clip(_each(m.beta, walk.shape), 0.0, 1.0)
     threshold = _each(m.threshold, walk.shape)
     reset, delayed = _reset(m), bool(getattr(m, "reset_delay", True))
@@ -424,8 +404,8 @@ def _odd_reset(m: Any, reset: str | None, *, late: bool) -> list[str]:
 
 
 def _norse(walk: _Walk, name: str, m: Any) -> None:
-    kind, p = _kind(m), m.p
-    integrates = kind == "norse.IAFCell"
+    cell, p = kind(m), m.p
+    integrates = cell == "norse.IAFCell"
 
     def rate(key: str) -> Floats:
         return float(m.dt) * _each(getattr(p, key), walk.shape)
@@ -434,7 +414,7 @@ def _norse(walk: _Walk, name: str, m: Any) -> None:
     threshold = _each(p.v_th, walk.shape) - origin
     rule = getattr(getattr(p, "reset_method", None), "__name__", "reset_value")
     rates = {} if integrates else {"tau_mem_inv": rate("tau_mem_inv")}
-    if kind == "norse.LIFCell":
+    if cell == "norse.LIFCell":
         rates["tau_syn_inv"] = rate("tau_syn_inv")
     why = [f"has {k} that is not positive: choose one" for k, v in rates.items() if (v <= 0).any()]
     why += _unsound(threshold, f"v_th above {'v_reset' if integrates else 'v_leak'}")
@@ -475,13 +455,9 @@ def _unsound(threshold: Floats, what: str) -> list[str]:
     return [] if (threshold > 0).all() else [f"needs a positive {what}"]
 
 
-_NORSE = ("norse.LIFBoxCell", "norse.LIFCell", "norse.IAFCell")
-_SNNTORCH = ("snntorch.Leaky", "snntorch.Synaptic")
-_STEPPED = (*_SNNTORCH, *_NORSE)
-
 _HANDLERS: Mapping[str, _Handler] = {
-    **dict.fromkeys(_SNNTORCH, _snntorch),
-    **dict.fromkeys(_NORSE, _norse),
+    **dict.fromkeys(SNNTORCH, _snntorch),
+    **dict.fromkeys(NORSE, _norse),
     **{f"torch.{n}": _skip for n in ("Identity", "Dropout", "Dropout1d", "Dropout2d")},
     "torch.Linear": _linear,
     "torch.Conv1d": _conv,
@@ -493,79 +469,5 @@ _HANDLERS: Mapping[str, _Handler] = {
     "torch.Flatten": _flatten,
     "snn2hw.Synapse": _synapse,
     "snn2hw.Lif": _own,
+    "snn2hw.Readout": _own,
 }
-
-
-def run(module: nn.Module, x: NDArray[Any], batch: int = 100) -> tuple[Floats, float]:
-    """Run a copy of a module from fresh state, layer by layer, each over all time steps.
-
-    Args:
-        module: one that ``from_module`` takes, max pooling included.
-        x: samples ``[N, T, *shape]``.
-        batch: samples at a time.
-
-    Returns:
-        What it gives, ``[N, T, *out]``, and how many spikes its neurons sent in all.
-    """
-    # A state that hangs on a graph of gradients cannot be copied, and is not wanted.
-    states = {id(b): torch.zeros(0) for b in module.buffers() if not b.is_leaf}
-    module = copy.deepcopy(module, states).cpu().eval()
-    dtype = next((p.dtype for p in module.parameters()), torch.float32)
-    outputs: list[Floats] = []
-    spikes = 0.0
-    with torch.no_grad():
-        for start in range(0, len(x), batch):
-            piece = torch.as_tensor(np.asarray(x[start : start + batch])).to(dtype)
-            out, sent = _student(module, piece) if isinstance(module, Student) else _run(
-                module, piece.transpose(0, 1)
-            )  # fmt: skip
-            outputs.append(array(out.transpose(0, 1)))
-            spikes += sent
-    return np.concatenate(outputs), spikes
-
-
-def _run(module: nn.Module, x: Tensor) -> tuple[Tensor, float]:
-    spikes = 0.0
-    for _, leaf in _leaves(module):
-        x = _over_time(leaf, x)
-        spikes += float(x.double().sum()) if _steps(leaf) or isinstance(leaf, Lif) else 0.0
-    return x, spikes
-
-
-def _over_time(leaf: Any, x: Tensor) -> Tensor:
-    """Give one layer all steps ``[T, B, ...]``."""
-    if isinstance(leaf, Lif | Synapse):
-        return leaf(x)
-    if not _steps(leaf):
-        return leaf(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    keeps = _kind(leaf) in _SNNTORCH  # its state itself
-    if keeps:
-        leaf.reset_mem()
-    given: tuple[Any, ...] = ()
-    sent: list[Tensor] = []
-    for frame in x:
-        found = leaf(frame, *given)
-        sent.append(found[0] if isinstance(found, tuple) else found)
-        given = () if keeps else (found[1],)
-    return torch.stack(sent)
-
-
-def _student(student: Student, x: Tensor) -> tuple[Tensor, float]:
-    sent: dict[str, Tensor] = {}
-    hooks = [
-        m.register_forward_hook(partial(_keep, sent, name))
-        for name, m in student.populations().items()
-    ]
-    student(x)
-    for hook in hooks:
-        hook.remove()
-    return sent[student.wiring[-1].name], sum(float(s.double().sum()) for s in sent.values())
-
-
-def _keep(sent: dict[str, Tensor], name: str, _m: nn.Module, _x: Any, out: Tensor) -> None:
-    sent[name] = out
-
-
-def _steps(module: nn.Module) -> bool:
-    """Say whether a module takes one time step at a call and remembers the one before."""
-    return _kind(module) in _STEPPED

@@ -191,7 +191,8 @@ def _residual_layers(network: nn.Module, last: str, pools: Mapping[str, int]) ->
     synapses = {"conv1": Layer("conv1", "bn1")}
     activations = {"lif1": "bn1"}
     for stage in range(1, 5):
-        for number, block in enumerate(getattr(network, f"layer{stage}", ())):
+        blocks: Any = getattr(network, f"layer{stage}", ())
+        for number, block in enumerate(blocks):
             name = f"layer{stage}.{number}"
             convs = [n for n, _ in block.named_children() if n.startswith("conv")]
             for conv in convs:
@@ -337,7 +338,7 @@ class Chain(Copied):
         synapses: dict[str, Layer] = {}
         activations: dict[str, str] = {}
         for part, kind in (("convs", "conv"), ("dense", "fc")):
-            count = len(self.get_submodule(part)) // (4 if kind == "conv" else 3)  # type: ignore[arg-type]
+            count = sum(n.startswith(kind) for n, _ in self.get_submodule(part).named_children())
             for n in range(1, count + 1):
                 synapses[f"{kind}{n}"] = Layer(f"{part}.{kind}{n}", f"{part}.bn{n}")
                 activations[f"lif{len(synapses)}"] = f"{part}.relu{n}"

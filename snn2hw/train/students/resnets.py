@@ -7,7 +7,7 @@ for images; the stem is torchvision's for images of 64 pixels or more, else one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -90,7 +90,9 @@ class _Shape:
         return plan.finish("fc", output, sources, features, stages, pool)
 
 
-def _blocks(settings: Settings, depths: Sequence[int], widths: Sequence[int], bottleneck: bool):  # noqa: ANN202
+def _blocks(
+    settings: Settings, depths: Sequence[int], widths: Sequence[int], bottleneck: bool
+) -> Iterator[tuple[str, tuple[int, ...], int, bool]]:
     """Name all blocks: (name, convolutions' channels, stride, last of its stage)."""
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
         inner = settings.wide(width)
@@ -118,9 +120,9 @@ def spiking_resnet(settings: Settings, depths: Sequence[int], bottleneck: bool) 
 
     Zheng et al., AAAI 2021 (arXiv:2011.05280) train such networks.
     """
-    plan, shape, first = _stem(settings)
+    plan, shape, stem, name = _stem(settings)
     sizes = (depths, (64, 128, 256, 512), bottleneck)
-    return _summed(plan, shape, first, sizes, projecting)
+    return _summed(plan, shape, plan.neurons(name, stem), sizes, projecting)
 
 
 _Sizes = tuple[Sequence[int], Sequence[int], bool]
@@ -147,8 +149,8 @@ def sew_resnet(settings: Settings, depths: Sequence[int], bottleneck: bool) -> S
     A block's spikes are added to those it got. The next convolution is linear, so it takes the sum
     from all their populations and no connection carries more than a spike.
     """
-    plan, shape, first = _stem(settings)
-    signal: tuple[str, ...] = (first,)
+    plan, shape, stem, name = _stem(settings)
+    signal: tuple[str, ...] = (plan.neurons(name, stem),)
     stages: list[str] = []
     for name, outs, stride, ends in _blocks(settings, depths, (64, 128, 256, 512), bottleneck):
         into, out = shape.channels, outs[-1]
@@ -173,8 +175,8 @@ def ms_resnet(settings: Settings, depths: Sequence[int], bottleneck: bool) -> St
     The trunk is a current that blocks add to, so a population on it lists all of them. Where the
     size changes the shortcut is a convolution of the spikes, which begins a new trunk.
     """
-    plan, shape, first = _stem(settings, neurons=False)
-    trunk: tuple[Branch, ...] = first
+    plan, shape, stem, _ = _stem(settings)
+    trunk: tuple[Branch, ...] = (stem,)
     stages: list[str] = []
     for name, outs, stride, _ in _blocks(settings, depths, (64, 128, 256, 512), bottleneck):
         into, out = shape.channels, outs[-1]
@@ -192,22 +194,19 @@ def ms_resnet(settings: Settings, depths: Sequence[int], bottleneck: bool) -> St
     return shape.finish(plan, "lif2", last, (*stages, last))
 
 
-def _stem(settings: Settings, *, neurons: bool = True):  # noqa: ANN202
+def _stem(settings: Settings) -> tuple[Plan, _Shape, Branch, str]:
     """Add the first convolution, and for large images a pool by maximum as neurons of its own.
 
     Returns:
-        Plan, shape, and the first population; without ``neurons`` the first trunk.
+        Plan, shape, the branch that leaves the stem, and a name for the neurons it feeds.
     """
     channels = settings.shape[0]
     width = settings.wide(64)
     plan, shape = Plan(settings), _Shape(settings, width)
-    large = min(settings.shape[1:]) >= SMALL_SIDE
-    first = conv(channels, width, 7, 2) if large else conv(channels, width)
-    branch = plan.synapse("conv1", SOURCE, first)
-    if large:
-        shape.halve()
-        stem = plan.neurons("stem", branch)
-        branch = plan.synapse("pool", stem, Synapse(Diagonal(width, ANY_OF_FOUR), None, pool=2))
-        shape.sides = (shape.sides[0] // 2, shape.sides[1] // 2)
-    first_spikes = "pooled" if large else "lif1"
-    return plan, shape, plan.neurons(first_spikes, branch) if neurons else (branch,)
+    if min(settings.shape[1:]) < SMALL_SIDE:
+        return plan, shape, plan.synapse("conv1", SOURCE, conv(channels, width)), "lif1"
+    stem = plan.neurons("stem", plan.synapse("conv1", SOURCE, conv(channels, width, 7, 2)))
+    shape.halve()
+    shape.sides = (shape.sides[0] // 2, shape.sides[1] // 2)
+    pool = Synapse(Diagonal(width, ANY_OF_FOUR), None, pool=2)
+    return plan, shape, plan.synapse("pool", stem, pool), "pooled"

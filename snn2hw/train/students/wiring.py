@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.errors import InputError
-from snn2hw.ir.network import Reset
+from snn2hw.ir.network import Network, Reset
 from snn2hw.train.neurons import Lif
 
 Chw = tuple[int, int, int]
@@ -197,7 +197,11 @@ class Spiking(nn.Module):
 
     def stages(self) -> list[str]:
         """Return the populations whose rates can be compared with a teacher's activations."""
-        return []
+        raise NotImplementedError
+
+    def to_network(self, dt: float | None = None) -> Network:
+        """Export a student that is not ours; see ``export.to_network``."""
+        raise NotImplementedError
 
 
 class Student(Spiking):
