@@ -19,12 +19,7 @@ from snn2hw.train.methods import METHODS
 from snn2hw.train.module_student import ModuleStudent
 from snn2hw.train.module_student import run as run_module
 from snn2hw.train.modules import from_module
-<<<<<<< HEAD
-from snn2hw.train.modules import run as run_module
 from snn2hw.train.pruning import PRUNERS, at_once, sparsity
-=======
-from snn2hw.train.prune import sparsity
->>>>>>> ee6b1d3 (train: anyone's spiking module as a student)
 from snn2hw.train.recipe import Recipe, defaults
 from snn2hw.train.storage import (
     has_teacher,
