@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from snn2hw.errors import InputError
 from snn2hw.train.pruning import masks
 from snn2hw.train.pruning.masks import FLOOR
 from snn2hw.train.structure import Structure
-from snn2hw.train.students import SOURCE, Student, Synapse
+from snn2hw.train.students import SOURCE, Diagonal, Student, Synapse
 
 
 class Wire(NamedTuple):
@@ -48,11 +48,13 @@ def wires(student: Student) -> tuple[list[Wire], list[int]]:
 
     width: dict[str, int] = {}
     for population in student.wiring:
-        for source, synapse in population.branches:
-            if synapse is None:
-                leader[root(population.name)] = root(source)
-                continue
+        for sources, synapse in population.branches:
+            for other in sources[1:]:  # what is summed has the same channels
+                leader[root(other)] = root(sources[0])
             layer = student.get_submodule(synapse).weight
+            if isinstance(layer, Diagonal):
+                leader[root(population.name)] = root(sources[0])
+                continue
             if isinstance(layer, nn.Conv2d) and layer.groups > 1:
                 raise InputError(
                     f"{synapse} is a grouped convolution, of which channels cannot be taken.",
@@ -68,12 +70,12 @@ def wires(student: Student) -> tuple[list[Wire], list[int]]:
     found = [
         Wire(
             student.get_submodule(branch.synapse),  # type: ignore[arg-type]
-            numbers.get(root(branch.source)),
+            numbers.get(root(branch.sources[0])),
             numbers.get(root(population.name)),
         )
         for population in student.wiring
         for branch in population.branches
-        if branch.synapse is not None
+        if not isinstance(student.get_submodule(branch.synapse).weight, Diagonal)
     ]
     return found, sizes
 
@@ -179,12 +181,13 @@ class Channels(Structure):
         """Make currents into removed channels, and weights from them, exactly zero."""
         with torch.no_grad():
             for synapse, before, after in self.wires:
-                weight = synapse.weight.weight
+                weight: Any = synapse.weight.weight
+                bias: Any = synapse.weight.bias
                 if after is not None:
                     gone = ~self.alive[after].to(weight.device)
                     weight[gone] = 0.0
-                    if synapse.weight.bias is not None:
-                        synapse.weight.bias[gone] = 0.0
+                    if bias is not None:
+                        bias[gone] = 0.0
                     if synapse.norm is not None:
                         synapse.norm.weight[gone] = 0.0
                         synapse.norm.bias[gone] = 0.0

@@ -29,7 +29,7 @@ from snn2hw.train.neurons import Lif
 from snn2hw.train.pruning import masks
 from snn2hw.train.pruning.gradual import lamp
 from snn2hw.train.structure import Structure
-from snn2hw.train.students import Student, Synapse
+from snn2hw.train.students import Diagonal, Student, Synapse
 
 DAMPING = 1e-2  # of the mean diagonal, added to it: inputs that never come leave H singular
 ROUND = 0.25  # share of the remaining connections above the goal that a round takes, at most
@@ -207,9 +207,8 @@ def listed(network: nn.Module) -> list[Layer]:
         neuron = network.get_submodule(population.name)
         alpha, beta = (neuron.alpha, neuron.beta) if isinstance(neuron, Lif) else (0.0, 0.0)
         for _, synapse in population.branches:
-            if synapse is not None:
-                module = network.get_submodule(synapse)
-                assert isinstance(module, Synapse)
+            module = network.get_submodule(synapse)
+            if isinstance(module, Synapse) and not isinstance(module.weight, Diagonal):
                 found.append(
                     Layer(f"{synapse}.weight", module.weight, module.norm, alpha, beta, module.pool)
                 )

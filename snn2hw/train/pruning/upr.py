@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snn2hw.train.pruning import masks
 from snn2hw.train.pruning.gradual import lamp, layerwise
 from snn2hw.train.pruning.searching import Searching, Valued
-from snn2hw.train.students import SOURCE, Student, Synapse
+from snn2hw.train.students import SOURCE, Diagonal, Student, Synapse
 
 FIRST, LAST = 5.0, 1000.0  # b
 MIDDLE = 0.4  # mean of m at the start
@@ -203,16 +203,16 @@ def _channels(network: nn.Module, layers: dict[str, nn.Conv2d | nn.Linear]) -> d
     found = dict.fromkeys(layers, 0)
     widths: dict[str, int] = {}
     for population in network.wiring:
-        for source, synapse in population.branches:
-            if synapse is None:
-                widths.setdefault(population.name, widths.get(source, 0))
-                continue
+        for (source, *_), synapse in population.branches:
             module = network.get_submodule(synapse)
             if not isinstance(module, Synapse):
                 continue
+            if isinstance(module.weight, Diagonal):
+                widths.setdefault(population.name, widths.get(source, 0))
+                continue
             name = f"{synapse}.weight"
             if source != SOURCE and _plain(module.weight):
-                found[name] = widths[source]
+                found[name] = widths.get(source, 0)
             widths[population.name] = len(module.weight.weight)
     return found
 
