@@ -29,7 +29,7 @@ import snn2hw
 from snn2hw import datasets, onnx_io, train
 from snn2hw.errors import InputError
 from snn2hw.onnx_io import session
-from snn2hw.train import api, foreign
+from snn2hw.train import api, evaluation, foreign
 from snn2hw.train.scaling import Scale, find_scaling, scalings
 from snn2hw.train.teachers import Settings
 

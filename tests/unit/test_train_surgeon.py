@@ -7,7 +7,7 @@ from torch import nn
 from snn2hw import train
 from snn2hw.errors import InputError
 from snn2hw.train.pruning.sbc import Sbc, damped, hessians, leaked, listed, surgeon
-from snn2hw.train.students import Settings, Student, make_student
+from snn2hw.train.students import Neuron, Settings, Student, make_student
 
 
 def student(name="cnn", **own):
@@ -43,7 +43,7 @@ def test_leak_is_the_toeplitz_matrix(beta):
 
 @pytest.mark.parametrize("name", ["cnn", "resnet8"])
 def test_hessian_gives_the_change_of_the_membrane(name):
-    network = student(name, beta=0.75)
+    network = student(name, neuron=Neuron(0.75))
     x = torch.randint(0, 17, (6, 2, 8, 8))
     for layer in listed(network):
         held, seen = layer.weight.weight, []
