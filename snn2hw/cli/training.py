@@ -195,6 +195,7 @@ def prune(
     density: float | None,
     cores: int | None,
     target: str | None,
+    seed: int | None,
     **options: Any,
 ) -> None:
     """Prune a run's student, fine-tune it and write a new run."""
@@ -209,6 +210,7 @@ def prune(
         how=how,
         cores=cores,
         target=target or "loihi2",
+        seed=seed,
         progress=talk,
         **options,
     )
