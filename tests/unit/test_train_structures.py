@@ -15,7 +15,7 @@ from snn2hw.passes import remove_dead, simplify
 from snn2hw.pipeline import budget
 from snn2hw.quantize import quantize
 from snn2hw.train.pruning import Evolving, masks, weights
-from snn2hw.train.pruning.channels import Channels, wires
+from snn2hw.train.pruning.channels import Channels, sets
 from snn2hw.train.pruning.evolve import counts
 from snn2hw.train.students import Settings, make_student
 
@@ -39,8 +39,7 @@ def test_removed_channels_are_gone_from_the_chip(name):
     x = torch.randint(0, 17, (6, 1, 8, 8))
     pruner.finish()
     small = remove_dead(quantize(simplify(train.to_network(network)), LOIHI2))
-    _, sizes = wires(network)
-    assert [len(a) for a in pruner.alive] == sizes
+    sizes = pruner.sets.sizes
     kept = sum(int(a.sum()) for a in pruner.alive)
     assert kept < sum(sizes)
     for before, after in zip(whole.populations, small.populations, strict=True):
@@ -53,7 +52,7 @@ def test_removed_channels_are_gone_from_the_chip(name):
 
 def test_populations_that_a_shortcut_joins_lose_the_same_channels():
     network = student("resnet14")
-    found, sizes = wires(network)
+    found, sizes, _ = sets(network)
     # The first convolution, both blocks of the first stage: one set; then one inside each block.
     assert len(sizes) == 3 + 6
     pruner = Channels(network, 0.6, 1)
@@ -65,6 +64,39 @@ def test_populations_that_a_shortcut_joins_lose_the_same_channels():
     columns = network.get_submodule("layer2.0.conv1").weight.weight.abs().sum((0, 2, 3)) > 0
     assert (columns == first).all()
     assert len(found) == 14 + 2
+
+
+@pytest.mark.parametrize(
+    "name", ["rnn-40", "convs", "vgg11", "spiking-resnet18", "sew-resnet18", "ms-resnet18"]
+)
+def test_removed_channels_are_silent_and_unheard(name):
+    network = student(name, (1, 32, 32) if name == "vgg11" else (1, 8, 8), width=0.1).eval()
+    with torch.no_grad():  # biases that make all others spike
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+                module.bias.uniform_(0.6, 1.2)
+    pruner = Channels(network, 0.5, 1)
+    pruner.finish()
+    assert 0.5 <= masks.sparsity(network) < 0.7
+    seen = {}
+    for population in pruner.sets.of:
+        network.get_submodule(population).register_forward_hook(
+            lambda _m, _a, out, n=population: seen.update({n: out})
+        )
+    with torch.no_grad():
+        network(torch.randint(0, 17, (4, 1, *network.shape[1:])))
+    assert seen.keys() == pruner.sets.of.keys()
+    for population, spikes in seen.items():
+        alive = pruner.alive[pruner.sets.of[population]]
+        fired = spikes.transpose(0, 2).flatten(1).any(1)
+        assert not fired[~alive].any()
+        assert fired.any()
+    assert not all(a.all() for a in pruner.alive)
+    for wire in pruner.wires:
+        if wire.before is not None:
+            dead = ~pruner.alive[wire.before]
+            weight = wire.synapse.weight.weight.transpose(0, 1)
+            assert (weight.reshape(len(dead), -1)[dead] == 0).all()
 
 
 @given(

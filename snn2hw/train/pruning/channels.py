@@ -33,8 +33,16 @@ class Wire(NamedTuple):
     after: int | None
 
 
-def wires(student: Student) -> tuple[list[Wire], list[int]]:
-    """Return the synapses, and how many channels each set has that can lose some.
+class Sets(NamedTuple):
+    """Which channels belong together: synapses, channels of each set, and each population's set."""
+
+    wires: list[Wire]
+    sizes: list[int]
+    of: dict[str, int]
+
+
+def sets(student: Student) -> Sets:
+    """Find the sets of channels that can lose some, and what is wired to them.
 
     Raises:
         InputError: a grouped convolution, whose channels are tied in another way.
@@ -47,8 +55,11 @@ def wires(student: Student) -> tuple[list[Wire], list[int]]:
         return name
 
     width: dict[str, int] = {}
+    reader: dict[str, str] = {}
     for population in student.wiring:
         for sources, synapse in population.branches:
+            # Who reads the same current has the same channels.
+            leader[root(population.name)] = root(reader.setdefault(synapse, population.name))
             for other in sources[1:]:  # what is summed has the same channels
                 leader[root(other)] = root(sources[0])
             layer = student.get_submodule(synapse).weight
@@ -67,8 +78,8 @@ def wires(student: Student) -> tuple[list[Wire], list[int]]:
     sizes = [0] * len(numbers)
     for name in names:
         sizes[numbers[root(name)]] = width.get(name) or sizes[numbers[root(name)]]
-    found = [
-        Wire(
+    found = {
+        branch.synapse: Wire(
             student.get_submodule(branch.synapse),  # type: ignore[arg-type]
             numbers.get(root(branch.sources[0])),
             numbers.get(root(population.name)),
@@ -76,8 +87,8 @@ def wires(student: Student) -> tuple[list[Wire], list[int]]:
         for population in student.wiring
         for branch in population.branches
         if not isinstance(student.get_submodule(branch.synapse).weight, Diagonal)
-    ]
-    return found, sizes
+    }
+    return Sets(list(found.values()), sizes, {n: numbers[root(n)] for n in names})
 
 
 class Channels(Structure):
@@ -103,8 +114,9 @@ class Channels(Structure):
             )
         self.network, self.share = network, share
         self.ramp = max(1, epochs // 2)
-        self.wires, sizes = wires(network)
-        self.alive = [torch.ones(n, dtype=torch.bool) for n in sizes]
+        self.sets = sets(network)
+        self.wires = self.sets.wires
+        self.alive = [torch.ones(n, dtype=torch.bool) for n in self.sets.sizes]
         self._choose(share)
 
     def scores(self) -> list[Tensor]:

@@ -32,20 +32,23 @@ from snn2hw.train.structure import Structure
 from snn2hw.train.students import Diagonal, Student, Synapse
 
 DAMPING = 1e-2  # of the mean diagonal, added to it: inputs that never come leave H singular
-ROUND = 0.25  # share of the remaining connections above the goal that a round takes, at most
+ROUND = 1 / 3  # share of the remaining connections above the goal that a round takes, at most
 BATCH = 64
 ELEMENTS = 1 << 24  # numbers that the inverses of a block of rows may hold
 
 
 class Layer(NamedTuple):
-    """A layer to prune: its linear map, the batch norm behind it, and the neurons' decays."""
+    """A layer to prune: its linear map, the batch norm behind it, the neurons' decays.
+
+    ``back``: it carries a population's spikes back to it, so the first step brings it none.
+    """
 
     name: str
     weight: nn.Conv2d | nn.Linear
     norm: nn.Module | None
     alpha: float
     beta: float
-    pool: int
+    back: bool = False
 
 
 def leaked(x: Tensor, decay: float) -> Tensor:
@@ -201,18 +204,19 @@ class Sbc(Structure):
 def listed(network: nn.Module) -> list[Layer]:
     """Return the layers of a network in order, with what a ``Student`` knows of their neurons."""
     if not isinstance(network, Student):
-        return [Layer(n, m, None, 0.0, 0.0, 1) for n, m in masks.layers(network).items()]
-    found: list[Layer] = []
+        return [Layer(n, m, None, 0.0, 0.0) for n, m in masks.layers(network).items()]
+    found: dict[str, Layer] = {}
     for population in network.wiring:
         neuron = network.get_submodule(population.name)
         alpha, beta = (neuron.alpha, neuron.beta) if isinstance(neuron, Lif) else (0.0, 0.0)
-        for _, synapse in population.branches:
+        for sources, synapse in population.branches:
             module = network.get_submodule(synapse)
+            # Of several populations that read a current the first one says how it leaks.
             if isinstance(module, Synapse) and not isinstance(module.weight, Diagonal):
-                found.append(
-                    Layer(f"{synapse}.weight", module.weight, module.norm, alpha, beta, module.pool)
-                )
-    return found
+                back = population.name in sources
+                layer = Layer(f"{synapse}.weight", module.weight, module.norm, alpha, beta, back)
+                found.setdefault(synapse, layer)
+    return list(found.values())
 
 
 def hessians(network: nn.Module, layer: Layer, samples: Tensor) -> Tensor:
@@ -230,7 +234,9 @@ def hessians(network: nn.Module, layer: Layer, samples: Tensor) -> Tensor:
         with torch.no_grad():
             for batch in samples.split(BATCH):
                 network(batch.to(device))
-                part = _hessian(seen.pop(), layer, network, batch)
+                # A recurrent layer is called once a step, others with all steps in one.
+                part = _hessian(torch.cat(seen), layer, network, batch)
+                seen.clear()
                 total = part if total is None else total + part
     finally:
         handle.remove()
@@ -243,8 +249,9 @@ def _hessian(x: Tensor, layer: Layer, network: nn.Module, batch: Tensor) -> Tens
     size = len(batch)
     x = x.unflatten(0, (-1, size))  # time first, as students fold it into the batch
     steps = network.steps(batch) if isinstance(network, Student) else len(x)
-    held = x.expand(steps, *x.shape[1:])  # an image that stays the same is seen at each step
-    sent = leaked(leaked(held, layer.alpha), layer.beta).flatten(0, 1)
+    if len(x) == 1 and not layer.back:
+        x = x.expand(steps, *x.shape[1:])  # an image that stays the same is seen at each step
+    sent = leaked(leaked(x, layer.alpha), layer.beta).flatten(0, 1)
     rows = rows_of(sent, layer.weight)
     return 2.0 * (rows.transpose(1, 2) @ rows).cpu().double()
 
