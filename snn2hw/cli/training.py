@@ -103,6 +103,11 @@ def device_options(function: F) -> F:
     type=click.IntRange(1, 1024),
     help="Steps one sample lasts: how often an image is shown, or a recording's frames.",
 )
+@click.option(
+    "--encoder",
+    help="What images become over the steps: direct, rate, latency, ...; constants follow a colon, "
+    "latency:threshold=0.1. See `snn2hw encoders`.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Of the student.")
 @click.option("--teacher-epochs", type=click.IntRange(min=1), help="Of the teacher.")
 @click.option("--batch", type=click.IntRange(min=1), help="Samples a training step.")

@@ -333,7 +333,8 @@ def _finish(path: Path, made: Any, dataset: Dataset, recipe: Any, facts: Mapping
     train = training()
     if not leads():
         raise SystemExit(0)  # of several processes, the first one writes and reports
-    found = train.evaluate(made, dataset.x_test, dataset.y_test)
+    show, encoder = train.showing(recipe, dataset), recipe.shown_by(dataset)
+    found = train.evaluate(made, dataset.x_test, dataset.y_test, show=show)
     net = train.to_network(made)
     nir_io.write(path / "student.nir", unit_resistance(net))
     seconds = sum(float(row.get("seconds", 0)) for row in train.read_log(path / "log.jsonl"))
@@ -341,11 +342,12 @@ def _finish(path: Path, made: Any, dataset: Dataset, recipe: Any, facts: Mapping
         "accuracy": found.accuracy,
         "teacher_accuracy": facts["teacher_accuracy"],
         "spikes_per_sample": found.spikes_per_sample,
-        "synops_per_sample": synops(net, found.spikes, dataset),
+        "synops_per_sample": synops(net, found.spikes, dataset, encoder),
         **size(net),
         "time_steps": net.time_steps,
         "method": recipe.method,
         "data": recipe.data,
+        **({"encoder": encoder.to_json()} if show is not None else {}),
         **({"data_note": dataset.note} if dataset.note else {}),
         "seed": recipe.seed,
         "seconds": round(seconds, 3),

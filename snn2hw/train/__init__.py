@@ -8,6 +8,7 @@ from snn2hw.train.api import (
     new_teacher,
     open_teacher,
     prune_student,
+    showing,
     train_teacher,
 )
 from snn2hw.train.devices import Devices
@@ -66,6 +67,7 @@ __all__ = [
     "read_log",
     "run_module",
     "save_student",
+    "showing",
     "sparsity",
     "student_file",
     "to_network",

@@ -30,10 +30,12 @@ from snn2hw.train.methods import Cost, Objective, plan
 from snn2hw.train.pruning import DEFAULT, Evolving, Plan, find_pruner
 from snn2hw.train.recipe import Recipe
 from snn2hw.train.scaling import Scaled, Scaling, find_scaling, scalings
+from snn2hw.train.showing import Show, shown
 from snn2hw.train.storage import (
     has_teacher,
     is_run,
     keep_teacher,
+    load_recipe,
     load_student,
     load_teacher,
     make_student,
@@ -130,8 +132,28 @@ def open_teacher(recipe: Recipe, dataset: Dataset) -> Ready:
     return Ready(teacher, not loaded.kept, False, loaded.kept)
 
 
+def showing(recipe: Recipe, dataset: Dataset) -> Show | None:
+    """Return how the recipe's student is shown a data set; None for as it is.
+
+    Raises:
+        InputError: the recipe's encoder does not take such data.
+    """
+    encoder = recipe.shown_by(dataset)
+    if encoder.name == "direct":
+        return None
+    encoder.encode(dataset.x_train[:1], dataset.max_value)  # raises if it cannot
+    return Show(encoder, dataset.max_value)
+
+
 def _spiking_teacher(run_dir: Path, dataset: Dataset) -> Student:
     """Read a run's student as a teacher, if it is for such data."""
+    encoder = load_recipe(run_dir).encoder
+    if encoder != "direct":
+        raise InputError(
+            f"The student of {run_dir} is shown images by encoder {encoder!r}; a teacher sees them "
+            "as they are.",
+            "Use a run without --encoder.",
+        )
     teacher = load_student(run_dir)
     wanted = (dataset.shape, dataset.classes, dataset.max_value)
     if (teacher.shape, teacher.classes, teacher.max_value) != wanted:
@@ -216,7 +238,7 @@ def check(
     taught = _needed(recipe, teacher)
     x = tensor(dataset.x_train[:2], "cpu")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        found = outputs_of(student.eval(), x)
+        found = outputs_of(student.eval(), shown(showing(recipe, dataset), x, range(len(x))))
         theirs = None if taught is None else outputs_of(taught.eval(), x)
         Objective(recipe.plan, recipe.weights).prepare(found, theirs)
     if tensorboard:
@@ -229,10 +251,16 @@ def new_student(recipe: Recipe, dataset: Dataset) -> Student:
     Raises:
         InputError: there is no such student.
     """
-    steps = dataset.frames or recipe.time_steps
+    encoder = recipe.shown_by(dataset)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return make_student(recipe, dataset.shape, dataset.classes, dataset.max_value, steps)
+        return make_student(
+            recipe,
+            encoder.shape(dataset.shape),
+            dataset.classes,
+            encoder.max_value(dataset.max_value),
+            encoder.time_steps,
+        )
 
 
 def train_teacher(
@@ -322,7 +350,8 @@ def distill_student(
     taught = _needed(recipe, teacher)
     plans = recipe.plan
     if plans.has("start") and taught is not None:
-        copy_teacher(student, taught, _batches(dataset, recipe))
+        show = showing(recipe, dataset)
+        copy_teacher(student, taught, _batches(dataset, recipe), show=show)
     structures: list[Structure] = []
     if plans.has("stagewise"):
         structures.append(Stagewise(student, recipe.epochs))
@@ -341,6 +370,7 @@ def distill_student(
         gradient="rate" if "rate" in {m.gradient for m in plans.methods} else "time",
         structure=Several(structures),
         tensorboard=tensorboard,
+        show=showing(recipe, dataset),
         facts=_taught(recipe),
     )
     fit(job, student, dataset, run_dir, teacher=taught, progress=progress, devices=devices)
@@ -392,7 +422,7 @@ def prune_student(
             -(-len(dataset.x_train) // recipe.batch),
             recipe.prune_lr,
             recipe.seed,
-            calibration(dataset),
+            calibration(dataset, showing(recipe, dataset)),
         )
     )
     job = Job(
@@ -406,6 +436,7 @@ def prune_student(
         flip=recipe.flip,
         scale=recipe.logit_scale,
         structure=structure,
+        show=showing(recipe, dataset),
         facts=_taught(recipe) | {"sparsity": sparsity, "how": how},
     )
     if epochs:
@@ -423,11 +454,11 @@ def _batches(dataset: Dataset, recipe: Recipe) -> list[torch.Tensor]:
     return [tensor(dataset.x_train[part.numpy()], "cpu") for part in rows.split(recipe.batch)]
 
 
-def calibration(dataset: Dataset) -> torch.Tensor:
+def calibration(dataset: Dataset, show: Show | None = None) -> torch.Tensor:
     """Return training samples for what is measured before pruning, evenly from the whole set."""
     count = min(CALIBRATED, len(dataset.x_train))
     rows = np.linspace(0, len(dataset.x_train) - 1, count).astype(np.int64)
-    return tensor(dataset.x_train[rows], "cpu")
+    return shown(show, tensor(dataset.x_train[rows], "cpu"), rows.tolist())
 
 
 def _needed(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
@@ -459,7 +490,7 @@ def cost_of(recipe: Recipe, student: nn.Module, dataset: Dataset) -> Cost | None
         return None
     fan_out = student.fan_out()
     if budget:
-        given = fan_out[students.SOURCE] * _input_events(student, dataset)
+        given = fan_out[students.SOURCE] * _input_events(recipe, dataset)
         if given >= budget:
             raise InputError(
                 f"The input alone takes {given:.0f} synaptic operations a sample, the budget is "
@@ -475,16 +506,17 @@ def cost_of(recipe: Recipe, student: nn.Module, dataset: Dataset) -> Cost | None
     return Cost(weight, reached, budget * price)
 
 
-def _input_events(student: Spiking, dataset: Dataset) -> float:
+def _input_events(recipe: Recipe, dataset: Dataset) -> float:
     """Return how many input values that are not 0 a sample has, over all its steps."""
     x = dataset.x_train[:INPUTS_COUNTED]
-    return float(np.count_nonzero(x)) / len(x) * (1 if dataset.frames else student.time_steps)
+    encoded = recipe.shown_by(dataset).encode(x, dataset.max_value)
+    return float(np.count_nonzero(encoded)) / len(x)
 
 
 def _taught(recipe: Recipe) -> dict[str, Any]:
     names = (
-        "student", "teacher", "method", "time_steps", "neuron", "beta", "current_beta", "reset",
-        "surrogate", "learn_decay", "readout", "width", "density", "spike_cost",
+        "student", "teacher", "method", "time_steps", "encoder", "neuron", "beta", "current_beta",
+        "reset", "surrogate", "learn_decay", "readout", "width", "density", "spike_cost",
         "minimize", "target", "synops_budget",
     )  # fmt: skip
     return {n: getattr(recipe, n) for n in names} | recipe.weights._asdict()

@@ -3,10 +3,13 @@
 
 This is the first level of SAKD (Qiu et al., Neural Networks 178, 2024, 106475; read from its
 abstract, so that what is done with thresholds and batch norm is a choice of ours). A population's
-threshold stands for a high percentile ``theta`` of the activation that it replaces, as in the
-conversion of ordinary networks (Rueckauer et al., 2017, Front. Neurosci. 11:682): a neuron that
-spikes in every step says ``theta``. Thresholds of students are 1, so ``theta`` is folded into what
-surrounds them: what comes in grows by it, batch norm's scale and shift are divided by it.
+threshold stands for an activation ``theta``: a neuron that spikes in every step says ``theta``.
+For many steps that is a high percentile of what the teacher's activations are (Rueckauer et al.,
+2017, Front. Neurosci. 11:682). T steps tell at most T + 1 values apart, so a large ``theta`` rounds
+most activations to nothing and a small one cuts the large ones off: it is the percentile with the
+least squared error, for the rate that such a neuron has under a constant current. Thresholds of
+students are 1, so ``theta`` is folded into what surrounds them: what comes in grows by it, batch
+norm's scale and shift are divided by it.
 
 Neurons do not spike exactly as often as their currents say, and what is lost adds up from layer to
 layer. So batch norm's statistics are measured again with spikes, which sets the mean and variance
@@ -15,6 +18,7 @@ of each channel to what the teacher's batch norm had made of it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,11 +28,16 @@ from torch import Tensor, nn
 
 from snn2hw.errors import InputError
 from snn2hw.train.methods import watch
+from snn2hw.train.neurons import Lif
 from snn2hw.train.scaling import Scaling
+from snn2hw.train.showing import Show, shown
 from snn2hw.train.students import SOURCE, Branch, Student, Synapse
 from snn2hw.train.teachers import Copied, Layer, Layers
 
-PERCENTILE = 99.9
+OUTPUT_PERCENTILE = 99.9
+# Of the activations that are not 0: what theta may be.
+PERCENTILES = (50.0, 60.0, 70.0, 80.0, 85.0, 90.0, 93.0, 95.0, 97.0, 98.0, 99.0, 99.5, 99.9)
+COMPARED = 4096  # activations of a population in each batch, all of them if there are fewer
 
 _Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
@@ -38,7 +47,7 @@ def copy_teacher(
     teacher: nn.Module,
     batches: Sequence[Tensor],
     *,
-    percentile: float = PERCENTILE,
+    show: Show | None = None,
     lift: float | None = None,
     remeasure: bool = True,
 ) -> dict[str, float]:
@@ -48,8 +57,7 @@ def copy_teacher(
         student: a ``Student``.
         teacher: a ``Copied``, trained.
         batches: integer samples ``[B, ...]`` of the training data.
-        percentile: of the teacher's activations (of those that are not 0), mean over batches, that
-            a spike in every step stands for.
+        show: how the student is shown them; weights are those of pixels, spikes get their mean.
         lift: added to every current behind batch norm, in thresholds, for what neurons lose:
             half of what they forget or drop in a step; None takes that, see ``lift_of``.
         remeasure: measure batch norm's statistics with spikes.
@@ -63,17 +71,22 @@ def copy_teacher(
     layers = _matched(student, teacher)
     assert isinstance(student, Student)
     assert isinstance(teacher, Copied)
-    theta, logits = _measured(teacher, layers, batches, percentile)
-    theta[student.output] = _percentile(logits, percentile)
+    theta, logits = _measured(student, teacher, layers, batches, lift)
+    theta[student.output] = _percentiles(logits, (OUTPUT_PERCENTILE,))[0]
+    top = student.max_value if show is None else show.pixels
     with torch.no_grad():
         for population in student.wiring:
             for branch in population.branches:
-                _copy(student, teacher, layers.synapses, branch, population.name, theta)
+                _copy(student, teacher, layers.synapses, branch, population.name, theta, top)
         _copy_output(student, teacher, layers, theta, logits)
     if lift != 0.0:
         _lift(student, lift)
     if remeasure:
-        remeasure_norms(student, batches)
+        starts = itertools.accumulate((len(b) for b in batches), initial=0)
+        seen = [
+            shown(show, b, range(at, at + len(b))) for at, b in zip(starts, batches, strict=False)
+        ]
+        remeasure_norms(student, seen)
     return theta
 
 
@@ -157,24 +170,41 @@ def _plain(value: object) -> object:
 
 
 def _measured(
-    teacher: Copied, layers: Layers, batches: Sequence[Tensor], percentile: float
+    student: Student,
+    teacher: Copied,
+    layers: Layers,
+    batches: Sequence[Tensor],
+    lift: float | None,
 ) -> tuple[dict[str, float], Tensor]:
     """Return ``theta`` by population, and the teacher's logits ``[N, classes]``."""
     modules = {n: teacher.get_submodule(m) for n, m in layers.activations.items()}
     found: dict[str, list[float]] = {name: [] for name in modules}
     logits: list[Tensor] = []
+    neurons = student.populations()
     teacher.eval()
     with torch.no_grad(), watch(modules) as seen:
         for batch in batches:
             logits.append(teacher(batch))
             for name, values in found.items():
-                values.append(_percentile(seen[name], percentile))
+                values.append(_best(seen[name], neurons[name], student, lift))
     return {name: float(np.mean(v)) for name, v in found.items()}, torch.cat(logits)
 
 
-def _percentile(values: Tensor, percentile: float) -> float:
+def _best(activations: Tensor, neuron: Lif, student: Student, lift: float | None) -> float:
+    """Return the percentile of activations that a neuron's rate, times it, is nearest to."""
+    values = activations[activations > 0].float().cpu()
+    if not len(values):
+        return 1.0
+    thetas = torch.tensor(_percentiles(values, PERCENTILES))[:, None]
+    values = values[:: -(-len(values) // COMPARED)]
+    more = lift_of(student, neuron.beta, neuron.reset) if lift is None else lift
+    rates = neuron((values / thetas + more)[None], student.time_steps).mean(0)
+    return float(thetas[(rates * thetas - values).square().mean(1).argmin()])
+
+
+def _percentiles(values: Tensor, shares: Sequence[float]) -> list[float]:
     above = values[values > 0].float().cpu().numpy()
-    return float(np.percentile(above, percentile)) if above.size else 1.0
+    return [float(v) for v in np.percentile(above, shares)] if above.size else [1.0] * len(shares)
 
 
 def _copy(
@@ -184,6 +214,7 @@ def _copy(
     branch: Branch,
     population: str,
     theta: Mapping[str, float],
+    top: int,
 ) -> None:
     synapse = student.get_submodule(branch.synapse)
     assert isinstance(synapse, Synapse)
@@ -196,7 +227,7 @@ def _copy(
     taken: Any = teacher.get_submodule(layer.weight)
     weight, shift = taken.weight.detach().clone(), taken.weight.new_zeros(len(taken.weight))
     if source == SOURCE:
-        weight, shift = _of_integers(weight, teacher.scale.scaling, student)
+        weight, shift = _of_integers(weight, teacher.scale.scaling, student.shape[0], top)
     synapse.weight.weight.copy_(weight)
     if layer.norm is None:
         return
@@ -223,17 +254,18 @@ def _set_norm(synapse: Synapse, mean: Tensor, var: Tensor, weight: Tensor, bias:
     norm.bias.copy_(bias)
 
 
-def _of_integers(weight: Tensor, scaling: Scaling, student: Student) -> tuple[Tensor, Tensor]:
-    """Return weights for integers seen as 0 to 1, and what the scaling's mean adds to the sums.
+def _of_integers(
+    weight: Tensor, scaling: Scaling, channels: int, top: int
+) -> tuple[Tensor, Tensor]:
+    """Return weights for integers to ``top`` seen as 0 to 1, and what the scaling's mean adds.
 
     Borders are padded with the number 0 and not, as the teacher's, with the mean; that is left.
     """
-    channels = student.shape[0]
     planes = weight.shape[1] // channels  # of dense weights, pixels of a channel
     factor, mean = (
         torch.as_tensor(v, dtype=weight.dtype).expand(channels).repeat_interleave(planes)
         for v in (
-            [student.max_value / scaling.top / s for s in scaling.std],
+            [top / scaling.top / s for s in scaling.std],
             [m / s for m, s in zip(*np.broadcast_arrays(scaling.mean, scaling.std), strict=True)],
         )
     )

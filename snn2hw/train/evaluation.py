@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn2hw.train.methods import Outputs, watch
+from snn2hw.train.showing import Show, shown
 from snn2hw.train.students import Spiking, predictions
 
 EVALUATION_BATCH = 500
@@ -49,9 +50,16 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    network: nn.Module, x: NDArray[Any], y: NDArray[np.int64], batch: int = EVALUATION_BATCH
+    network: nn.Module,
+    x: NDArray[Any],
+    y: NDArray[np.int64],
+    batch: int = EVALUATION_BATCH,
+    show: Show | None = None,
 ) -> Evaluation:
-    """Run a network on ``x [N, ...]`` and compare with ``y [N]``; spikes counted by hooks."""
+    """Run a network on ``x [N, ...]`` and compare with ``y [N]``; spikes counted by hooks.
+
+    ``x`` is the whole of its part of the data set, or its first samples, if ``show`` encodes it.
+    """
     device = _device(network)
     populations = network.populations() if isinstance(network, Spiking) else {}
     totals: dict[str, Tensor] = {}
@@ -60,7 +68,9 @@ def evaluate(
     network.eval()
     with torch.inference_mode(), watch(populations) as seen:
         for start in range(0, len(x), batch):
-            found.append(predictions(network(tensor(x[start : start + batch], device))).cpu())
+            part = tensor(x[start : start + batch], device)
+            part = shown(show, part, range(start, start + len(part)))
+            found.append(predictions(network(part)).cpu())
             for name, spikes in seen.items():
                 counts = spikes.sum((0, 1)).flatten().cpu().double()
                 totals[name] = totals.get(name, 0.0) + counts
@@ -108,6 +118,11 @@ def tensor(x: NDArray[Any], device: torch.device | str) -> Tensor:
     return torch.from_numpy(x.astype(dtype, copy=not x.flags.writeable)).to(device)
 
 
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to a device, channels last: convolutions are fastest so."""
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 # Outputs of a teacher for a whole data set are kept if they take no more than this.
 KEPT_BYTES = 1 << 30
 
@@ -123,7 +138,7 @@ class Teaching:
     """
 
     def __init__(self, teacher: nn.Module, images: Tensor, *, still: bool, scale: float) -> None:
-        self.teacher, self.scale = teacher.to(images.device).eval(), scale
+        self.teacher, self.scale = placed(teacher, images.device).eval(), scale
         self.kept: Outputs | None = None
         if still:
             self._keep(images)

@@ -24,10 +24,11 @@ from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError, Interrupted
 from snn2hw.files import new_file
 from snn2hw.train.devices import Devices, plain_batch_norm, share_batch_norm
-from snn2hw.train.evaluation import Teaching, evaluate, outputs_of, tensor
+from snn2hw.train.evaluation import Teaching, evaluate, outputs_of, placed, tensor
 from snn2hw.train.events import write_events
 from snn2hw.train.methods import Objective, Outputs
 from snn2hw.train.rates import rate_outputs
+from snn2hw.train.showing import Show, shown
 from snn2hw.train.state import (
     flatten_optimizer,
     read_tensors,
@@ -74,6 +75,7 @@ class Job:
         gradient: through all time steps, or through mean rates (``rates.py``).
         structure: what may change the network's connections.
         tensorboard: write TensorBoard events beside the log.
+        show: how images are encoded for the student; the teacher sees them as they are.
         facts: whatever else decides the result (JSON); a checkpoint made with other facts is
             refused.
     """
@@ -91,6 +93,7 @@ class Job:
     gradient: Literal["time", "rate"] = "time"
     structure: Structure = field(default_factory=Structure)
     tensorboard: bool = False
+    show: Show | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -186,15 +189,18 @@ class _Run:
         self.targets = torch.from_numpy(dataset.y_train).to(device)
         self.teaching = None
         if teacher is not None:
-            self.teaching = Teaching(teacher, self.images, still=job.still, scale=job.scale)
+            with self.fabric.autocast():
+                self.teaching = Teaching(teacher, self.images, still=job.still, scale=job.scale)
         self._resume()
 
     def _resume(self) -> None:
-        network, structure = self.plain.to(self.fabric.device), self.job.structure
+        network = placed(self.plain, self.fabric.device)
+        structure = self.job.structure
         self._prepare_objective()
         share_batch_norm(network, self.fabric.world_size)
         lesson = _Lesson(network, self.job)
-        optimizer = torch.optim.AdamW(_groups(lesson, self.job.weight_decay), lr=self.job.lr)
+        groups = _groups(lesson, self.job.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=self.job.lr, fused=True)
         saved = self._read_checkpoint()
         if saved is not None:
             _restore(network, saved, "model.")
@@ -212,7 +218,7 @@ class _Run:
         network.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.job.seed)
-            found = outputs_of(network, self.images[rows], self.job.scale)
+            found = outputs_of(network, self._shown(self.images[rows], rows), self.job.scale)
             taught = self._taught(self.images[rows], rows)
             self.job.objective.prepare(found, taught)
         self.job.objective.to(self.fabric.device)
@@ -269,7 +275,7 @@ class _Run:
         with torch.random.fork_rng(devices=[]):
             for _ in range(FORECAST_STEPS):
                 started = time.monotonic()
-                self._gradients(rows, self.images[rows], self.job.batch)
+                self._gradients(rows, self.images[rows], 0, self.job.batch)
                 seconds = min(seconds, time.monotonic() - started)
         self.optimizer.zero_grad()
         for buffer, before in buffers:
@@ -294,7 +300,7 @@ class _Run:
             x = augmented(self.images[batch], job.shift, job.flip, generator)
             mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
             self._set_rate(step)
-            parts, right = self._gradients(batch[mine], x[mine], len(batch))
+            parts, right = self._gradients(batch[mine], x[mine], epoch, len(batch))
             job.structure.after_backward(step, self.total)
             self.optimizer.step()
             job.structure.after_step(self.optimizer.optimizer)
@@ -311,12 +317,16 @@ class _Run:
         samples = max(sums.pop("samples", 0.0), 1.0)
         return {k: v / samples for k, v in sums.items()}
 
-    def _gradients(self, rows: Tensor, x: Tensor, total: int) -> tuple[dict[str, float], float]:
+    def _gradients(
+        self, rows: Tensor, x: Tensor, epoch: int, total: int
+    ) -> tuple[dict[str, float], float]:
         """Compute gradients for this process's ``rows`` of a batch of ``total`` samples.
 
         Returns the loss and its parts, times the samples they are of, and how many were right.
         """
-        parts, right = self.lesson(x, self.targets[rows], self._taught(x, rows))
+        parts, right = self.lesson(
+            self._shown(x, rows, epoch + 1), self.targets[rows], self._taught(x, rows)
+        )
         penalty = self.job.structure.penalty()
         if penalty is not None:
             parts = parts | {"penalty": penalty}
@@ -327,8 +337,14 @@ class _Run:
         values = {"loss": loss, **(parts if len(parts) > 1 else {})}
         return {k: float(v.detach()) * len(rows) for k, v in values.items()}, float(right.sum())
 
+    def _shown(self, x: Tensor, rows: Tensor, epoch: int = 0) -> Tensor:
+        return shown(self.job.show, x, rows, epoch)
+
     def _taught(self, x: Tensor, rows: Tensor) -> Outputs | None:
-        return None if self.teaching is None else self.teaching.of(x, rows)
+        if self.teaching is None:
+            return None
+        with self.fabric.autocast():
+            return self.teaching.of(x, rows)
 
     def _set_rate(self, step: int) -> None:
         # A function of the step alone, so there is no schedule to save.
@@ -347,7 +363,8 @@ class _Run:
         self.job.objective.after_epoch(row)
         self.fabric.barrier()
         with self.fabric.autocast():
-            test = evaluate(self.plain, self.dataset.x_test, self.dataset.y_test)
+            data = self.dataset
+            test = evaluate(self.plain, data.x_test, data.y_test, show=self.job.show)
         self.history.append(
             {
                 "stage": self.job.stage,

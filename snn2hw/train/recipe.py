@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from snn2hw.datasets import default_time_steps
+from snn2hw.datasets import Dataset, default_time_steps
+from snn2hw.encoders import Encoder, parse
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.train.foreign import is_file
 from snn2hw.train.methods import Plan, Weights, plan
@@ -37,6 +38,7 @@ class Recipe:
         method: a name in ``METHODS``.
         time_steps: T: how often an image is shown, or what a recording of events is cut into;
             frames in a file bring their own.
+        encoder: how images are shown for T steps, as ``encoders.parse`` reads it.
         epochs: of the student.
         teacher_epochs: of the teacher.
         prune_epochs: of fine-tuning under pruning.
@@ -88,6 +90,7 @@ class Recipe:
     data: str = "digits"
     method: str = "hetero"
     time_steps: int = 4
+    encoder: str = "direct"
     epochs: int = 40
     teacher_epochs: int = 20
     prune_epochs: int = 30
@@ -132,6 +135,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         plan(self.method)  # raises if there is no such method
+        parse(self.encoder, max(self.time_steps, 1))  # likewise
         problems = [
             f"{name} is {getattr(self, name)}"
             for name in ("time_steps", "epochs", "teacher_epochs", "prune_epochs", "stages")
@@ -173,6 +177,10 @@ class Recipe:
     def plan(self) -> Plan:
         """The methods, composed."""
         return plan(self.method)
+
+    def shown_by(self, dataset: Dataset) -> Encoder:
+        """Return the encoder with all it needs: T (that of frames, if there are any) and a seed."""
+        return parse(self.encoder, dataset.frames or self.time_steps, self.seed)
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as a JSON object."""
