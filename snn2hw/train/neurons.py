@@ -219,8 +219,12 @@ def lif(
     constants = Constants(threshold, reset, surrogate, steps or len(current))
     if current.dtype == torch.float16:
         current = current.float()
+    # Convolutions are fastest with channels last; in memory's order nothing has to be copied.
+    order = current.movedim(2, -1) if current.ndim > 3 else current
+    lined = order.is_contiguous()
     decays = (torch.as_tensor(d, dtype=torch.float64) for d in (alpha, beta))
-    return _LifFunction.apply(current, *decays, constants)  # type: ignore[return-value]
+    spikes: Any = _LifFunction.apply(order if lined else current, *decays, constants)
+    return spikes.movedim(-1, 2) if lined and current.ndim > 3 else spikes
 
 
 class _Spike(torch.autograd.Function):
@@ -275,8 +279,8 @@ def _step(
 class Lif(nn.Module):
     """A population of neurons.
 
-    While ``analog`` is set it does not spike: it gives the rate that integrate-and-fire neurons
-    would have after many steps, ``clamp(mean current / threshold, 0, 1)``, at every step.
+    While ``analog`` is set it does not spike: at every step it gives the rate that it has, over as
+    many steps, under its mean current; gradients are those of ``clamp(current / threshold, 0, 1)``.
 
     Args:
         beta: share of the membrane potential that survives a step, a multiple of 1/4096 in
@@ -355,8 +359,15 @@ class Lif(nn.Module):
         if back is not None:
             return self._recurrent(current, steps or len(current), back)
         if self.analog:
-            rate = (current.mean(0) / self.threshold).clamp(0.0, 1.0)
-            return rate.expand(steps or len(current), *rate.shape)
+            mean = current.mean(0, keepdim=True)
+            smooth = (mean / self.threshold).clamp(0.0, 1.0)
+            with torch.no_grad():
+                held = self._fused(mean, steps or len(current)).mean(0, keepdim=True)
+            rate = smooth + (held - smooth).detach()
+            return rate.expand(steps or len(current), *rate.shape[1:])
+        return self._fused(current, steps)
+
+    def _fused(self, current: Tensor, steps: int | None) -> Tensor:
         return lif(
             current,
             self._decay("beta"),

@@ -55,8 +55,12 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what ``flatten_optimizer`` returned; groups and rates stay as they are."""
     state: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
+        of = parameters[int(index)]
+        # Files hold plain order; fused optimizers want that of the parameter.
+        like = torch.empty_like(of, dtype=tensor.dtype) if of.shape == tensor.shape else tensor
+        state.setdefault(int(index), {})[key] = like.copy_(tensor)
     whole = optimizer.state_dict()
     optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})

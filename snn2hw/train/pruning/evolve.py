@@ -147,7 +147,7 @@ class Evolving(Structure):
             if weight.grad is not None:
                 weight.grad.masked_fill_(~self.masks[name].to(weight.device), 0.0)
                 if name in self._moved:  # new ones learn from the next step on
-                    weight.grad.view(-1)[self._moved[name]] = 0.0
+                    weight.grad.masked_fill_(self._moved[name], 0.0)
 
     def _rewire(self, name: str, weight: Tensor, moving: float, chance: torch.Generator) -> None:
         mask = self.masks[name].flatten()
@@ -165,19 +165,20 @@ class Evolving(Structure):
         grown = torch.topk(worth.masked_fill(mask, -math.inf), number).indices
         mask = mask.clone()
         mask[dropped], mask[grown] = False, True
-        moved = torch.cat([dropped, grown])
+        moved = torch.zeros_like(mask)
+        moved[dropped], moved[grown] = True, True
         self.masks[name] = mask.reshape(weight.shape)
-        self._moved[name] = moved.to(weight.device)
+        self._moved[name] = moved.reshape(weight.shape).to(weight.device)
         with torch.no_grad():
-            weight.view(-1)[self._moved[name]] = 0.0
+            weight.masked_fill_(self._moved[name], 0.0)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Forget what the optimizer knew of the connections that moved."""
         found = masks.weights(self.network)
-        for name, places in self._moved.items():
+        for name, moved in self._moved.items():
             for kept in optimizer.state.get(found[name], {}).values():
-                if isinstance(kept, Tensor) and kept.shape == found[name].shape:
-                    kept.view(-1)[places] = 0.0
+                if isinstance(kept, Tensor) and kept.shape == moved.shape:
+                    kept.masked_fill_(moved, 0.0)
         self._moved = {}
         masks.apply(self.network, self.masks)
 

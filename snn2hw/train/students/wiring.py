@@ -86,7 +86,8 @@ class Diagonal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale the channels of ``[B, C, ...]``."""
-        return x * self.weight.reshape(-1, *[1] * (x.ndim - 2))
+        # In the precision of the spikes: the product would be wider than both otherwise.
+        return x * self.weight.to(x.dtype).reshape(-1, *[1] * (x.ndim - 2))
 
 
 class Synapse(nn.Module):
@@ -112,7 +113,9 @@ class Synapse(nn.Module):
             nn.init.constant_(self.norm.weight, gain)
 
     def forward(self, spikes: Tensor) -> Tensor:
-        """Map spikes ``[T, B, ...]`` to current ``[T, B, ...]``."""
+        """Map spikes ``[T, B, ...]`` to current ``[T, B, ...]``, ``[1, B, ...]`` if all are one."""
+        if spikes.stride(0) == 0:  # the same memory at each step
+            spikes = spikes[:1]
         return self.step(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
 
     def step(self, x: Tensor) -> Tensor:
