@@ -191,6 +191,7 @@ def distill(
 @click.option("--name", help="Of the new run.")
 @click.option("--seed", type=int, help="Of fine-tuning; by default the run's own.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
+@device_options
 @common
 def prune(
     talk: Talk,

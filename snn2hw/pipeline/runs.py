@@ -204,6 +204,7 @@ def prune(
     seed: int | None = None,
     data_dir: Path | None = None,
     progress: Any = None,
+    where: Mapping[str, Any] | None = None,
 ) -> Run:
     """Prune a run's student, fine-tune it and write a new run.
 
@@ -219,8 +220,10 @@ def prune(
         seed: of fine-tuning; None for the recipe's.
         data_dir: where to look for data first.
         progress: as in ``distill``.
+        where: as in ``distill``.
     """
     train = training()
+    devices = train.Devices(**(where or {}))
     if how not in train.PRUNERS:
         raise unknown_name("pruner", how, train.PRUNERS)
     if sparsity is not None and cores is not None:
@@ -252,7 +255,16 @@ def prune(
     needed = recipe.plan.needs_teacher
     teacher = train.load_teacher(_teacher_folder(source)) if needed else None
     made = train.prune_student(
-        student, teacher, recipe, sparsity, epochs, dataset, path, progress, how=how
+        student,
+        teacher,
+        recipe,
+        sparsity,
+        epochs,
+        dataset,
+        path,
+        progress,
+        how=how,
+        devices=devices,
     )
     known = {k: v for k, v in source.metrics.items() if k in ("teacher_accuracy", "teacher_input")}
     facts = {

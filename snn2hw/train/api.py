@@ -516,7 +516,7 @@ def _input_events(recipe: Recipe, dataset: Dataset) -> float:
 def _taught(recipe: Recipe) -> dict[str, Any]:
     names = (
         "student", "teacher", "method", "time_steps", "encoder", "neuron", "beta", "current_beta",
-        "reset", "surrogate", "learn_decay", "readout", "width", "density", "spike_cost",
+        "reset", "surrogate", "learn_decay", "readout", "norm", "width", "density", "spike_cost",
         "minimize", "target", "synops_budget",
     )  # fmt: skip
     return {n: getattr(recipe, n) for n in names} | recipe.weights._asdict()

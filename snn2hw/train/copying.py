@@ -150,6 +150,8 @@ def _differences(
     if len(branch.sources) > 1 or (layer.weight is not None and _passes(synapse)):
         yield "the student adds something else there"
         return
+    if layer.norm is not None and synapse.norm is None:
+        yield "batch norm in the teacher, none in the student"
     if layer.weight is None:
         if not _passes(synapse):
             yield "a convolution in the student, nothing in the teacher"

@@ -27,7 +27,10 @@ from snn2hw.errors import InputError, unknown_name
 from snn2hw.ir.network import Reset
 from snn2hw.train import kernels
 
-MOST_THREADS = numba.get_num_threads()  # at import: all there are
+# Numba starts its threads when it is asked for their number, and PyTorch then has as many.
+_chosen = torch.get_num_threads()
+MOST_THREADS = numba.get_num_threads()
+torch.set_num_threads(_chosen)
 DECAY_STEPS = 4096  # a chip holds decays in such parts
 
 # What stands for the slope of the spike, of x = v / threshold - 1, in units of 1 / threshold; the

@@ -22,6 +22,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "reset": ("zero", "subtract"),
     "surrogate": tuple(SURROGATES),
     "readout": ("spikes", "membrane"),
+    "norm": ("batch", "none"),
     "minimize": ("synops", "energy"),
 }
 
@@ -54,6 +55,8 @@ class Recipe:
         learn_decay: train the decays, one for each population.
         readout: ``spikes`` of output neurons are counted, or the ``membrane`` is: the sum over
             time of what the last layer sends.
+        norm: behind the student's linear maps: ``batch`` norm, which gives every layer currents of
+            a fixed deviation, or ``none``.
         width: factor on the student's channels.
         seed: of initial weights and of the order of the data.
         alpha: the share of the loss that the teacher takes from the labels (``kd``, ``hetero``,
@@ -105,6 +108,7 @@ class Recipe:
     surrogate: str = "triangle"
     learn_decay: bool = False
     readout: str = "spikes"
+    norm: str = "batch"
     width: float = 1.0
     seed: int = 0
     alpha: float = 0.7

@@ -127,6 +127,7 @@ def make_student(
         neuron,
         recipe.width,
         recipe.readout,  # type: ignore[arg-type]
+        recipe.norm,  # type: ignore[arg-type]
     )
     return students.make_student(recipe.student, settings)
 

@@ -54,6 +54,7 @@ class Settings(NamedTuple):
 
     ``width`` is a factor on the sizes of hidden layers. ``readout`` says what is summed over time:
     the spikes of output neurons, or the membranes of neurons that forget at once and never spike.
+    ``norm`` says what follows a linear map: ``batch`` norm, or ``none`` but a bias.
     """
 
     shape: Chw
@@ -63,6 +64,7 @@ class Settings(NamedTuple):
     neuron: Neuron = Neuron()
     width: float = 1.0
     readout: Literal["spikes", "membrane"] = "spikes"
+    norm: Literal["batch", "none"] = "batch"
 
     def wide(self, size: int) -> int:
         """Return a hidden layer's size."""
@@ -111,6 +113,12 @@ class Synapse(nn.Module):
             flat = isinstance(weight, nn.Linear)
             self.norm = nn.BatchNorm1d(size) if flat else nn.BatchNorm2d(size)
             nn.init.constant_(self.norm.weight, gain)
+
+    def without_norm(self) -> None:
+        """Put a bias in the place of batch norm."""
+        if self.norm is not None and not isinstance(self.weight, Diagonal):
+            self.weight.bias = nn.Parameter(torch.zeros(len(self.weight.weight)))
+        self.norm = None
 
     def forward(self, spikes: Tensor) -> Tensor:
         """Map spikes ``[T, B, ...]`` to current ``[T, B, ...]``, ``[1, B, ...]`` if all are one."""
@@ -354,6 +362,8 @@ class Plan:
 
     def synapse(self, name: str, sources: str | tuple[str, ...], module: Synapse) -> Branch:
         """Add a synapse and return the branch that goes through it."""
+        if self.settings.norm == "none":
+            module.without_norm()
         self.modules[name] = module
         return Branch((sources,) if isinstance(sources, str) else sources, name)
 

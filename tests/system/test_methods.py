@@ -1,0 +1,78 @@
+"""Every method through the command line: distilled, compiled, and run on chip integers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from system_calls import call_here
+
+from snn2hw.train.methods import METHODS
+
+SMALL = ["--student", "mlp-32-32", "--time-steps", "4", "--epochs", "6", "--teacher-epochs", "6"]
+# Methods that need a teacher of their own kind get it; every other one has the small MLP.
+SAME = ["--teacher", "mlp-32-32"]
+
+
+def made(folder, *arguments):
+    done = call_here(folder, *arguments, "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def spiking(tmp_path_factory):
+    """A run whose student teaches others."""
+    folder = tmp_path_factory.mktemp("spiking")
+    made(folder, "distill", *SMALL, "--method", "none", "--name", "teacher")
+    return folder / "runs" / "teacher"
+
+
+@pytest.mark.parametrize("method", [*METHODS, "hetero+features+logits", "sakd+tandem"])
+def test_method_from_command_to_chip(tmp_path, request, method):
+    taught = SAME
+    if METHODS.get(method) and METHODS[method].teacher == "spiking":
+        taught = ["--teacher", str(request.getfixturevalue("spiking"))]
+    found = made(tmp_path, "distill", *SMALL, *taught, "--method", method, "--name", "run")
+    assert found["method"] == method
+    assert (found["teacher_accuracy"] is None) == (not _taught(method))
+    assert found["accuracy"] > 0.5  # five times chance, after seconds
+    assert found["spikes_per_sample"] > 0
+    log = [json.loads(x) for x in (tmp_path / "runs/run/log.jsonl").read_text().splitlines()]
+    mine = [row for row in log if row["stage"] == "student"]
+    assert len(mine) == 6
+    if "evolves" in method or method == "reverse":
+        assert found["connections"] == pytest.approx(0.2 * (64 * 32 + 32 * 32 + 32 * 10), rel=0.02)
+    made(tmp_path, "export", "run")
+    chip = made(tmp_path, "simulate")
+    assert chip["accuracy"] == pytest.approx(found["accuracy"], abs=0.05)
+
+
+def _taught(method):
+    return any(METHODS[name].teacher for name in method.split("+"))
+
+
+@pytest.mark.parametrize("encoder", ["rate", "latency-log:threshold=0.2"])
+def test_student_of_encoded_images(tmp_path, encoder):
+    options = ["--method", "none", "--encoder", encoder, "--name", "run"]
+    found = made(tmp_path, "distill", *SMALL, *options)
+    name = encoder.partition(":")[0]
+    assert (found["encoder"]["name"], found["encoder"]["time_steps"]) == (name, 4)
+    made(tmp_path, "export", "run")
+    chip = made(tmp_path, "simulate")
+    # The same spikes as in training's test: all that differs is rounding.
+    assert chip["accuracy"] == pytest.approx(found["accuracy"], abs=0.05)
+    assert found["accuracy"] > 0.2
+    whole = made(tmp_path, "simulate", "run", "--on", "float")
+    assert whole["accuracy"] == pytest.approx(found["accuracy"], abs=0.004)
+    assert whole["synops_per_sample"] == pytest.approx(found["synops_per_sample"], rel=2e-3)
+    pruned = made(tmp_path, "prune", "run", "--epochs", "1", "--precision", "bf16-mixed")
+    assert pruned["encoder"] == found["encoder"]
+
+
+def test_an_encoder_that_does_not_take_the_data_is_refused_before_training(tmp_path):
+    order = ["distill", *SMALL, "--method", "none", "--encoder", "delta"]
+    done = call_here(tmp_path, *order)
+    assert done.returncode == 1
+    assert "encoder 'delta'" in done.stderr
+    assert not (tmp_path / "runs/latest").exists()
