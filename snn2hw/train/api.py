@@ -21,7 +21,7 @@ from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
 from snn2hw.processes import leads
 from snn2hw.train import foreign, students, teachers
-from snn2hw.train.copying import copy_teacher
+from snn2hw.train.copying import copy_teacher, matched
 from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import evaluate, outputs_of, tensor
 from snn2hw.train.events import writer_class
@@ -236,6 +236,8 @@ def check(
     student = new_student(recipe, dataset)
     cost_of(recipe, student, dataset)
     taught = _needed(recipe, teacher)
+    if recipe.plan.has("start") and taught is not None:
+        matched(student, taught)
     x = tensor(dataset.x_train[:2], "cpu")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         found = outputs_of(student.eval(), shown(showing(recipe, dataset), x, range(len(x))))
@@ -367,7 +369,7 @@ def distill_student(
         shift=recipe.shift,
         flip=recipe.flip,
         scale=recipe.logit_scale,
-        gradient="rate" if "rate" in {m.gradient for m in plans.methods} else "time",
+        gradient=plans.gradient,
         structure=Several(structures),
         tensorboard=tensorboard,
         show=showing(recipe, dataset),
@@ -435,6 +437,7 @@ def prune_student(
         shift=recipe.shift,
         flip=recipe.flip,
         scale=recipe.logit_scale,
+        gradient=recipe.plan.gradient,
         structure=structure,
         show=showing(recipe, dataset),
         facts=_taught(recipe) | {"sparsity": sparsity, "how": how},

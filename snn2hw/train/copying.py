@@ -68,7 +68,7 @@ def copy_teacher(
     Raises:
         InputError: the two have different layers; all that differ are named.
     """
-    layers = _matched(student, teacher)
+    layers = matched(student, teacher)
     assert isinstance(student, Student)
     assert isinstance(teacher, Copied)
     theta, logits = _measured(student, teacher, layers, batches, lift)
@@ -117,8 +117,12 @@ def remeasure_norms(student: nn.Module, batches: Sequence[Tensor]) -> None:
         norm.momentum = momentum
 
 
-def _matched(student: nn.Module, teacher: nn.Module) -> Layers:
-    """Return the teacher's layers if the student has the same."""
+def matched(student: nn.Module, teacher: nn.Module) -> Layers:
+    """Return the teacher's layers if the student has the same.
+
+    Raises:
+        InputError: it has not; says which.
+    """
     if not isinstance(student, Student) or not isinstance(teacher, Copied):
         raise InputError(
             f"The weights of a {type(teacher).__name__} cannot start a {type(student).__name__}.",

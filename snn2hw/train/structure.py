@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from snn2hw.errors import InputError
 from snn2hw.train.neurons import Lif
 
 
@@ -100,10 +101,18 @@ class Stagewise(Structure):
     Args:
         network: what is trained; its ``Lif`` populations in the order of its modules.
         epochs: of the training.
+
+    Raises:
+        InputError: the network has no such populations.
     """
 
     def __init__(self, network: nn.Module, epochs: int) -> None:
         self.neurons = [m for m in network.modules() if isinstance(m, Lif)]
+        if not self.neurons:
+            raise InputError(
+                f"A {type(network).__name__} has no neurons that can be made spiking one by one.",
+                "Leave out method tandem, or use a student that comes with snn2hw.",
+            )
         self.ramp = max(1.0, ALL_SPIKE_AFTER * epochs)
 
     def before_epoch(self, epoch: int) -> None:

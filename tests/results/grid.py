@@ -11,11 +11,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,9 @@ class Case:
         options: fields of ``Recipe``.
         teacher_options: fields of ``Recipe`` of the teacher's training.
         precision: as in ``Devices``.
-        prune: share of the weights that goes afterwards, by the default pruner; 0 for none.
+        prune: share of the weights that goes afterwards; 0 for none.
+        pruner: a name in ``PRUNERS``.
+        base: name of the row whose student is pruned; by default one of this row's own.
     """
 
     name: str
@@ -53,6 +54,13 @@ class Case:
     teacher_options: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "bf16-mixed"
     prune: float = 0.0
+    pruner: str = "lamp"
+    base: str = ""
+
+    @property
+    def whole(self) -> Case:
+        """The case of the student that is pruned."""
+        return replace(self, name=self.base or f"{self.name}, before", prune=0.0)
 
     def recipe(self, seed: int) -> Any:
         """Return the recipe of one seed."""
@@ -116,27 +124,42 @@ def spiking_teacher(case: Case, work: Path) -> Any:
     return _spiking[key]
 
 
+def teaching(case: Case, work: Path) -> tuple[Any, float | None]:
+    """Train or find a case's teacher: the network, and its accuracy."""
+    if isinstance(case.teacher, Case):
+        return spiking_teacher(case.teacher, work)
+    if case.teacher is None:
+        return None, None
+    options = tuple(sorted(case.teacher_options.items()))
+    return teacher(case.teacher, case.data, options, work)
+
+
+def trained(case: Case, seed: int, work: Path) -> Any:
+    """Train or find one student: the whole one first, then what is pruned of it."""
+    folder = work / case.key(seed)
+    with locked(folder / "lock"):
+        recipe, told = case.recipe(seed), Plain(case.key(seed))
+        if train.is_run(folder) and train.load_recipe(folder) == recipe:
+            return train.load_student(folder)
+        dataset, where = data(case.data), train.Devices(precision=case.precision)
+        if not case.prune:
+            taught, _ = teaching(case, work)
+            return train.distill_student(recipe, dataset, taught, folder, told, devices=where)
+        whole = trained(case.whole, seed, work)
+        taught, _ = teaching(case, work)
+        return train.prune_student(
+            whole, taught, recipe, case.prune, None, dataset, folder, told,
+            how=case.pruner, devices=where,
+        )  # fmt: skip
+
+
 def compute(case: Case, seed: int, work: Path) -> dict[str, Any]:
     """Train one student and measure it."""
     recipe, dataset = case.recipe(seed), data(case.data)
-    taught, right = None, None
-    if isinstance(case.teacher, Case):
-        taught, right = spiking_teacher(case.teacher, work)
-    elif case.teacher is not None:
-        options = tuple(sorted(case.teacher_options.items()))
-        taught, right = teacher(case.teacher, case.data, options, work)
-    key = case.key(seed)
-    folder = work / key
+    _, right = teaching(case, work)
     started = time.process_time()
-    where = train.Devices(precision=case.precision)
-    student = train.distill_student(recipe, dataset, taught, folder, Plain(key), devices=where)
-    if case.prune:
-        student = train.prune_student(
-            student, taught, recipe, case.prune, None, dataset, folder, Plain(key), devices=where
-        )
-    measured = measure(student, dataset)
-    log = train.read_log(folder / "log.jsonl")
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    measured = measure(trained(case, seed, work), dataset)
+    log = train.read_log(work / case.key(seed) / "log.jsonl")
     return {
         "recipe": recipe.to_json(),
         "teacher": {
@@ -178,8 +201,8 @@ def run(
                 if not mine or done(file, case, seed):
                     continue
                 names = {"case": case.name, "data": case.data, "student": case.student}
-                kind = {"prune": case.prune, "precision": case.precision, "seed": seed}
-                row = names | kind | compute(case, seed, work)
+                kind = {"prune": case.prune, "pruner": case.pruner, "precision": case.precision}
+                row = names | kind | {"seed": seed} | compute(case, seed, work)
                 put(file, key, row)
                 print(f"{key}: {row}", flush=True)
 

@@ -121,7 +121,7 @@ METHODS: dict[str, Method] = {
         heads=("align",),
     ),
     "tandem": Method(
-        "the same network as ANN, made spiking layer by layer while it trains",
+        "layers give smooth rates at first and begin to spike one after another",
         "progressive tandem learning (Wu et al., arXiv:2007.01204; read from its abstract)",
         stagewise=True,
     ),
@@ -148,6 +148,11 @@ class Plan(NamedTuple):
     def heads(self) -> tuple[str, ...]:
         """Kinds of heads that their losses train."""
         return tuple(dict.fromkeys(kind for m in self.methods for kind in m.heads))
+
+    @property
+    def gradient(self) -> Gradient:
+        """What gradients go through: rates if one of them says so."""
+        return "rate" if any(m.gradient == "rate" for m in self.methods) else "time"
 
     @property
     def needs_teacher(self) -> bool:

@@ -8,7 +8,6 @@ by its constant in ``Weights``, as a mean over the batch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -177,8 +176,8 @@ def spike_trains(s: Outputs, t: Outputs, _y: Tensor, w: Weights, heads: Heads) -
     """The output spikes of a spiking teacher in time, and its stages' mean spikes.
 
     The distance of two spike trains is that of their traces ``f(t) = memory f(t - 1) + s(t)``
-    (van Rossum, 2001), squared, relative to the teacher's. Teachers of more steps are shortened by
-    averaging.
+    (van Rossum, 2001), squared, relative to the teacher's. Teachers of other numbers of steps are
+    fitted by averaging or repeating.
     """
     theirs = t.steps
     if len(theirs) != len(s.steps):
@@ -193,5 +192,5 @@ def _traces(spikes: Tensor, memory: float) -> Tensor:
     steps = len(spikes)
     late = torch.arange(steps, device=spikes.device)
     ages = (late[:, None] - late[None, :]).to(spikes.dtype)
-    kernel = torch.where(ages >= 0, torch.exp(ages.clamp_min(0) * math.log(memory)), 0.0)
+    kernel = torch.where(ages >= 0, memory ** ages.clamp_min(0), 0.0)
     return torch.einsum("ts,s...->t...", kernel, spikes)

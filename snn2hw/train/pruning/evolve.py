@@ -84,7 +84,7 @@ class Evolving(Structure):
         network: what to train, in place.
         density: share of convolution and dense weights that are connections, above 0 to 1.
         interval: steps between rounds; None for ``INTERVAL``, or less in a short job.
-        fraction: f, what moves in the first round.
+        fraction: f, from which half a cosine falls to nothing in the last round.
         until: share of the job after which connections stay.
         grow: by ``gradient`` or at ``random``.
         start: ``random`` connections, or those with the largest ``magnitude``.

@@ -32,7 +32,7 @@ from snn2hw.train.structure import Structure
 from snn2hw.train.students import Diagonal, Student, Synapse
 
 DAMPING = 1e-2  # of the mean diagonal, added to it: inputs that never come leave H singular
-ROUND = 1 / 3  # share of the remaining connections above the goal that a round takes, at most
+ROUND = 1 / 3  # share of the connections left that a round takes, at most
 BATCH = 64
 ELEMENTS = 1 << 24  # numbers that the inverses of a block of rows may hold
 
@@ -86,7 +86,7 @@ def surgeon(
         hessian: ``[n, n]``, positive definite, double.
         keep: how many entries stay in all.
         gain: ``[rows]``, by which each row's output is multiplied.
-        part: share of the entries still to go that a round takes; 0 for one each round.
+        part: share of the entries left that a round takes; 0 for one each round.
 
     Returns:
         The new weight and its boolean mask, both ``[rows, n]``.

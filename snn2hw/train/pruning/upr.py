@@ -88,9 +88,9 @@ class Masks(Valued):
 class Upr(Searching):
     """UPR to an asked sparsity.
 
-    The penalty is ``FORCE * sum(c sigmoid(b m)) / sum(c)`` over weights (c: positions at which a
-    kernel's weight is used, for one step) and neurons (c: operations behind a channel that spikes
-    everywhere).
+    The penalty is ``FORCE * sum(c sigmoid(b m)) / sum(c of weights)`` over weights (c: positions
+    at which a kernel's weight is used, for one step) and neurons (c: operations behind a channel
+    that spikes everywhere).
 
     Args:
         network: what to prune, in place; parametrized until ``finish``.
