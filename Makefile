@@ -32,6 +32,7 @@ lint: venv
 
 bench: venv
 	$(BIN)/python tests/bench/simulators.py
+	$(BIN)/python tests/bench/training.py
 
 fidelity: venv
 	$(BIN)/python tests/fidelity/sweep.py

@@ -67,6 +67,7 @@ def models(talk: Talk, name: str | None) -> None:
     train = runs.training()
     kinds = {"teacher": train.TEACHERS, "student": train.STUDENTS}
     rows = [[kind, k, _about(v)] for kind, table in kinds.items() for k, v in table.items()]
+    rows.insert(len(train.TEACHERS), ["teacher", "runs/NAME", "the spiking student of a run"])
     rows += [["trained", k, f"snn2hw export {k}"] for k in shipped]
     if name is not None:
         rows = [r for r in rows if r[1] == name]

@@ -64,7 +64,7 @@ def device_options(function: F) -> F:
     "--teacher",
     default="resnet34",
     show_default=True,
-    help="See `snn2hw models`; or a network in a file: .onnx or Keras' .h5.",
+    help="See `snn2hw models`; a network in a file, .onnx or Keras' .h5; or a run, runs/NAME.",
 )
 @click.option(
     "--teacher-weights",

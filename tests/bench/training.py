@@ -2,7 +2,8 @@
 
 The nets, the plain versions and the clock are those of ``bench/train_peers.py`` in the folder of
 shared measurements (``--peers``): each net is run in turn with the others in one process, a ratio
-is the median over rounds of the two times of one round.
+is the median over rounds of the two times of one round. Our way is that of our training loop: the
+neuron function, channels last, and a fused optimizer; ``neuron only`` swaps the neuron alone.
 
   python tests/bench/training.py --threads 1
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -39,9 +41,10 @@ def main() -> None:
         ways = {
             "torch_flat": peers.lif_loop,
             "torch_fused": peers.FusedLIF.apply,
-            "snn2hw": lambda i: lif(i, peers.DECAY, peers.THRESHOLD, "subtract", surrogate="atan"),
+            "neuron only": partial(_ours, peers),
+            "snn2hw": partial(_ours, peers),
         }
-        runs = {name: _step(peers, net, way, x, y) for name, way in ways.items()}
+        runs = {n: _step(peers, net, way, x, y, n == "snn2hw") for n, way in ways.items()}
         losses = {name: float(run()) for name, run in runs.items()}
         if (
             max(losses.values()) - min(losses.values()) > 1e-2
@@ -55,14 +58,20 @@ def main() -> None:
             )
 
 
-def _step(peers, net, way, x, y):  # type: ignore[no-untyped-def]
+def _ours(peers, current):  # type: ignore[no-untyped-def]
+    return lif(current, peers.DECAY, peers.THRESHOLD, "subtract", surrogate="atan")
+
+
+def _step(peers, net, way, x, y, ours):  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     model = peers.TorchFlat(net, peers and {"conv": 256, "mlp": 512}[net], way)
     with torch.no_grad():
         for p in model.parameters():
             if p.dim() >= 2:
                 p.mul_(peers.GAIN[net])
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    if ours:
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=ours or None)
 
     def step():  # type: ignore[no-untyped-def]
         optimizer.zero_grad(set_to_none=True)
