@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ METHODS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "hetero, tau 4 and 1, cost 2": ("strong", _hetero(4.0, 1.0) | {"spike_cost": 2.0}),
     "steps+logits, cost 2": ("strong", {"method": "steps+logits", "spike_cost": 2.0}),
 }
-TOGETHER = "hetero, tau 4 and 1, cost 2, 90 % pruned"
+BEFORE = "hetero, tau 4 and 1, cost 2"
+TOGETHER = f"{BEFORE}, 90 % pruned"
 BASELINES = ("none", "kd, tau 4")
 
 
@@ -80,9 +82,8 @@ def cases(data: str, time_steps: int) -> list[Case]:
     found: list[Case] = []
     for name, (kind, own) in METHODS.items():
         found.append(_case(name, data, time_steps, kind, own))
-    own = _hetero(4.0, 1.0) | {"spike_cost": 2.0}
-    found.append(_case(TOGETHER, data, time_steps, "strong", own, prune=0.9))
-    return found
+    (whole,) = (c for c in found if c.name == BEFORE)
+    return [*found, replace(whole, name=TOGETHER, prune=0.9, base=BEFORE)]
 
 
 def _case(
@@ -91,16 +92,15 @@ def _case(
     time_steps: int,
     kind: str | None,
     own: Mapping[str, Any],
-    prune: float = 0.0,
 ) -> Case:
     options: dict[str, Any] = {**SHORT, "time_steps": time_steps, **own}
     if kind is None:
-        return Case(name, data, MLP, None, options, prune=prune)
+        return Case(name, data, MLP, None, options)
     if kind == "spiking":
         theirs = {"method": "none", "time_steps": time_steps, "epochs": 6, "shift": 0, **COUNTED}
         return Case(name, data, MLP, Case("teacher", data, "cnn", None, theirs), options)
     teacher, theirs = TEACHERS[kind]
-    return Case(name, data, MLP, teacher, options, theirs, prune=prune)
+    return Case(name, data, MLP, teacher, options, theirs)
 
 
 def page() -> str:

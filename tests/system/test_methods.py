@@ -76,3 +76,34 @@ def test_an_encoder_that_does_not_take_the_data_is_refused_before_training(tmp_p
     assert done.returncode == 1
     assert "encoder 'delta'" in done.stderr
     assert not (tmp_path / "runs/latest").exists()
+
+
+def test_a_budget_of_synaptic_operations_is_kept(tmp_path):
+    free = ["--method", "none", "--set", "spike_cost=0"]
+    whole = made(tmp_path, "distill", *SMALL, *free, "--name", "free")["synops_per_sample"]
+    given = made(tmp_path, "simulate", "free", "--on", "float")
+    inputs = whole - given["spikes_per_sample"] * 32  # no spike reaches more than 32 synapses
+    budget = round(inputs + 0.6 * (whole - inputs))
+    options = ["--method", "none", "--synops-budget", str(budget), "--name", "kept"]
+    found = made(tmp_path, "distill", *SMALL, *options)
+    assert found["synops_per_sample"] < 0.5 * (whole + budget)
+    assert found["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--method", "none", "--synops-budget", "10"], "the budget is"),
+        (["--method", "sakd", "--teacher", "mlp-32"], "only in the student"),
+        (["--method", "kdd"], "no method 'kdd'"),
+        (["--method", "kd+hetero"], "take a share of the labels"),
+        (["--method", "trains", "--teacher", "mlp-32"], "the teacher has none"),
+        (["--method", "none", "--encoder", "latency:threshold=2"], "threshold"),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_training(tmp_path, options, said):
+    done = call_here(tmp_path, "distill", *SMALL, *options)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(("error: ", "hint: ")), done.stderr
+    assert said in done.stderr
+    assert not list(tmp_path.glob("runs/*/log.jsonl"))
