@@ -1,0 +1,150 @@
+"""From data to chip by the command line: each table is what a user of the commands gets.
+
+  python tests/results/chain.py nmnist --work DIR            # computes what is not there, writes
+  python tests/results/chain.py nmnist --table               # only writes the page
+
+Every command is one of snn2hw's, run in DIR; a stopped one goes on where it was. What they printed
+is kept in docs/results/NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grid
+
+
+class Chain(NamedTuple):
+    """The commands of one page.
+
+    Args:
+        title: of the page.
+        text: below the title.
+        distill: options of ``distill``, without name and seed.
+        prune: options of ``prune``.
+        verified: samples that are run in Lava.
+    """
+
+    title: str
+    text: str
+    distill: tuple[str, ...]
+    prune: tuple[str, ...]
+    verified: int = 3
+
+
+CHAINS = {
+    "nmnist": Chain(
+        "N-MNIST, from events to the chip",
+        """The student sees recordings of events, cut into 10 frames ([how](../data.md)). The
+recordings are a subset of N-MNIST, 600 for training and 250 for test, so accuracies are not those
+of the whole: one test recording is 0.4 points.""",
+        (
+            "--data", "nmnist", "--student", "cnn", "--method", "none", "--epochs", "50",
+            "--set", "shift=2", "--set", "smoothing=0.1", "--minimize", "synops",
+            "--set", "spike_cost=0.5", "--precision", "bf16-mixed",
+        ),
+        ("--sparsity", "0.8", "--epochs", "20", "--precision", "bf16-mixed"),
+    ),
+}  # fmt: skip
+
+
+def commands(chain: Chain, seed: int) -> dict[str, list[str]]:
+    """Return what is run for a seed, by the name of the row's part."""
+    run = f"seed{seed}"
+    return {
+        "student": ["distill", *chain.distill, "--name", run, "--seed", str(seed)],
+        "pruned": ["prune", run, *chain.prune, "--name", f"{run}-pruned"],
+        "build": ["export", f"{run}-pruned"],
+        "chip": ["simulate", f"{run}-pruned-loihi2"],
+        "lava": ["verify", f"{run}-pruned-loihi2", "--samples", str(chain.verified)],
+        "energy": ["energy", "report", f"{run}-pruned-loihi2"],
+    }
+
+
+def compute(chain: Chain, seed: int, work: Path) -> dict[str, Any]:
+    """Run all commands of one seed and keep their documents."""
+    work.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {"seed": seed}
+    for part, command in commands(chain, seed).items():
+        words = [sys.executable, "-m", "snn2hw", *command, "--json", "-q"]
+        done = subprocess.run(words, cwd=work, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)}: {done.stderr}")
+        found[part] = json.loads(done.stdout)
+        print(f"{' '.join(command)}\n  {done.stdout.strip()[:300]}", flush=True)
+    found["energy"] = {k: v for k, v in found["energy"].items() if k not in ("constants", "layers")}
+    found["build"] = {k: v for k, v in found["build"].items() if k != "layers"}
+    return found
+
+
+def page(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page of all seeds."""
+    chain = CHAINS[name]
+    shown = "\n".join(
+        "    snn2hw " + " ".join(command).replace("seed0", "NAME") for command in
+        commands(chain, 0).values()
+    )  # fmt: skip
+    lines = [
+        "| | seeds | accuracy, % | spikes | synops, thousands | connections |",
+        "| --- | --- | --- | --- | --- | --- |",
+        _line("student, float", rows, "student"),
+        _line("pruned, float", rows, "pruned"),
+        _line("on chip (Loihi 2 integers)", rows, "chip"),
+    ]
+    compared = sum(r["lava"]["compared"] for r in rows)
+    differ = sum(r["lava"]["mismatches"] for r in rows)
+    cores = sorted({r["build"]["cores"] for r in rows})
+    return f"""# {chain.title}
+
+    python tests/results/chain.py {name} --work build/results/{name}
+
+which runs, for each seed,
+
+{shown}
+
+{chain.text} Means over seeds with the standard deviation; [{name}.json]({name}.json) holds what
+every command printed.
+
+{chr(10).join(lines)}
+
+Lava: {compared:,} values of u, v and spikes compared, {differ} differ. Cores:
+{" to ".join(str(c) for c in dict.fromkeys((cores[0], cores[-1])))}.
+"""
+
+
+def _line(title: str, rows: Sequence[Mapping[str, Any]], part: str) -> str:
+    found = [r[part] for r in rows]
+    right = grid.mean(found, "accuracy")
+    spikes, synops = (grid.mean(found, f"{k}_per_sample") for k in ("spikes", "synops"))
+    kept = f"{grid.mean(found, 'connections')[0]:,.0f}" if "connections" in found[0] else ""
+    return (
+        f"| {title} | {len(found)} | {100 * right[0]:.2f} ± {100 * right[1]:.2f} "
+        f"| {spikes[0]:,.0f} ± {spikes[1]:,.0f} | {synops[0] / 1000:,.1f} | {kept} |"
+    )
+
+
+def main() -> None:
+    """Compute and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=CHAINS)
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--table", action="store_true", help="compute nothing")
+    asked = parser.parse_args()
+    file = grid.RESULTS / f"{asked.name}.json"
+    work = asked.work or Path("build/results") / asked.name
+    for seed in () if asked.table else asked.seeds:
+        if str(seed) not in grid.rows(file):
+            grid.put(file, str(seed), compute(CHAINS[asked.name], seed, work))
+    text = page(asked.name, list(grid.rows(file).values()))
+    (grid.RESULTS / f"{asked.name}.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
