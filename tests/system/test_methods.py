@@ -74,7 +74,7 @@ def test_an_encoder_that_does_not_take_the_data_is_refused_before_training(tmp_p
     order = ["distill", *SMALL, "--method", "none", "--encoder", "delta"]
     done = call_here(tmp_path, *order)
     assert done.returncode == 1
-    assert "encoder 'delta'" in done.stderr
+    assert "Encoder 'delta' takes frames" in done.stderr
     assert not (tmp_path / "runs/latest").exists()
 
 
