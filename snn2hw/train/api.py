@@ -351,8 +351,8 @@ def distill_student(
     student = student if student is not None else new_student(recipe, dataset)
     taught = _needed(recipe, teacher)
     plans = recipe.plan
+    show = showing(recipe, dataset)
     if plans.has("start") and taught is not None:
-        show = showing(recipe, dataset)
         copy_teacher(student, taught, _batches(dataset, recipe), show=show)
     structures: list[Structure] = []
     if plans.has("stagewise"):
@@ -372,7 +372,7 @@ def distill_student(
         gradient=plans.gradient,
         structure=Several(structures),
         tensorboard=tensorboard,
-        show=showing(recipe, dataset),
+        show=show,
         facts=_taught(recipe),
     )
     fit(job, student, dataset, run_dir, teacher=taught, progress=progress, devices=devices)
@@ -416,6 +416,7 @@ def prune_student(
     taught = _needed(recipe, teacher)
     if epochs is None:
         epochs = recipe.prune_epochs if pruner.trains else 0
+    show = showing(recipe, dataset)
     structure = pruner.build(
         Plan(
             pruned,
@@ -424,7 +425,7 @@ def prune_student(
             -(-len(dataset.x_train) // recipe.batch),
             recipe.prune_lr,
             recipe.seed,
-            calibration(dataset, showing(recipe, dataset)),
+            calibration(dataset, show),
         )
     )
     job = Job(
@@ -439,7 +440,7 @@ def prune_student(
         scale=recipe.logit_scale,
         gradient=recipe.plan.gradient,
         structure=structure,
-        show=showing(recipe, dataset),
+        show=show,
         facts=_taught(recipe) | {"sparsity": sparsity, "how": how},
     )
     if epochs:

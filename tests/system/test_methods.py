@@ -52,6 +52,16 @@ def _taught(method):
     return any(METHODS[name].teacher for name in method.split("+"))
 
 
+def test_student_without_batch_norm(tmp_path):
+    found = made(tmp_path, "distill", *SMALL, "--method", "none", "--set", "norm=none")
+    assert found["accuracy"] > 0.5
+    # A bias for each neuron, and nothing else.
+    assert found["parameters"] - found["connections"] == 32 + 32 + 10
+    made(tmp_path, "export")
+    chip = made(tmp_path, "simulate")
+    assert chip["accuracy"] == pytest.approx(found["accuracy"], abs=0.05)
+
+
 @pytest.mark.parametrize("encoder", ["rate", "latency-log:threshold=0.2"])
 def test_student_of_encoded_images(tmp_path, encoder):
     options = ["--method", "none", "--encoder", encoder, "--name", "run"]
@@ -95,6 +105,7 @@ def test_a_budget_of_synaptic_operations_is_kept(tmp_path):
     [
         (["--method", "none", "--synops-budget", "10"], "the budget is"),
         (["--method", "sakd", "--teacher", "mlp-32"], "only in the student"),
+        (["--method", "sakd", *SAME, "--set", "norm=none"], "batch norm in the teacher, none"),
         (["--method", "kdd"], "no method 'kdd'"),
         (["--method", "kd+hetero"], "take a share of the labels"),
         (["--method", "trains", "--teacher", "mlp-32"], "the teacher has none"),

@@ -110,12 +110,13 @@ def test_better_than_the_teacher_learns_less():
     assert strong < 0.1 * losses.response(Outputs(9 * LOGITS[None]), TEACHER, LABELS, w, {})
 
 
-def test_equal_spike_trains_have_no_distance():
+@pytest.mark.parametrize("memory", [0.0, 0.5, 1.0])
+def test_the_trace_of_a_spike_train(memory):
     steps = (torch.rand(4, 2, 3) < 0.5).float()
-    apart = losses._traces(steps, 0.5)
+    apart = losses._traces(steps, memory)
     by_hand = [steps[0]]
     for s in steps[1:]:
-        by_hand.append(0.5 * by_hand[-1] + s)
+        by_hand.append(memory * by_hand[-1] + s)
     torch.testing.assert_close(apart, torch.stack(by_hand))
 
 

@@ -1,4 +1,7 @@
 import itertools
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -114,3 +117,26 @@ def test_learned_decays_are_what_a_chip_holds():
 def test_constants_a_chip_cannot_hold_are_refused(wrong):
     with pytest.raises(InputError):
         Lif(**wrong)
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.5])
+def test_an_analog_population_gives_its_own_rate_and_a_smooth_gradient(beta):
+    neurons = Lif(beta)
+    current = (2.0 * torch.rand(1, 3, 50) - 0.5).requires_grad_()
+    rate = neurons(current, 4).mean(0)
+    neurons.analog = True
+    found = neurons(current, 4)
+    torch.testing.assert_close(found, rate.expand(4, 3, 50))
+    found.sum().backward()
+    inside = (current > 0) & (current < 1)
+    torch.testing.assert_close(current.grad, 4.0 * inside)
+
+
+def test_the_user_chooses_the_threads():
+    # Numba starts as many threads as there are cores, and PyTorch followed it.
+    code = "import torch, snn2hw.train; print(torch.get_num_threads())"
+    told = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=told, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"

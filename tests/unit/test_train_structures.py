@@ -17,6 +17,7 @@ from snn2hw.quantize import quantize
 from snn2hw.train.pruning import Evolving, masks, weights
 from snn2hw.train.pruning.channels import Channels, sets
 from snn2hw.train.pruning.evolve import counts
+from snn2hw.train.structure import Stagewise
 from snn2hw.train.students import Settings, make_student
 
 LOIHI2 = target.load("loihi2")
@@ -212,3 +213,17 @@ def test_masks_survive_a_checkpoint():
     again = masks.unpacked(masks.packed(held) | {"other": torch.ones(1)})
     assert again.keys() == held.keys()
     assert all(torch.equal(again[n], held[n]) for n in held)
+
+
+def test_populations_spike_one_after_another():
+    network = student("mlp-8-8-8", (1, 4, 4))
+    stages = Stagewise(network, 10)
+    analog = []
+    for epoch in range(10):
+        stages.before_epoch(epoch)
+        analog.append(sum(n.analog for n in network.populations().values()))
+    assert analog[0] == 3  # the first of four spikes from the start
+    assert analog == sorted(analog, reverse=True)
+    assert analog[6:] == [0, 0, 0, 0]
+    with pytest.raises(InputError, match="no neurons"):
+        Stagewise(torch.nn.Linear(2, 2), 10)

@@ -27,6 +27,7 @@ SOURCE = "input"
 # Initial scale of the currents in units of the threshold: with it layers start at about 10 %
 # spikes per step, and deep students stay alive.
 GAIN = 0.5
+RATE = 0.1
 
 
 class Neuron(NamedTuple):
@@ -115,9 +116,11 @@ class Synapse(nn.Module):
             nn.init.constant_(self.norm.weight, gain)
 
     def without_norm(self) -> None:
-        """Put a bias in the place of batch norm."""
+        """Put a bias in the place of batch norm, and weights that start with currents like its."""
         if self.norm is not None and not isinstance(self.weight, Diagonal):
-            self.weight.bias = nn.Parameter(torch.zeros(len(self.weight.weight)))
+            weight = self.weight.weight
+            nn.init.normal_(weight, std=GAIN / (RATE * weight[0].numel()) ** 0.5)
+            self.weight.bias = nn.Parameter(torch.zeros(len(weight)))
         self.norm = None
 
     def forward(self, spikes: Tensor) -> Tensor:
