@@ -74,7 +74,10 @@ def dropped(student: nn.Module, level: float, chance: torch.Generator) -> nn.Mod
 
 
 def flipped(student: nn.Module, level: float, chance: torch.Generator) -> nn.Module:
-    """Round weights to 8 bits, one scale a layer, and flip each bit with probability ``level``."""
+    """Round weights to 8 bits, one scale a layer, and flip each bit with probability ``level``.
+
+    Weights that are zero before rounding are no synapses: a chip holds nothing for them.
+    """
     for module in student.modules():
         if not isinstance(module, Synapse):
             continue
@@ -82,7 +85,7 @@ def flipped(student: nn.Module, level: float, chance: torch.Generator) -> nn.Mod
         scale = weight.abs().max() / (2 ** (BITS - 1) - 1)
         bits = (weight / scale).round().to(torch.int16) & 0xFF
         for bit in range(BITS):
-            hit = torch.rand(weight.shape, generator=chance) < level
+            hit = (torch.rand(weight.shape, generator=chance) < level) & (weight != 0)
             bits = bits ^ (hit.to(torch.int16) << bit)
         signed = torch.where(bits >= 1 << (BITS - 1), bits - (1 << BITS), bits)
         module.without_norm()
@@ -154,9 +157,9 @@ trained with noise. Accuracy in %, mean over seeds, on the whole test part;
   of the pixels becomes black or white. Poisson: each pixel is white or black at each step, white
   with the probability of its lightness.
 * Spikes dropped: each one with that probability. Weight bits flipped: weights with batch norm
-  folded in are rounded to 8 bits (0: rounding alone), and each bit of each weight is flipped with
-  that probability. Threshold jitter: each neuron's threshold is normal around 1, with that
-  deviation.
+  folded in are rounded to 8 bits (0: rounding alone), and each bit of each weight that is a
+  synapse is flipped with that probability. Threshold jitter: each neuron's threshold is normal
+  around 1, with that deviation.
 """
 
 
