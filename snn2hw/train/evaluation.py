@@ -72,7 +72,8 @@ def evaluate(
             part = shown(show, part, range(start, start + len(part)))
             found.append(predictions(network(part)).cpu())
             for name, spikes in seen.items():
-                counts = spikes.sum((0, 1)).flatten().cpu().double()
+                shown_for = network.steps(part) / len(spikes)  # rates stand for every step
+                counts = shown_for * spikes.sum((0, 1)).flatten().cpu().double()
                 totals[name] = totals.get(name, 0.0) + counts
     network.train(was_training)
     classes = torch.cat(found).numpy()
@@ -97,9 +98,11 @@ def outputs_of(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
     populations = network.populations()
     with watch(populations | {OUTPUT: network.cell(network.output)}) as seen:
         network(x)
+    features = {n: seen[n].float().mean(0) for n in stages}
+    seen = {n: s.expand(network.steps(x), *s.shape[1:]) for n, s in seen.items()}
     spikes = {name: seen[name] for name in populations}
     steps = seen[OUTPUT].float() * (scale if network.output in populations else 1.0)
-    return Outputs(steps, {n: seen[n].float().mean(0) for n in stages}, spikes)
+    return Outputs(steps, features, spikes)
 
 
 OUTPUT = ""  # no module has this name

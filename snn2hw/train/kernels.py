@@ -107,6 +107,31 @@ def forward(current, steps, constants, subtracts, before, spikes):  # type: igno
             _fire(m, threshold, one, subtracts, s, v)
 
 
+@_kernel
+def rates(current, steps, constants, subtracts, share, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Fill ``found [1, N]`` with the spikes that ``forward`` gives for ``current [1, N]``.
+
+    Each spike counts ``share``, in the precision of the states.
+    """
+    alpha, beta, threshold, one = constants[0], constants[1], constants[2], constants[3]
+    size = current.shape[1]
+    for block in numba.prange(-(-size // BLOCK)):
+        low, high = block * BLOCK, min(size, (block + 1) * BLOCK)
+        x = current[0, low:high]
+        v = np.full(high - low, one - one)
+        flow, total, membrane, spikes = v.copy(), v.copy(), v.copy(), v.copy()
+        for _ in range(steps):
+            if alpha == 0:
+                _leak(x, beta, v, membrane)
+            else:
+                _flow(x, alpha, flow)
+                _leak(flow, beta, v, membrane)
+            _fire(membrane, threshold, one, subtracts, spikes, v)
+            total += spikes
+        total *= share
+        _put(total, found[0, low:high])
+
+
 @_loop
 def _flow(current, alpha, flow):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for k in range(flow.size):

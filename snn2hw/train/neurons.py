@@ -113,6 +113,21 @@ def _forward_compiled(
     return spikes, before
 
 
+def _rates_compiled(current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
+    current = current.contiguous()
+    state, found = _state(current.dtype), torch.empty_like(current)
+    *_, one, _ = scalars = _scalars(alpha, beta, c, state)
+    _set_threads()
+    kernels.rates(
+        _rows(current), c.steps, scalars, c.subtracts, one / type(one)(c.steps), _rows(found)
+    )
+    return found
+
+
+def _rates_torch(current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
+    return _forward_torch(current, alpha, beta, c, False)[0].mean(0, keepdim=True)
+
+
 def _backward_compiled(
     before: Tensor,
     grad: Tensor,
@@ -220,14 +235,40 @@ def lif(
         Spikes, 0 or 1, ``[T, B, ...]`` in the precision of the current.
     """
     constants = Constants(threshold, reset, surrogate, steps or len(current))
+    decays = (torch.as_tensor(d, dtype=torch.float64) for d in (alpha, beta))
+    return _lined(_LifFunction, current, *decays, constants)
+
+
+def _lined(function: Any, current: Tensor, *others: Any) -> Tensor:
+    """Apply a function of ``[T, ...]`` in memory's order: nothing has to be copied so."""
     if current.dtype == torch.float16:
         current = current.float()
-    # Convolutions are fastest with channels last; in memory's order nothing has to be copied.
+    # Convolutions are fastest with channels last.
     order = current.movedim(2, -1) if current.ndim > 3 else current
     lined = order.is_contiguous()
-    decays = (torch.as_tensor(d, dtype=torch.float64) for d in (alpha, beta))
-    spikes: Any = _LifFunction.apply(order if lined else current, *decays, constants)
-    return spikes.movedim(-1, 2) if lined and current.ndim > 3 else spikes
+    found = function.apply(order if lined else current, *others)
+    return found.movedim(-1, 2) if lined and current.ndim > 3 else found
+
+
+class _RateFunction(torch.autograd.Function):
+    """The rate under the mean current, ``[1, B, ...]``, with the slope of its clamp."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
+        mean = current.mean(0, keepdim=True) if len(current) > 1 else current
+        run = _rates_compiled if current.device.type == "cpu" else _rates_torch
+        found = run(mean, alpha, beta, c)
+        ctx.save_for_backward((mean >= 0) & (mean <= c.threshold))
+        ctx.share, ctx.shape = 1.0 / (c.threshold * len(current)), current.shape
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (linear,) = ctx.saved_tensors
+        inside = grads[0].masked_fill(linear.logical_not(), 0.0)
+        share = inside if ctx.share == 1.0 else inside * ctx.share
+        return share.expand(ctx.shape), None, None, None
 
 
 class _Spike(torch.autograd.Function):
@@ -282,8 +323,9 @@ def _step(
 class Lif(nn.Module):
     """A population of neurons.
 
-    While ``analog`` is set it does not spike: at every step it gives the rate that it has, over as
-    many steps, under its mean current; gradients are those of ``clamp(current / threshold, 0, 1)``.
+    While ``analog`` is set it does not spike: it gives ``[1, B, ...]``, for every step the rate
+    that it has over as many steps under its mean current; gradients are those of
+    ``clamp(current / threshold, 0, 1)``.
 
     Args:
         beta: share of the membrane potential that survives a step, a multiple of 1/4096 in
@@ -362,12 +404,8 @@ class Lif(nn.Module):
         if back is not None:
             return self._recurrent(current, steps or len(current), back)
         if self.analog:
-            mean = current.mean(0, keepdim=True)
-            smooth = (mean / self.threshold).clamp(0.0, 1.0)
-            with torch.no_grad():
-                held = self._fused(mean, steps or len(current)).mean(0, keepdim=True)
-            rate = smooth + (held - smooth).detach()
-            return rate.expand(steps or len(current), *rate.shape[1:])
+            c = Constants(self.threshold, self.reset, self.surrogate, steps or len(current))
+            return _lined(_RateFunction, current, self.alpha, self.beta, c)
         return self._fused(current, steps)
 
     def _fused(self, current: Tensor, steps: int | None) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,21 @@ of the whole: one test recording is 0.4 points.""",
         ),
         ("--sparsity", "0.8", "--epochs", "20", "--precision", "bf16-mixed"),
     ),
+    "cifar10": Chain(
+        "CIFAR-10, a spiking ResNet-20 from its teacher's weights",
+        """The teacher is Y. Idelbayev's ResNet-20 (91.73 %). Every layer loses the same share: a
+readout neuron averages 8 x 8 pixels of 64 channels, and with more than 47 of the channels its
+inputs would not fit a core.""",
+        (
+            "--data", "cifar10", "--teacher", "resnet20", "--teacher-weights",
+            "$SNN2HW_DATA/models/ann/resnet20_cifar10.npz", "--teacher-input", "imagenet",
+            "--student", "resnet20", "--method", "sakd+tandem", "--epochs", "10",
+            "--set", "neuron=if", "--set", "readout=membrane", "--set", "lr=1e-3",
+            "--precision", "bf16-mixed",
+        ),
+        ("--sparsity", "0.8", "--how", "layerwise", "--epochs", "5", "--precision", "bf16-mixed"),
+        verified=1,
+    ),
 }  # fmt: skip
 
 
@@ -72,7 +88,8 @@ def compute(chain: Chain, seed: int, work: Path) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"seed": seed}
     for part, command in commands(chain, seed).items():
-        words = [sys.executable, "-m", "snn2hw", *command, "--json", "-q"]
+        told = [os.path.expandvars(word) for word in command]
+        words = [sys.executable, "-m", "snn2hw", *told, "--json", "-q"]
         done = subprocess.run(words, cwd=work, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}: {done.stderr}")

@@ -126,10 +126,20 @@ def test_an_analog_population_gives_its_own_rate_and_a_smooth_gradient(beta):
     rate = neurons(current, 4).mean(0)
     neurons.analog = True
     found = neurons(current, 4)
-    torch.testing.assert_close(found, rate.expand(4, 3, 50))
+    torch.testing.assert_close(found, rate[None])
     found.sum().backward()
     inside = (current > 0) & (current < 1)
-    torch.testing.assert_close(current.grad, 4.0 * inside)
+    torch.testing.assert_close(current.grad, 1.0 * inside)
+
+
+def test_an_analog_population_takes_the_mean_of_its_current():
+    neurons = Lif(0.5)
+    neurons.analog = True
+    current = torch.rand(4, 3, 50).requires_grad_()
+    found = neurons(current)
+    torch.testing.assert_close(found, neurons(current.mean(0, keepdim=True), 4))
+    found.sum().backward()
+    torch.testing.assert_close(current.grad, torch.full((4, 3, 50), 0.25))
 
 
 def test_the_user_chooses_the_threads():

@@ -124,9 +124,7 @@ class Synapse(nn.Module):
         self.norm = None
 
     def forward(self, spikes: Tensor) -> Tensor:
-        """Map spikes ``[T, B, ...]`` to current ``[T, B, ...]``, ``[1, B, ...]`` if all are one."""
-        if spikes.stride(0) == 0:  # the same memory at each step
-            spikes = spikes[:1]
+        """Map spikes to current, ``[T, B, ...]``, or ``[1, B, ...]`` for the same at each step."""
         return self.step(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
 
     def step(self, x: Tensor) -> Tensor:
@@ -254,7 +252,8 @@ class Student(Spiking):
             spikes[population.name] = self.run(population, current, self.steps(x))
             spikes = {k: s for k, s in spikes.items() if last_spikes.get(k, at) > at}
             currents = {b: c for b, c in currents.items() if last_current[b] > at}
-        return spikes[self.output].sum(0)
+        last = spikes[self.output]
+        return last.sum(0) * (self.steps(x) / len(last))
 
     def current(
         self,
@@ -278,7 +277,7 @@ class Student(Spiking):
         return _sum([known[b] for b in branches])
 
     def run(self, population: Population, current: Tensor, steps: int) -> Tensor:
-        """Return what a population makes of its current, ``[steps, B, ...]``."""
+        """Return what a population makes of its current: spikes ``[steps, B, ...]``, or rates."""
         neurons = self.get_submodule(population.name)
         for sources, synapse in population.branches:
             if population.name in sources:
