@@ -19,6 +19,7 @@ def way(request, monkeypatch):
     if request.param == "tensor operations":
         monkeypatch.setattr(neurons, "_forward_compiled", neurons._forward_torch)
         monkeypatch.setattr(neurons, "_backward_compiled", neurons._backward_torch)
+        monkeypatch.setattr(neurons, "_rates_compiled", neurons._rates_torch)
 
 
 def _gradients(run, current, alpha, beta, weight, **kinds):
@@ -119,9 +120,12 @@ def test_constants_a_chip_cannot_hold_are_refused(wrong):
         Lif(**wrong)
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
 @pytest.mark.parametrize("beta", [1.0, 0.5])
-def test_an_analog_population_gives_its_own_rate_and_a_smooth_gradient(beta):
-    neurons = Lif(beta)
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_an_analog_population_gives_its_own_rate_and_a_smooth_gradient(reset, beta, alpha):
+    neurons = Lif(beta, reset=reset, alpha=alpha)
     current = (2.0 * torch.rand(1, 3, 50) - 0.5).requires_grad_()
     rate = neurons(current, 4).mean(0)
     neurons.analog = True
