@@ -64,7 +64,7 @@ def _ours(peers, current):  # type: ignore[no-untyped-def]
 
 def _step(peers, net, way, x, y, ours):  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
-    model = peers.TorchFlat(net, peers and {"conv": 256, "mlp": 512}[net], way)
+    model = peers.TorchFlat(net, {"conv": 256, "mlp": 512}[net], way)
     with torch.no_grad():
         for p in model.parameters():
             if p.dim() >= 2:
