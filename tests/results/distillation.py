@@ -70,10 +70,16 @@ METHODS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "cost 2": (None, {"method": "none", "spike_cost": 2.0}),
     "kd, tau 4, cost 2": ("strong", _kd(4.0) | {"spike_cost": 2.0}),
     "hetero, tau 4 and 1, cost 2": ("strong", _hetero(4.0, 1.0) | {"spike_cost": 2.0}),
+    "hetero, tau 8 and 0.5, cost 1": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 1.0}),
+    "hetero, tau 8 and 0.5, cost 4": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 4.0}),
     "steps+logits, cost 2": ("strong", {"method": "steps+logits", "spike_cost": 2.0}),
 }
-BEFORE = "hetero, tau 4 and 1, cost 2"
-TOGETHER = f"{BEFORE}, 90 % pruned"
+# What is pruned of them, and how: everything together.
+TOGETHER = "hetero, tau 4 and 1, cost 2, 90 % pruned"
+PRUNED = {
+    TOGETHER: ("hetero, tau 4 and 1, cost 2", "lamp"),
+    "hetero, tau 8 and 0.5, cost 4, 90 % pruned": ("hetero, tau 8 and 0.5, cost 4", "upr"),
+}
 BASELINES = ("none", "kd, tau 4")
 
 # The baselines and the best of the rows above on a larger student, trained for longer.
@@ -88,8 +94,12 @@ def cases(data: str, time_steps: int, student: str = MLP) -> list[Case]:
     found: list[Case] = []
     for name, (kind, own) in METHODS.items():
         found.append(_case(name, data, time_steps, kind, own))
-    (whole,) = (c for c in found if c.name == BEFORE)
-    return [*found, replace(whole, name=TOGETHER, prune=0.9, base=BEFORE)]
+    whole = {c.name: c for c in found}
+    pruned = [
+        replace(whole[base], name=name, prune=0.9, base=base, pruner=how)
+        for name, (base, how) in PRUNED.items()
+    ]
+    return [*found, *pruned]
 
 
 def _on_cnn(data: str, time_steps: int) -> list[Case]:
@@ -147,7 +157,7 @@ labels only) and of `kd, tau 4` (one shared temperature). The currents of the ou
 
 
 def _table(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    order = [n for n in (*METHODS, TOGETHER) if n in table]
+    order = [n for n in (*METHODS, *PRUNED) if n in table]
     order += sorted(n for n in table if n not in order)
     lines = [
         "| method | seeds | accuracy, % | spikes | synops, thousands | spikes of none, of kd "
