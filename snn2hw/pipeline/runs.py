@@ -304,20 +304,39 @@ def _folder(root: Path, name: str | None, default: str, command: Mapping[str, An
     if name is not None:
         if Path(name).name != name or name in (".", "..", "latest"):
             raise InputError(f"{name!r} cannot be the name of a run.", "Use a plain word.")
-        if _is_free(base / name) or _asked(base / name) == command:
+        other = [] if _is_free(base / name) else _differences(_asked(base / name), command)
+        if not other:
             return base / name
         raise InputError(
-            f"{base / name} holds a run with other settings.", "Choose another --name."
+            f"{base / name} holds a run with other settings: {', '.join(other)}.",
+            "Choose another --name.",
         )
     candidates = [default, *(f"{default}-{i}" for i in range(2, 1000))]
     for candidate in candidates:
-        if _is_free(base / candidate) or _asked(base / candidate) == command:
-            return base / candidate
+        path = base / candidate
+        if _is_free(path) or not _differences(_asked(path), command):
+            return path
     raise InputError(f"{base} holds a thousand runs called {default}.", "Give --name.")
 
 
 def _is_free(path: Path) -> bool:
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def _differences(asked: Mapping[str, Any] | None, command: Mapping[str, Any]) -> list[str]:
+    """Say in which settings a folder's command is not this one."""
+    if asked is None:
+        return ["an unknown command"]
+    mine, theirs = dict(command), dict(asked)
+    if "recipe" in asked and "recipe" in command:
+        # Runs of earlier versions lack the constants that came later.
+        mine |= mine.pop("recipe")
+        theirs |= training().Recipe().to_json() | theirs.pop("recipe")
+    return [
+        f"{k} {theirs.get(k)!r}, not {mine.get(k)!r}"
+        for k in {**theirs, **mine}
+        if theirs.get(k) != mine.get(k)
+    ]
 
 
 def _asked(path: Path) -> dict[str, Any] | None:

@@ -59,10 +59,9 @@ readout neuron averages 8 x 8 pixels of 64 channels, and with more than 47 of th
 inputs would not fit a core.""",
         (
             "--data", "cifar10", "--teacher", "resnet20", "--teacher-weights",
-            "$SNN2HW_DATA/models/ann/resnet20_cifar10.npz", "--teacher-input", "imagenet",
-            "--student", "resnet20", "--method", "sakd+tandem", "--epochs", "10",
-            "--set", "neuron=if", "--set", "readout=membrane", "--set", "lr=1e-3",
-            "--precision", "bf16-mixed",
+            "$SNN2HW_DATA/models/ann/resnet20_cifar10.npz", "--student", "resnet20",
+            "--method", "sakd+tandem", "--neuron", "if", "--readout", "membrane",
+            "--epochs", "18", "--set", "lr=2e-3", "--precision", "bf16-mixed",
         ),
         ("--sparsity", "0.8", "--how", "layerwise", "--epochs", "5", "--precision", "bf16-mixed"),
         verified=1,

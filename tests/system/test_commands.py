@@ -48,6 +48,19 @@ def test_finished_run_is_not_trained_again(workshop):
     document(workshop, "prune", "cnn-digits", "--epochs", "3")  # the newest again
 
 
+def test_a_run_of_an_earlier_version_is_found_again(workshop, tmp_path):
+    path = tmp_path / "runs/cnn-digits"
+    shutil.copytree(workshop / "runs/cnn-digits", path)
+    command = json.loads((path / "command.json").read_text())
+    del command["recipe"]["norm"]  # a constant that came later
+    (path / "command.json").write_text(json.dumps(command))
+    same = ("distill", "--teacher", "cnn", "--epochs", "3", "--teacher-epochs", "2")
+    assert document(tmp_path, *same, "--name", "cnn-digits")["run"] == "runs/cnn-digits"
+    refused = call(tmp_path, *same, "--name", "cnn-digits", "--set", "lr=0.01")
+    assert refused.returncode == 1
+    assert "holds a run with other settings: lr 0.003, not 0.01." in refused.stderr
+
+
 def test_build_is_the_same_bytes_again(workshop, tmp_path):
     shutil.copytree(workshop / "runs", tmp_path / "runs")
     made = document(tmp_path, "export")
