@@ -71,9 +71,10 @@ def evaluate(
             part = tensor(x[start : start + batch], device)
             part = shown(show, part, range(start, start + len(part)))
             found.append(predictions(network(part)).cpu())
+            steps = network.steps(part) if isinstance(network, Spiking) else 1
             for name, spikes in seen.items():
-                shown_for = network.steps(part) / len(spikes)  # rates stand for every step
-                counts = shown_for * spikes.sum((0, 1)).flatten().cpu().double()
+                stands_for = steps / len(spikes)  # rates are those of every step
+                counts = stands_for * spikes.sum((0, 1)).flatten().cpu().double()
                 totals[name] = totals.get(name, 0.0) + counts
     network.train(was_training)
     classes = torch.cat(found).numpy()
