@@ -14,6 +14,7 @@ from snn2hw.errors import InputError
 from snn2hw.passes import remove_dead, simplify
 from snn2hw.pipeline import budget
 from snn2hw.quantize import quantize
+from snn2hw.train.evaluation import outputs_of
 from snn2hw.train.pruning import Evolving, masks, weights
 from snn2hw.train.pruning.channels import Channels, sets
 from snn2hw.train.pruning.evolve import counts
@@ -227,3 +228,27 @@ def test_populations_spike_one_after_another():
     assert analog[6:] == [0, 0, 0, 0]
     with pytest.raises(InputError, match="no neurons"):
         Stagewise(torch.nn.Linear(2, 2), 10)
+
+
+def test_rates_count_as_the_spikes_of_every_step():
+    network = student("resnet8", readout="membrane").eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.bias.uniform_(0.2, 1.2)
+    x = np.random.default_rng(0).integers(0, 17, (12, 1, 8, 8), np.uint8)
+    y = np.zeros(12, np.int64)
+    real = train.evaluate(network, x, y).spikes
+    shapes = [s.shape for s in outputs_of(network, torch.from_numpy(x)).spikes.values()]
+    for neurons in network.populations().values():
+        neurons.analog = True
+    found = outputs_of(network, torch.from_numpy(x))
+    assert [s.shape for s in found.spikes.values()] == shapes
+    assert found.steps.shape == (2, 12, 10)
+    counted = train.evaluate(network, x, y).spikes
+    assert real["lif1"].sum() > 0
+    # The current of the first neurons is the same at each step, so their rates are their spikes.
+    np.testing.assert_array_equal(counted["lif1"], real["lif1"])
+    per_step = {n: s.detach().sum((0, 1)).flatten().numpy() / 12 for n, s in found.spikes.items()}
+    for name, spikes in counted.items():
+        np.testing.assert_allclose(spikes, per_step[name], rtol=1e-6)
