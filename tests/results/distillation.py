@@ -70,6 +70,7 @@ METHODS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "cost 2": (None, {"method": "none", "spike_cost": 2.0}),
     "kd, tau 4, cost 2": ("strong", _kd(4.0) | {"spike_cost": 2.0}),
     "hetero, tau 4 and 1, cost 2": ("strong", _hetero(4.0, 1.0) | {"spike_cost": 2.0}),
+    "hetero, tau 8 and 0.5, cost 0.3": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 0.3}),
     "hetero, tau 8 and 0.5, cost 1": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 1.0}),
     "hetero, tau 8 and 0.5, cost 4": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 4.0}),
     "steps+logits, cost 2": ("strong", {"method": "steps+logits", "spike_cost": 2.0}),
