@@ -328,10 +328,12 @@ def _differences(asked: Mapping[str, Any] | None, command: Mapping[str, Any]) ->
     if asked is None:
         return ["an unknown command"]
     mine, theirs = dict(command), dict(asked)
-    if "recipe" in asked and "recipe" in command:
+    if theirs.get("command") != mine["command"]:
+        return [f"command {theirs.get('command')!r}, not {mine['command']!r}"]
+    if "recipe" in mine:
         # Runs of earlier versions lack the constants that came later.
         mine |= mine.pop("recipe")
-        theirs |= training().Recipe().to_json() | theirs.pop("recipe")
+        theirs |= training().Recipe().to_json() | theirs.pop("recipe", {})
     return [
         f"{k} {theirs.get(k)!r}, not {mine.get(k)!r}"
         for k in {**theirs, **mine}

@@ -59,6 +59,8 @@ def test_a_run_of_an_earlier_version_is_found_again(workshop, tmp_path):
     refused = call(tmp_path, *same, "--name", "cnn-digits", "--set", "lr=0.01")
     assert refused.returncode == 1
     assert "holds a run with other settings: lr 0.003, not 0.01." in refused.stderr
+    refused = call(tmp_path, "prune", "cnn-digits", "--name", "cnn-digits")
+    assert "other settings: command 'distill', not 'prune'." in refused.stderr
 
 
 def test_build_is_the_same_bytes_again(workshop, tmp_path):
