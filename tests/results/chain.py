@@ -56,7 +56,8 @@ of the whole: one test recording is 0.4 points.""",
         "CIFAR-10, a spiking ResNet-20 from its teacher's weights",
         """The teacher is Y. Idelbayev's ResNet-20 (91.73 %). Every layer loses the same share: a
 readout neuron averages 8 x 8 pixels of 64 channels, and with more than 47 of the channels its
-inputs would not fit a core. The aims, 90.0 % and, pruned, 89.0 % on the chip, are not reached.""",
+inputs would not fit a core. The aims, 90.0 % and, pruned, 89.0 % on the chip, are not reached.
+The student of seed 0 was trained by an earlier version of this command, with the same recipe.""",
         (
             "--data", "cifar10", "--teacher", "resnet20", "--teacher-weights",
             "$SNN2HW_DATA/models/ann/resnet20_cifar10.npz", "--student", "resnet20",
