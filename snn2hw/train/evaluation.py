@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snn2hw.train.methods import Outputs, watch
+from snn2hw.train.methods import Means, Outputs, watch
 from snn2hw.train.showing import Show, shown
 from snn2hw.train.students import Spiking, predictions
 
@@ -95,11 +95,11 @@ def outputs_of(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
     if not isinstance(network, Spiking):
         with watch({name: network.get_submodule(name) for name in stages}) as seen:
             logits = network(x)
-        return Outputs(logits[None].float(), {n: seen[n].float() for n in stages})
+        return Outputs(logits[None].float(), Means({n: seen[n][None] for n in stages}))
     populations = network.populations()
     with watch(populations | {OUTPUT: network.cell(network.output)}) as seen:
         network(x)
-    features = {n: seen[n].float().mean(0) for n in stages}
+    features = Means({n: seen[n] for n in stages})
     seen = {n: s.expand(network.steps(x), *s.shape[1:]) for n, s in seen.items()}
     spikes = {name: seen[name] for name in populations}
     steps = seen[OUTPUT].float() * (scale if network.output in populations else 1.0)
@@ -139,10 +139,14 @@ class Teaching:
         images: all training samples ``[N, ...]``, on the device.
         still: the samples never change.
         scale: as in ``outputs_of``.
+        stages: how many of its last stages anybody looks at.
     """
 
-    def __init__(self, teacher: nn.Module, images: Tensor, *, still: bool, scale: float) -> None:
+    def __init__(
+        self, teacher: nn.Module, images: Tensor, *, still: bool, scale: float, stages: int
+    ) -> None:
         self.teacher, self.scale = placed(teacher, images.device).eval(), scale
+        self.stages = stages
         self.kept: Outputs | None = None
         if still:
             self._keep(images)
@@ -161,7 +165,9 @@ class Teaching:
         # Not inference_mode: these tensors take part in a loss.
         with torch.no_grad():
             found = outputs_of(self.teacher, x, self.scale)
-        return found._replace(spikes={})
+        wanted = list(found.features)[: -self.stages - 1 : -1]
+        features = {n: found.features[n] for n in reversed(wanted)}
+        return Outputs(found.steps, features)
 
     def of(self, x: Tensor, rows: Tensor) -> Outputs:
         """Return outputs for the samples ``x [B, ...]``, which are ``rows [B]`` of the images."""

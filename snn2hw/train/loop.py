@@ -190,7 +190,13 @@ class _Run:
         self.teaching = None
         if teacher is not None:
             with self.fabric.autocast():
-                self.teaching = Teaching(teacher, self.images, still=job.still, scale=job.scale)
+                self.teaching = Teaching(
+                    teacher,
+                    self.images,
+                    still=job.still,
+                    scale=job.scale,
+                    stages=job.objective.stages,
+                )
         self._resume()
 
     def _resume(self) -> None:

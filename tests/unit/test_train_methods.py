@@ -141,7 +141,7 @@ def test_a_teacher_of_other_classes_is_refused():
 
 
 def test_more_stages_than_there_are_is_refused():
-    with pytest.raises(InputError, match="the teacher 0"):
+    with pytest.raises(InputError, match="the student has 0"):
         Objective(plan("features")).prepare(STUDENT, TEACHER)
 
 

@@ -58,13 +58,13 @@ def make_heads(
     found = nn.ModuleDict()
     if not kinds:
         return found
-    have = len(student.features), len(teacher.features)
-    if stages > min(have):
-        raise InputError(
-            f"Features of {stages} stages are asked for; the student has {have[0]} and the teacher "
-            f"{have[1]} that can be read.",
-            "Ask for fewer (stages), take a teacher of ours, or a method that uses its logits.",
-        )
+    for who, outputs in (("student", student), ("teacher", teacher)):
+        if stages > len(outputs.features):
+            raise InputError(
+                f"Features of {stages} stages are asked for; the {who} has "
+                f"{len(outputs.features)} that can be read.",
+                "Ask for fewer (stages), take a teacher of ours, or a method that uses its logits.",
+            )
     for at, (mine, theirs) in enumerate(pairs(student, teacher, stages)):
         if mine.ndim == 4 and theirs.ndim == 2:
             raise InputError(

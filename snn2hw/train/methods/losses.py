@@ -117,8 +117,9 @@ def blurred(s: Outputs, t: Outputs, _y: Tensor, w: Weights, heads: Heads) -> Ten
 
 def pairs(s: Outputs, t: Outputs, stages: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the features of the last stages of both, last first."""
-    mine, theirs = list(s.features.values()), list(t.features.values())
-    yield from zip(mine[: -stages - 1 : -1], theirs[: -stages - 1 : -1], strict=False)
+    ends = (list(outputs.features)[: -stages - 1 : -1] for outputs in (s, t))
+    for mine, theirs in zip(*ends, strict=False):
+        yield s.features[mine], t.features[theirs]
 
 
 def _fitted(theirs: Tensor, mine: Tensor) -> Tensor:

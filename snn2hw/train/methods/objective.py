@@ -38,6 +38,11 @@ class Objective(nn.Module):
         # How much more than at first a budget's excess weighs; kept in checkpoints.
         self.register_buffer("pressure", torch.ones(()))
 
+    @property
+    def stages(self) -> int:
+        """How many of the last stages' features the losses look at."""
+        return int(self.weights.stages) if self.methods.heads else 0
+
     def prepare(self, student: Outputs, teacher: Outputs | None) -> None:
         """Build the heads for one batch's outputs, from torch's random state.
 
@@ -57,7 +62,7 @@ class Objective(nn.Module):
                 f"{student.logits.shape[-1]}.",
                 "Take a teacher of this data set's classes.",
             )
-        self.heads = make_heads(self.methods.heads, student, teacher, int(self.weights.stages))
+        self.heads = make_heads(self.methods.heads, student, teacher, self.stages)
 
     def forward(
         self, student: Outputs, teacher: Outputs | None, targets: Tensor

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Outputs(NamedTuple):
@@ -31,6 +29,22 @@ class Outputs(NamedTuple):
     def logits(self) -> Tensor:
         """Mean of the logits over time ``[B, classes]``."""
         return self.steps.mean(0)
+
+
+class Means(Mapping[str, Tensor]):
+    """Means over time of ``[T, B, ...]``, by name, computed when looked at: few losses do."""
+
+    def __init__(self, series: Mapping[str, Tensor]) -> None:
+        self._series = series
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._series[name].mean(0, dtype=torch.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._series)
+
+    def __len__(self) -> int:
+        return len(self._series)
 
 
 @contextmanager
