@@ -91,7 +91,6 @@ def forward(current, steps, constants, subtracts, before, spikes):  # type: igno
         before: ``[T, N]``, filled with the membrane before reset; ``[1, N]`` if nobody needs it.
         spikes: ``[T, N]``, filled.
     """
-    alpha, beta, threshold, one = constants[0], constants[1], constants[2], constants[3]
     size = current.shape[1]
     for block in numba.prange(-(-size // BLOCK)):
         low, high = block * BLOCK, min(size, (block + 1) * BLOCK)
@@ -99,12 +98,7 @@ def forward(current, steps, constants, subtracts, before, spikes):  # type: igno
         for t in range(steps):
             x = current[t % current.shape[0], low:high]
             m, s = before[t % before.shape[0], low:high], spikes[t, low:high]
-            if alpha == 0:
-                _leak(x, beta, v, m)
-            else:
-                _flow(x, alpha, flow)
-                _leak(flow, beta, v, m)
-            _fire(m, threshold, one, subtracts, s, v)
+            _step(x, constants, subtracts, flow, m, s, v)
 
 
 @_kernel
@@ -113,23 +107,29 @@ def rates(current, steps, constants, subtracts, share, found):  # type: ignore[n
 
     Each spike counts ``share``, in the precision of the states.
     """
-    alpha, beta, threshold, one = constants[0], constants[1], constants[2], constants[3]
-    size = current.shape[1]
+    one, size = constants[3], current.shape[1]
     for block in numba.prange(-(-size // BLOCK)):
         low, high = block * BLOCK, min(size, (block + 1) * BLOCK)
         x = current[0, low:high]
         v = np.full(high - low, one - one)
         flow, total, membrane, spikes = v.copy(), v.copy(), v.copy(), v.copy()
         for _ in range(steps):
-            if alpha == 0:
-                _leak(x, beta, v, membrane)
-            else:
-                _flow(x, alpha, flow)
-                _leak(flow, beta, v, membrane)
-            _fire(membrane, threshold, one, subtracts, spikes, v)
+            _step(x, constants, subtracts, flow, membrane, spikes, v)
             total += spikes
         total *= share
         _put(total, found[0, low:high])
+
+
+@_loop
+def _step(current, constants, subtracts, flow, membrane, spikes, v):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Run one step: ``membrane`` and ``spikes`` are filled, the states ``flow`` and ``v`` kept."""
+    alpha, beta, threshold, one = constants[0], constants[1], constants[2], constants[3]
+    if alpha == 0:
+        _leak(current, beta, v, membrane)
+    else:
+        _flow(current, alpha, flow)
+        _leak(flow, beta, v, membrane)
+    _fire(membrane, threshold, one, subtracts, spikes, v)
 
 
 @_loop

@@ -41,6 +41,7 @@ class Case:
         options: fields of ``Recipe``.
         teacher_options: fields of ``Recipe`` of the teacher's training.
         precision: as in ``Devices``.
+        teacher_precision: of the teacher's training.
         prune: share of the weights that goes afterwards; 0 for none.
         pruner: a name in ``PRUNERS``.
         base: name of the row whose student is pruned; by default one of this row's own.
@@ -53,6 +54,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     teacher_options: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "bf16-mixed"
+    teacher_precision: str = "32-true"
     prune: float = 0.0
     pruner: str = "lamp"
     base: str = ""
@@ -94,13 +96,18 @@ def data(name: str) -> Dataset:
 
 
 @cache
-def teacher(name: str, data_name: str, options: tuple[tuple[str, Any], ...], work: Path) -> Any:
+def teacher(
+    name: str, data_name: str, options: tuple[tuple[str, Any], ...], precision: str, work: Path
+) -> Any:
     """Train or find a teacher: one for all students and seeds."""
     recipe = train.defaults("cnn", data_name, name, **dict(options))
     words = [Path(name).stem, data_name, *(f"{k}-{v}" for k, v in options)]
     folder = work / "teachers" / "-".join(Path(str(w)).name for w in words)
     with locked(folder.with_suffix(".lock")):
-        return train.train_teacher(recipe, data(data_name), folder, Plain(folder.name))
+        return train.train_teacher(
+            recipe, data(data_name), folder, Plain(folder.name),
+            devices=train.Devices(precision=precision),
+        )  # fmt: skip
 
 
 _spiking: dict[str, Any] = {}
@@ -131,7 +138,7 @@ def teaching(case: Case, work: Path) -> tuple[Any, float | None]:
     if case.teacher is None:
         return None, None
     options = tuple(sorted(case.teacher_options.items()))
-    return teacher(case.teacher, case.data, options, work)
+    return teacher(case.teacher, case.data, options, case.teacher_precision, work)
 
 
 def trained(case: Case, seed: int, work: Path) -> Any:
