@@ -16,7 +16,7 @@ from snn2hw.train.export import to_network
 from snn2hw.train.methods import watch
 from snn2hw.train.neurons import SURROGATES
 from snn2hw.train.students import STUDENTS, Neuron, Settings, make_student
-from snn2hw.train.students.wiring import Plan, Synapse, conv, dense
+from snn2hw.train.students.wiring import Plan, Synapse, averaged, conv, dense
 from snn2hw.train.teachers import TEACHERS
 
 STEPS = 3
@@ -206,3 +206,13 @@ def test_each_current_is_computed_once():
         == len(set(calls))
         == len({b.synapse for p in student.wiring for b in p.branches})
     )
+
+
+@given(st.integers(1, 4), st.integers(0, 3), st.integers(0, 3))
+def test_average_pooling_and_its_gradient_are_those_of_torch(side, below, beside):
+    x = torch.rand(2, 3, 2 * side + below, side + beside, dtype=torch.float64, requires_grad=True)
+    mine, plain = averaged(x, side), nn.functional.avg_pool2d(x, side)
+    assert torch.equal(mine, plain)
+    given_back = torch.rand_like(plain)
+    gradients = [torch.autograd.grad(y, x, given_back)[0] for y in (mine, plain)]
+    torch.testing.assert_close(*gradients)

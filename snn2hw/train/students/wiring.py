@@ -13,10 +13,11 @@ description. Batch norm is shared over time, with time folded into the batch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from snn2hw.errors import InputError
 from snn2hw.ir.network import Network, Reset
@@ -130,7 +131,7 @@ class Synapse(nn.Module):
     def step(self, x: Tensor) -> Tensor:
         """Map spikes of one step ``[B, ...]`` to current ``[B, ...]``."""
         if self.pool > 1:
-            x = nn.functional.avg_pool2d(x, self.pool)
+            x = averaged(x, self.pool)
         if isinstance(self.weight, nn.Linear):
             x = x.flatten(1)
         x = self.weight(x)
@@ -327,6 +328,30 @@ class Student(Spiking):
         Of a chain they are all but the output, of residual networks the ends of stages.
         """
         return list(self._stages)
+
+
+class _Average(torch.autograd.Function):
+    """Average pooling, whose gradient PyTorch computes slowly with channels last."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, side: int) -> Tensor:
+        ctx.side = side
+        return nn.functional.avg_pool2d(x, side)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        side = ctx.side
+        share = (grads[0] / side**2).movedim(1, -1)  # channels last is memory's order
+        n, height, width, channels = share.shape
+        every = share[:, :, None, :, None].expand(n, height, side, width, side, channels)
+        return every.reshape(n, height * side, width * side, channels).movedim(-1, 1), None
+
+
+def averaged(x: Tensor, side: int) -> Tensor:
+    """Average ``[B, C, H, W]`` over squares; what is left at the edges is dropped."""
+    height, width = (n // side * side for n in x.shape[2:])
+    return _Average.apply(x[:, :, :height, :width], side)
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
