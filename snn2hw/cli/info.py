@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,18 @@ def models(talk: Talk, name: str | None) -> None:
     kinds = {"teacher": train.TEACHERS, "student": train.STUDENTS}
     rows = [[kind, k, _about(v)] for kind, table in kinds.items() for k, v in table.items()]
     rows.insert(len(train.TEACHERS), ["teacher", "runs/NAME", "the spiking student of a run"])
-    rows += [["trained", k, f"snn2hw export {k}"] for k in shipped]
+    rows += [["trained", k, _trained(builds.model_recipe(k))] for k in shipped]
     if name is not None:
         rows = [r for r in rows if r[1] == name]
         if not rows:
             raise unknown_name("model", name, [*train.TEACHERS, *train.STUDENTS, *shipped])
     document = {"models": [dict(zip(("kind", "name", "about"), r, strict=True)) for r in rows]}
     talk.result(document, text.table(["kind", "name", "about"], rows, left=3))
+
+
+def _trained(recipe: Mapping[str, Any]) -> str:
+    right = recipe["accuracy_on_chip"]
+    return f"{recipe['student']} for {recipe['data']}, {100 * right:.2f} % on Loihi 2's integers"
 
 
 def _about(entry: Any) -> str:

@@ -87,7 +87,7 @@ def _shipped_model(name: str, root: Path) -> Model:
         runs = root / "runs"
         known = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
         raise unknown_name("run, file or model", name, [*known, *model_names()])
-    recipe = tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))
+    recipe = model_recipe(name)
     net, notes = nir_io.read(folder / "network.nir")
     return Model(name, net, {"nir": folder / "network.nir"}, recipe["data"], recipe, tuple(notes))
 
@@ -96,6 +96,12 @@ def models_directory() -> Path:
     """Return where the shipped models are: beside the package, or inside a wheel."""
     inside = Path(__file__).parent.parent / "_models"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "models"
+
+
+def model_recipe(name: str) -> dict[str, Any]:
+    """Return what a shipped model was made from, and its accuracies."""
+    path = models_directory() / name / "recipe.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def model_names() -> list[str]:
