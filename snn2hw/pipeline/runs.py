@@ -384,7 +384,7 @@ def _finish(path: Path, made: Any, dataset: Dataset, recipe: Any, facts: Mapping
         **({"data_note": dataset.note} if dataset.note else {}),
         "seed": recipe.seed,
         "seconds": round(seconds, 3),
-        "teacher": recipe.teacher,
+        **({"teacher": recipe.teacher} if recipe.plan.needs_teacher else {}),
         "student": recipe.student,
         **{k: v for k, v in facts.items() if k != "teacher_accuracy"},
     }

@@ -36,6 +36,7 @@ def test_method_from_command_to_chip(tmp_path, request, method):
     found = made(tmp_path, "distill", *SMALL, *taught, "--method", method, "--name", "run")
     assert found["method"] == method
     assert (found["teacher_accuracy"] is None) == (not _taught(method))
+    assert ("teacher" in found) == _taught(method)
     assert found["accuracy"] > 0.5  # five times chance, after seconds
     assert found["spikes_per_sample"] > 0
     log = [json.loads(x) for x in (tmp_path / "runs/run/log.jsonl").read_text().splitlines()]
