@@ -73,13 +73,19 @@ METHODS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "hetero, tau 8 and 0.5, cost 0.3": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 0.3}),
     "hetero, tau 8 and 0.5, cost 1": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 1.0}),
     "hetero, tau 8 and 0.5, cost 4": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 4.0}),
+    "sakd, cost 15": ("same", {"method": "sakd", "stages": 2, "spike_cost": 15.0}),
+    "sakd+logits, cost 30": (
+        "same",
+        {"method": "sakd+logits", "stages": 2, "logit_weight": 0.3, "spike_cost": 30.0},
+    ),
     "steps+logits, cost 2": ("strong", {"method": "steps+logits", "spike_cost": 2.0}),
 }
-# What is pruned of them, and how: everything together.
+# What is pruned of them, how, and by how much: everything together.
 TOGETHER = "hetero, tau 4 and 1, cost 2, 90 % pruned"
 PRUNED = {
-    TOGETHER: ("hetero, tau 4 and 1, cost 2", "lamp"),
-    "hetero, tau 8 and 0.5, cost 4, 90 % pruned": ("hetero, tau 8 and 0.5, cost 4", "upr"),
+    TOGETHER: ("hetero, tau 4 and 1, cost 2", "lamp", 0.9),
+    "hetero, tau 8 and 0.5, cost 4, 90 % pruned": ("hetero, tau 8 and 0.5, cost 4", "upr", 0.9),
+    "sakd+logits, cost 30, 80 % pruned": ("sakd+logits, cost 30", "upr", 0.8),
 }
 BASELINES = ("none", "kd, tau 4")
 
@@ -99,8 +105,8 @@ def cases(data: str, time_steps: int, student: str = MLP) -> list[Case]:
         found.append(_case(name, data, time_steps, kind, own))
     whole = {c.name: c for c in found}
     pruned = [
-        replace(whole[base], name=name, prune=0.9, base=base, pruner=how)
-        for name, (base, how) in PRUNED.items()
+        replace(whole[base], name=name, prune=share, base=base, pruner=how)
+        for name, (base, how, share) in PRUNED.items()
     ]
     return [*found, *pruned]
 
