@@ -170,9 +170,9 @@ many spikes and synaptic operations there are for each one of the row `none` (th
 labels only) and of `kd, tau 4` (one shared temperature). The currents of the output are summed
 (`readout` membrane), so no spikes of output neurons are counted, but in `trains`.
 
-The MLP trains for 6 epochs on the images as they are (and 4 more where it is pruned). The CNN trains
-for 10 epochs on Fashion-MNIST, images moved by up to a pixel and mirrored, and for 5 on MNIST, images
-moved."""
+The MLP trains for 6 epochs on the images as they are (and 4 more where it is pruned). The CNN
+trains for 10 epochs on Fashion-MNIST, images moved by up to a pixel and mirrored, and for 5 on
+MNIST, images moved."""
 
 
 def _teachers(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
