@@ -165,9 +165,8 @@ class Teaching:
         # Not inference_mode: these tensors take part in a loss.
         with torch.no_grad():
             found = outputs_of(self.teacher, x, self.scale)
-        wanted = list(found.features)[: -self.stages - 1 : -1]
-        features = {n: found.features[n] for n in reversed(wanted)}
-        return Outputs(found.steps, features)
+        wanted = list(found.features)[-self.stages :] if self.stages else []
+        return Outputs(found.steps, {n: found.features[n] for n in wanted})
 
     def of(self, x: Tensor, rows: Tensor) -> Outputs:
         """Return outputs for the samples ``x [B, ...]``, which are ``rows [B]`` of the images."""

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional
 
 from snn2hw.errors import InputError
-from snn2hw.train.evaluation import outputs_of
+from snn2hw.train import evaluation, teachers
+from snn2hw.train.evaluation import Teaching, outputs_of
 from snn2hw.train.methods import METHODS, Cost, Objective, Outputs, Weights, losses, plan, watch
 from snn2hw.train.methods.losses import divergence
 from snn2hw.train.rates import rate_outputs
@@ -221,3 +222,23 @@ def test_rates_have_the_spikes_values_and_a_gradient():
         again = [m.running_mean for m in once.modules() if isinstance(m, torch.nn.BatchNorm2d)]
         for a, b in itertools.zip_longest(counted, again):
             torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("stages", [0, 1, 3])
+def test_a_teacher_runs_once_if_what_is_looked_at_can_be_kept(monkeypatch, stages):
+    torch.manual_seed(0)
+    teacher = teachers.make_teacher("cnn", teachers.Settings((1, 8, 8), 3, 16))
+    images = torch.randint(0, 17, (9, 1, 8, 8))
+    whole = outputs_of(teacher.eval(), images)
+    monkeypatch.setattr(
+        evaluation, "KEPT_BYTES", 4 * 9 * (3 + whole.features["features.8"][0].numel())
+    )
+    teaching = Teaching(teacher, images, still=True, scale=1.0, stages=stages)
+    assert (teaching.kept is not None) == (stages < 3)
+    rows = torch.tensor([4, 0, 7])
+    found = teaching.of(images[rows], rows)
+    names = list(whole.features)[3 - stages :]
+    assert list(found.features) == names
+    torch.testing.assert_close(found.logits, whole.logits[rows])
+    for name in names:
+        torch.testing.assert_close(found.features[name], whole.features[name][rows])
