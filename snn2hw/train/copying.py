@@ -73,11 +73,11 @@ def copy_teacher(
     assert isinstance(teacher, Copied)
     theta, logits = _measured(student, teacher, layers, batches, lift)
     theta[student.output] = _percentiles(logits, (OUTPUT_PERCENTILE,))[0]
+    theta = _one_for_each_trunk(student, theta)
     top = student.max_value if show is None else show.pixels
     with torch.no_grad():
-        for population in student.wiring:
-            for branch in population.branches:
-                _copy(student, teacher, layers.synapses, branch, population.name, theta, top)
+        for branch, population in _first_uses(student).values():
+            _copy(student, teacher, layers.synapses, branch, population, theta, top)
         _copy_output(student, teacher, layers, theta, logits)
     if lift != 0.0:
         _lift(student, lift)
@@ -88,6 +88,27 @@ def copy_teacher(
         ]
         remeasure_norms(student, seen)
     return theta
+
+
+def _first_uses(student: Student) -> dict[str, tuple[Branch, str]]:
+    """Return each synapse's branch, and the first population that it feeds."""
+    found: dict[str, tuple[Branch, str]] = {}
+    for population in student.wiring:
+        for branch in population.branches:
+            found.setdefault(branch.synapse, (branch, population.name))
+    return found
+
+
+def _one_for_each_trunk(student: Student, theta: Mapping[str, float]) -> dict[str, float]:
+    """Give populations that read the same currents one ``theta``, the mean of theirs."""
+    readers: dict[Branch, list[str]] = {}
+    for population in student.wiring:
+        readers.setdefault(population.branches[0], []).append(population.name)
+    return {
+        name: float(np.mean([theta[n] for n in names]))
+        for names in readers.values()
+        for name in names
+    }
 
 
 def lift_of(student: Student, beta: float, reset: str) -> float:
@@ -131,7 +152,12 @@ def matched(student: nn.Module, teacher: nn.Module) -> Layers:
     layers = teacher.layers()
     mine = {b.synapse: b for p in student.wiring for b in p.branches}
     problems = [f"{n} is only in the student" for n in mine if n not in layers.synapses]
-    problems += [f"{n} is only in the teacher" for n in layers.synapses if n not in mine]
+    trunk = len(mine) < sum(len(p.branches) for p in student.wiring)
+    problems += [
+        f"{n} is only in the teacher"
+        for n, layer in layers.synapses.items()
+        if n not in mine and not (trunk and layer.weight is None)  # a trunk needs no shortcut
+    ]
     problems += [f"{n} stands behind maximum pooling of {k}" for n, k in layers.pools.items()]
     for name in mine.keys() & layers.synapses.keys():
         problems += [f"{name}: {why}" for why in _differences(student, teacher, mine[name], layers)]
@@ -307,15 +333,16 @@ def _copy_output(
 
 
 def _lift(student: Student, lift: float | None) -> None:
+    lifted: set[str] = set()  # what several populations read is lifted once
     with torch.no_grad():
         for population in student.wiring:
             neuron = student.populations().get(population.name)
             if neuron is None:
                 continue
             more = lift_of(student, neuron.beta, neuron.reset) if lift is None else lift
-            for branch in population.branches:
-                synapse: Any = student.get_submodule(branch.synapse)
-                norm = synapse.norm
-                if norm is not None:
-                    norm.bias.add_(more)
-                    break
+            names = [b.synapse for b in population.branches]
+            norms = {n: student.get_submodule(n).norm for n in names}
+            first = next((n for n, norm in norms.items() if norm is not None), None)
+            if first is not None and first not in lifted:
+                norms[first].bias.add_(more)  # type: ignore[union-attr]
+                lifted.add(first)

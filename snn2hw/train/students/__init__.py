@@ -65,6 +65,11 @@ def _cifar(depth: int) -> Entry:
     return Entry(partial(resnets.cifar_resnet, depth=depth), about)
 
 
+def _cifar_ms(depth: int) -> Entry:
+    about = f"residual, {depth} layers, 16-32-64 channels, currents added along a trunk (MS)"
+    return Entry(partial(resnets.cifar_ms_resnet, depth=depth), about)
+
+
 def _rnn(sizes: Sequence[int]) -> Entry:
     about = "a population connected to itself and a dense layer, for events; any size"
     return Entry(lambda s: recurrent.rnn(s, sizes[0]), about)
@@ -75,6 +80,7 @@ _DEPTHS = {
     34: ((3, 4, 6, 3), False),
     50: ((3, 4, 6, 3), True),
 }
+_CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56)
 _KINDS = {
     "spiking": (resnets.spiking_resnet, "currents added before the neurons"),
     "sew": (resnets.sew_resnet, "spikes added behind the neurons (SEW, ADD)"),
@@ -97,7 +103,8 @@ STUDENTS: Names[Entry] = Names(
         "convs": Entry(chains.convs, "the layers of the teacher cnn"),
         "vgg11": Entry(lambda s: chains.vgg(s, chains.VGG11), "VGG for small images"),
         "rnn": _rnn((128,)),
-        **{f"resnet{depth}": _cifar(depth) for depth in (8, 14, 20, 32, 44, 56)},
+        **{f"resnet{depth}": _cifar(depth) for depth in _CIFAR_DEPTHS},
+        **{f"ms-resnet{depth}": _cifar_ms(depth) for depth in _CIFAR_DEPTHS},
         **{f"{k}-resnet{n}": _residual(k, n) for k in _KINDS for n in _DEPTHS},
     },
     {"mlp": _mlp, "cnn": _cnn, "rnn": _rnn},

@@ -108,11 +108,47 @@ def cifar_resnet(settings: Settings, depth: int) -> Student:
     Its shortcuts pass as the paper's option A does, with a weight for each channel so that the two
     ends may have thresholds of their own.
     """
-    stem = settings.wide(16)
-    plan, shape = Plan(settings), _Shape(settings, stem)
-    first = plan.neurons("lif1", plan.synapse("conv1", SOURCE, conv(settings.shape[0], stem)))
+    plan, shape, stem = _cifar_stem(settings)
+    sizes = (_cifar_depths(depth), (16, 32, 64), False)
+    return _summed(plan, shape, plan.neurons("lif1", stem), sizes, passing)
+
+
+def cifar_ms_resnet(settings: Settings, depth: int) -> Student:
+    """Build the same with currents that are added along a trunk, as in ``ms_resnet``.
+
+    Neurons have the names of the rectifiers that they stand for. There is one difference: a
+    rectifier cuts off what is negative on the trunk, neurons only do not see it.
+    """
+    plan, shape, stem = _cifar_stem(settings)
+    trunk: tuple[Branch, ...] = (stem,)
+    before = plan.neurons("lif1", *trunk)
+    stages: list[str] = []
+    sizes = (_cifar_depths(depth), (16, 32, 64), False)
+    for name, outs, stride, ends in _blocks(settings, *sizes):
+        into, out = shape.channels, outs[-1]
+        body = _body(plan, name, before, (into, *outs), stride)
+        if stride != 1 or into != out:
+            trunk = (plan.synapse(f"{name}.shortcut", before, passing(into, out, stride)),)
+        trunk = (*trunk, body)
+        before = plan.neurons(f"{name}.lif{len(outs)}", *trunk)
+        shape.channels = out
+        if stride == 2:
+            shape.halve()
+        if ends:
+            stages.append(before)
+    return shape.finish(plan, "lif2", before, stages)
+
+
+def _cifar_stem(settings: Settings) -> tuple[Plan, _Shape, Branch]:
+    width = settings.wide(16)
+    plan = Plan(settings)
+    stem = plan.synapse("conv1", SOURCE, conv(settings.shape[0], width))
+    return plan, _Shape(settings, width), stem
+
+
+def _cifar_depths(depth: int) -> tuple[int, int, int]:
     n = (depth - 2) // 6
-    return _summed(plan, shape, first, ((n, n, n), (16, 32, 64), False), passing)
+    return n, n, n
 
 
 def spiking_resnet(settings: Settings, depths: Sequence[int], bottleneck: bool) -> Student:
