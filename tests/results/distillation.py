@@ -207,11 +207,19 @@ def _table(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             ]
             against.append(", ".join(shares))
         lines.append(
-            f"| {name} | {len(found)} | {100 * right[0]:.2f} ± {100 * right[1]:.2f} "
-            f"| {spikes[0]:.0f} ± {spikes[1]:.0f} | {synops[0] / 1000:.1f} "
+            f"| {name} | {len(found)} | {_with_error(right, found, 100.0, 2)} "
+            f"| {_with_error(spikes, found)} | {synops[0] / 1000:.1f} "
             f"| {against[0]} | {against[1]} |"
         )
     return "\n".join(lines)
+
+
+def _with_error(
+    value: tuple[float, float], found: Sequence[Any], factor: float = 1.0, digits: int = 0
+) -> str:
+    """Show a mean, and its deviation where there is more than one seed."""
+    mean, deviation = (f"{factor * v:.{digits}f}" for v in value)
+    return f"{mean} ± {deviation}" if len(found) > 1 else mean
 
 
 def main() -> None:
