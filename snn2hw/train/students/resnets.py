@@ -81,6 +81,12 @@ class _Shape:
     def halve(self) -> None:
         self.sides = (halved(self.sides[0]), halved(self.sides[1]))
 
+    def through(self, channels: int, stride: int) -> None:
+        """Follow a block."""
+        self.channels = channels
+        if stride == 2:
+            self.halve()
+
     def finish(
         self, plan: Plan, output: str, sources: str | tuple[str, ...], stages: Sequence[str]
     ) -> Student:
@@ -131,9 +137,7 @@ def cifar_ms_resnet(settings: Settings, depth: int) -> Student:
             trunk = (plan.synapse(f"{name}.shortcut", before, passing(into, out, stride)),)
         trunk = (*trunk, body)
         before = plan.neurons(f"{name}.lif{len(outs)}", *trunk)
-        shape.channels = out
-        if stride == 2:
-            shape.halve()
+        shape.through(out, stride)
         if ends:
             stages.append(before)
     return shape.finish(plan, "lif2", before, stages)
@@ -171,9 +175,7 @@ def _summed(plan: Plan, shape: _Shape, before: str, sizes: _Sizes, shortcut: _Sh
         body = _body(plan, name, before, (into, *outs), stride)
         past = plan.synapse(f"{name}.shortcut", before, shortcut(into, out, stride))
         before = plan.neurons(f"{name}.lif{len(outs)}", body, past)
-        shape.channels = out
-        if stride == 2:
-            shape.halve()
+        shape.through(out, stride)
         if ends:
             stages.append(before)
     return shape.finish(plan, "lif2", before, stages)
@@ -197,9 +199,7 @@ def sew_resnet(settings: Settings, depths: Sequence[int], bottleneck: bool) -> S
             past = (plan.neurons(f"{name}.lif", branch),)
         last = plan.neurons(f"{name}.lif{len(outs)}", body)
         signal = (*past, last)
-        shape.channels = out
-        if stride == 2:
-            shape.halve()
+        shape.through(out, stride)
         if ends:
             stages.append(last)
     return shape.finish(plan, "lif2", signal, stages)
@@ -223,9 +223,7 @@ def ms_resnet(settings: Settings, depths: Sequence[int], bottleneck: bool) -> St
         if stride != 1 or into != out:
             trunk = (plan.synapse(f"{name}.shortcut", spikes, conv(into, out, 1, stride)),)
         trunk = (*trunk, body)
-        shape.channels = out
-        if stride == 2:
-            shape.halve()
+        shape.through(out, stride)
     last = plan.neurons("lif1", *trunk)
     return shape.finish(plan, "lif2", last, (*stages, last))
 
