@@ -139,12 +139,11 @@ Lava: {compared:,} values of u, v and spikes compared, {differ} differ. Cores:
 
 def _line(title: str, rows: Sequence[Mapping[str, Any]], part: str) -> str:
     found = [r[part] for r in rows]
-    right = grid.mean(found, "accuracy")
-    spikes, synops = (grid.mean(found, f"{k}_per_sample") for k in ("spikes", "synops"))
+    synops = grid.mean(found, "synops_per_sample")[0]
     kept = f"{grid.mean(found, 'connections')[0]:,.0f}" if "connections" in found[0] else ""
     return (
-        f"| {title} | {len(found)} | {100 * right[0]:.2f} ± {100 * right[1]:.2f} "
-        f"| {spikes[0]:,.0f} ± {spikes[1]:,.0f} | {synops[0] / 1000:,.1f} | {kept} |"
+        f"| {title} | {len(found)} | {grid.shown(found, 'accuracy', '.2f', 100)} "
+        f"| {grid.shown(found, 'spikes_per_sample', ',.0f')} | {synops / 1000:,.1f} | {kept} |"
     )
 
 

@@ -196,30 +196,20 @@ def _table(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     ]
     for name in order:
         found = table[name]
-        right, spikes, synops = (
-            grid.mean(found, k) for k in ("accuracy", "spikes_per_sample", "synops_per_sample")
-        )
+        spikes, synops = (grid.mean(found, f"{k}_per_sample")[0] for k in ("spikes", "synops"))
         against = []
-        for what, value in (("spikes_per_sample", spikes[0]), ("synops_per_sample", synops[0])):
+        for what, value in (("spikes_per_sample", spikes), ("synops_per_sample", synops)):
             shares = [
                 f"{value / grid.mean(table[b], what)[0]:.2f}" if b in table else "-"
                 for b in BASELINES
             ]
             against.append(", ".join(shares))
         lines.append(
-            f"| {name} | {len(found)} | {_with_error(right, found, 100.0, 2)} "
-            f"| {_with_error(spikes, found)} | {synops[0] / 1000:.1f} "
+            f"| {name} | {len(found)} | {grid.shown(found, 'accuracy', '.2f', 100)} "
+            f"| {grid.shown(found, 'spikes_per_sample', '.0f')} | {synops / 1000:.1f} "
             f"| {against[0]} | {against[1]} |"
         )
     return "\n".join(lines)
-
-
-def _with_error(
-    value: tuple[float, float], found: Sequence[Any], factor: float = 1.0, digits: int = 0
-) -> str:
-    """Show a mean, and its deviation where there is more than one seed."""
-    mean, deviation = (f"{factor * v:.{digits}f}" for v in value)
-    return f"{mean} ± {deviation}" if len(found) > 1 else mean
 
 
 def main() -> None:

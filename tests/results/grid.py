@@ -274,6 +274,12 @@ def mean(found: Sequence[Mapping[str, Any]], what: str) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
+def shown(found: Sequence[Mapping[str, Any]], what: str, form: str, factor: float = 1.0) -> str:
+    """Write a mean over seeds, and its deviation if there are several."""
+    middle, spread = (format(factor * v, form) for v in mean(found, what))
+    return f"{middle} ± {spread}" if len(found) > 1 else middle
+
+
 def machine() -> str:
     """Describe what the figures were measured on."""
     return (f"{os.cpu_count()} processor cores, no GPU, PyTorch {torch.__version__.split('+')[0]}, "

@@ -70,8 +70,7 @@ def page() -> str:
 
 
 def _accuracy(found: Sequence[Mapping[str, Any]]) -> str:
-    middle, spread = grid.mean(found, "accuracy")
-    return f"{100 * middle:.2f} ± {100 * spread:.2f}"
+    return grid.shown(found, "accuracy", ".2f", 100)
 
 
 def _synops(found: Sequence[Mapping[str, Any]]) -> str:
