@@ -122,8 +122,8 @@ def cifar_resnet(settings: Settings, depth: int) -> Student:
 def cifar_ms_resnet(settings: Settings, depth: int) -> Student:
     """Build the same with currents that are added along a trunk, as in ``ms_resnet``.
 
-    Neurons have the names of the rectifiers that they stand for. There is one difference: a
-    rectifier cuts off what is negative on the trunk, neurons only do not see it.
+    Neurons have the names of the rectifiers that they stand for. There is one difference: what is
+    negative on the trunk silences its neurons, but stays there; a rectifier cuts it off.
     """
     plan, shape, stem = _cifar_stem(settings)
     trunk: tuple[Branch, ...] = (stem,)
