@@ -68,6 +68,13 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
     return Placement(tuple(slices), limits, target.limit("cores_per_chip"))
 
 
+def most_inputs(target: Target) -> int:
+    """Return how many others a neuron of a dense layer can listen to, alone on a core."""
+    memory = target.limit("memory_per_core") - target.limit("neuron_bytes")
+    each = max(target.limit("synapse_bytes_dense"), target.limit("synapse_bytes_sparse"))
+    return memory // (target.limit("axon_bytes") + each)
+
+
 class _Cost(Protocol):
     """Bytes that neurons ``start`` to ``stop`` need for one connection, and what for."""
 

@@ -186,7 +186,11 @@ def distill(
     type=click.IntRange(min=1),
     help="A budget of neurocores instead: as sparse as the target needs it.",
 )
-@click.option("--target", help="Of --cores; by default loihi2.")
+@click.option(
+    "--target",
+    help="The chip of --cores, by default loihi2; alone: no neuron gets more inputs than its cores "
+    "hold.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Of fine-tuning.")
 @click.option("--name", help="Of the new run.")
 @click.option("--seed", type=int, help="Of fine-tuning; by default the run's own.")
@@ -207,15 +211,13 @@ def prune(
     """Prune a run's student, fine-tune it and write a new run."""
     if sum(x is not None for x in (sparsity, density, cores)) > 1:
         raise click.UsageError("Give one of --sparsity, --density and --cores.")
-    if target is not None and cores is None:
-        raise click.UsageError("--target says whose --cores: give both, or neither.")
     made = runs.prune(
         root(),
         run,
         sparsity=sparsity if density is None else round(1.0 - density, 9),
         how=how,
         cores=cores,
-        target=target or "loihi2",
+        target=target,
         seed=seed,
         progress=talk,
         **options,

@@ -270,8 +270,34 @@ def _conv_matrix(conv: Conv) -> sparse.csr_array:
 
 def fan_out(synapses: Synapses) -> NDArray[np.int64]:
     """Return ``[pre]``: how many non-zero synapses one spike of each source neuron reaches."""
+    if isinstance(synapses, Conv):
+        return _conv_fan_out(synapses)
     pattern = matrix(synapses)
     return np.bincount(pattern.indices, minlength=pattern.shape[1]).astype(np.int64)
+
+
+def _conv_fan_out(conv: Conv) -> NDArray[np.int64]:
+    """Do it without the matrix: a pixel meets the taps with which an output looks at it."""
+    into = conv.weight.shape[1]
+    there = (conv.weight != 0).reshape(conv.groups, -1, into, *conv.weight.shape[2:])
+    taps = there.sum(1).reshape(-1, *conv.weight.shape[2:])
+    met = [
+        _met(n, out, k, s, p, d)
+        for n, out, k, s, p, d in zip(
+            conv.input_shape[1:], conv.output_shape[1:], conv.weight.shape[2:], conv.stride,
+            conv.padding, conv.dilation, strict=True,
+        )
+    ]  # fmt: skip
+    return np.einsum("cij,iy,jx->cyx", taps.astype(np.int64), *met, optimize=True).reshape(-1)
+
+
+def _met(
+    size: int, out: int, taps: int, stride: int, padding: int, dilation: int
+) -> NDArray[np.int64]:
+    """Say of each tap and each place whether an output has this tap there: ``[taps, size]``."""
+    first = np.arange(size) + padding - dilation * np.arange(taps)[:, None]
+    there = (first % stride == 0) & (first >= 0) & (first < stride * out)
+    return there.astype(np.int64)
 
 
 def describe_shape(shape: Shape) -> str:

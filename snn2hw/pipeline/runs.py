@@ -22,6 +22,7 @@ from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.files import write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
+from snn2hw.mapping import most_inputs
 from snn2hw.passes import unit_resistance
 from snn2hw.pipeline.budget import cores_of, density_for_cores
 from snn2hw.processes import leads
@@ -198,7 +199,7 @@ def prune(
     sparsity: float | None = None,
     how: str = "lamp",
     cores: int | None = None,
-    target: str = "loihi2",
+    target: str | None = None,
     epochs: int | None = None,
     name: str | None = None,
     seed: int | None = None,
@@ -214,7 +215,8 @@ def prune(
         sparsity: share of weights that become zero; None for 0.75, or what ``cores`` need.
         how: a name in ``train.PRUNERS``.
         cores: a budget: as sparse as it must be to fit into so many cores of the target.
-        target: the chip of the budget.
+        target: the chip of the budget, by default loihi2; without a budget no neuron listens to
+            more than a core of this chip holds.
         epochs: of fine-tuning; None for the recipe's, or none where the pruner needs none.
         name: of the new run; by default the old one's with the sparsity.
         seed: of fine-tuning; None for the recipe's.
@@ -228,7 +230,8 @@ def prune(
         raise unknown_name("pruner", how, train.PRUNERS)
     if sparsity is not None and cores is not None:
         raise InputError("A sparsity and a budget of cores were given.", "Give one of them.")
-    chip = None if cores is None else targets.load(target)
+    chip = None if cores is None else targets.load(target or "loihi2")
+    inputs = most_inputs(targets.load(target)) if target is not None and cores is None else None
     sparsity = SPARSITY if sparsity is None else sparsity
     if not 0 < sparsity < 1:
         raise InputError(f"Sparsity {sparsity:g} is not between 0 and 1.", "Try --sparsity 0.75.")
@@ -240,7 +243,9 @@ def prune(
     budget: dict[str, Any] = {}
     if chip is not None and cores is not None:
         sparsity = _fitting(student, chip, cores, how)
-        budget = {"cores": cores, "target": target}
+        budget = {"cores": cores, "target": chip.name}
+    if inputs is not None:
+        budget = {"inputs": inputs}
     command = {
         "command": "prune", "parent": source.name, "sparsity": sparsity, "epochs": epochs,
         "recipe": recipe.to_json(), **budget, **({} if how == "lamp" else {"how": how}),
@@ -264,6 +269,7 @@ def prune(
         path,
         progress,
         how=how,
+        inputs=inputs,
         devices=devices,
     )
     known = {k: v for k, v in source.metrics.items() if k in ("teacher_accuracy", "teacher_input")}
@@ -275,7 +281,7 @@ def prune(
     }
     if chip is not None and cores is not None:
         needs = cores_of(train.to_network(made), chip)
-        facts |= {"target": target, "cores": needs}
+        facts |= {"target": chip.name, "cores": needs}
         if needs > cores and progress is not None:
             doubt = f"training moved connections: {needs:g} cores are needed, not {cores}"
             progress.update("prune", 1, 1, doubts=[f"{doubt}; prune on to one core less"])

@@ -23,11 +23,11 @@ from snn2hw.processes import leads
 from snn2hw.train import foreign, students, teachers
 from snn2hw.train.copying import copy_teacher, matched
 from snn2hw.train.devices import Devices
-from snn2hw.train.evaluation import evaluate, outputs_of, tensor
+from snn2hw.train.evaluation import evaluate, outputs_of, placed, tensor
 from snn2hw.train.events import writer_class
 from snn2hw.train.loop import Job, Progress, fit, state_path
 from snn2hw.train.methods import Cost, Objective, plan
-from snn2hw.train.pruning import DEFAULT, Evolving, Plan, find_pruner
+from snn2hw.train.pruning import DEFAULT, GRADUAL, Evolving, Plan, find_pruner
 from snn2hw.train.recipe import Recipe
 from snn2hw.train.scaling import Scaled, Scaling, find_scaling, scalings
 from snn2hw.train.showing import Show, shown
@@ -307,8 +307,7 @@ def train_teacher(
             recipe.batch,
             recipe.teacher_lr,
             seed=recipe.seed,
-            shift=recipe.shift,
-            flip=recipe.flip,
+            **_seen(recipe),
             facts={
                 "teacher": recipe.teacher,
                 "weights": recipe.teacher_weights,
@@ -353,7 +352,9 @@ def distill_student(
     plans = recipe.plan
     show = showing(recipe, dataset)
     if plans.has("start") and taught is not None:
-        copy_teacher(student, taught, _batches(dataset, recipe), show=show)
+        device = (devices or Devices()).fabric().device
+        batches = _batches(dataset, recipe, device)
+        copy_teacher(placed(student, device), placed(taught, device), batches, show=show)
     structures: list[Structure] = []
     if plans.has("stagewise"):
         structures.append(Stagewise(student, recipe.epochs))
@@ -366,8 +367,7 @@ def distill_student(
         recipe.batch,
         recipe.lr,
         seed=recipe.seed,
-        shift=recipe.shift,
-        flip=recipe.flip,
+        **_seen(recipe),
         scale=recipe.logit_scale,
         gradient=plans.gradient,
         structure=Several(structures),
@@ -391,6 +391,7 @@ def prune_student(
     progress: Progress | None = None,
     *,
     how: str = DEFAULT,
+    inputs: int | None = None,
     devices: Devices | None = None,
 ) -> nn.Module:
     """Return a copy of a student with ``sparsity`` of its weights zero, fine-tuned.
@@ -405,6 +406,7 @@ def prune_student(
         run_dir: where log and checkpoint go, and ``checkpoint/student.safetensors``.
         progress: told after every step.
         how: a name in ``PRUNERS``.
+        inputs: the most that a neuron of a dense layer may listen to; for ``GRADUAL`` pruners.
         devices: where to train.
 
     Raises:
@@ -413,6 +415,10 @@ def prune_student(
     """
     pruned = copy.deepcopy(student)
     pruner = find_pruner(how)
+    if inputs is not None and how not in GRADUAL:
+        raise InputError(
+            f"Pruner {how!r} does not count the inputs of a neuron.", f"Use {' or '.join(GRADUAL)}."
+        )
     taught = _needed(recipe, teacher)
     if epochs is None:
         epochs = recipe.prune_epochs if pruner.trains else 0
@@ -426,6 +432,7 @@ def prune_student(
             recipe.prune_lr,
             recipe.seed,
             calibration(dataset, show),
+            inputs,
         )
     )
     job = Job(
@@ -435,13 +442,12 @@ def prune_student(
         recipe.batch,
         recipe.prune_lr,
         seed=recipe.seed,
-        shift=recipe.shift,
-        flip=recipe.flip,
+        **_seen(recipe),
         scale=recipe.logit_scale,
         gradient=recipe.plan.gradient,
         structure=structure,
         show=show,
-        facts=_taught(recipe) | {"sparsity": sparsity, "how": how},
+        facts=_taught(recipe) | {"sparsity": sparsity, "how": how, "inputs": inputs},
     )
     if epochs:
         fit(job, pruned, dataset, run_dir, teacher=taught, progress=progress, devices=devices)
@@ -451,11 +457,11 @@ def prune_student(
     return pruned
 
 
-def _batches(dataset: Dataset, recipe: Recipe) -> list[torch.Tensor]:
+def _batches(dataset: Dataset, recipe: Recipe, device: torch.device) -> list[torch.Tensor]:
     """Return some training samples as batches, the same for a seed."""
     generator = torch.Generator().manual_seed(recipe.seed)
     rows = torch.randperm(len(dataset.x_train), generator=generator)[: COPIED_ON * recipe.batch]
-    return [tensor(dataset.x_train[part.numpy()], "cpu") for part in rows.split(recipe.batch)]
+    return [tensor(dataset.x_train[part.numpy()], device) for part in rows.split(recipe.batch)]
 
 
 def calibration(dataset: Dataset, show: Show | None = None) -> torch.Tensor:
@@ -515,6 +521,12 @@ def _input_events(recipe: Recipe, dataset: Dataset) -> float:
     x = dataset.x_train[:INPUTS_COUNTED]
     encoded = recipe.shown_by(dataset).encode(x, dataset.max_value)
     return float(np.count_nonzero(encoded)) / len(x)
+
+
+def _seen(recipe: Recipe) -> dict[str, Any]:
+    """Return what every job of a recipe has: how images are altered, and how weights move."""
+    names = ("shift", "flip", "cutout", "optimizer", "weight_decay")
+    return {n: getattr(recipe, n) for n in names}
 
 
 def _taught(recipe: Recipe) -> dict[str, Any]:

@@ -295,7 +295,7 @@ def _of_integers(
     """
     planes = weight.shape[1] // channels  # of dense weights, pixels of a channel
     factor, mean = (
-        torch.as_tensor(v, dtype=weight.dtype).expand(channels).repeat_interleave(planes)
+        torch.as_tensor(v).to(weight).expand(channels).repeat_interleave(planes)
         for v in (
             [top / scaling.top / s for s in scaling.std],
             [m / s for m, s in zip(*np.broadcast_arrays(scaling.mean, scaling.std), strict=True)],

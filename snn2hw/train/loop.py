@@ -2,17 +2,18 @@
 """The one training loop: for teachers, for distillation and for fine-tuning.
 
 A run is a function of its seed. The order of the data comes from (seed, stage, epoch), the
-learning rate from the step, and after each epoch everything else is in one file: whoever goes
-on from there, after Ctrl-C or a power cut, ends with the same weights, bit for bit.
+learning rate from the step, and after an epoch everything else is in one file: whoever goes on
+from there, after Ctrl-C or a power cut, ends with the same weights, bit for bit.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -38,8 +39,15 @@ from snn2hw.train.state import (
 from snn2hw.train.structure import Structure
 from snn2hw.train.students import Spiking
 
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": functools.partial(torch.optim.AdamW, fused=True),
+    "sgd": functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+}
+
 # The fastest of so many steps is taken for the rest: the first one compiles.
 FORECAST_STEPS = 3
+# Between two checkpoints passes this many times what writing one takes, or more.
+SAVE_EVERY = 10.0
 
 
 class Progress(Protocol):
@@ -66,11 +74,14 @@ class Job:
         epochs: passes over the training data.
         objective: the loss.
         batch: samples in a step, over all devices.
-        lr: highest learning rate (AdamW, Loshchilov and Hutter, 2019); falls by half a cosine.
+        lr: highest learning rate; falls by half a cosine.
+        optimizer: ``adamw`` (Loshchilov and Hutter, 2019), or ``sgd`` with Nesterov's momentum 0.9.
         weight_decay: of weights; biases and batch norm have none.
         seed: of the order of the data and of the augmentation.
         shift: images are moved by up to this many pixels in both directions.
         flip: half of the images are mirrored, left to right.
+        cutout: side of a square that is hidden in every image (DeVries and Taylor, 2017,
+            arXiv:1708.04552); 0 for none.
         scale: logits of an output that spikes in every step.
         gradient: through all time steps, or through mean rates (``rates.py``).
         structure: what may change the network's connections.
@@ -85,10 +96,12 @@ class Job:
     objective: Objective = field(default_factory=Objective)
     batch: int = 64
     lr: float = 3e-3
+    optimizer: str = "adamw"
     weight_decay: float = 1e-2
     seed: int = 0
     shift: int = 0
     flip: bool = False
+    cutout: int = 0
     scale: float = 1.0
     gradient: Literal["time", "rate"] = "time"
     structure: Structure = field(default_factory=Structure)
@@ -99,7 +112,7 @@ class Job:
     @property
     def still(self) -> bool:
         """The training samples are the same in every epoch."""
-        return not self.shift and not self.flip
+        return not self.shift and not self.flip and not self.cutout
 
 
 def fit(
@@ -128,7 +141,7 @@ def fit(
         One record for each epoch, as in ``log.jsonl``.
 
     Raises:
-        Interrupted: Ctrl-C; the same call goes on after the last whole epoch.
+        Interrupted: Ctrl-C; the same call goes on from the last epoch that was saved.
         InputError: the checkpoint belongs to another job, or teacher and student do not fit.
     """
     try:
@@ -178,6 +191,7 @@ class _Run:
         self.plain = network
         self.progress = progress or Silent()
         self.history: list[dict[str, Any]] = []
+        self.next_save = 0.0
         self.fabric = (devices or Devices()).fabric()
         self.leads = self.fabric.is_global_zero
         self.checkpoint = state_path(run_dir, job.stage) if run_dir else None
@@ -206,7 +220,7 @@ class _Run:
         share_batch_norm(network, self.fabric.world_size)
         lesson = _Lesson(network, self.job)
         groups = _groups(lesson, self.job.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=self.job.lr, fused=True)
+        optimizer = _OPTIMIZERS[self.job.optimizer](groups, lr=self.job.lr)
         saved = self._read_checkpoint()
         if saved is not None:
             _restore(network, saved, "model.")
@@ -245,8 +259,8 @@ class _Run:
     def _identity(self) -> dict[str, Any]:
         job = self.job
         names = (
-            "stage", "epochs", "batch", "lr", "weight_decay", "seed", "shift", "flip", "scale",
-            "gradient",
+            "stage", "epochs", "batch", "lr", "optimizer", "weight_decay", "seed", "shift", "flip",
+            "cutout", "scale", "gradient",
         )  # fmt: skip
         digest = hashlib.sha256(self.dataset.x_train.tobytes() + self.dataset.y_train.tobytes())
         shapes = {k: list(v.shape) for k, v in self.plain.state_dict().items()}
@@ -295,7 +309,7 @@ class _Run:
         """Train for one epoch and return the means of it."""
         job = self.job
         generator = torch.Generator().manual_seed(_seed(job.seed, job.stage, epoch))
-        order = torch.randperm(len(self.images), generator=generator)
+        order = torch.randperm(len(self.images), generator=generator).to(self.images.device)
         sums: dict[str, float] = {}
         self.lesson.train()
         for at in range(self.steps):
@@ -303,7 +317,7 @@ class _Run:
             if len(batch) < 2 * self.fabric.world_size:  # batch norm has no variance of one sample
                 continue
             step = epoch * self.steps + at
-            x = augmented(self.images[batch], job.shift, job.flip, generator)
+            x = augmented(self.images[batch], job.shift, job.flip, job.cutout, generator)
             mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
             self._set_rate(step)
             parts, right = self._gradients(batch[mine], x[mine], epoch, len(batch))
@@ -340,8 +354,11 @@ class _Run:
         self.optimizer.zero_grad()
         # Processes average their gradients: with parts of unequal size, by their size.
         self.fabric.backward(loss * (len(rows) * self.fabric.world_size / total))
-        values = {"loss": loss, **(parts if len(parts) > 1 else {})}
-        return {k: float(v.detach()) * len(rows) for k, v in values.items()}, float(right.sum())
+        values = {"loss": loss, **(parts if len(parts) > 1 else {}), "right": right.sum()}
+        # One wait for the device, not one for each number.
+        numbers = torch.stack([v.detach().double() for v in values.values()]).tolist()
+        *means, correct = numbers
+        return {k: v * len(rows) for k, v in zip(values, means, strict=False)}, correct
 
     def _shown(self, x: Tensor, rows: Tensor, epoch: int = 0) -> Tensor:
         return shown(self.job.show, x, rows, epoch)
@@ -384,7 +401,9 @@ class _Run:
             }
         )
         if self.leads:
-            self._save()
+            # A run that is resumed from before the last epoch repeats the ones since.
+            if epoch + 1 == self.job.epochs or time.monotonic() >= self.next_save:
+                self._save()
             self._write_log()
         info: dict[str, Any] = {"loss": self.history[-1]["loss"], "accuracy": test.accuracy}
         if isinstance(self.plain, Spiking):
@@ -399,6 +418,7 @@ class _Run:
     def _save(self) -> None:
         if self.checkpoint is None:
             return
+        started = time.monotonic()
         held = {
             "model": self.plain.state_dict(),
             "objective": self.job.objective.state_dict(),
@@ -407,6 +427,8 @@ class _Run:
         }
         tensors = {f"{what}.{k}": v for what, part in held.items() for k, v in part.items()}
         write_tensors(self.checkpoint, tensors, {"job": self.identity, "history": self.history})
+        ended = time.monotonic()
+        self.next_save = ended + SAVE_EVERY * (ended - started)
 
     def _write_log(self) -> None:
         # The checkpoint is the truth: after a kill between the two files, this repairs the log.
@@ -454,13 +476,34 @@ def _seed(seed: int, stage: str, epoch: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def augmented(x: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Move samples ``[B, ..., H, W]`` by up to ``shift`` pixels and mirror half of them."""
+def augmented(x: Tensor, shift: int, flip: bool, cutout: int, generator: torch.Generator) -> Tensor:
+    """Move samples ``[B, ..., H, W]`` by up to ``shift`` pixels, mirror half, hide a square.
+
+    Args:
+        x: integers, on any device.
+        shift: pixels in both directions; what comes in is zero.
+        flip: mirror half of them, left to right.
+        cutout: side of the square, whose middle may lie anywhere; 0 for none.
+        generator: on the processor, so that every device draws the same.
+    """
     x = shifted(x, shift, generator)
+    one = (-1, *(1 for _ in x.shape[1:]))
     if flip:
-        mirrored = torch.rand(len(x), generator=generator) < 0.5
-        x = torch.where(mirrored.reshape(-1, *(1 for _ in x.shape[1:])), x.flip(-1), x)
+        mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
+        x = torch.where(mirrored.reshape(one), x.flip(-1), x)
+    if cutout:
+        rows, columns = (
+            _hidden(side, cutout, len(x), generator).to(x.device) for side in x.shape[-2:]
+        )
+        square = rows[:, :, None] & columns[:, None, :]
+        x = x.masked_fill(square.reshape(len(x), *one[1:-2], *x.shape[-2:]), 0)
     return x
+
+
+def _hidden(side: int, cutout: int, count: int, generator: torch.Generator) -> Tensor:
+    """Return which of ``side`` pixels lie in a random stretch of ``cutout``: ``[count, side]``."""
+    first = torch.randint(0, side, (count, 1), generator=generator) - cutout // 2
+    return (torch.arange(side) >= first) & (torch.arange(side) < first + cutout)
 
 
 def shifted(x: Tensor, by: int, generator: torch.Generator) -> Tensor:
@@ -469,10 +512,10 @@ def shifted(x: Tensor, by: int, generator: torch.Generator) -> Tensor:
         return x
     height, width = x.shape[-2:]
     padded = nn.functional.pad(x, (by, by, by, by))
-    moves = torch.randint(0, 2 * by + 1, (len(x), 2), generator=generator)
-    rows = moves[:, :1] + torch.arange(height)
-    columns = moves[:, 1:] + torch.arange(width)
-    sample = torch.arange(len(x))
+    moves = torch.randint(0, 2 * by + 1, (len(x), 2), generator=generator).to(x.device)
+    rows = moves[:, :1] + torch.arange(height, device=x.device)
+    columns = moves[:, 1:] + torch.arange(width, device=x.device)
+    sample = torch.arange(len(x), device=x.device)
     moved = padded.movedim((-2, -1), (1, 2))[
         sample[:, None, None], rows[:, :, None], columns[:, None, :]
     ]

@@ -12,6 +12,7 @@ Signal Processing Magazine 36(6)) and treats the reset as constant.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -62,6 +63,11 @@ class Constants(NamedTuple):
         """Reset by subtraction."""
         return self.reset == "subtract"
 
+    @property
+    def kind(self) -> int:
+        """The surrogate's number."""
+        return list(SURROGATES).index(self.surrogate)
+
     def slope(self, v: Tensor) -> Tensor:
         """Return what stands for the derivative of the spike at membrane ``v``."""
         return SURROGATES[self.surrogate](v / self.threshold - 1.0) / self.threshold
@@ -78,7 +84,7 @@ class _LifFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, alpha: Tensor, beta: Tensor, c: Constants) -> Tensor:
         wanted = any(ctx.needs_input_grad[:3])
-        run = _forward_compiled if current.device.type == "cpu" else _forward_torch
+        run = _way(current).forward
         spikes, before = run(current, float(alpha), float(beta), c, wanted)
         ctx.save_for_backward(before, alpha, beta)
         ctx.constants, ctx.still = c, len(current) < c.steps
@@ -88,13 +94,16 @@ class _LifFunction(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         before, alpha, beta = ctx.saved_tensors
-        run = _backward_compiled if before.device.type == "cpu" else _backward_torch
         learns = any(ctx.needs_input_grad[1:3])
-        found, by_alpha, by_beta = run(
+        found, *by = _way(before).backward(
             before, grads[0], float(alpha), float(beta), ctx.constants, ctx.still, learns
         )
         # The decays are one number each for the whole population.
-        return found, alpha.new_tensor(by_alpha), beta.new_tensor(by_beta), None
+        of_alpha, of_beta = (
+            torch.as_tensor(b, dtype=alpha.dtype, device=alpha.device) if learns else None
+            for b in by
+        )
+        return found, of_alpha, of_beta, None
 
 
 def _forward_compiled(
@@ -140,11 +149,10 @@ def _backward_compiled(
     found = torch.empty((1 if still else c.steps, *before.shape[1:]), dtype=grad.dtype)
     blocks = -(-before[0].numel() // kernels.BLOCK)
     decays = np.zeros((blocks if learns else 0, 2))
-    kind = list(SURROGATES).index(c.surrogate)
     _set_threads()
     kernels.backward(
         _rows(before), _rows(grad.contiguous()), _scalars(alpha, beta, c, before.dtype),
-        c.subtracts, kind, _rows(found), decays,
+        c.subtracts, c.kind, _rows(found), decays,
     )  # fmt: skip
     by_alpha, by_beta = decays.sum(axis=0)
     return found, float(by_alpha), float(by_beta)
@@ -173,7 +181,7 @@ def _set_threads() -> None:
 def _forward_torch(
     current: Tensor, alpha: float, beta: float, c: Constants, keep: bool
 ) -> tuple[Tensor, Tensor]:
-    """Do the same in tensor operations, for devices that the kernels do not run on."""
+    """Do the same in tensor operations, for devices and numbers that no kernel is for."""
     wide = current.to(_state(current.dtype))
     before = wide.new_empty((c.steps, *wide.shape[1:]))
     i, v = torch.zeros_like(wide[0]), torch.zeros_like(wide[0])
@@ -192,7 +200,7 @@ def _backward_torch(
     c: Constants,
     still: bool,
     learns: bool,
-) -> tuple[Tensor, float, float]:
+) -> tuple[Tensor, Tensor, Tensor]:
     found = c.slope(before).mul_(grad)
     of_i, of_v = torch.zeros_like(before[0]), torch.zeros_like(before[0])
     by_alpha, by_beta = before.new_zeros(()), before.new_zeros(())
@@ -206,7 +214,37 @@ def _backward_torch(
             by_alpha, by_beta = by_alpha + (of_i * flow).sum(), by_beta + (of_v * past).sum()
         found[t], of_i, of_v = of_i, alpha * of_i, beta * of_v
     whole = found.sum(0, keepdim=True) if still else found
-    return whole.to(grad.dtype), float(by_alpha), float(by_beta)
+    return whole.to(grad.dtype), by_alpha, by_beta
+
+
+class _Way(NamedTuple):
+    """Functions that run neurons: spikes and membranes, gradients, and mean rates."""
+
+    forward: Callable[..., tuple[Tensor, Tensor]]
+    backward: Callable[..., tuple[Tensor, Any, Any]]
+    rates: Callable[..., Tensor]
+
+
+_COMPILED = _Way(_forward_compiled, _backward_compiled, _rates_compiled)
+_IN_TENSORS = _Way(_forward_torch, _backward_torch, _rates_torch)
+
+
+def _way(like: Tensor) -> _Way:
+    """Return the functions for a tensor's device and numbers."""
+    if like.device.type == "cpu":
+        return _COMPILED
+    if like.device.type == "cuda" and like.dtype != torch.float64:
+        return _on_gpu()
+    return _IN_TENSORS
+
+
+@functools.cache
+def _on_gpu() -> _Way:
+    try:
+        from snn2hw.train import gpu
+    except ImportError:  # some builds of PyTorch come without Triton
+        return _IN_TENSORS
+    return _Way(gpu.forward, gpu.backward, gpu.rates)
 
 
 def lif(
@@ -256,8 +294,7 @@ class _RateFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
         mean = current.mean(0, keepdim=True) if len(current) > 1 else current
-        run = _rates_compiled if current.device.type == "cpu" else _rates_torch
-        found = run(mean, alpha, beta, c)
+        found = _way(mean).rates(mean, alpha, beta, c)
         ctx.save_for_backward((mean >= 0) & (mean <= c.threshold))
         ctx.share, ctx.shape = 1.0 / (c.threshold * len(current)), current.shape
         return found

@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "readout": ("spikes", "membrane"),
     "norm": ("batch", "none"),
     "minimize": ("synops", "energy"),
+    "optimizer": ("adamw", "sgd"),
 }
 
 
@@ -47,6 +48,8 @@ class Recipe:
         lr: highest learning rate of the student.
         teacher_lr: of the teacher.
         prune_lr: of fine-tuning.
+        optimizer: ``adamw``, or ``sgd`` with momentum; the rates are for the one chosen.
+        weight_decay: of weights, in each step a share of the learning rate.
         neuron: ``lif``, ``if`` (no leak: beta is 1) or ``cuba`` (the current has a memory too).
         beta: share of the membrane potential that survives a step, a multiple of 1/4096.
         current_beta: share of the input current of ``cuba`` that does.
@@ -82,6 +85,7 @@ class Recipe:
         synops_budget: synaptic operations of a sample below which spikes cost nothing, or 0.
         shift: training images move by up to this many pixels.
         flip: half of the training images are mirrored.
+        cutout: side of a square that is hidden in every training image, or 0.
         teacher_weights: file of weights for the teacher, or None to train it.
         teacher_input: how it sees pixels, as in ``scaling.find_scaling``; None is 0 to 1 for one
             that is trained here, and the best of the usual ways for one that is not.
@@ -101,6 +105,8 @@ class Recipe:
     lr: float = 3e-3
     teacher_lr: float = 2e-3
     prune_lr: float = 2e-3
+    optimizer: str = "adamw"
+    weight_decay: float = 1e-2
     neuron: str = "lif"
     beta: float = 0.5
     current_beta: float = 0.5
@@ -133,6 +139,7 @@ class Recipe:
     synops_budget: float = 0.0
     shift: int = 0
     flip: bool = False
+    cutout: int = 0
     teacher_weights: str | None = None
     teacher_input: str | None = None
     teacher_output: str | None = None
@@ -160,7 +167,7 @@ class Recipe:
         ]
         weights = (
             "feature_weight", "step_weight", "ensemble_weight", "agree_weight", "logit_weight",
-            "train_weight", "spike_cost", "synops_budget", "shift",
+            "train_weight", "spike_cost", "synops_budget", "shift", "cutout", "weight_decay",
         )  # fmt: skip
         problems += [f"{n} is {getattr(self, n)}" for n in weights if not getattr(self, n) >= 0]
         if not 0.0 < self.density <= 1.0:

@@ -17,9 +17,7 @@ DECAYS = ((0.0, 0.0), (0.0, 0.5), (0.25, 3891 / 4096), (0.75, 1.0))
 def way(request, monkeypatch):
     """Run the function as on a processor, and as on other devices."""
     if request.param == "tensor operations":
-        monkeypatch.setattr(neurons, "_forward_compiled", neurons._forward_torch)
-        monkeypatch.setattr(neurons, "_backward_compiled", neurons._backward_torch)
-        monkeypatch.setattr(neurons, "_rates_compiled", neurons._rates_torch)
+        monkeypatch.setattr(neurons, "_COMPILED", neurons._IN_TENSORS)
 
 
 def _gradients(run, current, alpha, beta, weight, **kinds):

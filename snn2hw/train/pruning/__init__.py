@@ -24,6 +24,8 @@ from snn2hw.train.pruning.upr import Upr
 from snn2hw.train.structure import Structure
 
 DEFAULT = "lamp"
+# Those that can keep a neuron from listening to more than it may.
+GRADUAL = ("magnitude", "layerwise", "lamp")
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -39,6 +41,7 @@ class Plan:
         lr: highest learning rate.
         seed: of what is random.
         samples: some inputs ``[N, ...]`` as the network takes them.
+        inputs: the most that a neuron of a dense layer may listen to, for gradual pruners.
     """
 
     network: nn.Module
@@ -48,6 +51,7 @@ class Plan:
     lr: float = 2e-3
     seed: int = 0
     samples: Tensor | None = None
+    inputs: int | None = None
 
 
 class Pruner(NamedTuple):
@@ -61,19 +65,19 @@ class Pruner(NamedTuple):
 
 PRUNERS: dict[str, Pruner] = {
     "magnitude": Pruner(
-        lambda p: Gradual(p.network, p.share, p.epochs, magnitude),
+        lambda p: Gradual(p.network, p.share, p.epochs, magnitude, p.inputs),
         True,
         "least magnitude in the whole network, step by step, fine-tuned",
         "Zhu and Gupta, 2017, arXiv:1710.01878",
     ),
     "layerwise": Pruner(
-        lambda p: Gradual(p.network, p.share, p.epochs, layerwise),
+        lambda p: Gradual(p.network, p.share, p.epochs, layerwise, p.inputs),
         True,
         "least magnitude, the same share of every layer, step by step, fine-tuned",
         "Zhu and Gupta, 2017, arXiv:1710.01878",
     ),
     "lamp": Pruner(
-        lambda p: Gradual(p.network, p.share, p.epochs, lamp),
+        lambda p: Gradual(p.network, p.share, p.epochs, lamp, p.inputs),
         True,
         "least magnitude on a scale that suits each layer, step by step, fine-tuned",
         "LAMP (Lee et al., ICLR 2021, arXiv:2010.07611)",
@@ -145,6 +149,7 @@ def at_once(network: N, share: float, how: str = DEFAULT) -> N:
 
 __all__ = [
     "DEFAULT",
+    "GRADUAL",
     "PRUNERS",
     "Evolving",
     "Plan",

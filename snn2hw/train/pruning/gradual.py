@@ -56,23 +56,30 @@ class Gradual(Structure):
         share: sparsity at the end.
         epochs: of the whole fine-tuning; pruning takes the first half.
         scores: of one layer's weights, comparable between layers.
+        inputs: the most that a neuron of a dense layer may listen to; None for any number.
 
     Raises:
         InputError: the share cannot be had.
     """
 
     def __init__(
-        self, network: nn.Module, share: float, epochs: int, scores: Scores = lamp
+        self,
+        network: nn.Module,
+        share: float,
+        epochs: int,
+        scores: Scores = lamp,
+        inputs: int | None = None,
     ) -> None:
         self.network, self.share, self.scores = network, share, scores
         self.ramp = max(1, epochs // 2)
         self.start = min(masks.sparsity(network), share)
         self.masks: dict[str, Tensor] = {}
+        self.most = None if inputs is None else masks.most_inputs(network, inputs)
         self._choose(share)  # refuses now what it would refuse at the end
 
     def _choose(self, share: float) -> dict[str, Tensor]:
         found = {n: self.scores(w) for n, w in masks.weights(self.network).items()}
-        return masks.choose(found, share, self.masks or None)
+        return masks.choose(found, share, self.masks or None, self.most)
 
     def before_epoch(self, epoch: int) -> None:
         """Choose the weights of this epoch and zero the others."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.errors import InputError
+from snn2hw.train.students import Synapse
 
 # Share of each layer that is kept whatever its scores, so that no layer dies; where little is
 # kept of the whole, half of that.
@@ -59,8 +60,25 @@ def count(share: float, total: int) -> int:
     return math.ceil(share * total - 1e-6)
 
 
+def most_inputs(network: nn.Module, inputs: int) -> dict[str, int]:
+    """Return how many weights of a neuron may stay in dense layers, by the weights' name.
+
+    A pool in front of a layer is part of its synapses: a weight of an average over 8 x 8 neurons
+    is 64 inputs. (A chip keeps a kernel once, so convolutions have no such limit.)
+    """
+    pools = {f"{n}.weight": m.pool for n, m in network.named_modules() if isinstance(m, Synapse)}
+    return {
+        f"{name}.weight": inputs // pools.get(name, 1) ** 2
+        for name, layer in layers(network).items()
+        if isinstance(layer, nn.Linear)
+    }
+
+
 def choose(
-    scores: Mapping[str, Tensor], share: float, within: Mapping[str, Tensor] | None = None
+    scores: Mapping[str, Tensor],
+    share: float,
+    within: Mapping[str, Tensor] | None = None,
+    most: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
     """Choose which weights stay: ``ceil(share * all)`` entries go, those with the lowest scores.
 
@@ -71,6 +89,7 @@ def choose(
         scores: of each weight, by name; comparable between layers.
         share: what part of them all goes.
         within: masks chosen before; what they removed goes first.
+        most: how many weights of a neuron (a row) may stay, in layers that have such a limit.
 
     Returns:
         Boolean masks on the CPU, in the shapes of the scores.
@@ -85,17 +104,22 @@ def choose(
         score = found.detach().cpu().double().flatten().clone()
         if within is not None:
             score[~within[name].flatten().cpu()] = -math.inf
+        rows = score.view(len(found), -1)
+        if most is not None and most.get(name, rows.shape[1]) < rows.shape[1]:
+            rows[torch.arange(len(rows))[:, None], rows.argsort(1)[:, : -most[name]]] = -math.inf
         kept = max(1, math.ceil(floor * score.numel()))
         score[torch.topk(score, kept).indices] = math.inf
         ranked.append(score)
     everything = torch.cat(ranked)
     total = everything.numel()
     remove = count(share, total)
-    most = total - int(torch.isposinf(everything).sum())
-    if remove > most:
+    if most is not None:
+        remove = max(remove, int(torch.isneginf(everything).sum()))
+    possible = total - int(torch.isposinf(everything).sum())
+    if remove > possible:
         raise InputError(
             f"Sparsity {share:g} would leave some of the {len(ranked)} layers empty.",
-            f"The most is {math.floor(1e5 * most / total) / 1e5:g}.",
+            f"The most is {math.floor(1e5 * possible / total) / 1e5:g}.",
         )
     keep = torch.ones(total, dtype=torch.bool)
     keep[torch.argsort(everything, stable=True)[:remove]] = False

@@ -120,27 +120,10 @@ def cifar_resnet(settings: Settings, depth: int) -> Student:
 
 
 def cifar_ms_resnet(settings: Settings, depth: int) -> Student:
-    """Build the same with currents that are added along a trunk, as in ``ms_resnet``.
-
-    Neurons have the names of the rectifiers that they stand for. There is one difference: what is
-    negative on the trunk silences its neurons, but stays there; a rectifier cuts it off.
-    """
+    """Build the same with currents that are added along a trunk, as in ``ms_resnet``."""
     plan, shape, stem = _cifar_stem(settings)
-    trunk: tuple[Branch, ...] = (stem,)
-    before = plan.neurons("lif1", *trunk)
-    stages: list[str] = []
     sizes = (_cifar_depths(depth), (16, 32, 64), False)
-    for name, outs, stride, ends in _blocks(settings, *sizes):
-        into, out = shape.channels, outs[-1]
-        body = _body(plan, name, before, (into, *outs), stride)
-        if stride != 1 or into != out:
-            trunk = (plan.synapse(f"{name}.shortcut", before, passing(into, out, stride)),)
-        trunk = (*trunk, body)
-        before = plan.neurons(f"{name}.lif{len(outs)}", *trunk)
-        shape.through(out, stride)
-        if ends:
-            stages.append(before)
-    return shape.finish(plan, "lif2", before, stages)
+    return _along_trunks(plan, shape, stem, "lif1", sizes, passing)
 
 
 def _cifar_stem(settings: Settings) -> tuple[Plan, _Shape, Branch]:
@@ -206,26 +189,35 @@ def sew_resnet(settings: Settings, depths: Sequence[int], bottleneck: bool) -> S
 
 
 def ms_resnet(settings: Settings, depths: Sequence[int], bottleneck: bool) -> Student:
-    """Build an MS-ResNet (Hu et al., arXiv:2112.08954): neurons stand before each convolution.
+    """Build an MS-ResNet (Hu et al., arXiv:2112.08954): neurons stand before each convolution."""
+    plan, shape, stem, name = _stem(settings)
+    sizes = (depths, (64, 128, 256, 512), bottleneck)
+    return _along_trunks(plan, shape, stem, name, sizes, projecting)
 
-    The trunk is a current that blocks add to, so a population on it lists all of them. Where the
-    size changes the shortcut is a convolution of the spikes, which begins a new trunk.
+
+def _along_trunks(
+    plan: Plan, shape: _Shape, stem: Branch, before: str, sizes: _Sizes, shortcut: _Shortcut
+) -> Student:
+    """Add blocks whose currents stay on a trunk, so that a population on it lists all of them.
+
+    Where the size changes the shortcut is a convolution of the spikes, which begins a new trunk.
+    Neurons have the names of the rectifiers that they stand for. There is one difference: what is
+    negative on the trunk silences its neurons, but stays there; a rectifier cuts it off.
     """
-    plan, shape, stem, _ = _stem(settings)
     trunk: tuple[Branch, ...] = (stem,)
+    before = plan.neurons(before, *trunk)
     stages: list[str] = []
-    for name, outs, stride, _ in _blocks(settings, depths, (64, 128, 256, 512), bottleneck):
+    for name, outs, stride, ends in _blocks(plan.settings, *sizes):
         into, out = shape.channels, outs[-1]
-        spikes = plan.neurons(f"{name}.lif0", *trunk)
-        if name.endswith(".0") and not name.startswith("layer1."):
-            stages.append(spikes)  # it reads the whole trunk of the stage before
-        body = _body(plan, name, spikes, (into, *outs), stride)
+        body = _body(plan, name, before, (into, *outs), stride)
         if stride != 1 or into != out:
-            trunk = (plan.synapse(f"{name}.shortcut", spikes, conv(into, out, 1, stride)),)
+            trunk = (plan.synapse(f"{name}.shortcut", before, shortcut(into, out, stride)),)
         trunk = (*trunk, body)
+        before = plan.neurons(f"{name}.lif{len(outs)}", *trunk)
         shape.through(out, stride)
-    last = plan.neurons("lif1", *trunk)
-    return shape.finish(plan, "lif2", last, (*stages, last))
+        if ends:
+            stages.append(before)
+    return shape.finish(plan, "lif2", before, stages)
 
 
 def _stem(settings: Settings) -> tuple[Plan, _Shape, Branch, str]:
