@@ -104,8 +104,9 @@ def backward(
     )
     blocks = triton.cdiv(size, BLOCK)
     decays = before.new_zeros((2, blocks if learns else 0))
+    kernel: Any = _backward
     if size:
-        _backward[(blocks,)](  # type: ignore[index]
+        kernel[(blocks,)](
             before, grad, found, decays, size, alpha, beta, constants.threshold,
             steps=constants.steps, still=still, subtracts=constants.subtracts, kind=constants.kind,
             learns=learns, block=BLOCK, **APART,

@@ -13,7 +13,7 @@ from snn2hw.errors import DoesNotFitError
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.populations import Lif
 from snn2hw.ir.synapses import Conv, Dense
-from snn2hw.mapping import map_network
+from snn2hw.mapping import map_network, most_inputs
 
 
 def chain(shape, *layers) -> IntNetwork:
@@ -87,6 +87,17 @@ def test_refusal_names_layer_need_and_limit():
     assert "4000 source neurons" in message
     assert "has 196608" in message
     assert "prune" in message
+
+
+def test_a_neuron_with_the_most_inputs_fits_a_core():
+    most = most_inputs(LOIHI2)
+    for size in (most, 3 * most):  # stored dense, and sparse
+        weight = np.zeros((1, size), int)
+        weight[0, :most] = 1
+        map_network(chain((size,), Dense(weight)), LOIHI2)
+    weight[0, most] = 1
+    with pytest.raises(DoesNotFitError):
+        map_network(chain((size,), Dense(weight)), LOIHI2)
 
 
 def test_refusal_when_the_board_is_full():

@@ -6,7 +6,7 @@ from torch import nn
 
 from snn2hw.errors import InputError
 from snn2hw.train import teachers
-from snn2hw.train.copying import copy_teacher
+from snn2hw.train.copying import copy_teacher, matched
 from snn2hw.train.students import Neuron, Settings, make_student
 
 STEPS = 256
@@ -58,3 +58,13 @@ def test_only_a_trunk_does_without_shortcuts():
     student.wiring = tuple(p._replace(branches=p.branches[:1]) for p in student.wiring)
     with pytest.raises(InputError, match=r"layer1\.0\.shortcut is only in the teacher"):
         copy_teacher(student, taught(0.0), [torch.zeros(2, *SHAPE)])
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50])
+@pytest.mark.parametrize("kind", ["spiking", "ms"])
+def test_neurons_have_the_names_of_the_rectifiers_they_stand_for(kind, depth):
+    with torch.device("meta"):
+        teacher = teachers.make_teacher(f"resnet{depth}", teachers.Settings(SHAPE, 5, 255))
+        student = make_student(f"{kind}-resnet{depth}", Settings(SHAPE, 5, 255, 4))
+    layers = matched(student, teacher)
+    assert {*layers.activations, student.output} == set(student.populations())

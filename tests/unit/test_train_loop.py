@@ -15,7 +15,8 @@ import torch
 from snn2hw import datasets, train
 from snn2hw.errors import InputError, Interrupted
 from snn2hw.train import loop
-from snn2hw.train.loop import shifted
+from snn2hw.train.loop import augmented, shifted
+from snn2hw.train.state import read_tensors
 from snn2hw.train.students import Settings, make_student, predictions
 
 RECIPE = train.defaults(
@@ -84,6 +85,21 @@ def test_interrupted_student_ends_the_same(tmp_path, digits, teacher, step):
     same(whole, train.load_student(tmp_path))
     assert epochs(tmp_path) == [("student", e) for e in range(3)]
     assert not list((tmp_path / "checkpoint").glob("*.state.*"))
+
+
+def test_a_run_goes_on_from_a_checkpoint_that_is_epochs_old(tmp_path, digits, teacher, monkeypatch):
+    # Large networks are not written after every epoch. Momentum and augmentation come back too.
+    monkeypatch.setattr(loop, "SAVE_EVERY", 1e9)
+    recipe = replace(RECIPE, epochs=4, optimizer="sgd", lr=0.05, flip=True, cutout=3)
+    whole = train.distill_student(recipe, digits, teacher)
+    with pytest.raises(Interrupted):
+        train.distill_student(recipe, digits, teacher, tmp_path, StopAt("student", 11))
+    state, facts = read_tensors(loop.state_path(tmp_path, "student"))
+    assert [row["epoch"] for row in facts["history"]] == [0]
+    assert any(k.endswith("momentum_buffer") for k in state)
+    again = train.distill_student(recipe, digits, teacher, tmp_path)
+    same(whole, again)
+    assert epochs(tmp_path) == [("student", e) for e in range(4)]
 
 
 def test_interrupted_pruning_ends_the_same(tmp_path, digits, teacher):
@@ -229,9 +245,37 @@ def test_shifts_move_whole_samples(shape):
         assert torch.equal(moved[sample], padded[..., down : down + 6, right : right + 7])
 
 
+@pytest.mark.parametrize("shape", [(40, 1, 6, 9), (40, 3, 2, 6, 9)])
+def test_a_square_is_hidden_in_every_image(shape):
+    x = torch.full(shape, 7, dtype=torch.uint8)
+    seen = augmented(x, 0, False, 3, torch.Generator().manual_seed(0))
+    assert seen.dtype == torch.uint8
+    hidden = (seen == 0).flatten(1, -3)
+    assert torch.equal(hidden.any(1), hidden.all(1))  # the same place in all channels and frames
+    areas = set()
+    for image in hidden[:, 0]:
+        rows, columns = image.any(1), image.any(0)
+        assert torch.equal(image, rows[:, None] & columns[None])
+        for side in (rows, columns):
+            places = side.nonzero().flatten()
+            assert 1 <= len(places) <= 3
+            assert places[-1] - places[0] == len(places) - 1
+        areas.add(int(image.sum()))
+    assert 9 in areas
+    assert min(areas) < 9  # it may lie partly outside
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"batch": 1}, {"alpha": 2.0}, {"lr": float("nan")}, {"method": "kdd"}],
+    [
+        {"optimizer": "adam"},
+        {"cutout": -1},
+        {"epochs": 0},
+        {"batch": 1},
+        {"alpha": 2.0},
+        {"lr": float("nan")},
+        {"method": "kdd"},
+    ],
 )
 def test_bad_recipes_are_refused(wrong):
     with pytest.raises(InputError):

@@ -110,6 +110,38 @@ def test_shares_are_exact_and_nested_and_no_layer_dies(sizes, first, second, see
     assert all((early[n] | ~late[n]).all() for n in early)
 
 
+@given(st.integers(1, 12), st.floats(0.0, 0.9), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_no_neuron_keeps_more_inputs_than_it_may(most, share, seed):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"conv": (6, 4, 3, 3), "dense": (5, 12)}
+    layers = {n: torch.randn(s, generator=generator) for n, s in shapes.items()}
+    found = {n: magnitude(w) for n, w in layers.items()}
+    chosen = masks.choose(found, share, None, {"dense": most})
+    for mask, weight in zip(chosen["dense"], layers["dense"], strict=True):
+        assert mask.sum() <= most
+        if mask.any() and not mask.all():
+            assert weight.abs()[mask].min() >= weight.abs()[~mask].max()
+    gone = sum(int((~m).sum()) for m in chosen.values())
+    assert gone == max(math.ceil(share * 276 - 1e-6), 5 * (12 - most))
+
+
+def test_a_pool_in_front_multiplies_a_neurons_inputs():
+    network = make_student("resnet8", Settings((3, 32, 32), 10, 255, 2))
+    assert masks.most_inputs(network, 700) == {"fc.weight.weight": 700 // 8**2}
+    structure = find_pruner("lamp").build(Plan(network, 0.5, 4, inputs=700))
+    for epoch in range(4):
+        structure.before_epoch(epoch)
+        assert (network.get_submodule("fc").weight.weight != 0).sum(1).max() <= 10
+    structure.finish()
+    assert sparsity(network) >= 0.5
+
+
+def test_only_gradual_pruners_count_inputs(digits):
+    with pytest.raises(InputError, match="magnitude or layerwise or lamp"):
+        train.prune_student(student(), None, RECIPE, 0.5, 1, digits, how="upr", inputs=9)
+
+
 def test_layerwise_takes_the_same_share_of_each():
     found = {n: layerwise(w) for n, w in weights(student()).items()}
     for mask in masks.choose(found, 0.6).values():
