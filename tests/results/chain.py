@@ -28,14 +28,14 @@ class Chain(NamedTuple):
         title: of the page.
         text: below the title.
         distill: options of ``distill``, without name and seed.
-        prune: options of ``prune``.
+        prune: options of ``prune``; None where the student is all that is made.
         verified: samples that are run in Lava.
     """
 
     title: str
     text: str
     distill: tuple[str, ...]
-    prune: tuple[str, ...]
+    prune: tuple[str, ...] | None
     verified: int = 3
 
 
@@ -67,14 +67,32 @@ chip, are not reached.""",
         ("--sparsity", "0.8", "--target", "loihi2", "--epochs", "12"),
         verified=1,
     ),
+    "cifar10-resnet18": Chain(
+        "CIFAR-10, a spiking ResNet-18 from scratch",
+        """Teacher and student are both trained by this command: 30 epochs, then 40 that begin with
+the teacher's weights. It ran on one H200, beside three others, in 9 minutes, which is all there
+was. The aim, more than 95.6 % (TWD, with 300 epochs), is not reached: the student loses 0.04 points
+to its teacher, and a teacher of 30 epochs is no better.""",
+        (
+            "--data", "cifar10", "--teacher", "resnet18", "--student", "ms-resnet18",
+            "--method", "sakd+tandem", "--neuron", "if", "--reset", "subtract",
+            "--readout", "membrane", "--epochs", "40", "--set", "batch=256",
+            "--set", "teacher_epochs=30", "--set", "optimizer=sgd", "--set", "weight_decay=5e-4",
+            "--set", "lr=0.05", "--set", "teacher_lr=0.1", "--set", "cutout=8",
+            "--precision", "bf16-mixed",
+        ),
+        None,
+    ),
 }  # fmt: skip
 
 
 def commands(chain: Chain, seed: int) -> dict[str, list[str]]:
     """Return what is run for a seed, by the name of the row's part."""
     run = f"seed{seed}"
-    return {
-        "student": ["distill", *chain.distill, "--name", run, "--seed", str(seed)],
+    student = {"student": ["distill", *chain.distill, "--name", run, "--seed", str(seed)]}
+    if chain.prune is None:
+        return student
+    return student | {
         "pruned": ["prune", run, *chain.prune, "--name", f"{run}-pruned"],
         "build": ["export", f"{run}-pruned"],
         "chip": ["simulate", f"{run}-pruned-loihi2"],
@@ -95,8 +113,9 @@ def compute(chain: Chain, seed: int, work: Path) -> dict[str, Any]:
             raise SystemExit(f"{' '.join(command)}: {done.stderr}")
         found[part] = json.loads(done.stdout)
         print(f"{' '.join(command)}\n  {done.stdout.strip()[:300]}", flush=True)
-    found["energy"] = {k: v for k, v in found["energy"].items() if k not in ("constants", "layers")}
-    found["build"] = {k: v for k, v in found["build"].items() if k != "layers"}
+    for part, long in (("energy", ("constants", "layers")), ("build", ("layers",))):
+        if part in found:
+            found[part] = {k: v for k, v in found[part].items() if k not in long}
     return found
 
 
@@ -110,13 +129,14 @@ def page(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "| | seeds | accuracy, % | spikes | synops, thousands | connections |",
         "| --- | --- | --- | --- | --- | --- |",
+        *_teacher(rows),
         _line("student, float", rows, "student"),
-        _line("pruned, float", rows, "pruned"),
-        _line("on chip (Loihi 2 integers)", rows, "chip"),
     ]
-    compared = sum(r["lava"]["compared"] for r in rows)
-    differ = sum(r["lava"]["mismatches"] for r in rows)
-    cores = sorted({r["build"]["cores"] for r in rows})
+    if chain.prune is not None:
+        lines += [
+            _line("pruned, float", rows, "pruned"),
+            _line("on chip (Loihi 2 integers)", rows, "chip"),
+        ]
     return f"""# {chain.title}
 
     python tests/results/chain.py {name} --work build/results/{name}
@@ -131,10 +151,25 @@ Means over seeds with the standard deviation; [{name}.json]({name}.json) holds w
 printed.
 
 {chr(10).join(lines)}
+{_proof(rows) if chain.prune is not None else ""}"""
 
+
+def _proof(rows: Sequence[Mapping[str, Any]]) -> str:
+    compared = sum(r["lava"]["compared"] for r in rows)
+    differ = sum(r["lava"]["mismatches"] for r in rows)
+    cores = sorted({r["build"]["cores"] for r in rows})
+    return f"""
 Lava: {compared:,} values of u, v and spikes compared, {differ} differ. Cores:
 {" to ".join(str(c) for c in dict.fromkeys((cores[0], cores[-1])))}.
 """
+
+
+def _teacher(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = [r["student"] for r in rows if r["student"]["teacher_accuracy"] is not None]
+    if not found:
+        return []
+    right = grid.shown(found, "teacher_accuracy", ".2f", 100)
+    return [f"| teacher | {len(found)} | {right} | | | |"]
 
 
 def _line(title: str, rows: Sequence[Mapping[str, Any]], part: str) -> str:
