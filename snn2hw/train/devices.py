@@ -55,8 +55,11 @@ def _launched(devices: Devices) -> Fabric:
         precision=devices.precision,  # type: ignore[arg-type]
     )
     fabric.launch()
-    # Batches are alike, so the fastest convolutions are worth looking for.
-    torch.backends.cudnn.benchmark = True
+    if fabric.device.type == "cuda":
+        # Batches are alike, so the fastest convolutions are worth looking for; and dense layers may
+        # round products to 10 bits, as PyTorch's convolutions do there unless they are told not to.
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
     return fabric
 
 
