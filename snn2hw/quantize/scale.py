@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snn2hw.ir.graph import Source
 from snn2hw.ir.integer import Connection, Numbers, Rounding
-from snn2hw.ir.synapses import Conv, Synapses, matrix, with_weight
+from snn2hw.ir.synapses import Conv, Sparse, Synapses, matrix, with_weight
 from snn2hw.quantize.drive import Drive
 
 
@@ -48,7 +49,7 @@ def fitted(
 ) -> tuple[float, list[Connection]]:
     """Round synapses, at a smaller scale where rounding up takes their sum beyond the limit."""
     while True:
-        connections = [_round(s, post, scale, numbers) for s, _ in drive.sources]
+        connections = [_round(s, post, scale, numbers, largest) for s, largest in drive.sources]
         worst = _worst(connections, drive)
         if worst <= limit or not any(c.synapses.weight.any() for c in connections):
             return scale, connections
@@ -64,7 +65,7 @@ def _worst(connections: list[Connection], drive: Drive) -> float:
     return _reach(parts) + sum(c.exponent < 0 for c in connections)
 
 
-def _round(source: Source, post: str, scale: float, numbers: Numbers) -> Connection:
+def _round(source: Source, post: str, scale: float, numbers: Numbers, largest: int) -> Connection:
     synapses = source.synapses
     weight = synapses.weight * scale
     mixed = bool(weight.size and weight.min() < 0 < weight.max())
@@ -75,9 +76,39 @@ def _round(source: Source, post: str, scale: float, numbers: Numbers) -> Connect
     # of different size meet and it cannot do without.
     least = 0 if isinstance(synapses, Conv) else numbers.exponent_min
     exponent = int(np.clip(exponent, least, numbers.exponent_max))
-    steps = np.rint(weight / (step * 2.0**exponent)) * step
-    whole = np.clip(steps, low, high).astype(np.int32)
+    parts = weight / (step * 2.0**exponent)
+    whole = np.rint(parts)
+    if largest > 1:
+        # Pixels are bright together: what a neuron's weights add up to matters more than each.
+        whole += _owed(parts, whole, _owners(synapses))
+    whole = np.clip(whole * step, low, high).astype(np.int32)
     return Connection(source.name, post, with_weight(synapses, whole), exponent, source.delay)
+
+
+def _owners(synapses: Synapses) -> NDArray[np.int64]:
+    """Return for each weight, flat, the neuron or the kernel that it belongs to."""
+    weight = synapses.weight
+    if isinstance(synapses, Sparse):
+        return np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))
+    return np.repeat(np.arange(len(weight)), weight[0].size) if weight.size else np.zeros(0, int)
+
+
+def _owed(
+    parts: NDArray[np.float64], whole: NDArray[np.float64], owners: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return -1, 0 or 1 for each number: with it, the sums of owners are rounded, not changed.
+
+    Those that change were nearest to it. Numbers that are whole, zeros among them, stay.
+    """
+    error = (parts - whole).reshape(-1)
+    count = int(owners[-1]) + 1 if owners.size else 0
+    sums = np.rint(np.bincount(owners, error, count))
+    sign = np.sign(sums)[owners]
+    order = np.lexsort((-sign * error, owners))
+    starts = np.searchsorted(owners, np.arange(count))
+    rank = np.empty(owners.size, np.int64)
+    rank[order] = np.arange(owners.size) - starts[owners[order]]
+    return np.where(rank < np.abs(sums)[owners], sign, 0.0).reshape(parts.shape)
 
 
 def rounding_of(

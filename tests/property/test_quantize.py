@@ -13,9 +13,9 @@ from nets import DT, LOIHI2, NUMBERS, classifier, images, lif, residual, seeds, 
 from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.ir import populations as chip
 from snn2hw.ir.network import Affine, Conv2d, Input, Leaky, Network, Output
-from snn2hw.ir.synapses import Conv
+from snn2hw.ir.synapses import Conv, Dense, from_matrix, matrix
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.quantize import quantize
+from snn2hw.quantize import quantize, scale
 from snn2hw.simulate import engine, floating
 
 
@@ -33,6 +33,41 @@ networks = st.tuples(seeds, st.floats(1e-3, 30), st.floats(0.05, 20), st.sampled
 
 
 @settings(max_examples=60)
+@given(seeds, st.lists(st.integers(0, 9), min_size=1, max_size=6), st.floats(0.1, 5.0))
+def test_sums_are_rounded_and_whole_numbers_stay(seed, sizes, spread):
+    r = np.random.default_rng(seed)
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    parts = r.normal(0, spread, owners.size)
+    parts[r.random(owners.size) < 0.3] = r.integers(-2, 3)
+    whole = np.rint(parts)
+    found = whole + scale._owed(parts, whole, owners)
+    assert (np.abs(found - parts) <= 1.0).all()
+    assert (found == parts)[whole == parts].all()
+    for owner in range(len(sizes)):
+        mine = owners == owner
+        off = found[mine].sum() - parts[mine].sum()
+        assert abs(off) <= 0.5 + 1e-9
+        changed = (found != whole)[mine]
+        error = np.abs(parts - whole)[mine]
+        same_side = np.sign(parts - whole)[mine] == np.sign((parts - whole)[mine].sum())
+        if changed.any():
+            assert error[changed].min() >= error[~changed & same_side].max(initial=0.0)
+
+
+def test_every_kind_of_synapse_keeps_its_sums():
+    r = np.random.default_rng(3)
+    kernel = Conv(r.normal(size=(4, 2, 3, 3)), (2, 6, 6))
+    dense = Dense(r.normal(size=(5, 30)))
+    for synapses in (kernel, dense, from_matrix(matrix(dense))):
+        parts = synapses.weight * 3.0
+        whole = np.rint(parts)
+        owners = scale._owners(synapses)
+        assert np.bincount(owners).tolist() == [18] * 4 or np.bincount(owners).tolist() == [30] * 5
+        off = (whole + scale._owed(parts, whole, owners) - parts).reshape(-1)
+        assert np.abs(np.bincount(owners, off)).max() <= 0.5
+
+
+@settings(max_examples=60)
 @given(networks)
 def test_rounding_is_within_half_a_step(drawn):
     seed, spread, threshold, largest = drawn
@@ -44,17 +79,21 @@ def test_rounding_is_within_half_a_step(drawn):
         assert spread / threshold > 20  # nothing milder may be refused
         return
     (c,), (p,) = ints.connections, ints.populations
-    scale = ints.rounding["lif"].scale
+    unit = ints.rounding["lif"].scale
     step = 2 * 2.0**c.exponent if c.mixed else 2.0**c.exponent
     back = c.synapses.weight * 2.0**c.exponent
-    want = net.nodes["fc"].weight / threshold * scale
+    want = net.nodes["fc"].weight / threshold * unit
     inside = (want <= NUMBERS.weight_range(c.mixed)[1] * 2.0**c.exponent + 1e-6) & (
         want >= NUMBERS.weight_range(c.mixed)[0] * 2.0**c.exponent
     )
     assert inside.all() or c.exponent == NUMBERS.exponent_min
-    assert np.abs(back - want)[inside].max() <= step / 2 + 1e-9
-    assert abs(p.vth - scale) <= 0.5
-    assert np.abs(p.bias - net.nodes["fc"].bias / threshold * scale).max() <= 0.5 + 1e-9
+    whole = largest == 1  # of other inputs the sum is rounded, and a weight to a neighbour
+    assert np.abs(back - want)[inside].max() <= (step / 2 if whole else step) + 1e-9
+    if not whole:
+        sums = (back - want).sum(1)[inside.all(1)]
+        assert np.abs(sums).max(initial=0.0) <= step / 2 + 1e-9
+    assert abs(p.vth - unit) <= 0.5
+    assert np.abs(p.bias - net.nodes["fc"].bias / threshold * unit).max() <= 0.5 + 1e-9
 
 
 @settings(max_examples=60)
