@@ -30,6 +30,7 @@ class Chain(NamedTuple):
         distill: options of ``distill``, without name and seed.
         prune: options of ``prune``; None where the student is all that is made.
         verified: samples that are run in Lava.
+        priced: samples that the energy is the mean of; None for all.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Chain(NamedTuple):
     distill: tuple[str, ...]
     prune: tuple[str, ...] | None
     verified: int = 3
+    priced: int | None = None
 
 
 CHAINS = {
@@ -68,6 +70,7 @@ turn every sum into spikes: 85.74, pruned 82.09, on the chip 81.00 % (one seed, 
         ),
         ("--sparsity", "0.8", "--target", "loihi2", "--epochs", "12"),
         verified=1,
+        priced=1000,
     ),
     "cifar10-resnet18": Chain(
         "CIFAR-10, a spiking ResNet-18 from scratch",
@@ -94,12 +97,13 @@ def commands(chain: Chain, seed: int) -> dict[str, list[str]]:
     student = {"student": ["distill", *chain.distill, "--name", run, "--seed", str(seed)]}
     if chain.prune is None:
         return student
+    priced = [] if chain.priced is None else ["--samples", str(chain.priced)]
     return student | {
         "pruned": ["prune", run, *chain.prune, "--name", f"{run}-pruned"],
         "build": ["export", f"{run}-pruned"],
         "chip": ["simulate", f"{run}-pruned-loihi2"],
         "lava": ["verify", f"{run}-pruned-loihi2", "--samples", str(chain.verified)],
-        "energy": ["energy", "report", f"{run}-pruned-loihi2"],
+        "energy": ["energy", "report", f"{run}-pruned-loihi2", *priced],
     }
 
 
