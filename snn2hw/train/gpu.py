@@ -44,7 +44,7 @@ def forward(
     before = torch.empty(
         shape if keep else (0, *shape[1:]), dtype=torch.float32, device=current.device
     )
-    _launch(_forward, current, before, spikes, alpha, beta, constants, keep=keep, mean=False)
+    _run(current, before, spikes, alpha, beta, constants, keep=keep, mean=False)
     return spikes, before
 
 
@@ -52,12 +52,11 @@ def rates(current: Tensor, alpha: float, beta: float, constants: Any) -> Tensor:
     """Return the mean over time of the spikes that ``forward`` gives for ``current [1, ...]``."""
     current = current.contiguous()
     found = torch.empty_like(current)
-    _launch(_forward, current, found, found, alpha, beta, constants, keep=False, mean=True)
+    _run(current, found, found, alpha, beta, constants, keep=False, mean=True)
     return found
 
 
-def _launch(
-    kernel: Any,
+def _run(
     current: Tensor,
     before: Tensor,
     spikes: Tensor,
@@ -67,6 +66,7 @@ def _launch(
     **kinds: bool,
 ) -> None:
     size = current[0].numel()
+    kernel: Any = _forward
     if size:
         kernel[(triton.cdiv(size, BLOCK),)](
             current, before, spikes, size, alpha, beta, c.threshold, 1.0 / c.steps,
