@@ -107,7 +107,7 @@ def _owed(
     order = np.lexsort((-sign * error, owners))
     starts = np.searchsorted(owners, np.arange(count))
     rank = np.empty(owners.size, np.int64)
-    rank[order] = np.arange(owners.size) - starts[owners[order]]
+    rank[order] = np.arange(owners.size) - starts[owners]  # sorted by owners, as they are
     return np.where(rank < np.abs(sums)[owners], sign, 0.0).reshape(parts.shape)
 
 

@@ -105,8 +105,9 @@ def choose(
         if within is not None:
             score[~within[name].flatten().cpu()] = -math.inf
         rows = score.view(len(found), -1)
-        if most is not None and most.get(name, rows.shape[1]) < rows.shape[1]:
-            rows[torch.arange(len(rows))[:, None], rows.argsort(1)[:, : -most[name]]] = -math.inf
+        wide = rows.shape[1]
+        spare = 0 if most is None else max(0, wide - most.get(name, wide))
+        rows.scatter_(1, rows.argsort(1)[:, :spare], -math.inf)
         kept = max(1, math.ceil(floor * score.numel()))
         score[torch.topk(score, kept).indices] = math.inf
         ranked.append(score)
