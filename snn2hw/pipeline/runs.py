@@ -230,8 +230,9 @@ def prune(
         raise unknown_name("pruner", how, train.PRUNERS)
     if sparsity is not None and cores is not None:
         raise InputError("A sparsity and a budget of cores were given.", "Give one of them.")
-    chip = None if cores is None else targets.load(target or "loihi2")
-    inputs = most_inputs(targets.load(target)) if target is not None and cores is None else None
+    asked = target or "loihi2"
+    chip = None if cores is None else targets.load(asked)
+    inputs = most_inputs(targets.load(asked)) if target is not None and cores is None else None
     sparsity = SPARSITY if sparsity is None else sparsity
     if not 0 < sparsity < 1:
         raise InputError(f"Sparsity {sparsity:g} is not between 0 and 1.", "Try --sparsity 0.75.")
@@ -243,7 +244,7 @@ def prune(
     budget: dict[str, Any] = {}
     if chip is not None and cores is not None:
         sparsity = _fitting(student, chip, cores, how)
-        budget = {"cores": cores, "target": chip.name}
+        budget = {"cores": cores, "target": asked}
     if inputs is not None:
         budget = {"inputs": inputs}
     command = {
@@ -281,7 +282,7 @@ def prune(
     }
     if chip is not None and cores is not None:
         needs = cores_of(train.to_network(made), chip)
-        facts |= {"target": chip.name, "cores": needs}
+        facts |= {"target": asked, "cores": needs}
         if needs > cores and progress is not None:
             doubt = f"training moved connections: {needs:g} cores are needed, not {cores}"
             progress.update("prune", 1, 1, doubts=[f"{doubt}; prune on to one core less"])

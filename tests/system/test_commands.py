@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from nets import DT, images, lif
 from nets import classifier as read_by_sums
 from onnx_files import classifier, linear_digits, save
 from system_calls import call, call_here, document
 
-from snn2hw import datasets, nir_io
+from snn2hw import datasets, nir_io, train
 from snn2hw.errors import UnsupportedError
 from snn2hw.ir.network import Affine, Input, Network, Output
 from snn2hw.simulate import floating
@@ -61,6 +63,21 @@ def test_a_run_of_an_earlier_version_is_found_again(workshop, tmp_path):
     assert "holds a run with other settings: lr 0.003, not 0.01." in refused.stderr
     refused = call(tmp_path, "prune", "cnn-digits", "--name", "cnn-digits")
     assert "other settings: command 'distill', not 'prune'." in refused.stderr
+
+
+def test_pruning_for_a_chip_keeps_inputs_within_a_core(workshop, tmp_path):
+    text = (Path(__file__).parents[2] / "targets/loihi2.toml").read_text()
+    small = tmp_path / "small.toml"  # 64 bytes for the neuron, 68 for each of 20 inputs
+    small.write_text(text.replace("value = 196608", f"value = {64 + 20 * 68}"))
+    asked = ("--target", str(small), "--sparsity", "0.3", "--epochs", "1", "--name", "narrow")
+    shutil.copytree(workshop / "runs/cnn-digits", tmp_path / "runs/cnn-digits")
+    document(tmp_path, "prune", "cnn-digits", *asked)
+    student = train.load_student(tmp_path / "runs/narrow")
+    dense = [m.weight for m in student.modules() if isinstance(m, torch.nn.Linear)]
+    assert dense
+    assert all((w != 0).sum(1).max() <= 20 < w.shape[1] for w in dense)
+    refused = call(tmp_path, "prune", "cnn-digits", "--how", "upr", "--target", "loihi2")
+    assert "does not count the inputs of a neuron" in refused.stderr
 
 
 def test_build_is_the_same_bytes_again(workshop, tmp_path):
