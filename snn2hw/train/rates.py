@@ -21,7 +21,7 @@ from snn2hw.errors import InputError
 from snn2hw.train.evaluation import outputs_of
 from snn2hw.train.methods import Outputs
 from snn2hw.train.neurons import Lif
-from snn2hw.train.students import SOURCE, Branch, Student
+from snn2hw.train.students import SOURCE, Branches, Student
 
 
 def rate_outputs(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
@@ -47,7 +47,7 @@ def rate_outputs(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
     with torch.no_grad():
         real = outputs_of(network, x, scale)
     rates: dict[str, Tensor] = {SOURCE: network.encode(x).mean(0, keepdim=True)}
-    known: dict[Branch, Tensor] = {}
+    known: dict[Branches, Tensor] = {}
     with _statistics_kept(network):
         for population in network.wiring:
             current = network.current(population, rates, known)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import snn2hw
 from snn2hw.errors import InputError, UnsupportedError
@@ -194,13 +195,27 @@ def test_a_current_for_ever_is_refused():
         to_network(student)
 
 
-def test_each_current_is_computed_once():
+class Additions(TorchDispatchMode):
+    """Counts sums of tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten.add.Tensor
+        return func(*args, **(kwargs or {}))
+
+
+def test_each_current_is_computed_once_and_added_once():
     student = tiny("ms-resnet34", "spikes", (2, 8, 8))
     calls = []
     for name, module in student.named_modules():
         if isinstance(module, Synapse):
             module.register_forward_hook(lambda _m, _x, _y, name=name: calls.append(name))
-    student(torch.randint(0, 10, (2, 2, 8, 8)))
+    with Additions() as additions:
+        student(torch.randint(0, 10, (2, 2, 8, 8)))
+    assert additions.count == len({p.branches for p in student.wiring if len(p.branches) > 1})
     assert (
         len(calls)
         == len(set(calls))

@@ -12,6 +12,7 @@ from snn2hw.train.students import chains, recurrent, resnets
 from snn2hw.train.students.wiring import (
     SOURCE,
     Branch,
+    Branches,
     Chw,
     Diagonal,
     Neuron,
@@ -28,6 +29,7 @@ __all__ = [
     "SOURCE",
     "STUDENTS",
     "Branch",
+    "Branches",
     "Chw",
     "Diagonal",
     "Entry",

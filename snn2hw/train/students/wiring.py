@@ -157,6 +157,9 @@ class Branch(NamedTuple):
     synapse: str
 
 
+Branches = tuple[Branch, ...]
+
+
 class Population(NamedTuple):
     """A population of neurons and the branches whose currents it sums."""
 
@@ -245,14 +248,14 @@ class Student(Spiking):
     def forward(self, x: Tensor) -> Tensor:
         """Sum the output over all steps: ``[B, classes]``; spikes from 0 to T."""
         spikes = {SOURCE: self.encode(x)}
-        currents: dict[Branch, Tensor] = {}
-        last_spikes, last_current = self._last_uses()
+        sums: dict[Branches, Tensor] = {}
+        last_spikes, last_sums = self._last_uses()
         for at, population in enumerate(self.wiring):
             # The same image each step gives the same current: computed once.
-            current = self.current(population, spikes, currents)
+            current = self.current(population, spikes, sums)
             spikes[population.name] = self.run(population, current, self.steps(x))
             spikes = {k: s for k, s in spikes.items() if last_spikes.get(k, at) > at}
-            currents = {b: c for b, c in currents.items() if last_current[b] > at}
+            sums = {b: c for b, c in sums.items() if last_sums[b] > at}
         last = spikes[self.output]
         return last.sum(0) * (self.steps(x) / len(last))
 
@@ -260,22 +263,29 @@ class Student(Spiking):
         self,
         population: Population,
         spikes: Mapping[str, Tensor],
-        known: dict[Branch, Tensor] | None = None,
+        known: dict[Branches, Tensor] | None = None,
     ) -> Tensor:
         """Return a population's current ``[T, B, ...]`` from the spikes of others.
 
         Args:
             population: which one.
             spikes: of its sources, by name.
-            known: currents of branches; those that were computed are added.
+            known: sums of branches' currents; those that were computed are added, so that what
+                many populations along a trunk listen to is added up once.
         """
-        known = {} if known is None else known
-        branches = [b for b in population.branches if population.name not in b.sources]
-        for branch in branches:
-            if branch not in known:
-                synapse = self.get_submodule(branch.synapse)
-                known[branch] = synapse(_sum([spikes[s] for s in branch.sources]))
-        return _sum([known[b] for b in branches])
+        return self._summed(_of_others(population), spikes, {} if known is None else known)
+
+    def _summed(
+        self, branches: Branches, spikes: Mapping[str, Tensor], known: dict[Branches, Tensor]
+    ) -> Tensor:
+        """Return the sum of branches' currents, added from the first to the last."""
+        if branches not in known and len(branches) > 1:
+            before, last = (self._summed(part, spikes, known) for part in _halves(branches))
+            known[branches] = before + last
+        elif branches not in known:
+            ((sources, synapse),) = branches
+            known[branches] = self.get_submodule(synapse)(_sum([spikes[s] for s in sources]))
+        return known[branches]
 
     def run(self, population: Population, current: Tensor, steps: int) -> Tensor:
         """Return what a population makes of its current: spikes ``[steps, B, ...]``, or rates."""
@@ -285,16 +295,23 @@ class Student(Spiking):
                 return neurons(current, steps, back=self.get_submodule(synapse).step)
         return neurons(current, steps)
 
-    def _last_uses(self) -> tuple[dict[str, int], dict[Branch, int]]:
-        """Return the last population, by index, for which spikes and currents are kept."""
+    def _last_uses(self) -> tuple[dict[str, int], dict[Branches, int]]:
+        """Return the last population, by index, for which spikes and sums of currents are kept."""
         spikes = {self.output: len(self.wiring)}
-        currents: dict[Branch, int] = {}
+        sums: dict[Branches, int] = {}
+
+        def use(branches: Branches, at: int) -> None:
+            new = branches not in sums
+            sums[branches] = at
+            if new and len(branches) > 1:
+                for part in _halves(branches):
+                    use(part, at)
+            elif new:
+                spikes.update(dict.fromkeys(branches[0].sources, at))
+
         for at, population in enumerate(self.wiring):
-            for branch in population.branches:
-                if branch not in currents:
-                    spikes |= dict.fromkeys(branch.sources, at)
-                currents[branch] = at
-        return spikes, currents
+            use(_of_others(population), at)
+        return spikes, sums
 
     @property
     def recurrent(self) -> bool:
@@ -352,6 +369,16 @@ def averaged(x: Tensor, side: int) -> Tensor:
     """Average ``[B, C, H, W]`` over squares; what is left at the edges is dropped."""
     height, width = (n // side * side for n in x.shape[2:])
     return _Average.apply(x[:, :, :height, :width], side)
+
+
+def _of_others(population: Population) -> Branches:
+    """Return the branches of a population but for the one from itself."""
+    return tuple(b for b in population.branches if population.name not in b.sources)
+
+
+def _halves(branches: Branches) -> tuple[Branches, Branches]:
+    """Return all branches but the last, and the last."""
+    return branches[:-1], branches[-1:]
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
