@@ -1,4 +1,4 @@
-"""Rewrites: what a target's neurons cannot do, replaced by the nearest that they can.
+"""Rewrites: what a target's neurons cannot do, or at a price, replaced by the nearest they can.
 
 Nothing here happens unasked: each rewrite has a name, the build records it, and the change that it
 makes to spikes and accuracy is measured beside it.
@@ -19,15 +19,23 @@ from snn2hw.target import Target
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A named change: what it does, whether a network needs it for a target, and the change."""
+    """A named change.
+
+    Args:
+        about: what it does.
+        concerns: whether it changes a network for a target.
+        apply: the change.
+        saves: the target does without as well, at a higher price: ``all`` leaves it out.
+    """
 
     about: str
-    needed: Callable[[Network, Target], bool]
+    concerns: Callable[[Network, Target], bool]
     apply: Callable[[Network], Network]
+    saves: bool = False
 
 
 def rewrite(net: Network, target: Target, names: list[str]) -> tuple[Network, list[str]]:
-    """Apply those of the named rewrites (``all`` for any) that the target makes necessary.
+    """Apply those of the named rewrites (``all`` for what the target makes necessary).
 
     Returns:
         The network, and the names of what was applied.
@@ -37,7 +45,8 @@ def rewrite(net: Network, target: Target, names: list[str]) -> tuple[Network, li
             raise unknown_name("rewrite", name, ["all", *REWRITES])
     applied: list[str] = []
     for name, one in REWRITES.items():
-        if (name in names or "all" in names) and one.needed(net, target):
+        asked = name in names or ("all" in names and not one.saves)
+        if asked and one.concerns(net, target):
             net = one.apply(net)
             applied.append(name)
     return net, applied
@@ -55,7 +64,10 @@ def _soft(net: Network, target: Target) -> bool:
 
 
 def settled_bias(net: Network) -> Network:
-    """Let a bias on a synaptic current act from the first step with its final strength."""
+    """Let a bias on a synaptic current act from the first step with its final strength.
+
+    Then it is one of the membrane, which costs nothing on a chip; else it comes from synapses.
+    """
     nodes = dict(net.nodes)
     populations = {k: n for k, n in net.neurons().items() if _has_current(n)}
     for name in populations:
@@ -116,5 +128,6 @@ REWRITES: Mapping[str, Rewrite] = {
         "a bias on a synaptic current acts at once, where it built up over the synapse's time",
         _settles,
         settled_bias,
+        saves=True,
     ),
 }

@@ -122,7 +122,7 @@ class _Maker:
             return self.add(name, Threshold(r.integers(1, 9, shape) / 8), before)
         beta = float(r.choice([0.5, 0.75, 1.0]))
         more = {}
-        if beta < 1 and not self.chip and r.random() < 0.5:
+        if beta < 1 and r.random() < 0.5:
             more = {"tau_synapse": np.array(2 * DT), "w_in": np.array(float(r.choice([1.0, 2.0])))}
         if kind < 0.25 and not self.chip:
             plain = lif(shape, beta)

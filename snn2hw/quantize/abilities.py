@@ -40,8 +40,6 @@ def _refusals(name: str, net: Network, wires: Wiring, target: Target) -> list[st
     else:
         found = _reset_refusals(name, node, target)
         found += _decay_refusals(name, node, step, net.dt, target)
-        if node.tau_synapse is not None and into.bias.any():
-            found.append(f"{name} has a bias on its synaptic current, the chip on the membrane")
     if into.late:
         found.append(f"{name} has a bias that a Delay holds back, which the chip cannot")
     if not target.abilities["graded_input"]:

@@ -11,7 +11,7 @@ from scipy import sparse
 from snn2hw.ir.graph import Incoming, Source
 from snn2hw.ir.integer import Numbers
 from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network, coefficients
-from snn2hw.ir.synapses import Conv, Synapses, from_matrix, matrix, with_weight
+from snn2hw.ir.synapses import Conv, Dense, Synapses, from_matrix, matrix, with_weight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,13 +20,16 @@ class Drive:
 
     Args:
         sources: synapses, and the largest value that each source sends.
-        bias: ``[size]``.
+        bias: of the membrane, ``[size]``.
+        held: what comes in each step beside it and is held as what comes by synapses is:
+            a bias of a synaptic current, or of an integrator, ``[size]``.
         du: decay of the current less 1, in the chip's fractions.
         dv: decay of the membrane.
     """
 
     sources: tuple[tuple[Source, int], ...]
     bias: NDArray[np.float64]
+    held: NDArray[np.float64]
     du: int
     dv: int
 
@@ -37,8 +40,24 @@ class Drive:
 
     @property
     def bias_peak(self) -> float:
-        """Largest size of a bias."""
+        """Largest size of a bias of the membrane."""
         return float(np.abs(self.bias).max(initial=0.0))
+
+    @property
+    def held_peak(self) -> float:
+        """Largest size of what is held."""
+        return float(np.abs(self.held).max(initial=0.0))
+
+    def heard_from(self, ticking: str) -> Drive:
+        """Return the same with what is held as synapses of a neuron that spikes in every step."""
+        if not self.held.any():
+            return self
+        synapses = Dense(self.held[:, None])
+        return replace(
+            self,
+            sources=(*self.sources, (Source(ticking, synapses), 1)),
+            held=np.zeros_like(self.held),
+        )
 
 
 def drive_of(
@@ -47,7 +66,14 @@ def drive_of(
     """Gather what drives a cell; ``largest`` is the largest value of each input."""
     node, step = as_spiking(cell, net)
     gain = np.broadcast_to(step.gain_voltage * step.gain_current / node.v_threshold, node.shape)
-    bias = into.bias.reshape(node.shape) * step.gain_voltage * step.gain_current + step.drift
+    given = into.bias.reshape(node.shape) * step.gain_voltage * step.gain_current
+    du, leaves = decay(step.keep_current, numbers) - 1, step.drift + np.zeros(node.shape)
+    if isinstance(cell, Leaky):
+        held, bias = given + leaves, np.zeros(node.shape)
+    elif du < (1 << numbers.decay_bits) - 1:
+        held, bias = given, leaves
+    else:
+        held, bias = np.zeros(node.shape), given + leaves
     sources = tuple(
         (replace(s, synapses=_scaled(s.synapses, gain.reshape(-1))), largest.get(s.name, 1))
         for s in into.sources
@@ -55,7 +81,8 @@ def drive_of(
     return Drive(
         sources,
         (bias / node.v_threshold).reshape(-1),
-        du=decay(step.keep_current, numbers) - 1,
+        (held / node.v_threshold).reshape(-1),
+        du=du,
         dv=decay(step.keep_voltage, numbers),
     )
 

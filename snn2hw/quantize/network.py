@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.ir import populations as chip
-from snn2hw.ir.graph import Source, output_populations, wiring
+from snn2hw.ir.graph import output_populations, wiring
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Rounding
 from snn2hw.ir.network import Leaky, Lif, Network, Threshold, input_shape
-from snn2hw.ir.synapses import Dense
 from snn2hw.quantize.abilities import refusals
 from snn2hw.quantize.drive import Drive, drive_of
 from snn2hw.quantize.scale import (
@@ -50,25 +48,30 @@ def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> 
             "Change these layers, allow rewrites (--rewrite), or choose another target.",
         )
     largest = {name: node.max_value for name, node in net.inputs().items()}
+    ticking = _unused("bias", net)
     done: list[_Rounded] = []
     for name in wires.order:
         cell, into = net.cells()[name], wires.into[name]
         drive = drive_of(net, cell, into, target.numbers, largest)
         if isinstance(cell, Leaky):
-            ticking = _unused(f"{name}.bias", net)
             done.append(_readout(name, cell, drive, ticking, target.numbers, steps))
         else:
-            done.append(_neurons(name, cell, drive, target.numbers))
+            done.append(_neurons(name, cell, drive, ticking, target.numbers))
     too_large = [made.problem for made in done if made.problem]
     if too_large:
         raise UnsupportedError(
             f"{target.title} cannot hold this network: {'; '.join(too_large)}.",
             "Make these weights or biases smaller, or the largest input value.",
         )
+    connections = tuple(c for made in done for c in made.connections)
+    heard = any(c.pre == ticking for c in connections)
     return IntNetwork(
         inputs=tuple(InputPort(k, n.shape, n.max_value) for k, n in sorted(net.inputs().items())),
-        populations=tuple(p for made in done for p in made.populations),
-        connections=tuple(c for made in done for c in made.connections),
+        populations=(
+            *([_every_step(ticking, target.numbers)] if heard else []),
+            *(made.population for made in done),
+        ),
+        connections=connections,
         output=output_populations(net)[0],
         dt=net.dt,
         time_steps=steps,
@@ -80,20 +83,26 @@ def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> 
 class _Rounded(NamedTuple):
     """A cell in integers, with its synapses; ``problem`` says what is too large, if anything."""
 
-    populations: tuple[chip.Population, ...]
+    population: chip.Population
     connections: list[Connection]
     rounding: Rounding
     problem: str = ""
 
 
-def _neurons(name: str, cell: Lif | Threshold, drive: Drive, numbers: Numbers) -> _Rounded:
-    """Round spiking neurons and their synapses."""
+def _neurons(
+    name: str, cell: Lif | Threshold, drive: Drive, ticking: str, numbers: Numbers
+) -> _Rounded:
+    """Round spiking neurons and their synapses.
+
+    The chip's bias is one of the membrane. One of the synaptic current comes from a neuron named
+    ``ticking``, which spikes in every step and has the bias as its synapses.
+    """
     most = current_limit(drive.du, numbers)
     limits = {"threshold": float(numbers.threshold_max)}
     if any(drive.peaks):
         limits["weights"] = weight_limit(drive.peaks, numbers)
-    if drive.bias_peak:
-        limits["bias"] = numbers.bias_max / drive.bias_peak
+    limits |= _bias_limit(drive, numbers)
+    drive = drive.heard_from(ticking)
     if reach(drive):
         limits["current"] = most / reach(drive)
     limited_by = min(limits, key=lambda k: limits[k])
@@ -109,7 +118,7 @@ def _neurons(name: str, cell: Lif | Threshold, drive: Drive, numbers: Numbers) -
     shape, whole = input_shape(cell), bias.astype(np.int32)
     population = chip.Lif(name, shape, drive.du, drive.dv, vth, whole, numbers.state_shift)
     rounding = rounding_of(drive, connections, scale, limited_by)
-    return _Rounded((population,), connections, rounding, problem)
+    return _Rounded(population, connections, rounding, problem)
 
 
 def _readout(
@@ -117,20 +126,14 @@ def _readout(
 ) -> _Rounded:
     """Round an integrator at the output and its synapses.
 
-    Lava's has no bias, so a neuron named ``ticking`` comes before it, which spikes in every step
-    and has the bias as its synapses.
+    Lava's has no bias, which comes from ``ticking`` as in ``_neurons``.
     """
     forgets, message = drive.dv > 0, (1 << (numbers.message_bits - 1)) - 1
     kind, most = (chip.Graded, message) if forgets else (chip.Sigma, message / steps)
-    populations: list[chip.Population] = [kind(name, input_shape(cell))]
     peaks = [p for p in drive.peaks if p]
     limits = {"weights": weight_limit(peaks, numbers)} if peaks else {"nothing": 1.0}
-    if drive.bias_peak:
-        coarsest = numbers.weight_range(mixed=True)[1] * 2.0**numbers.exponent_max
-        limits["bias"] = coarsest / drive.bias_peak
-        populations.insert(0, _every_step(ticking, numbers))
-        synapses = Dense(drive.bias[:, None])
-        drive = replace(drive, sources=(*drive.sources, (Source(ticking, synapses), 1)))
+    limits |= _bias_limit(drive, numbers)
+    drive = drive.heard_from(ticking)
     if reach(drive):
         limits["message"] = most / reach(drive)
     limited_by = min(limits, key=lambda k: limits[k])
@@ -142,7 +145,18 @@ def _readout(
             f"step, which the {numbers.message_bits} bits of a message do not tell apart"
         )
     rounding = rounding_of(drive, connections, scale, limited_by)
-    return _Rounded(tuple(populations), connections, rounding, problem)
+    return _Rounded(kind(name, input_shape(cell)), connections, rounding, problem)
+
+
+def _bias_limit(drive: Drive, numbers: Numbers) -> dict[str, float]:
+    """Return the scale at which a bias fills its bits, or synapses in its place theirs."""
+    found: list[float] = []
+    if drive.bias_peak:
+        found.append(numbers.bias_max / drive.bias_peak)
+    if drive.held_peak:
+        largest = numbers.weight_range(mixed=True)[1] * 2.0**numbers.exponent_max
+        found.append(largest / drive.held_peak)
+    return {"bias": min(found)} if found else {}
 
 
 def _every_step(name: str, numbers: Numbers) -> chip.Lif:

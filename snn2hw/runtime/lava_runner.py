@@ -193,6 +193,8 @@ def build_program(path, inputs, folder, conv_mode):
 def neuron(p, late, period, streams, state_exp):
     """Make the process of one population."""
     shape = (int(np.prod(p["shape"])),)
+    # Before the first sample nothing is set: what has begun by then starts with its bias.
+    bias = p["bias"] if streams or p["phase"] == 0 else 0 * p["bias"]
     scale = {"spike_exp": p.get("spike_exp", 0), "state_exp": state_exp}
     if p["kind"] == "Delta":
         return Delta(shape=shape, vth=p["vth"], **scale)
@@ -212,7 +214,7 @@ def neuron(p, late, period, streams, state_exp):
         du=p["du"],
         dv=p["dv"],
         vth=p["vth"],
-        bias_mant=p["bias"] if streams else 0 * p["bias"],
+        bias_mant=bias,
         bias_exp=p["bias_exp"],
         reset_interval=period,
         reset_offset=(late + 1) % period,

@@ -186,11 +186,13 @@ def test_convolutions_with_a_recurrent_layer_and_feedback(tmp_path):
 
 
 @needs_data
-def test_the_recurrent_network_of_the_nir_paper(tmp_path):
+@pytest.mark.parametrize("rewritten", [[], ["settled-bias"]])
+def test_the_recurrent_network_of_the_nir_paper(tmp_path, rewritten):
     """38 current-based neurons that feed themselves, 256 steps: from a NIR file to Lava."""
     choice = Choice(dt=1e-4, time_steps=256, reset="zero")
     net, _ = nir_io.read(DATA / "nir/braille_noDelay_bias_zero.nir", choice)
-    program = compile_network(rewrite(net, LOIHI2, ["settled-bias"])[0], LOIHI2)
+    program = compile_network(rewrite(net, LOIHI2, rewritten)[0], LOIHI2)
+    assert ("bias" in {p.name for p in program.network.populations}) == (not rewritten)
     assert not program.streams
     r = np.random.default_rng(0)
     x = {p.name: (r.random((2, 256, *p.shape)) < 0.3).astype(int) for p in program.network.inputs}
@@ -256,7 +258,8 @@ def test_one_dimensional_convolutions_and_thresholds(tmp_path, conv):
     assert_equal(program, x, in_lava(program, x, tmp_path, conv=conv))
 
 
-@pytest.mark.parametrize("seed", range(4))
+# With biases of one to three currents, which start with the first sample or later; and of a readout.
+@pytest.mark.parametrize("seed", [1, 2, 9, 15, 17])
 def test_random_float_networks_for_the_chip(tmp_path, seed):
     program = compile_network(random_network(seed, chip=True), LOIHI2)
     x = images(program.network, samples=2, seed=seed)

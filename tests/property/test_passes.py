@@ -191,10 +191,11 @@ def test_a_settled_bias_ends_where_the_bias_did():
     nodes = {"in": Input((2,)), "fc": Affine(np.ones((3, 2)), np.array([0.1, 0.0, -0.3])),
              "lif": cuba, "out": Output((3,))}  # fmt: skip
     net = Network(nodes, (("in", "fc"), ("fc", "lif"), ("lif", "out")), DT, 60)
-    with pytest.raises(UnsupportedError, match="bias on its synaptic current"):
-        quantize(net, LOIHI2)
+    assert rewrites.rewrite(net, LOIHI2, ["all"])[1] == []  # the chip can do it, at a price
+    assert quantize(net, LOIHI2).connections[-1].pre == "bias"
     done, applied = rewrites.rewrite(net, LOIHI2, ["settled-bias"])
     assert applied == ["settled-bias"]
+    assert [c.pre for c in quantize(done, LOIHI2).connections] == ["in"]
     x = {"in": np.ones((1, 60, 2))}
     was, now = (floating.run(n, x, record=["lif"]).membranes["lif"][0] for n in (net, done))
     assert not np.allclose(was[0], now[0])

@@ -14,6 +14,8 @@ from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.ir import populations as chip
 from snn2hw.ir.network import Affine, Conv2d, Input, Leaky, Network, Output
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, matrix
+from snn2hw.lower import lower
+from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.quantize import quantize, scale
 from snn2hw.simulate import engine, floating
@@ -277,16 +279,42 @@ def test_an_integrator_that_others_hear_is_refused():
 def test_a_bias_before_a_readout_is_a_neuron_with_a_name_of_its_own():
     net = classifier()
     clash = Network(
-        {**net.nodes, "read.bias": lif((2,)), "more": Affine(np.ones((5, 2)), np.zeros(5)),
+        {**net.nodes, "bias": lif((2,)), "more": Affine(np.ones((5, 2)), np.zeros(5)),
          "in2": Input((2,))},
-        (*net.edges, ("in2", "read.bias"), ("read.bias", "more"), ("more", "read")), DT, 4,
+        (*net.edges, ("in2", "bias"), ("bias", "more"), ("more", "read")), DT, 4,
     )  # fmt: skip
     ints = quantize(clash, LOIHI2)
-    assert {p.name for p in ints.populations} == {"lif", "read.bias", "read.bias_", "read"}
+    assert {p.name for p in ints.populations} == {"lif", "bias", "bias_", "read"}
     program = compile_network(net, LOIHI2)
     trace = engine.run(program, images(net, samples=2), states=True)
-    assert trace.layers["read.bias"].spikes.all()
-    assert (program.phase["read.bias"], program.phase["read"]) == (1, 2)
+    assert trace.layers["bias"].spikes.all()
+    assert (program.phase["bias"], program.phase["read"]) == (1, 2)
+
+
+@settings(max_examples=60)
+@given(seeds, st.sampled_from([2.0, 1.25]), st.sampled_from([0.0, 0.1]))
+def test_a_bias_of_a_current_builds_up_as_the_current_does(seed, tau, leak):
+    """Membranes that never spike are those in float but for rounding."""
+    r = np.random.default_rng(seed)
+    weight, bias = r.normal(0, 1, (4, 5)), r.normal(0, 1, 4)
+    cuba = {"tau_synapse": np.array(tau * DT), "w_in": np.array(tau), "v_leak": np.array(leak)}
+    net = replace(single(weight, bias, threshold=100.0, **cuba), time_steps=12)
+    ints = quantize(net, LOIHI2)
+    assert [p.name for p in ints.populations] == ["bias", "lif"]
+    # What the membrane leaks to is a bias of the membrane still.
+    assert ints.population("lif").bias.any() == (leak > 0)
+    x = images(net, samples=3, seed=seed)
+    program = lower(ints, map_network(ints, LOIHI2), LOIHI2)
+    found = engine.run(program, x, states=True).layers["lif"].v / 2**NUMBERS.state_shift
+    scale = ints.rounding["lif"].scale / 100.0
+    wanted = floating.run(net, x, record=["lif"]).membranes["lif"]
+    halves = [c.synapses.weight[0].size * 2.0**c.exponent for c in ints.connections]
+    # A step's error is kept as the current, and then the membrane, keeps what comes in.
+    allowed = (sum(halves) + 3) * tau / (tau - 1) * 2
+    assert (np.abs(found - wanted * scale) <= allowed).all()
+    plain = replace(net, nodes={**net.nodes, "fc": replace(net.nodes["fc"], bias=np.zeros(4))})
+    without = floating.run(plain, x, record=["lif"]).membranes["lif"]
+    assert np.abs(without - wanted).max() * scale > allowed
 
 
 def test_a_readout_that_hears_more_than_a_message_holds_is_refused():
