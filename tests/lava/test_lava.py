@@ -258,7 +258,7 @@ def test_one_dimensional_convolutions_and_thresholds(tmp_path, conv):
     assert_equal(program, x, in_lava(program, x, tmp_path, conv=conv))
 
 
-# With biases of one to three currents, which start with the first sample or later; and of a readout.
+# With biases of one to three currents, from the first step or a later one; and of a readout.
 @pytest.mark.parametrize("seed", [1, 2, 9, 15, 17])
 def test_random_float_networks_for_the_chip(tmp_path, seed):
     program = compile_network(random_network(seed, chip=True), LOIHI2)

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from nets import DT, LOIHI2, images, lif, random_program, residual, seeds, tiny
 
 from snn2hw import passes, rewrites
-from snn2hw.errors import UnsupportedError
 from snn2hw.ir.network import (
     Affine,
     Conv2d,

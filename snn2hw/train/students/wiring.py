@@ -279,13 +279,16 @@ class Student(Spiking):
         self, branches: Branches, spikes: Mapping[str, Tensor], known: dict[Branches, Tensor]
     ) -> Tensor:
         """Return the sum of branches' currents, added from the first to the last."""
-        if branches not in known and len(branches) > 1:
-            before, last = (self._summed(part, spikes, known) for part in _halves(branches))
-            known[branches] = before + last
-        elif branches not in known:
+        if branches in known:
+            return known[branches]
+        if len(branches) == 1:
             ((sources, synapse),) = branches
-            known[branches] = self.get_submodule(synapse)(_sum([spikes[s] for s in sources]))
-        return known[branches]
+            found = self.get_submodule(synapse)(_sum([spikes[s] for s in sources]))
+        else:
+            before, last = (self._summed(part, spikes, known) for part in _halves(branches))
+            found = before + last
+        known[branches] = found
+        return found
 
     def run(self, population: Population, current: Tensor, steps: int) -> Tensor:
         """Return what a population makes of its current: spikes ``[steps, B, ...]``, or rates."""
@@ -303,11 +306,11 @@ class Student(Spiking):
         def use(branches: Branches, at: int) -> None:
             new = branches not in sums
             sums[branches] = at
-            if new and len(branches) > 1:
+            if new and len(branches) == 1:
+                spikes.update(dict.fromkeys(branches[0].sources, at))
+            elif new:
                 for part in _halves(branches):
                     use(part, at)
-            elif new:
-                spikes.update(dict.fromkeys(branches[0].sources, at))
 
         for at, population in enumerate(self.wiring):
             use(_of_others(population), at)
