@@ -354,8 +354,8 @@ def test_a_file_that_ends_in_an_integrator_goes_all_the_way(tmp_path, tau):
     assert found["compared"] == 3 * 30 * 4 * sum(x["neurons"] for x in made["layers"])
     layers = {x["name"]: x for x in told("energy", "report", *given)["layers"]}
     assert layers["read"]["updates"] == 5 * (4 + 2 * np.isinf(tau))
-    assert layers["read.bias"]["spikes"] == 4
-    events = layers["lif"]["spikes"] + layers["read.bias"]["spikes"]
+    assert layers["bias"]["spikes"] == 4
+    events = layers["lif"]["spikes"] + layers["bias"]["spikes"]
     assert layers["read"]["synops"] == pytest.approx(5 * events, rel=0.02)  # some weights are 0
     listed = call_here(tmp_path, "export", "li.nir").stdout
     assert "its own bias" in listed
