@@ -58,7 +58,8 @@ def model_options(function: Any) -> Any:
 @click.option("--target", default="loihi2", show_default=True, help="See `snn2hw targets`.")
 @click.option(
     "--rewrite", "allowed", multiple=True, type=click.Choice(["all", *rewrites.REWRITES]),
-    help="Let this replace what the target cannot do; the build says what it changed.",
+    help="Replace what the target cannot do (all), or does at a price (settled-bias); "
+    "the build says what changed.",
 )  # fmt: skip
 @model_options
 @common

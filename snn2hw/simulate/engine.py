@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numba
 import numpy as np
@@ -21,11 +20,12 @@ from snn2hw.errors import InputError
 from snn2hw.ir.integer import Connection, Numbers
 from snn2hw.ir.populations import Delta, Lif, check_sums
 from snn2hw.ir.program import Program
-from snn2hw.ir.synapses import matrix
 from snn2hw.ir.trace import LayerTrace, Trace, join
+from snn2hw.simulate import delivery
 from snn2hw.simulate.cells import Cells
 
 Ints = NDArray[np.int32]
+Way = delivery.Columns | delivery.Kernel
 
 
 def run(
@@ -49,14 +49,14 @@ def run(
         InputError: if the inputs do not have the program's shapes or range.
     """
     samples, steps = check_inputs(program, inputs)
-    synapses = [_by_source(c) for c in program.network.connections]
+    ways = [delivery.ways(c.synapses) for c in program.network.connections]
     widest = sum(p.size for p in (*program.network.inputs, *program.network.populations))
     threads = min(samples, numba.get_num_threads())
     batch = max(1, min(-(-samples // threads), memory // (16 * steps * widest * threads)))
 
     def simulate(start: int) -> Trace:
         piece = {k: x[start : start + batch] for k, x in inputs.items()}
-        return _batch(program, synapses, piece, states)
+        return _batch(program, ways, piece, states)
 
     began, parts = time.perf_counter(), list[Trace]()
     with ThreadPoolExecutor(threads) as pool:  # the kernels release Python's lock
@@ -96,18 +96,9 @@ def check_inputs(program: Program, inputs: Mapping[str, NDArray[np.integer]]) ->
     return lengths.pop()
 
 
-def _by_source(connection: Connection) -> tuple[Any, Any, Any]:
-    columns = matrix(connection.synapses).tocsc()
-    return (
-        columns.indptr.astype(np.int64),
-        columns.indices.astype(np.int32),
-        columns.data.astype(np.int32),
-    )
-
-
 def _batch(
     program: Program,
-    synapses: list[tuple[Any, Any, Any]],
+    ways: list[Way],
     inputs: Mapping[str, NDArray[np.integer]],
     states: bool,
 ) -> Trace:
@@ -127,7 +118,7 @@ def _batch(
             written = None if driven is None else sent[driven]
             cells[name] = Cells(p, (samples, steps), written, states)
         sent |= {name: cell.spikes for name, cell in cells.items()}
-        into = [(net.connections[i], synapses[i]) for name in names for i in net.into(name)]
+        into = [(net.connections[i], ways[i]) for name in names for i in net.into(name)]
         graded = {c.post for c, _ in into if net.sends_graded(c.pre)}
         _component(cells, into, sent, net.numbers, steps, graded)
         if states:
@@ -140,7 +131,7 @@ def _batch(
 
 def _component(
     cells: Mapping[str, Cells],
-    into: list[tuple[Connection, tuple[Any, Any, Any]]],
+    into: list[tuple[Connection, Way]],
     sent: Mapping[str, Ints],
     n: Numbers,
     steps: int,
@@ -150,44 +141,19 @@ def _component(
 
     ``graded`` are those that take graded spikes, whose sums are checked.
     """
-    inside = [(c, ends) for c, ends in into if c.pre in cells]
-    for c, ends in into:
+    inside = [(c, way) for c, way in into if c.pre in cells]
+    for c, way in into:
         if c.pre not in cells:
-            _deliver(
-                sent[c.pre], ends, c.exponent, c.delay, (0, steps), cells[c.post].arrived[c.part]
-            )
+            arrived = cells[c.post].arrived[c.part]
+            delivery.deliver(sent[c.pre], way, c.exponent, c.delay, (0, steps), arrived)
     width = 1 if inside else steps
     for begin in range(0, steps, width):
         span = (begin, begin + width)
         for name, cell in cells.items():
-            for c, ends in inside:
+            for c, way in inside:
                 if c.post == name:
-                    _deliver(sent[c.pre], ends, c.exponent, c.delay, span, cell.arrived[c.part])
+                    arrived = cell.arrived[c.part]
+                    delivery.deliver(sent[c.pre], way, c.exponent, c.delay, span, arrived)
             if name in graded:
                 check_sums(cell.p, cell.arrived["real"][:, begin : begin + width])
             cell.integrate(n, span)
-
-
-@numba.njit(nogil=True, cache=True)
-def _deliver(sent, synapses, exponent, delay, span, arrived):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Add to a span of ``arrived [N, T, post]`` the synapses of events ``delay`` steps before.
-
-    The shift acts on the sum of a connection.
-    """
-    (ends, targets, weights), (begin, end) = synapses, span
-    samples, _, sources = sent.shape
-    for n in range(samples):
-        total = np.zeros(arrived.shape[2], np.int64)
-        for t in range(max(begin, delay), end):
-            total[:] = 0
-            for j in range(sources):
-                payload = np.int64(sent[n, t - delay, j])
-                if payload != 0:
-                    for k in range(ends[j], ends[j + 1]):
-                        total[targets[k]] += payload * weights[k]
-            if exponent > 0:
-                for i in range(total.size):
-                    arrived[n, t, i] += total[i] << exponent
-            else:
-                for i in range(total.size):
-                    arrived[n, t, i] += total[i] >> -exponent
