@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from snn2hw.ir.synapses import Conv, Dense, Pair, Synapses, matrix
 
-# Adding a run takes about as long as an eighth of its synapses one by one.
+# Adding a run takes about as long as an eighth of its synapses one by one (make bench).
 RUN_COSTS = 8
 
 Ints = NDArray[np.int32]
@@ -57,22 +57,25 @@ def ways(synapses: Synapses) -> Columns | Kernel:
     if isinstance(synapses, Dense | Conv):
         there = np.count_nonzero(synapses.weight)
         if there * RUN_COSTS >= synapses.weight.size:
-            return _kernel(_as_conv(synapses))
-    columns = matrix(synapses).tocsc()
+            return kernel(synapses)
+    return columns(synapses)
+
+
+def columns(synapses: Synapses) -> Columns:
+    """Write the synapses out, one by one."""
+    by_source = matrix(synapses).tocsc()
     return Columns(
-        columns.indptr.astype(np.int64),
-        columns.indices.astype(np.int32),
-        columns.data.astype(np.int32),
+        by_source.indptr.astype(np.int64),
+        by_source.indices.astype(np.int32),
+        by_source.data.astype(np.int32),
     )
 
 
-def _as_conv(synapses: Dense | Conv) -> Conv:
-    if isinstance(synapses, Conv):
-        return synapses
-    return Conv(synapses.weight[:, :, None, None], (synapses.weight.shape[1], 1, 1))
-
-
-def _kernel(conv: Conv) -> Kernel:
+def kernel(synapses: Dense | Conv) -> Kernel:
+    """Lay the weights out in runs."""
+    conv = synapses
+    if isinstance(conv, Dense):
+        conv = Conv(conv.weight[:, :, None, None], (conv.weight.shape[1], 1, 1))
     out, into, *sides = conv.weight.shape
     (dy, dx), across, groups = conv.dilation, conv.stride[1], conv.groups
     high, wide = (d * (k - 1) + 1 for d, k in zip(conv.dilation, sides, strict=True))

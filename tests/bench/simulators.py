@@ -21,7 +21,7 @@ from snn2hw.ir.network import Conv2d, Input, Network, Output
 from snn2hw.ir.synapses import Conv
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.runtime import lava
-from snn2hw.simulate import engine, reference
+from snn2hw.simulate import delivery, engine, reference
 from snn2hw.store import program as program_file
 
 ROUNDS = 5
@@ -66,6 +66,27 @@ def conv_or_sparse(into: int, out: int) -> str:
     return f"Lava Sparse / Conv, {into * out:3} channel pairs     {ratio:8.2f} x"
 
 
+def runs_or_columns(channels: int, side: int, density: float) -> str:
+    """Compare the engine's two ways to deliver spikes through a 3 x 3 convolution."""
+    r = np.random.default_rng(0)
+    shape = (channels, channels, 3, 3)
+    weight = r.integers(1, 127, shape) * (r.random(shape) < density)
+    conv = Conv(weight.astype(np.int32), (channels, side, side), padding=(1, 1))
+    sent = (r.random((4, 4, channels * side * side)) < 0.2).astype(np.int32)
+    arrived = np.zeros(sent.shape, np.int64)
+    ways = (delivery.kernel(conv), delivery.columns(conv))
+
+    def round_() -> list[float]:
+        return [
+            seconds(lambda way=way: delivery.deliver(sent, way, 0, 0, (0, 4), arrived))
+            for way in ways
+        ]
+
+    round_()  # compiles
+    ratio = statistics.median(c / k for k, c in (round_() for _ in range(ROUNDS)))
+    return f"engine, columns / runs, {channels} channels, {density:4.0%} there {ratio:8.2f} x"
+
+
 def main() -> None:
     program = compile_network(residual(channels=8, side=16, steps=8), LOIHI2)
     few, many = images(program.network, samples=2), images(program.network, samples=64)
@@ -85,6 +106,11 @@ def main() -> None:
             theirs.append(lava.run(program, many, program_file=path).trace.seconds)
     lines.append(row("Lava (run only) / engine, 64 samples", ours, theirs, 64))
     lines += [conv_or_sparse(into, out) for into, out in ((1, 8), (4, 4), (4, 8), (8, 8), (16, 16))]
+    lines += [
+        runs_or_columns(channels, side, density)
+        for channels, side in ((16, 32), (64, 8))
+        for density in (1.0, 0.25, 0.125, 0.05)
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
