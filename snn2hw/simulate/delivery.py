@@ -132,7 +132,7 @@ def _by_columns(sent, columns, exponent, delay, span, arrived):  # type: ignore[
                 if payload != 0:
                     for k in range(ends[j], ends[j + 1]):
                         total[0, targets[k]] += payload * weight[k]
-            _arrive(total, arrived.shape[2], exponent, arrived[n, t])
+            _arrive(total, 1, exponent, arrived[n, t])
 
 
 @numba.njit(nogil=True, cache=True)
