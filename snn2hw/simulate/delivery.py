@@ -52,7 +52,10 @@ class Kernel(NamedTuple):
     groups: int
 
 
-def ways(synapses: Synapses) -> Columns | Kernel:
+Way = Columns | Kernel
+
+
+def way_of(synapses: Synapses) -> Way:
     """Return the faster way to deliver events."""
     if isinstance(synapses, Dense | Conv):
         there = np.count_nonzero(synapses.weight)
@@ -100,9 +103,7 @@ def kernel(synapses: Dense | Conv) -> Kernel:
     )
 
 
-def deliver(
-    sent: Ints, way: Columns | Kernel, exponent: int, delay: int, span: Pair, arrived: Any
-) -> None:
+def deliver(sent: Ints, way: Way, exponent: int, delay: int, span: Pair, arrived: Any) -> None:
     """Add to a span of ``arrived [N, T, post]`` what the events of ``delay`` steps before bring.
 
     Args:

@@ -25,7 +25,6 @@ from snn2hw.simulate import delivery
 from snn2hw.simulate.cells import Cells
 
 Ints = NDArray[np.int32]
-Way = delivery.Columns | delivery.Kernel
 
 
 def run(
@@ -49,7 +48,7 @@ def run(
         InputError: if the inputs do not have the program's shapes or range.
     """
     samples, steps = check_inputs(program, inputs)
-    ways = [delivery.ways(c.synapses) for c in program.network.connections]
+    ways = [delivery.way_of(c.synapses) for c in program.network.connections]
     widest = sum(p.size for p in (*program.network.inputs, *program.network.populations))
     threads = min(samples, numba.get_num_threads())
     batch = max(1, min(-(-samples // threads), memory // (16 * steps * widest * threads)))
@@ -98,7 +97,7 @@ def check_inputs(program: Program, inputs: Mapping[str, NDArray[np.integer]]) ->
 
 def _batch(
     program: Program,
-    ways: list[Way],
+    ways: list[delivery.Way],
     inputs: Mapping[str, NDArray[np.integer]],
     states: bool,
 ) -> Trace:
@@ -131,7 +130,7 @@ def _batch(
 
 def _component(
     cells: Mapping[str, Cells],
-    into: list[tuple[Connection, Way]],
+    into: list[tuple[Connection, delivery.Way]],
     sent: Mapping[str, Ints],
     n: Numbers,
     steps: int,

@@ -30,7 +30,7 @@ def delivered(synapses, r, exponent):
     """Deliver random events, from before the span too, and say what the matrix makes of them."""
     post, pre = sizes(synapses)
     sent = r.integers(-(1 << 20), 1 << 20, (2, 5, pre)) * (r.random((2, 5, pre)) < 0.5)
-    way = delivery.ways(synapses)
+    way = delivery.way_of(synapses)
     found = r.integers(-9, 9, (2, 5, post))
     wanted = found.copy()
     sums = sent.reshape(10, pre) @ matrix(synapses).toarray().astype(np.int64).T
