@@ -32,6 +32,8 @@ TEACHERS = {
 
 # Distances of spike trains need spikes at the output too.
 COUNTED = {"readout": "spikes", "logit_scale": 8.0}
+# Without a leak no current is lost, so fewer spikes say the same.
+IF = {"neuron": "if"}
 
 
 def _kd(tau: float) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def _hetero(teacher: float, student: float) -> dict[str, Any]:
 METHODS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "none": (None, {"method": "none"}),
     "none, labels smoothed by 0.1": (None, {"method": "none", "smoothing": 0.1}),
+    "none, IF": (None, {"method": "none", **IF}),
     "kd, tau 2": ("strong", _kd(2.0)),
     "kd, tau 4": ("strong", _kd(4.0)),
     "kd, tau 8": ("strong", _kd(8.0)),
@@ -73,10 +76,23 @@ METHODS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "hetero, tau 8 and 0.5, cost 0.3": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 0.3}),
     "hetero, tau 8 and 0.5, cost 1": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 1.0}),
     "hetero, tau 8 and 0.5, cost 4": ("strong", _hetero(8.0, 0.5) | {"spike_cost": 4.0}),
+    "hetero, tau 8 and 0.5, IF, cost 2": ("strong", _hetero(8.0, 0.5) | IF | {"spike_cost": 2.0}),
+    "hetero, tau 8 and 0.5, IF, cost 4": ("strong", _hetero(8.0, 0.5) | IF | {"spike_cost": 4.0}),
     "sakd, cost 15": ("same", {"method": "sakd", "stages": 2, "spike_cost": 15.0}),
     "sakd+logits, cost 30": (
         "same",
         {"method": "sakd+logits", "stages": 2, "logit_weight": 0.3, "spike_cost": 30.0},
+    ),
+    "sakd+logits, IF, cost 30": (
+        "same",
+        {
+            "method": "sakd+logits",
+            "stages": 2,
+            "logit_weight": 0.3,
+            "smoothing": 0.1,
+            "spike_cost": 30.0,
+            **IF,
+        },
     ),
     "steps+logits, cost 2": ("strong", {"method": "steps+logits", "spike_cost": 2.0}),
 }
@@ -85,7 +101,18 @@ TOGETHER = "hetero, tau 4 and 1, cost 2, 90 % pruned"
 PRUNED = {
     TOGETHER: ("hetero, tau 4 and 1, cost 2", "lamp", 0.9),
     "hetero, tau 8 and 0.5, cost 4, 90 % pruned": ("hetero, tau 8 and 0.5, cost 4", "upr", 0.9),
+    "hetero, tau 8 and 0.5, IF, cost 2, 90 % pruned": (
+        "hetero, tau 8 and 0.5, IF, cost 2",
+        "upr",
+        0.9,
+    ),
+    "hetero, tau 8 and 0.5, IF, cost 4, 90 % pruned": (
+        "hetero, tau 8 and 0.5, IF, cost 4",
+        "upr",
+        0.9,
+    ),
     "sakd+logits, cost 30, 80 % pruned": ("sakd+logits, cost 30", "upr", 0.8),
+    "sakd+logits, IF, cost 30, 80 % pruned": ("sakd+logits, IF, cost 30", "upr", 0.8),
 }
 BASELINES = ("none", "kd, tau 4")
 
@@ -168,7 +195,8 @@ float student on the whole test part; spikes are those of all neurons, synaptic 
 the input and of all spikes over weights that are not zero, a sample. "of none" and "of kd" say how
 many spikes and synaptic operations there are for each one of the row `none` (the same student,
 labels only) and of `kd, tau 4` (one shared temperature). The currents of the output are summed
-(`readout` membrane), so no spikes of output neurons are counted, but in `trains`.
+(`readout` membrane), so no spikes of output neurons are counted, but in `trains`. Neurons keep half
+of their membrane in a step, all of it in rows with IF; `sakd+logits, IF` smooths labels by 0.1.
 
 The MLP trains for 6 epochs on the images as they are (and 4 more where it is pruned). The CNN
 trains for 10 epochs on Fashion-MNIST, images moved by up to a pixel and mirrored, and for 5 on
