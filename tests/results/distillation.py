@@ -32,7 +32,7 @@ TEACHERS = {
 
 # Distances of spike trains need spikes at the output too.
 COUNTED = {"readout": "spikes", "logit_scale": 8.0}
-# Without a leak no current is lost, so fewer spikes say the same.
+# Neurons without a leak: they suit a price on spikes.
 IF = {"neuron": "if"}
 
 
