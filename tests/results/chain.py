@@ -64,8 +64,9 @@ the training images, moved and mirrored, are right.
 
 Better, but with one seed only, and its files are not kept: the same commands with `--method sakd
 --neuron cuba --set current_beta=0.25 --set lr=1.5e-3 --set batch=64` (current-based neurons) and
-`--precision bf16-mixed` for both trainings printed 89.30 %, pruned 87.51, on the chip 87.64. Worse: a student `resnet20`, whose blocks
-turn every sum into spikes, 85.74, pruned 82.09, on the chip 81.00 % (one seed, 18 epochs).""",
+`--precision bf16-mixed` for both trainings printed 89.30 %, pruned 87.51, on the chip 87.64. Worse:
+a student `resnet20`, whose blocks turn every sum into spikes, 85.74, pruned 82.09, on the chip
+81.00 % (one seed, 18 epochs).""",
         (
             "--data", "cifar10", "--teacher", "resnet20", "--teacher-weights",
             "$SNN2HW_DATA/models/ann/resnet20_cifar10.npz", "--student", "ms-resnet20",
