@@ -48,6 +48,7 @@ def _hetero(teacher: float, student: float) -> dict[str, Any]:
 METHODS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "none": (None, {"method": "none"}),
     "none, labels smoothed by 0.1": (None, {"method": "none", "smoothing": 0.1}),
+    "none, 10 epochs": (None, {"method": "none", "epochs": 10}),
     "none, IF": (None, {"method": "none", **IF}),
     "kd, tau 2": ("strong", _kd(2.0)),
     "kd, tau 4": ("strong", _kd(4.0)),
