@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError
-from snn2hw.files import Hdf5, open_hdf5
+from snn2hw.hdf5 import Hdf5, open_hdf5
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Part
 from snn2hw.ir.populations import Delta, Lif, Population, Resonator, Sigma, SigmaDelta, sends_graded

@@ -9,7 +9,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.files import Hdf5, new_hdf5
+from snn2hw.hdf5 import Hdf5, new_hdf5
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import Connection, IntNetwork, Numbers
 from snn2hw.ir.populations import (

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from snn2hw.errors import InputError
-from snn2hw.files import Hdf5, open_hdf5
+from snn2hw.hdf5 import Hdf5, open_hdf5
 from snn2hw.ir.arrays import Edge
 
 MOST_NODES = 10_000

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError
-from snn2hw.files import Hdf5, new_hdf5, open_hdf5
+from snn2hw.hdf5 import Hdf5, new_hdf5, open_hdf5
 from snn2hw.ir import populations as chip
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Part
 from snn2hw.ir.placement import Placement

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snn2hw.errors import InputError
-from snn2hw.files import Hdf5, open_hdf5
+from snn2hw.hdf5 import Hdf5, open_hdf5
 from snn2hw.train.scaling import Scaled
 from snn2hw.train.teachers import Settings
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snn2hw.archives import check_zip, read_npz
 from snn2hw.errors import InputError
-from snn2hw.files import check_zip, read_npz
 from snn2hw.train.names import Names
 from snn2hw.train.scaling import Scale, Scaled, Scaling, unit
 from snn2hw.train.state import read_tensors

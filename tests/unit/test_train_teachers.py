@@ -6,8 +6,8 @@ import torch
 from shared import DATA, needs_data
 
 from snn2hw import datasets
+from snn2hw.archives import check_zip
 from snn2hw.errors import InputError
-from snn2hw.files import check_zip
 from snn2hw.train import evaluate
 from snn2hw.train.scaling import find_scaling
 from snn2hw.train.state import write_tensors
