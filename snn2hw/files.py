@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, Snn2hwError
 
 
 def cache_folder() -> Path:
@@ -62,6 +63,61 @@ def write_json(path: Path, value: Any) -> None:
     """Write one JSON document, keys in the order given."""
     with new_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+# What is no fault of the file that is being read.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_file(path: Path, what: str = "a file") -> None:
+    """Refuse a path that is no plain file, before a pipe or a device makes a reader wait.
+
+    Raises:
+        InputError: there is nothing, a folder, a pipe or a device.
+    """
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not {what}.")
+    if path.exists():
+        raise InputError(f"{path} is a pipe or a device, not {what}.", "Give a plain file.")
+    raise InputError(f"There is no file {path}.")
+
+
+@contextmanager
+def reading(path: Path, what: str, hint: str = "") -> Generator[None, None, None]:
+    """Turn whatever goes wrong while a file from elsewhere is read into an error that names it.
+
+    Every door reads inside it, and checks sizes and types there: this is for what nobody foresaw.
+    Errors of ours pass, as do those of another file and of a full disk. The cause is kept.
+
+    Args:
+        path: the file.
+        what: it should be, with its article, such as ``a build``.
+        hint: the way out, if there is more to say than to check the file.
+
+    Raises:
+        InputError: the file is missing, no plain file, unreadable, or not what it should be.
+    """
+    try:
+        check_file(path, what)
+        yield
+    except Snn2hwError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"There is not enough memory to read {path}.", hint) from error
+    except OSError as error:
+        mine = error.filename is None or os.fspath(error.filename) == os.fspath(path)
+        if error.errno in _FULL or not mine:
+            raise
+        why = error.strerror or first_line(error)
+        raise InputError(f"{path} cannot be read: {why}.", hint) from error
+    except Exception as error:
+        raise InputError(
+            f"{path} is not {what} that snn2hw can read: {first_line(error)} "
+            f"({type(error).__name__}).",
+            hint or "Is it complete, and the right file?",
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
