@@ -14,7 +14,7 @@ Anything else that escapes is a bug of ours.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class Snn2hwError(Exception):
@@ -73,3 +73,12 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return InputError(f"There is no {what} {name!r}.", f"{hint}Known: {', '.join(names)}.")
+
+
+SHOWN = 12  # of many names or problems in one message
+
+
+def few(found: Sequence[str], separator: str = "; ", most: int = SHOWN) -> str:
+    """Join what was found, or the first of many and how many more there are."""
+    more = f"{separator}and {len(found) - most:,} more" if len(found) > most else ""
+    return separator.join(found[:most]) + more

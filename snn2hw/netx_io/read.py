@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import InputError
-from snn2hw.hdf5 import Hdf5, open_hdf5
+from snn2hw.errors import InputError, few
+from snn2hw.files import reading
+from snn2hw.hdf5 import Group, described, read_hdf5
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Part
 from snn2hw.ir.populations import Delta, Lif, Population, Resonator, Sigma, SigmaDelta, sends_graded
@@ -20,7 +20,6 @@ from snn2hw.netx_io import weights
 BIAS_EXP = 6
 MOST_LAYERS = 1000
 MOST_NEURONS = 1 << 24  # more than a board of Loihi 2 chips has
-MOST_VALUES = 1 << 26  # more than the synapses of all its cores
 DELTA_RANGE = 1 << 11  # a Delta scales its input by 2**12 into 24 bits
 UNLOADABLE = ("average", "concat", "convT", "dense_comp", "pool", "unpool")
 RESONATORS = {"RF_PHASE": False, "RF": True, "RF_IZHIKEVICH": True}
@@ -43,20 +42,22 @@ def read(path: Path, *, time_steps: int | None = None, input_max: int | None = N
     Raises:
         InputError: if the file is not netx; names every layer that cannot be read, and why.
     """
-    with open_hdf5(path, "a netx file") as file:
+    with reading(path, "a netx file"):
+        file = read_hdf5(path, "a netx file")
         groups = _layers(file, path)
-        if time_steps is None and "simulation/tSample" in file:
-            time_steps = int(np.ravel(file["simulation/tSample"][()])[0])
+        simulation = file.get("simulation")
+        told = simulation if isinstance(simulation, Group) else Group({}, {})
+        if time_steps is None and "tSample" in told:
+            time_steps = _scalar(told, "tSample")
         if not time_steps:
             raise InputError(f"{path} does not say how long a sample lasts.", "Give --time-steps.")
-        phased = "simulation/phased" in file
-        chain = _Chain(0 if phased or not _own_time(groups) else 1, input_max)
+        chain = _Chain(0 if "phased" in told or not _own_time(groups) else 1, input_max)
         problems = chain.take_all(groups)
         if not problems and not chain.populations:
             problems = ["it has no layer with neurons"]
         if problems:
             raise InputError(
-                f"{path} cannot be read: {'; '.join(problems)}.",
+                f"{path} cannot be read: {few(problems)}.",
                 "lava-dl 0.6.0 loads chains of input, conv, dense, dense_rec and flatten.",
             )
         return IntNetwork(
@@ -91,24 +92,29 @@ def notes(net: IntNetwork) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _layers(file: Hdf5, path: Path) -> list[Hdf5]:
-    if not isinstance(file.get("layer"), h5py.Group) or not len(file["layer"]):
+def _layers(file: Group, path: Path) -> list[Group]:
+    layers = file.get("layer")
+    if not isinstance(layers, Group) or not layers:
         raise InputError(f"{path} is not a netx file: it has no layers.")
-    count = len(file["layer"])
+    count = len(layers)
     if count > MOST_LAYERS:
         raise InputError(f"{path} declares {count} layers; more than {MOST_LAYERS} are refused.")
-    wrong = set(file["layer"]) - {str(i) for i in range(count)}
+    wrong = sorted(set(layers) - {str(i) for i in range(count)})
     if wrong:
-        raise InputError(f"{path}: layers must be numbered from 0, not {', '.join(sorted(wrong))}.")
-    return [file["layer"][str(i)] for i in range(count)]
+        raise InputError(f"{path}: layers must be numbered from 0, not {few(wrong, ', ')}.")
+    found = [(i, layers[str(i)]) for i in range(count)]
+    flat = [f"layer {i} holds {described(x)}" for i, x in found if not isinstance(x, Group)]
+    if flat:
+        raise InputError(f"{path}: {few(flat)}; a layer is a group.")
+    return [x for _, x in found if isinstance(x, Group)]
 
 
-def _own_time(groups: list[Hdf5]) -> bool:
+def _own_time(groups: list[Group]) -> bool:
     """Say whether netx cannot reset the network between samples."""
 
-    def holds_more(group: Hdf5) -> bool:
+    def holds_more(group: Group) -> bool:
         try:
-            neuron = _text(group["neuron"], "type") if "neuron" in group else "CUBA"
+            neuron = _text(_group(group, "neuron"), "type") if "neuron" in group else "CUBA"
             return (
                 _text(group, "type") == "dense_rec"
                 or neuron not in ("CUBA", "LOIHI")
@@ -134,7 +140,7 @@ class _Chain:
         self.populations: list[Population] = []
         self.connections: list[Connection] = []
 
-    def take_all(self, groups: list[Hdf5]) -> list[str]:
+    def take_all(self, groups: list[Group]) -> list[str]:
         """Read every layer; returns what is wrong, by layer."""
         problems: list[str] = []
         for i, group in enumerate(groups):
@@ -142,13 +148,13 @@ class _Chain:
             try:
                 kind = _text(group, "type")
                 self.take(i, kind, group)
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, LookupError, ArithmeticError) as error:
                 said = str(error).strip("'\"").removeprefix(f"{self.name}: ")
                 problems.append(f"layer {i} ({kind}) {said}")
                 self.go_on(kind, group)
         return problems
 
-    def go_on(self, kind: str, group: Hdf5) -> None:
+    def go_on(self, kind: str, group: Group) -> None:
         """Believe the shape of a layer that cannot be read, to look at those after it."""
         self.flat = kind == "flatten"
         if self.flat:
@@ -157,7 +163,7 @@ class _Chain:
         try:
             shape = _shape(group)
             self.shape = (size_of(shape),) if kind.startswith("dense") else shape
-        except (ValueError, TypeError, KeyError):
+        except ValueError:
             self.shape = None
 
     @property
@@ -165,7 +171,7 @@ class _Chain:
         """Name of the next layer with neurons, by its place in netx's ``Network.layers``."""
         return f"layer{len(self.populations)}"
 
-    def take(self, i: int, kind: str, group: Hdf5) -> None:
+    def take(self, i: int, kind: str, group: Group) -> None:
         """Read one layer."""
         name = self.name
         if kind == "input":
@@ -183,7 +189,7 @@ class _Chain:
         else:
             raise ValueError("is of an unknown type")
 
-    def input(self, name: str, group: Hdf5, *, first: bool) -> None:
+    def input(self, name: str, group: Group, *, first: bool) -> None:
         """Read the input's shape and, if it has one, its neuron, which the host writes into."""
         if not first:
             raise ValueError("is an input behind other layers")
@@ -195,7 +201,7 @@ class _Chain:
             _scalar(group, k) if k in group else default
             for k, default in (("weight", 64), ("bias", 0))
         )
-        neuron = group["neuron"]
+        neuron = _group(group, "neuron")
         kind = _neuron_kind(neuron)
         if kind == "SDNN":
             made: Population = Delta(name, self.shape, _need(neuron, "vThMant"), "input")
@@ -213,7 +219,7 @@ class _Chain:
         self.populations.append(made)
         self.before, self.graded = name, sends_graded(made)
 
-    def conv(self, name: str, group: Hdf5) -> tuple[Shape, list[Connection]]:
+    def conv(self, name: str, group: Group) -> tuple[Shape, list[Connection]]:
         """Read a convolution, which netx feeds from an image."""
         if self.shape is None or len(self.shape) != 3 or self.flat:
             got = "no image" if self.shape is None else f"shape {self.shape}"
@@ -234,12 +240,13 @@ class _Chain:
         synapses = Conv(mantissa, conv.input_shape, stride, padding, dilation, conv.groups)
         return given, [Connection(self.source, name, synapses, exponent, self.hop)]
 
-    def dense(self, name: str, group: Hdf5, *, recurrent: bool) -> tuple[Shape, list[Connection]]:
+    def dense(self, name: str, group: Group, *, recurrent: bool) -> tuple[Shape, list[Connection]]:
         """Read a dense layer: its synapses, and those from itself to itself."""
         _keys(group, "shape", "weight", *(["weight_rec"] if recurrent else []))
         size = size_of(_shape(group))
-        if isinstance(group["weight"], h5py.Group):
-            return (size,), self.complex(name, group, size)
+        parted = group["weight"]
+        if isinstance(parted, Group):
+            return (size,), self.complex(name, group, parted, size)
         weight = _matrix(group, "weight", size)
         self.check_width(weight.shape[1])
         delay = _delays(group, weight.shape)
@@ -260,9 +267,9 @@ class _Chain:
             made += self.delayed(name, name, parts[1], delay, 1)
         return (size,), made
 
-    def complex(self, name: str, group: Hdf5, size: int) -> list[Connection]:
+    def complex(self, name: str, group: Group, weights_of: Group, size: int) -> list[Connection]:
         """Read a dense layer with complex weights, which only RF neurons take."""
-        if _neuron_kind(group.get("neuron", {})) != "RF":
+        if _neuron_kind(_group(group, "neuron")) != "RF":
             raise ValueError("has complex weights, which only RF neurons take")
         for key in ("bias", "delay"):
             if key in group and np.any(_values(group, key)):
@@ -270,8 +277,7 @@ class _Chain:
         parts: tuple[tuple[str, Part], ...] = (("real", "real"), ("imag", "imag"))
         made: list[Connection] = []
         for key, part in parts:
-            _keys(group["weight"], key)
-            weight = _matrix(group["weight"], key, size)
+            weight = _matrix(weights_of, key, size)
             self.check_width(weight.shape[1])
             weights.loaded_exponent([weight])
             grid, exponent = weights.on_grid(weight, self.numbers)
@@ -307,8 +313,9 @@ class _Chain:
         """Name of what feeds the next layer."""
         return self.before or "input"
 
-    def add(self, name: str, group: Hdf5, shape: Shape, into: list[Connection]) -> None:
+    def add(self, name: str, group: Group, shape: Shape, into: list[Connection]) -> None:
         """Give a layer's synapses their neurons."""
+        self.check_room(shape)
         made = self.neurons(name, shape, group)
         complex_weights = any(c.part == "imag" for c in into)
         if isinstance(made, Resonator) and not complex_weights:
@@ -319,9 +326,15 @@ class _Chain:
         self.connections += into
         self.shape, self.before, self.flat, self.graded = shape, name, False, sends_graded(made)
 
-    def neurons(self, name: str, shape: Shape, group: Hdf5) -> Population:
+    def check_room(self, shape: Shape) -> None:
+        """Refuse more neurons than there are anywhere: each has a bias in memory."""
+        total = sum(p.size for p in self.populations) + size_of(shape)
+        if total > MOST_NEURONS:
+            raise ValueError(f"brings the network to {total} neurons; {MOST_NEURONS} are the most")
+
+    def neurons(self, name: str, shape: Shape, group: Group) -> Population:
         """Read the neurons behind synapses."""
-        neuron: Hdf5 = group.get("neuron", {})
+        neuron = _group(group, "neuron") if "neuron" in group else Group({}, {})
         kind = _neuron_kind(neuron) if neuron else "LIF"
         if kind == "RF":
             cos, sin = _need(neuron, "cosDecay"), _need(neuron, "sinDecay")
@@ -336,13 +349,13 @@ class _Chain:
             return SigmaDelta(name, shape, _need(neuron, "vThMant"), bias)
         return self.lif(name, shape, group, bias, None)
 
-    def lif(self, name: str, shape: Shape, group: Hdf5, bias: Bias, driven: str | None) -> Lif:
+    def lif(self, name: str, shape: Shape, group: Group, bias: Bias, driven: str | None) -> Lif:
         """Read CUBA or LOIHI neurons; without any, netx puts integrators that never spike."""
         never = self.numbers.threshold_max + 1
         i_decay, v_decay, vth = 0, 4096, never
         if "neuron" in group:
             i_decay, v_decay, vth = (
-                _need(group["neuron"], k) for k in ("iDecay", "vDecay", "vThMant")
+                _need(_group(group, "neuron"), k) for k in ("iDecay", "vDecay", "vThMant")
             )
         low, high = -self.numbers.bias_max - 1, self.numbers.bias_max
         if bias.min() < low or bias.max() > high:
@@ -350,7 +363,7 @@ class _Chain:
         return Lif(name, shape, i_decay - 1, v_decay, min(vth, never), bias, BIAS_EXP, driven)
 
 
-def _neuron_kind(neuron: Hdf5) -> str:
+def _neuron_kind(neuron: Group) -> str:
     """Return LIF, SDNN or RF after checking what netx would pass over."""
     kind = _text(neuron, "type")
     if kind not in ("CUBA", "LOIHI", "SDNN", *RESONATORS):
@@ -368,7 +381,7 @@ def _neuron_kind(neuron: Hdf5) -> str:
     return "RF" if kind in RESONATORS else "LIF"
 
 
-def _bias(group: Hdf5, shape: Shape) -> Bias:
+def _bias(group: Group, shape: Shape) -> Bias:
     """Spread a bias over neurons: one for all, for each channel, or for each neuron (W, H, C)."""
     if "bias" not in group:
         return np.zeros(size_of(shape), np.int32)
@@ -385,7 +398,7 @@ def _bias(group: Hdf5, shape: Shape) -> Bias:
     raise ValueError(f"has bias {bias.shape} for neurons of shape {shape}")
 
 
-def _delays(group: Hdf5, shape: tuple[int, ...]) -> Ints | None:
+def _delays(group: Group, shape: tuple[int, ...]) -> Ints | None:
     """Return ``[post, pre]``: one delay for all, for each row, or else for each column."""
     if "delay" not in group:
         return None
@@ -404,70 +417,82 @@ def _delays(group: Hdf5, shape: tuple[int, ...]) -> Ints | None:
     return delay
 
 
-def _matrix(group: Hdf5, key: str, size: int) -> Ints:
-    if group[key].size % size:
-        raise ValueError(f"has {group[key].size} weights for {size} neurons")
-    if group[key].ndim == 2 and group[key].shape[0] != size:
-        raise ValueError(f"has {key} {group[key].shape} for {size} neurons")
-    return _weight(group, key).reshape(size, -1)
+def _matrix(group: Group, key: str, size: int) -> Ints:
+    weight = _weight(group, key)
+    if weight.size % size:
+        raise ValueError(f"has {weight.size} weights for {size} neurons")
+    if weight.ndim == 2 and weight.shape[0] != size:
+        raise ValueError(f"has {key} {weight.shape} for {size} neurons")
+    return weight.reshape(size, -1)
 
 
-def _weight(group: Hdf5, key: str) -> Ints:
+def _weight(group: Group, key: str) -> Ints:
     weight = _values(group, key)
     if weight.size == 0 or np.abs(weight).max() >= 1 << 31:
         raise ValueError(f"has no {key}, or an absurd one")
     return weight.astype(np.int64)  # netx does the same: drop the fraction
 
 
-def _keys(group: Hdf5, *keys: str) -> None:
+def _keys(group: Group, *keys: str) -> None:
     missing = [k for k in keys if k not in group]
     if missing:
         raise ValueError(f"lacks {', '.join(missing)}")
 
 
-def _need(group: Hdf5, key: str) -> int:
+def _need(group: Group, key: str) -> int:
     _keys(group, key)
     return _scalar(group, key)
 
 
-def _scalar(group: Hdf5, key: str) -> int:
+def _scalar(group: Group, key: str) -> int:
     value = _values(group, key)
     if value.size != 1 or abs(value.item()) >= 1 << 31:
         raise ValueError(f"has {value.size} values of {key}, not one")
     return int(value.item())
 
 
-def _values(group: Hdf5, key: str) -> NDArray[Any]:
+def _values(group: Group, key: str) -> NDArray[Any]:
     _keys(group, key)
-    if not isinstance(group[key], h5py.Dataset) or group[key].size > MOST_VALUES:
-        raise ValueError(f"has no sensible number of values for {key}")
-    value = np.asarray(group[key][()])
-    if value.dtype.kind not in "biuf":
-        raise ValueError(f"has {key} of type {value.dtype}")
+    value = group[key]
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+        raise ValueError(f"has {described(value)} for {key}, not real numbers")
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         wrong = int((~np.isfinite(value)).sum())
         raise ValueError(f"has {wrong} values of {key} that are NaN or infinite")
     return value
 
 
-def _text(group: Hdf5, key: str) -> str:
+def _text(group: Group, key: str) -> str:
     _keys(group, key)
-    if not isinstance(group[key], h5py.Dataset) or group[key].size != 1:
-        raise ValueError(f"has no text for {key}")
-    value = np.ravel(group[key][()])
-    if value.size != 1 or not isinstance(value[0], bytes | str):
-        raise ValueError(f"has no text for {key}")
-    text = value[0].decode("ascii", "replace") if isinstance(value[0], bytes) else str(value[0])
-    return text.strip("\0 ")
+    value = group[key]
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.size == 1:
+        value = str(value.item())
+    if not isinstance(value, str):
+        raise ValueError(f"has {described(value)} for {key}, not a text")
+    return value.strip("\0 ")
 
 
-def _shape(group: Hdf5) -> Shape:
-    shape = tuple(int(n) for n in _values(group, "shape").ravel())
+def _group(group: Group, key: str) -> Group:
+    _keys(group, key)
+    value = group[key]
+    if not isinstance(value, Group):
+        raise ValueError(f"has {described(value)} for {key}, not a group")
+    return value
+
+
+def _shape(group: Group) -> Shape:
+    stored = _values(group, "shape")
+    if stored.size > 3:
+        raise ValueError(f"has a shape of {stored.size} numbers, which makes no sense")
+    shape = tuple(int(n) for n in stored.ravel())
     if not 1 <= len(shape) <= 3 or min(shape) < 1 or size_of(shape) > MOST_NEURONS:
         raise ValueError(f"has shape {shape}, which makes no sense")
     return shape
 
 
-def _pair(group: Hdf5, key: str) -> tuple[int, int]:
-    both = np.broadcast_to(_values(group, key).ravel(), (2,))
+def _pair(group: Group, key: str) -> tuple[int, int]:
+    stored = _values(group, key)
+    if stored.size not in (1, 2):
+        raise ValueError(f"has {stored.size} values of {key}, not one or two")
+    both = np.broadcast_to(stored.ravel(), (2,))
     return int(both[0]), int(both[1])

@@ -3,38 +3,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from snn2hw.errors import few
 from snn2hw.ir.arrays import Edge
 from snn2hw.nir_io.stored import StoredGraph, StoredNode
 
-THROUGH = "Through"  # not NIR's: the door of a sub-graph, which hands its input on
+THROUGH = "\0through"  # no type of NIR's: the door of a sub-graph, which hands its input on
+MOST_EDGES = 200_000
+MOST_JOINED = 64  # a door of so many ways is taken away, one of more stays
+
+
+class Note(NamedTuple):
+    """Something that was repaired or assumed, about a node or (``""``) the whole file."""
+
+    node: str
+    text: str
 
 
 @dataclass(slots=True)
 class Flat:
-    """Nodes by name, edges, what was repaired, and what could not be."""
+    """Nodes by name, edges in both directions, what was repaired, and what could not be."""
 
     nodes: dict[str, StoredNode]
-    edges: list[Edge]
-    notes: list[str] = field(default_factory=list)
+    into: dict[str, dict[str, None]] = field(default_factory=dict)
+    out_of: dict[str, dict[str, None]] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def edges(self) -> list[Edge]:
+        """All edges."""
+        return [(a, b) for a, targets in self.out_of.items() for b in targets]
 
     def before(self, name: str) -> list[str]:
         """Return the nodes with an edge into one."""
-        return [a for a, b in self.edges if b == name]
+        return list(self.into.get(name, ()))
 
     def after(self, name: str) -> list[str]:
         """Return the nodes that one has an edge to."""
-        return [b for a, b in self.edges if a == name]
+        return list(self.out_of.get(name, ()))
+
+    def connect(self, edges: Iterable[Edge]) -> None:
+        """Add edges; those that are there stay as they are."""
+        for a, b in edges:
+            self.out_of.setdefault(a, {})[b] = None
+            self.into.setdefault(b, {})[a] = None
+
+    def remove(self, name: str) -> None:
+        """Take a node and its edges away."""
+        del self.nodes[name]
+        for a in self.into.pop(name, ()):
+            self.out_of.get(a, {}).pop(name, None)
+        for b in self.out_of.pop(name, ()):
+            self.into.get(b, {}).pop(name, None)
+
+    def note(self, text: str) -> None:
+        """Say something about the whole file."""
+        self.notes.append(Note("", text))
 
 
 def flatten(graph: StoredGraph) -> Flat:
     """Inline every sub-graph and repair what can only be meant in one way."""
-    flat = Flat({}, [])
+    flat = Flat({})
     _inline(graph, "", flat)
-    _close_doors(flat)
+    if not flat.problems:
+        _close_doors(flat)
     _add_ends(flat)
     return flat
 
@@ -49,16 +85,23 @@ def _inline(graph: StoredGraph, place: str, flat: Flat) -> None:
     }
     for name, node in graph.nodes.items():
         full = f"{place}{name}"
+        if full in flat.nodes:
+            flat.problems.append(f"two nodes are called {full}")
         if isinstance(node, StoredGraph):
             _inline(node, f"{full}.", flat)
         elif place and node.kind in ("Input", "Output"):
             flat.nodes[full] = StoredNode(THROUGH, {})
         else:
             flat.nodes[full] = node
+    made = 0
     for a, b in edges:
         starts = doors[place + a][1] if place + a in doors else [place + a]
         ends = doors[place + b][0] if place + b in doors else [place + b]
-        flat.edges += [(start, end) for start in starts for end in ends]
+        made += len(starts) * len(ends)
+        if made > MOST_EDGES:
+            flat.problems.append(f"its sub-graphs unfold to more than {MOST_EDGES:,} edges")
+            return
+        flat.connect((start, end) for start in starts for end in ends)
 
 
 def _ends(graph: StoredGraph, place: str) -> tuple[list[str], list[str]]:
@@ -75,75 +118,81 @@ def _ends(graph: StoredGraph, place: str) -> tuple[list[str], list[str]]:
 def _repair_edges(graph: StoredGraph, place: str, flat: Flat) -> list[Edge]:
     """Turn edges that name no node to the one they can only mean."""
     edges = list(dict.fromkeys(graph.edges))
+    known = set(edges)
     named = {name for edge in edges for name in edge}
+    unused = [
+        name
+        for name, node in graph.nodes.items()
+        if name not in named and not (isinstance(node, StoredNode) and node.kind == "Input")
+    ]
+    leaves: dict[str, str] = {}  # where an edge that leaves a lost node starts
+    enters: dict[str, str] = {}
+    lost_for_good: set[str] = set()
     for lost in sorted(named - set(graph.nodes)):
         doors = (f"{lost}.input", f"{lost}.output")
-        unused = [
-            name
-            for name, node in graph.nodes.items()
-            if name not in named and not (isinstance(node, StoredNode) and node.kind == "Input")
-        ]
         if all(door in graph.nodes for door in doors):
-            flat.notes.append(
+            flat.note(
                 f"edges name {place}{lost}, a sub-graph that was flattened away: "
                 f"led through {doors[0]} and {doors[1]}"
             )
-            if (lost, lost) in edges:
-                flat.notes.append(f"the edge of {place}{lost} to itself was dropped with it")
-            edges = [
-                (doors[1] if a == lost else a, doors[0] if b == lost else b)
-                for a, b in edges
-                if (a, b) != (lost, lost)
-            ]
+            if (lost, lost) in known:
+                flat.note(f"the edge of {place}{lost} to itself was dropped with it")
+                known.discard((lost, lost))
+            enters[lost], leaves[lost] = doors
         elif len(unused) == 1:
-            flat.notes.append(
+            flat.note(
                 f"edges name {place}{lost}, which does not exist; taken for {place}{unused[0]}, "
                 "the only node without an edge"
             )
-            meant = {lost: unused[0]}
-            edges = [(meant.get(a, a), meant.get(b, b)) for a, b in edges]
-            named = {name for edge in edges for name in edge}
+            enters[lost] = leaves[lost] = unused.pop()
         else:
             flat.problems.append(f"edges name {place}{lost}, which does not exist")
-            edges = [e for e in edges if lost not in e]
-    return edges
+            lost_for_good.add(lost)
+    return [
+        (leaves.get(a, a), enters.get(b, b))
+        for a, b in edges
+        if (a, b) in known and a not in lost_for_good and b not in lost_for_good
+    ]
 
 
 def _close_doors(flat: Flat) -> None:
     """Take away doors of sub-graphs, flattened ones included, and join what they joined."""
     for name, node in list(flat.nodes.items()):
-        inner = node.kind == "Input" and flat.before(name)
-        inner = inner or (node.kind == "Output" and flat.after(name))
+        before, after = flat.before(name), flat.after(name)
+        inner = (node.kind == "Input" and before) or (node.kind == "Output" and after)
         if node.kind != THROUGH and not inner:
             continue
-        joined = [(a, b) for a in flat.before(name) for b in flat.after(name)]
-        if set(joined) & set(flat.edges):
-            flat.nodes[name] = StoredNode(THROUGH, {})  # a second path between the same two
+        many = min(len(before), len(after)) > 1 and len(before) * len(after) > MOST_JOINED
+        # A second path between the same two would be lost among the edges.
+        if many or any(b in flat.out_of.get(a, ()) for a in before for b in after):
+            flat.nodes[name] = StoredNode(THROUGH, {})
             continue
-        del flat.nodes[name]
-        flat.edges = [e for e in flat.edges if name not in e] + list(dict.fromkeys(joined))
+        flat.remove(name)
+        flat.connect((a, b) for a in before for b in after)
 
 
 def _add_ends(flat: Flat) -> None:
     kinds = {node.kind for node in flat.nodes.values()}
-    for kind, taken, other in (("Input", 1, 0), ("Output", 0, 1)):
+    for kind, linked, other in (
+        ("Input", flat.into, flat.out_of),
+        ("Output", flat.out_of, flat.into),
+    ):
         if kind in kinds:
             continue
-        linked = {edge[taken] for edge in flat.edges}
-        free = [n for n, node in flat.nodes.items() if n not in linked and node.kind != kind]
-        free = [n for n in free if any(edge[other] == n for edge in flat.edges)] or free
-        name = _new_name(kind.lower(), flat.nodes)
+        free = [n for n, node in flat.nodes.items() if not linked.get(n) and node.kind != kind]
+        free = [n for n in free if other.get(n)] or free
+        name = new_name(kind.lower(), flat.nodes)
         if not free:
             flat.problems.append(f"there is no {kind} node and no place for one")
             continue
         flat.nodes[name] = StoredNode(kind, {})
-        ends = [(name, n) if kind == "Input" else (n, name) for n in free]
-        flat.edges += ends
+        flat.connect((name, n) if kind == "Input" else (n, name) for n in free)
         where = "before" if kind == "Input" else "after"
-        flat.notes.append(f"there was no {kind} node: added {where} {', '.join(free)}")
+        flat.note(f"there was no {kind} node: added {where} {few(free, ', ')}")
 
 
-def _new_name(wanted: str, taken: Iterable[str]) -> str:
-    while wanted in set(taken):
+def new_name(wanted: str, taken: Container[str]) -> str:
+    """Return a name that nobody has."""
+    while wanted in taken:
         wanted += "_"
     return wanted

@@ -8,12 +8,13 @@ axis, transposed weights, a Flatten that keeps a dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.hdf5 import numbers
 from snn2hw.ir.arrays import Edge, Shape, size_of
 from snn2hw.ir.network import (
     Affine,
@@ -34,10 +35,12 @@ from snn2hw.ir.network import (
     output_shape,
 )
 from snn2hw.ir.synapses import Conv, same_padding
-from snn2hw.nir_io.flat import THROUGH, Flat
+from snn2hw.nir_io.flat import THROUGH, Flat, Note, new_name
 from snn2hw.nir_io.stored import StoredNode
 
-LARGEST = 1 << 24  # elements of one signal
+LARGEST = 1 << 24  # values of one signal, and of all together but for what the weights call for
+SIGNALS_A_VALUE = 64
+MOST_AXES = 8
 LINEAR = ("Affine", "Linear")
 CONVOLUTIONS = {"Conv1d": 2, "Conv2d": 3, "SumPool2d": 3, "AvgPool2d": 3}  # dimensions they take
 
@@ -57,39 +60,74 @@ def convert(
         Nodes, and edges (a Flatten may have come between two nodes).
     """
     notes, problems = list(flat.notes), list(flat.problems)
-    done, edges = _attempt(flat, resets, reset, largest)
+    found = _attempt(flat, resets, reset, largest)
     changed = _with_whole_strides(flat)
     if flat.problems and changed:
-        other = Flat(flat.nodes | changed, list(flat.edges), notes, problems)
+        other = Flat(flat.nodes | changed, flat.into, flat.out_of, notes, problems)
         again = _attempt(other, resets, reset, largest)
         if not other.problems:
             said = "stride 1 contradicts the shapes that follow; its window as stride fits them"
-            flat.notes[:] = notes + [f"{name}: {said}" for name in changed]
+            flat.notes[:] = notes + [Note(name, said) for name in changed]
             flat.problems.clear()
             return again
-    return done, edges
+    return found
 
 
 def _attempt(
     flat: Flat, resets: Mapping[str, Reset], reset: Reset, largest: Mapping[str, int]
 ) -> tuple[dict[str, Node], list[Edge]]:
     done: dict[str, Node] = {}
-    edges = list(flat.edges)
+    flattened: dict[str, str] = {}  # the Flatten in front, by node
+    room = _Room(flat)
     for name, shape in _along_edges(flat, done):
         say = _Say(flat, name)
         try:
             node = flat.nodes[name]
             if node.kind in LINEAR and shape is not None and len(shape) > 1:
-                shape = _flattened(name, node, shape, done, edges, say)
-            after = [flat.nodes[n] for n in flat.after(name) if n in flat.nodes]
+                wanted = _flattened(node, shape, say)
+                if wanted is not None:
+                    flattened[name] = new_name(f"{name}.flatten", flat.nodes.keys() | done.keys())
+                    done[flattened[name]] = wanted
+                    shape = output_shape(wanted)
+            after = [flat.nodes[n] for n in flat.after(name)]
             rule = resets.get(name, reset)
-            done[name] = _node(node, shape, after, rule, largest.get(name, 1), say)
-        except (ValueError, TypeError, KeyError, AssertionError, OverflowError) as error:
-            text = f"has no {error}" if isinstance(error, KeyError) else str(error)
-            flat.problems.append(f"{name}: {text}")
+            made = _node(node, shape, after, rule, largest.get(name, 1), say)
+            room.take(output_shape(made))
+            done[name] = made
+        except KeyError as error:
+            flat.problems.append(f"{name}: has no {error}")
+        except (ValueError, TypeError, LookupError, ArithmeticError, AssertionError) as error:
+            flat.problems.append(f"{name}: {error}")
+    edges = [(a, flattened.get(b, b)) for a, b in flat.edges]
+    edges += [(extra, name) for name, extra in flattened.items()]
     for edge in edges:
-        flat.problems += edge_problems(done, *edge) if set(edge) <= set(done) else []
+        flat.problems += edge_problems(done, *edge) if set(edge) <= done.keys() else []
     return done, edges
+
+
+class _Room:
+    """Counts what nodes give, which a few bytes of a file can make large without end."""
+
+    def __init__(self, flat: Flat) -> None:
+        stored = sum(
+            v.size
+            for node in flat.nodes.values()
+            for v in node.values.values()
+            if isinstance(v, np.ndarray)
+        )
+        self.most = self.left = LARGEST + SIGNALS_A_VALUE * stored
+
+    def take(self, shape: Shape) -> None:
+        """Count the signal that a node gives."""
+        if min(shape, default=1) < 1:
+            raise ValueError(f"gives {shape}, which is nothing")
+        if size_of(shape) > LARGEST:
+            raise ValueError(f"gives {shape}, {size_of(shape):,} values; {LARGEST:,} are the most")
+        self.left -= size_of(shape)
+        if self.left < 0:
+            raise ValueError(
+                f"gives {shape}, which brings the network to more than {self.most:,} values a step"
+            )
 
 
 def _with_whole_strides(flat: Flat) -> dict[str, StoredNode]:
@@ -99,9 +137,13 @@ def _with_whole_strides(flat: Flat) -> dict[str, StoredNode]:
         for name, node in flat.nodes.items()
         if node.kind in ("SumPool2d", "AvgPool2d")
         and {"stride", "kernel_size"} <= set(node.values)
-        and (np.asarray(node.values["stride"]) == 1).all()
-        and (np.asarray(node.values["kernel_size"]) > 1).any()
+        and _all(node.values["stride"], lambda v: v == 1)
+        and not _all(node.values["kernel_size"], lambda v: v <= 1)
     }
+
+
+def _all(value: Any, holds: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and bool(holds(value).all())
 
 
 _Values = Mapping[str, Any]
@@ -115,27 +157,26 @@ class _Say:
         self.flat, self.name = flat, name
 
     def __call__(self, text: str) -> None:
-        self.flat.notes.append(f"{self.name}: {text}")
+        self.flat.notes.append(Note(self.name, text))
 
 
-def _along_edges(flat: Flat, done: Mapping[str, Node]) -> Any:
+def _along_edges(flat: Flat, done: Mapping[str, Node]) -> Iterator[tuple[str, Shape | None]]:
     """Give (node, shape it receives or None), a node after one of those before it."""
+    place = {name: i for i, name in enumerate(flat.nodes)}
     waiting = dict.fromkeys(flat.nodes)
-    before: dict[str, list[str]] = {}
-    for a, b in flat.edges:
-        before.setdefault(b, []).append(a)
+    ready = [n for n, node in flat.nodes.items() if node.kind == "Input"]
     while waiting:
-        ready = [
-            n
-            for n in waiting
-            if flat.nodes[n].kind == "Input" or any(a in done for a in before.get(n, ()))
-        ]
-        for name in ready or list(waiting)[:1]:
+        reached: set[str] = set()
+        for name in ready or [next(iter(waiting))]:
             del waiting[name]
-            known = [done[a] for a in before.get(name, ()) if a in done]
-            failed = not known and any(a not in waiting for a in before.get(name, ()))
-            if not failed:  # otherwise what comes before has been named already
+            before = flat.before(name)
+            known = [done[a] for a in before if a in done]
+            # What comes after a node that could not be converted has been named with it.
+            if known or all(a in waiting for a in before):
                 yield name, output_shape(known[0]) if known else None
+            if name in done:
+                reached.update(n for n in flat.after(name) if n in waiting)
+        ready = sorted((n for n in reached if n in waiting), key=place.__getitem__)
 
 
 def _node(
@@ -158,6 +199,8 @@ def _node(
             return _neuron(node, shape, reset, say)
         case _ if node.kind in SIMPLE:
             return SIMPLE[node.kind](values, shape, say)
+        case kind if kind == THROUGH:
+            return Scale(np.ones(_needed(shape)))
         case _:
             raise ValueError(f"{node.kind} is not a node type of NIR")
 
@@ -191,17 +234,16 @@ def _input_shape(values: _Values, after: list[StoredNode], say: _Say) -> Shape:
 def _wanted(node: StoredNode) -> Shape | None:
     """Return the shape a node says it takes, if it does."""
     values = node.values
-    if node.kind in LINEAR and "weight" in values:
-        return (int(np.shape(values["weight"])[-1]),)
-    if node.kind in ("Conv1d", "Conv2d") and "weight" in values and "input_shape" in values:
+    dims = {k: v.shape for k, v in values.items() if isinstance(v, np.ndarray)}
+    weight = dims.get("weight", ())
+    if node.kind in LINEAR and weight:
+        return (weight[-1],)
+    if node.kind in ("Conv1d", "Conv2d") and len(weight) > 1 and "input_shape" in dims:
         sides = _ints(values["input_shape"])
-        channels = int(np.shape(values["weight"])[1]) * int(values.get("groups", 1))
+        channels = weight[1] * _int(values, "groups", 1)
         sides = sides * (CONVOLUTIONS[node.kind] - 1) if len(sides) == 1 else sides
         return (channels, *sides)
-    if "v_leak" in values or "v_threshold" in values:
-        shape = np.shape(values.get("v_threshold", values.get("v_leak")))
-        return tuple(int(n) for n in shape) if shape else None
-    return None
+    return dims.get("v_threshold", dims.get("v_leak")) or None
 
 
 def _output_shape(values: _Values, shape: Shape | None, say: _Say) -> Shape:
@@ -219,29 +261,17 @@ def _output_shape(values: _Values, shape: Shape | None, say: _Say) -> Shape:
     return shape
 
 
-def _flattened(
-    name: str,
-    node: StoredNode,
-    shape: Shape,
-    done: dict[str, Node],
-    edges: list[Edge],
-    say: _Say,
-) -> Shape:
-    """Put a Flatten before a linear map that receives an image."""
+def _flattened(node: StoredNode, shape: Shape, say: _Say) -> Flatten | None:
+    """Return the Flatten that an image needs in front of a linear map, if it does."""
     if size_of(shape) not in np.shape(node.values["weight"]):
-        return shape
+        return None
     say(f"takes a vector but {shape} arrives; flattened in between")
-    extra = f"{name}.flatten"
-    done[extra] = Flatten(shape)
-    edges[:] = [(a, extra) if b == name else (a, b) for a, b in edges] + [(extra, name)]
-    return (size_of(shape),)
+    return Flatten(shape)
 
 
 def _affine(values: _Values, shape: Shape | None, say: _Say) -> Affine:
-    weight = _floats(values["weight"])
-    if weight.ndim != 2:
-        raise ValueError(f"weight has {weight.ndim} dimensions; only [out, in] is read")
-    bias = None if values.get("bias") is None else _floats(values["bias"]).reshape(-1)
+    weight = _weight(values, 2, "[out, in]")
+    bias = None if values.get("bias") is None else numbers(values["bias"]).reshape(-1)
     arrives = None if shape is None else size_of(shape)
     turned = arrives == weight.shape[0] != weight.shape[1]
     if turned and (bias is None or bias.size == weight.shape[1]):
@@ -255,8 +285,8 @@ def _affine(values: _Values, shape: Shape | None, say: _Say) -> Affine:
 
 
 def _conv2d(values: _Values, shape: Shape | None, say: _Say) -> Conv2d:
-    weight = _floats(values["weight"])
-    groups = int(values.get("groups", 1))
+    weight = _weight(values, 4, "[out, in, height, width]")
+    groups = _int(values, "groups", 1)
     image = _conv_input(values, shape, (weight.shape[1] * groups,), 2, say)
     stride, dilation = _pair(values["stride"]), _pair(values["dilation"])
     weight, padding = _padding(weight, values["padding"], stride, dilation)
@@ -265,12 +295,12 @@ def _conv2d(values: _Values, shape: Shape | None, say: _Say) -> Conv2d:
 
 
 def _conv1d(values: _Values, shape: Shape | None, say: _Say) -> Conv1d:
-    weight = _floats(values["weight"])[:, :, None, :]
-    groups = int(values.get("groups", 1))
+    weight = _weight(values, 3, "[out, in, length]")[:, :, None, :]
+    groups = _int(values, "groups", 1)
     image = _conv_input(values, shape, (weight.shape[1] * groups,), 1, say)
-    stride, dilation = ((1, _ints(values[k])[0]) for k in ("stride", "dilation"))
+    stride, dilation = ((1, _int(values, k)) for k in ("stride", "dilation"))
     given = values["padding"]
-    given = given if isinstance(given, str) else (0, _ints(given)[0])
+    given = given if isinstance(given, str) else np.array((0, _int(values, "padding")))
     weight, padding = _padding(weight, given, stride, dilation)
     kernel = Conv(weight, (image[0], 1, image[1]), stride, padding, dilation, groups)
     return Conv1d(kernel, _bias(values, weight))
@@ -311,13 +341,13 @@ def _padding(
 
 def _bias(values: _Values, weight: NDArray[np.float64]) -> NDArray[np.float64]:
     bias = values.get("bias")
-    return np.broadcast_to(_floats(0.0 if bias is None else bias), weight.shape[:1])
+    return np.broadcast_to(numbers(0.0 if bias is None else bias), weight.shape[:1])
 
 
 def _flatten(values: _Values, shape: Shape | None, after: list[StoredNode], say: _Say) -> Flatten:
     if shape is None:
         shape = _shape(values["input_type"])
-    first, last = int(values.get("start_dim", 1)), int(values.get("end_dim", -1))
+    first, last = _int(values, "start_dim", 1), _int(values, "end_dim", -1)
     whole = Flatten(shape)
     try:
         exact = Flatten(shape, first, last)
@@ -351,7 +381,7 @@ def _neuron(node: StoredNode, shape: Shape | None, reset: Reset, say: _Say) -> L
         if value is None and key in ABSENT:
             say(f"no {key}, taken as {ABSENT[key]:g}")
             value = ABSENT[key]
-        raw[OURS.get(key, key)] = _floats(node.values[key] if value is None else value)
+        raw[OURS.get(key, key)] = numbers(node.values[key] if value is None else value)
     full = _population(raw, shape)
     fields: dict[str, Any] = {k: _fitted(k, v, full, say) for k, v in raw.items()}
     fields.setdefault("tau", np.array(np.inf))
@@ -391,15 +421,16 @@ def _fitted(key: str, value: NDArray[np.float64], shape: Shape, say: _Say) -> ND
 
 
 def _spread(value: Any, shape: Shape | None, key: str, say: _Say) -> NDArray[np.float64]:
-    array = _floats(value)
+    array = numbers(value)
     shape = shape or array.shape or (1,)
     return np.broadcast_to(_fitted(key, array, shape, say), shape)
 
 
-def _floats(value: Any) -> NDArray[np.float64]:
-    if isinstance(value, str | dict):
-        raise ValueError(f"holds {value!r} where numbers belong")
-    return np.asarray(value, np.float64)
+def _weight(values: _Values, dimensions: int, meaning: str) -> NDArray[np.float64]:
+    weight = numbers(values["weight"])
+    if weight.ndim != dimensions:
+        raise ValueError(f"weight has {weight.ndim} dimensions; only {meaning} is read")
+    return weight
 
 
 def _needed(shape: Shape | None) -> Shape:
@@ -416,7 +447,22 @@ def _image(shape: Shape | None) -> tuple[int, int, int]:
 
 
 def _ints(value: Any) -> tuple[int, ...]:
-    return tuple(int(n) for n in np.ravel(value))
+    """Return a few whole numbers, such as a shape."""
+    found = numbers(value).reshape(-1)
+    if found.size > MOST_AXES:
+        raise ValueError(f"holds {found.size} numbers where a few belong")
+    if not (np.abs(found) < 1 << 31).all() or (found != np.rint(found)).any():
+        raise ValueError(f"holds {found.tolist()} for whole numbers, which makes no sense")
+    return tuple(int(n) for n in found)
+
+
+def _int(values: _Values, key: str, default: int | None = None) -> int:
+    if default is not None and values.get(key) is None:
+        return default
+    found = _ints(values[key])
+    if len(found) != 1:
+        raise ValueError(f"{key} holds {len(found)} numbers, not one")
+    return found[0]
 
 
 def _shape(value: Any) -> Shape:
@@ -427,8 +473,10 @@ def _shape(value: Any) -> Shape:
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    both = np.broadcast_to(np.asarray(value, np.int64).reshape(-1), (2,))
-    return (int(both[0]), int(both[1]))
+    found = _ints(value)
+    if len(found) not in (1, 2):
+        raise ValueError(f"holds {len(found)} numbers where one or two belong")
+    return found[0], found[-1]
 
 
 def _pool(average: bool) -> _Make:
@@ -449,5 +497,4 @@ SIMPLE: Mapping[str, _Make] = {
     "Scale": lambda v, shape, say: Scale(_spread(v["scale"], shape, "scale", say)),
     "Delay": lambda v, shape, say: Delay(_spread(v["delay"], shape, "delay", say)),
     "Threshold": lambda v, shape, say: Threshold(_spread(v["threshold"], shape, "", say)),
-    THROUGH: lambda v, shape, say: Scale(np.ones(_needed(shape))),
 }

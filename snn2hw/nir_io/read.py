@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 
-from snn2hw.errors import InputError, unknown_name
+from snn2hw.errors import InputError, few, unknown_name
+from snn2hw.files import reading
+from snn2hw.hdf5 import numbers
 from snn2hw.ir.network import Network, Reset, Rules
-from snn2hw.nir_io.flat import Flat, flatten
+from snn2hw.nir_io.flat import Flat, Note, flatten
 from snn2hw.nir_io.nodes import convert
 from snn2hw.nir_io.stored import read_graph
 from snn2hw.nir_io.writers import WRITERS, Choice
 
 KEY = "snn2hw"
 NOTHING = Choice()
+TIMED = ("r", "tau", "tau_mem", "tau_syn")
 LISTING_DT = 1e-4  # what the NIR paper and snnTorch step by
 
 
@@ -40,36 +43,37 @@ def read(
         InputError: names everything that is wrong with the file, or that it lacks.
         NetworkError: names every node that is not sound.
     """
-    graph, version = read_graph(path)
-    try:
-        ours = _metadata(graph.metadata.get(KEY, {}))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: its metadata of snn2hw cannot be read: {error}.") from None
-    flat = flatten(graph)
-    reset, rules, notes = _rules(flat, choice, ours)
-    dt = _time_step(path, flat, choice, ours, notes, must_know_dt)
-    ends = [k for k, n in flat.nodes.items() if n.kind == "Input" and choice.input_max]
-    largest = ours["input_max"] | dict.fromkeys(ends, choice.input_max)
-    nodes, edges = convert(flat, ours["resets"], reset, largest)
-    if flat.problems:
-        raise InputError(
-            f"{path} (nir {version}) cannot be read: {'; '.join(flat.problems)}.",
-            "Correct these nodes where the file was written.",
-        )
-    net = Network(nodes, tuple(edges), dt, choice.time_steps or ours.get("time_steps"), rules)
-    return net, _gathered(flat.notes) + notes
+    with reading(path, "a NIR file"):
+        graph, version = read_graph(path)
+        try:
+            ours = _metadata(graph.metadata.get(KEY, {}))
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            raise InputError(f"{path}: its metadata of snn2hw cannot be read: {error}.") from None
+        flat = flatten(graph)
+        reset, rules, notes = _rules(flat, choice, ours)
+        ends = [k for k, n in flat.nodes.items() if n.kind == "Input" and choice.input_max]
+        largest = ours["input_max"] | dict.fromkeys(ends, choice.input_max)
+        nodes, edges = convert(flat, ours["resets"], reset, largest)
+        if flat.problems:
+            raise InputError(
+                f"{path} (nir {version}) cannot be read: {few(flat.problems)}.",
+                "Correct these nodes where the file was written.",
+            )
+        dt = _time_step(path, flat, choice, ours, notes, must_know_dt)
+        net = Network(nodes, tuple(edges), dt, choice.time_steps or ours.get("time_steps"), rules)
+        return net, _gathered(flat.notes) + notes
 
 
 def _metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {
         "resets": {},
-        "input_max": {str(k): int(v) for k, v in dict(raw.get("input_max", {})).items()},
+        "input_max": {k: _whole(v) for k, v in dict(raw.get("input_max", {})).items()},
         "rules": {},
     }
     if "dt" in raw:
-        out["dt"] = float(raw["dt"])
+        out["dt"] = _number(raw["dt"])
     if "time_steps" in raw:
-        out["time_steps"] = int(raw["time_steps"])
+        out["time_steps"] = _whole(raw["time_steps"])
     reset = raw.get("reset")
     if isinstance(reset, Mapping):
         out["resets"] = {str(k): _one_of(str(v), get_args(Reset)) for k, v in reset.items()}
@@ -79,8 +83,22 @@ def _metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
     for name, allowed in _rule_values().items():
         if name in raw:
             value = raw[name]
-            out["rules"][name] = _one_of(str(value), allowed) if allowed else float(value)
+            out["rules"][name] = _one_of(str(value), allowed) if allowed else _number(value)
     return out
+
+
+def _number(value: Any) -> float:
+    found = numbers(value)
+    if found.size != 1 or not np.isfinite(found).all():
+        raise ValueError(f"{found.tolist()} is not a number")
+    return float(found.item())
+
+
+def _whole(value: Any) -> int:
+    number = _number(value)
+    if number != int(number) or abs(number) >= 1 << 31:
+        raise ValueError(f"{number:g} is not a whole number of 32 bits")
+    return int(number)
 
 
 def _rule_values() -> dict[str, tuple[Any, ...]]:
@@ -145,34 +163,40 @@ def _time_step(
 
 def _guess_dt(flat: Flat) -> tuple[float | None, str]:
     """Guess the step from what the writer made of it in the neurons' parameters."""
-    neurons = [n.values for n in flat.nodes.values() if "r" in n.values]
-    taus = [np.ravel(v[k]) for v in neurons for k in ("tau", "tau_mem", "tau_syn") if k in v]
+    neurons = [_parameters(n.values) for n in flat.nodes.values() if "r" in n.values]
+    taus = [v[k] for v in neurons for k in ("tau", "tau_mem", "tau_syn") if k in v]
     leaky = [v for v in neurons if "tau" in v or "tau_mem" in v]
     if not neurons:
         return 1.0, "as nothing in it takes time"
     if not leaky:
-        gains = np.unique(np.concatenate([np.ravel(v["r"]) for v in neurons]))
+        gains = np.unique(np.concatenate([v["r"] for v in neurons]))
         if gains.size == 1 and gains[0] > 0:
             return float(1 / gains[0]), "in which an input of 1 raises the membrane by 1"
         return None, ""
     if all((t >= 1).all() for t in taus):
         return 1.0, "as its time constants are 1 or more: in steps, not seconds"
-    gains = [np.ravel(v.get("tau_mem", v.get("tau"))) / np.ravel(v["r"]) for v in leaky]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gains = [v.get("tau_mem", v.get("tau", v["r"])) / v["r"] for v in leaky]
     steps = np.concatenate(gains)
-    unit = all((np.ravel(v["r"]) == 1).all() for v in leaky)
+    unit = all((v["r"] == 1).all() for v in leaky)
     if not unit and np.isfinite(steps).all() and np.ptp(steps) <= 1e-4 * abs(steps.max()) > 0:
         return float(f"{steps.mean():.4g}"), "tau / r of its neurons, as snnTorch writes them"
     return None, ""
 
 
-def _gathered(notes: list[str]) -> list[str]:
+def _parameters(values: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """Return a neuron's parameters as vectors of one length, or of one value."""
+    found = {k: numbers(v).reshape(-1) for k, v in values.items() if k in TIMED}
+    length = max(v.size for v in found.values())
+    return {k: v if v.size == length else np.resize(v, length) for k, v in found.items()}
+
+
+def _gathered(notes: list[Note]) -> list[str]:
     """Say what was done to many nodes alike in one sentence."""
-    by_text: dict[str, list[str]] = {}
+    by_text: dict[str, dict[str, None]] = {}
     for note in notes:
-        match = re.match(r"([^ :]+): (.*)", note)
-        name, text = match.groups() if match else ("", note)
-        by_text.setdefault(text, []).append(name)
+        by_text.setdefault(note.text, {})[note.node] = None
     return [
-        f"{', '.join(dict.fromkeys(names))}: {text}" if names[0] else text
-        for text, names in by_text.items()
+        text if "" in nodes else f"{few(list(nodes), ', ')}: {text}"
+        for text, nodes in by_text.items()
     ]

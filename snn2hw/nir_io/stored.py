@@ -1,7 +1,7 @@
 # pyright: basic
 """What an HDF5 file of NIR holds, as it stands, whatever version wrote it.
 
-Read with h5py and not with ``nir.read``: nir 1.0.8 refuses what older versions wrote (no ``w_in``,
+Read as a tree and not with ``nir.read``: nir 1.0.8 refuses what older versions wrote (no ``w_in``,
 no ``input_shape``, edges that dangle), and every such file that is complete can be repaired.
 """
 
@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from snn2hw.errors import InputError
-from snn2hw.hdf5 import Hdf5, open_hdf5
+from snn2hw.errors import InputError, few
+from snn2hw.hdf5 import Group, Item, described, read_hdf5
 from snn2hw.ir.arrays import Edge
 
-MOST_NODES = 10_000
+MOST_NODES = 20_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,56 +44,69 @@ def read_graph(path: Path) -> tuple[StoredGraph, str]:
     Raises:
         InputError: says what is missing, all at once, or what is wrong with the file.
     """
-    with open_hdf5(path, "a NIR file") as file:
-        if "node" not in file:
-            raise InputError(f"{path} is not a NIR file: it has no graph.")
-        version = _plain(file["version"][()]) if "version" in file else "unknown"
-        missing: list[str] = []
-        graph = _graph(file["node"], "", missing)
-        if missing:
-            raise InputError(
-                f"{path} is incomplete: {'; '.join(missing)}.",
-                "It was not written to the end; write it again.",
-            )
-        return graph, str(version)
+    file = read_hdf5(path, "a NIR file")
+    root = file.get("node")
+    if not isinstance(root, Group):
+        raise InputError(f"{path} is not a NIR file: it has no graph.")
+    missing: list[str] = []
+    graph = _graph(root, "", missing)
+    if missing:
+        raise InputError(
+            f"{path} is incomplete: {few(missing)}.",
+            "It was not written to the end; write it again.",
+        )
+    version = _plain(file.get("version", "unknown"))
+    return graph, version if isinstance(version, str) else "unknown"
 
 
-def _graph(group: Hdf5, place: str, missing: list[str]) -> StoredGraph:
+def _graph(group: Group, place: str, missing: list[str]) -> StoredGraph:
     where = place.rstrip(".") or "the graph"
-    for key, what in (("nodes", "nodes"), ("edges", "edges")):
-        if key not in group:
-            missing.append(f"{where} has no {what}")
-    stored = dict(group["nodes"].items()) if "nodes" in group else {}
+    stored = group.get("nodes")
+    if not isinstance(stored, Group):
+        missing.append(f"{where} has no nodes")
+        stored = Group({}, {})
     if len(stored) > MOST_NODES:
         raise InputError(f"{where} has {len(stored)} nodes; more than {MOST_NODES} are refused.")
     nodes: dict[str, StoredNode | StoredGraph] = {}
     for name, node in stored.items():
-        if "type" not in node:
+        kind = _plain(node["type"]) if isinstance(node, Group) and "type" in node else None
+        if not isinstance(node, Group) or kind is None:
             missing.append(f"{place}{name} has no type")
-        elif _plain(node["type"][()]) == "NIRGraph":
+        elif kind == "NIRGraph":
             nodes[name] = _graph(node, f"{place}{name}.", missing)
+        elif isinstance(kind, str):
+            nodes[name] = StoredNode(kind, _values(node))
         else:
-            nodes[name] = StoredNode(str(_plain(node["type"][()])), _values(node))
-    edges = group["edges"][()] if "edges" in group else ()
-    metadata = _values(group["metadata"]) if "metadata" in group else {}
-    return StoredGraph(nodes, tuple((_text(a), _text(b)) for a, b in edges), metadata)
+            missing.append(f"{place}{name} has a type that {described(kind)} cannot name")
+    metadata = group.get("metadata")
+    return StoredGraph(
+        nodes,
+        _edges(group, where, missing),
+        _values(metadata) if isinstance(metadata, Group) else {},
+    )
 
 
-def _values(group: Hdf5) -> dict[str, Any]:
+def _edges(group: Group, where: str, missing: list[str]) -> tuple[Edge, ...]:
+    stored = group.get("edges")
+    if stored is None:
+        missing.append(f"{where} has no edges")
+        return ()
+    if not isinstance(stored, np.ndarray) or (stored.size and stored.shape != (len(stored), 2)):
+        missing.append(f"{where} has edges that are no pairs of names")
+        return ()
+    return tuple((str(a), str(b)) for a, b in stored.tolist())
+
+
+def _values(group: Group) -> dict[str, Any]:
     return {
-        name: _values(item) if isinstance(item, h5py.Group) else _plain(item[()])
+        name: _values(item) if isinstance(item, Group) else _plain(item)
         for name, item in group.items()
         if name not in ("type", "metadata")
     }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if isinstance(value, np.ndarray) and value.dtype.kind in "SO" and value.size == 1:
-        return _plain(value.reshape(-1)[0])
-    return value
-
-
-def _text(value: Any) -> str:
-    return str(_plain(value))
+def _plain(item: Item) -> Any:
+    """Take one text out of its array, as some writers store each text in one."""
+    if isinstance(item, np.ndarray) and item.dtype.kind == "O" and item.size == 1:
+        return item.item()
+    return item

@@ -18,6 +18,7 @@ The Lava runner reads the same file with nothing but h5py, so the layout is kept
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -26,12 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError
-from snn2hw.hdf5 import Hdf5, new_hdf5, open_hdf5
+from snn2hw.files import reading
+from snn2hw.hdf5 import Group, Hdf5, Item, described, new_hdf5, numbers, read_hdf5
 from snn2hw.ir import populations as chip
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Part
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
-from snn2hw.ir.synapses import Conv, Dense, Sparse, Synapses
+from snn2hw.ir.synapses import Conv, Dense, Pair, Sparse, Synapses
 
 KINDS = {k.__name__: k for k in get_args(chip.Population)}
 FORMAT, VERSION = "snn2hw-program", 3
@@ -97,12 +99,14 @@ def read(path: Path, placement: Placement) -> Program:
     Raises:
         InputError: if the file is not a program of this format.
     """
-    with open_hdf5(path, "a program") as file:
-        if file.attrs.get("format") != FORMAT:
+    with reading(path, "a program", "Export the network again."):
+        file = read_hdf5(path, "a program")
+        about = file.attrs
+        if about.get("format") != FORMAT:
             raise InputError(f"{path} is not a program of snn2hw.")
-        if int(file.attrs["version"]) != VERSION:
+        if _int(about, "version") != VERSION:
             raise InputError(
-                f"{path} is of format {file.attrs['version']}, this snn2hw reads {VERSION}.",
+                f"{path} is of format {about['version']}, this snn2hw reads {VERSION}.",
                 "Export the network again.",
             )
         populations = [_population(g) for g in _groups(file, "populations")]
@@ -111,80 +115,110 @@ def read(path: Path, placement: Placement) -> Program:
             inputs=tuple(_port(g) for g in _groups(file, "inputs")),
             populations=tuple(p for p, _ in populations),
             connections=tuple(c for c, _ in connections),
-            output=str(file.attrs["output"]),
-            dt=float(file.attrs["dt"]),
-            time_steps=int(file.attrs["time_steps"]),
-            numbers=Numbers(
-                **{f.name: int(file.attrs[f"numbers.{f.name}"]) for f in fields(Numbers)}
-            ),
+            output=_text(about, "output"),
+            dt=float(numbers(about["dt"])),
+            time_steps=_int(about, "time_steps"),
+            numbers=Numbers(**{f.name: _int(about, f"numbers.{f.name}") for f in fields(Numbers)}),
             rounding={},
         )
         phase = {p.name: 0 for p in net.inputs} | {p.name: at for p, at in populations}
         delays = tuple(d for _, d in connections)
-        return Program(net, phase, delays, placement, str(file.attrs["target"]))
+        return Program(net, phase, delays, placement, _text(about, "target"))
 
 
-def _groups(file: Hdf5, name: str) -> list[Hdf5]:
-    return [file[name][k] for k in sorted(file[name])]
+Facts = Mapping[str, Item]
 
 
-def _ints(value: Any) -> tuple[int, ...]:
-    return tuple(int(n) for n in np.atleast_1d(value))
+def _groups(file: Group, name: str) -> list[Group]:
+    parts = file.get(name)
+    if not isinstance(parts, Group):
+        raise ValueError(f"it has no {name}")
+    found = [parts[k] for k in sorted(parts)]
+    return [g for g in found if isinstance(g, Group)]
 
 
-def _port(group: Hdf5) -> InputPort:
+def _text(facts: Facts, key: str) -> str:
+    value = facts[key]
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is {described(value)}, not a text")
+    return value
+
+
+def _int(facts: Facts, key: str) -> int:
+    (value,) = _ints(facts, key, 1)
+    return value
+
+
+def _ints(facts: Facts, key: str, most: int = 8) -> tuple[int, ...]:
+    """Read a few whole numbers that 32 bits hold."""
+    value = numbers(facts[key])
+    if value.size > most or not (np.abs(value) < 1 << 31).all() or (value != np.rint(value)).any():
+        raise ValueError(f"{key} holds {value.size} numbers that make no sense")
+    return tuple(int(n) for n in value.reshape(-1))
+
+
+def _integers(group: Group, key: str) -> NDArray[np.int32]:
+    """Read an array of integers that 32 bits hold."""
+    value = group[key]
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
+        raise ValueError(f"{key} is {described(value)}, not integers")
+    made = value.astype(np.int32)
+    if (made != value).any():
+        raise ValueError(f"{key} holds integers beyond 32 bits")
+    return made
+
+
+def _port(group: Group) -> InputPort:
     a = group.attrs
-    numbers = {k: int(a[k]) for k in ("max_value", "min_value", "gain", "offset")}
-    return InputPort(str(a["name"]), _ints(a["shape"]), **numbers)
+    values = {k: _int(a, k) for k in ("max_value", "min_value", "gain", "offset")}
+    return InputPort(_text(a, "name"), _ints(a, "shape"), **values)
 
 
-def _population(group: Hdf5) -> tuple[chip.Population, int]:
+def _population(group: Group) -> tuple[chip.Population, int]:
     a = group.attrs
-    if a["kind"] not in KINDS:
+    kind = KINDS.get(_text(a, "kind"))
+    if kind is None:
         raise ValueError(f"unknown kind of population {a['kind']!r}")
-    kind = KINDS[a["kind"]]
     values: dict[str, Any] = {}
     for field in fields(kind):
         match field.name:
             case "bias":
-                values["bias"] = group["bias"][()]
+                values["bias"] = _integers(group, "bias")
             case "shape":
-                values["shape"] = _ints(a["shape"])
+                values["shape"] = _ints(a, "shape")
             case "name":
-                values["name"] = str(a["name"])
+                values["name"] = _text(a, "name")
             case "driven_by":
-                values["driven_by"] = str(a["driven_by"]) or None
+                values["driven_by"] = _text(a, "driven_by") or None
             case "resets":
-                values["resets"] = bool(a["resets"])
+                values["resets"] = bool(_int(a, "resets"))
             case _:
-                values[field.name] = int(a[field.name])
-    return kind(**values), int(a["phase"])
+                values[field.name] = _int(a, field.name)
+    return kind(**values), _int(a, "phase")
 
 
-def _connection(group: Hdf5) -> tuple[Connection, int]:
+def _connection(group: Group) -> tuple[Connection, int]:
     a = group.attrs
-    weight = group["weight"][()].astype(np.int32)
+    weight, kind = _integers(group, "weight"), _text(a, "kind")
     synapses: Synapses
-    if a["kind"] == "dense":
+    if kind == "dense":
         synapses = Dense(weight)
-    elif a["kind"] == "sparse":
-        synapses = Sparse(weight, group["indices"][()], group["indptr"][()], int(a["pre_size"]))
-    elif a["kind"] == "conv":
-        shape, stride, padding, dilation = (
-            _ints(a[k]) for k in ("input_shape", "stride", "padding", "dilation")
-        )
-        synapses = Conv(
-            weight,
-            (shape[0], shape[1], shape[2]),
-            (stride[0], stride[1]),
-            (padding[0], padding[1]),
-            (dilation[0], dilation[1]),
-            int(a["groups"]),
-        )
+    elif kind == "sparse":
+        ends = (_integers(group, "indices"), _integers(group, "indptr"))
+        synapses = Sparse(weight, *ends, _int(a, "pre_size"))
+    elif kind == "conv":
+        channels, height, width = _ints(a, "input_shape")
+        stride, padding, dilation = (_pair(a, k) for k in ("stride", "padding", "dilation"))
+        image = (channels, height, width)
+        synapses = Conv(weight, image, stride, padding, dilation, _int(a, "groups"))
     else:
-        raise ValueError(f"unknown kind of synapses {a['kind']!r}")
+        raise ValueError(f"unknown kind of synapses {kind!r}")
     part: Part = "imag" if a["part"] == "imag" else "real"
-    made = Connection(
-        str(a["pre"]), str(a["post"]), synapses, int(a["exponent"]), int(a["delay"]), part
-    )
-    return made, int(a["chip_delay"])
+    ends_of = _text(a, "pre"), _text(a, "post")
+    made = Connection(*ends_of, synapses, _int(a, "exponent"), _int(a, "delay"), part)
+    return made, _int(a, "chip_delay")
+
+
+def _pair(facts: Facts, key: str) -> Pair:
+    first, second = _ints(facts, key)
+    return first, second

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snn2hw.errors import InputError
-from snn2hw.hdf5 import Hdf5, open_hdf5
+from snn2hw.errors import InputError, few
+from snn2hw.files import reading
+from snn2hw.hdf5 import Group, Item, described, numbers, read_hdf5
 from snn2hw.train.scaling import Scaled
 from snn2hw.train.teachers import Settings
 
@@ -261,7 +262,8 @@ def read_keras(path: Path, settings: Settings) -> tuple[KerasTeacher, tuple[str,
         InputError: the file is damaged, has layers that are not known (all are named), or is
             for other images or classes.
     """
-    with open_hdf5(path, "a network saved by Keras as HDF5") as file:
+    with reading(path, "a network saved by Keras as HDF5"):
+        file = read_hdf5(path, "a network saved by Keras as HDF5")
         if "model_config" not in file.attrs:
             raise InputError(
                 f"{path} holds no architecture, only weights.", "Save the whole model."
@@ -270,10 +272,10 @@ def read_keras(path: Path, settings: Settings) -> tuple[KerasTeacher, tuple[str,
         unknown = [f"{x.name} ({x.kind})" for x in layers if x.kind not in LAYERS]
         if unknown:
             raise InputError(
-                f"{path} has layers that are not read: {', '.join(unknown)}.",
+                f"{path} has layers that are not read: {few(unknown, ', ')}.",
                 f"Known: {', '.join(LAYERS)}. Others may go through ONNX.",
             )
-        order = Order(_channels_first(layers), _text(file.attrs.get("backend", "")) == "theano")
+        order = Order(_channels_first(layers), file.attrs.get("backend") == "theano")
         layers, notes = _without_softmax(layers)
         _check_images(path, layers, order, settings)
         modules: list[nn.Module] = []
@@ -289,7 +291,9 @@ def read_keras(path: Path, settings: Settings) -> tuple[KerasTeacher, tuple[str,
 
 
 def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"its architecture is {described(value)}, not a text")
+    return value
 
 
 def _layers(whole: Config) -> list[Layer]:
@@ -358,19 +362,32 @@ def _check_images(path: Path, layers: list[Layer], order: Order, settings: Setti
         )
 
 
-def _weights(file: Hdf5, name: str) -> Weights:
+def _weights(file: Group, name: str) -> Weights:
     """Return a layer's arrays by the last part of their names."""
-    group = file.get("model_weights", file).get(name)
-    if group is None:
+    whole = file.get("model_weights", file)
+    group = whole.get(name) if isinstance(whole, Group) else None
+    if not isinstance(group, Group):
         return {}
     found: dict[str, NDArray[np.float32]] = {}
-    for full in group.attrs.get("weight_names", ()):
-        key = _text(full).rpartition("/")[2].partition(":")[0]
-        values = np.asarray(group[_text(full)], np.float32)
+    names: Any = group.attrs.get("weight_names", np.empty(0, object))
+    if not isinstance(names, np.ndarray) or names.dtype.kind not in "Of":  # no names: floats
+        raise ValueError(f"weight_names is {described(names)}, not texts")
+    for full in names.reshape(-1).tolist():
+        key = str(full).rpartition("/")[2].partition(":")[0]
+        values = numbers(_within(group, str(full))).astype(np.float32)
         if not np.isfinite(values).all():
             raise ValueError(f"{key} holds NaN or infinity")
         found[key] = values
     return found
+
+
+def _within(group: Item, path: str) -> Item:
+    """Follow a path of names below a group."""
+    for name in path.split("/"):
+        if not isinstance(group, Group) or name not in group:
+            raise ValueError(f"it lacks {path}")
+        group = group[name]
+    return group
 
 
 def _try(path: Path, teacher: KerasTeacher, settings: Settings) -> None:

@@ -1,0 +1,159 @@
+"""Asking the reader's process for a file (docs/decisions/0010).
+
+The process is started when the first file is read and kept for the next ones. It is not asked again
+after a file that it refused or did not survive.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.errors import InputError
+from snn2hw.files import check_file, first_line
+from snn2hw.hdf5.tree import Foreign, Group, Item
+
+READER = Path(__file__).with_name("reader.py")
+
+# What a file may ask for: so much, and more the larger it is. Stored plainly a byte is at most one
+# number; sparse weights deflate to an eighth of a byte each.
+VALUES, VALUES_A_BYTE = 1 << 24, 8
+TEXTS, TEXTS_A_BYTE = 1 << 24, 4
+SECONDS, BYTES_A_SECOND = 4, 10_000_000  # of the processor
+PATIENCE = 10  # by the clock, as a multiple: another process may have the processor
+
+HINT = "Is it complete, and the right file?"
+
+
+def read_hdf5(path: Path, what: str) -> Group:
+    """Read a whole HDF5 file.
+
+    Args:
+        path: the file.
+        what: what it should be, for messages: ``a NIR file``.
+
+    Raises:
+        InputError: it is missing or not HDF5, links outside itself, declares more than a file of
+            its size may hold, or takes too long to read.
+    """
+    check_file(path, what)
+    size = path.stat().st_size
+    seconds = SECONDS + size // BYTES_A_SECOND
+    asked = {
+        "path": str(path.absolute()), "seconds": seconds,
+        "values": VALUES + VALUES_A_BYTE * size, "texts": TEXTS + TEXTS_A_BYTE * size,
+    }  # fmt: skip
+    with _LOCK:
+        answer, numbers = _reader().ask(asked)
+    if "refused" in answer:
+        raise InputError(f"{path} {answer['refused']}.", HINT)
+    if "error" in answer:
+        raise InputError(f"{path} is not {what}: {first_line(answer['error'])}.", HINT)
+    if not answer:
+        raise InputError(
+            f"{path} is not {what} that can be read: the HDF5 library crashed, or had not read it "
+            f"after {seconds} seconds.",
+            HINT,
+        )
+    return _group(answer["tree"], numbers)
+
+
+class _Reader:
+    """A process that reads files for this one."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-W", "ignore", str(READER)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    @property
+    def usable(self) -> bool:
+        """Whether it still runs, and was not inherited from a process that forked."""
+        return self.owner == os.getpid() and self.process.poll() is None
+
+    def ask(self, asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Return its answer and the numbers; an empty answer if it ended without one."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        clock = threading.Timer(PATIENCE * asked["seconds"], self.process.kill)
+        clock.daemon = True
+        clock.start()
+        try:
+            self.process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self.process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self.process.stdout.readline() or b"{}")
+            wanted = int(answer.get("bytes", 0))
+            numbers = self.process.stdout.read(wanted)
+            if wanted == len(numbers) and "tree" in answer:
+                return answer, numbers
+            self.close()
+            return ({} if "tree" in answer else answer), b""
+        except BrokenPipeError:
+            self.close()
+            return {}, b""
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            clock.cancel()
+
+    def close(self) -> None:
+        """End the process."""
+        if self.owner != os.getpid():
+            return
+        self.process.kill()
+        self.process.communicate()
+
+
+_LOCK = threading.Lock()
+_KEPT: list[_Reader] = []
+
+
+def _reader() -> _Reader:
+    if not _KEPT or not _KEPT[0].usable:
+        _KEPT[:] = [_Reader()]
+    return _KEPT[0]
+
+
+@atexit.register
+def _end() -> None:
+    for reader in _KEPT:
+        reader.close()
+
+
+def _group(told: dict[str, Any], numbers: bytes) -> Group:
+    items, attrs = (
+        {name: _item(item, numbers) for name, item in told[k].items()} for k in ("items", "attrs")
+    )
+    return Group(items, attrs)
+
+
+def _item(told: dict[str, Any], numbers: bytes) -> Item:
+    if "items" in told:
+        return _group(told, numbers)
+    if "dtype" in told:
+        return _array(np.dtype(told["dtype"]), told["shape"], told["at"], numbers)
+    if "text" in told:
+        return str(told["text"])
+    if "texts" in told:
+        texts = np.empty(len(told["texts"]), object)
+        texts[:] = told["texts"]
+        return texts.reshape(told["shape"])
+    return Foreign(str(told["other"]))
+
+
+def _array(dtype: np.dtype[Any], shape: list[int], at: int, numbers: bytes) -> NDArray[Any]:
+    count = int(np.prod(shape, dtype=np.int64))
+    return np.frombuffer(numbers, dtype, count, at).reshape(shape)  # read-only, as bytes are
