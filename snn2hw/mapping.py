@@ -9,13 +9,14 @@ sparse connection. Sizes and their sources stand in the target's ``[limits]``.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import DoesNotFitError
+from snn2hw.errors import DoesNotFitError, few
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement, Slice
@@ -55,10 +56,10 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
         for start, stop, uses in cut:
             slices.append(Slice(population.name, start, stop, len(slices), uses))
     if problems:
-        raise DoesNotFitError(" ".join(p.message for p in problems), problems[0].hint)
-    have = target.limit("cores_per_chip") * target.limit("chips")
+        raise DoesNotFitError(few([p.message for p in problems], " "), problems[0].hint)
+    have = cores_of(target)
     if len(slices) > have:
-        counts = {p.name: sum(s.layer == p.name for s in slices) for p in net.populations}
+        counts = Counter(s.layer for s in slices)
         worst = max(counts, key=lambda k: counts[k])
         raise DoesNotFitError(
             f"The network needs {len(slices)} cores, {target.title} has {have} "
@@ -66,6 +67,22 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
             "Prune it, or make its widest layers narrower.",
         )
     return Placement(tuple(slices), limits, target.limit("cores_per_chip"))
+
+
+def cores_of(target: Target) -> int:
+    """Return how many cores the target has, on all its chips."""
+    return target.limit("cores_per_chip") * target.limit("chips")
+
+
+def crowded(populations: int, target: Target) -> list[str]:
+    """Say if there are more populations than cores, of which each needs one at least."""
+    have = cores_of(target)
+    if populations <= have:
+        return []
+    return [
+        f"The network has {populations:,} populations of neurons, {target.title} has {have} cores "
+        f"({target.limit('chips')} chips), which hold one each at most. Join some of them."
+    ]
 
 
 def most_inputs(target: Target) -> int:

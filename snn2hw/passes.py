@@ -7,7 +7,7 @@ name, and is applied on request only (``rewrites.py``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from scipy import sparse
 
 from snn2hw.ir import populations as chip
 from snn2hw.ir.arrays import Edge
-from snn2hw.ir.graph import pool_matrix
+from snn2hw.ir.graph import pool_kernel, pool_weight
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import (
     Affine,
@@ -31,9 +31,11 @@ from snn2hw.ir.network import (
     Scale,
     output_shape,
 )
-from snn2hw.ir.synapses import Conv, Dense, Synapses, fan_out, from_matrix, matrix
+from snn2hw.ir.synapses import Conv, Dense, Synapses, fan_out, from_matrix, matrix, product
 
 Floats = NDArray[np.float64]
+
+MOST_KERNEL = 1 << 24  # weights of a convolution that pools first
 
 
 def simplify(net: Network) -> Network:
@@ -97,7 +99,7 @@ def drop_unheard(net: Network) -> Network:
     return replace(
         net,
         nodes={k: n for k, n in net.nodes.items() if k in heard},
-        edges=tuple(e for e in net.edges if set(e) <= heard),
+        edges=tuple((a, b) for a, b in net.edges if a in heard and b in heard),
     )
 
 
@@ -122,33 +124,49 @@ def _repeat(net: Network, kind: type[Node], fold: Callable[[_Draft, str, Any], b
 
 
 class _Draft:
-    """Nodes and edges while a pass changes them."""
+    """Nodes and edges, in both directions, while a pass changes them."""
 
     def __init__(self, net: Network) -> None:
-        self.nodes, self.edges = dict(net.nodes), set(net.edges)
+        self.nodes = dict(net.nodes)
+        self.into: dict[str, set[str]] = {name: set() for name in net.nodes}
+        self.out_of: dict[str, set[str]] = {name: set() for name in net.nodes}
+        self.join(net.edges)
+
+    @property
+    def edges(self) -> list[Edge]:
+        return [(a, b) for a, targets in self.out_of.items() for b in targets]
+
+    def join(self, edges: Iterable[Edge]) -> None:
+        for a, b in edges:
+            self.out_of[a].add(b)
+            self.into[b].add(a)
 
     def before(self, name: str) -> list[str]:
-        return sorted(a for a, b in self.edges if b == name)
+        return sorted(self.into[name])
 
     def after(self, name: str) -> list[str]:
-        return sorted(b for a, b in self.edges if a == name)
+        return sorted(self.out_of[name])
 
     def alone_before(self, name: str) -> str | None:
         """Return the node before, if neither has another neighbour in between."""
         before = self.before(name)
-        return before[0] if len(before) == 1 and self.after(before[0]) == [name] else None
+        return before[0] if len(before) == 1 and self.out_of[before[0]] == {name} else None
 
     def alone_after(self, name: str) -> str | None:
         after = self.after(name)
-        return after[0] if len(after) == 1 and self.before(after[0]) == [name] else None
+        return after[0] if len(after) == 1 and self.into[after[0]] == {name} else None
 
     def splice(self, name: str) -> bool:
         """Take a node out and join its neighbours; False if they are joined already."""
-        joined: set[Edge] = {(a, b) for a in self.before(name) for b in self.after(name)}
-        if joined & self.edges:
+        joined = [(a, b) for a in self.into[name] for b in self.out_of[name]]
+        if any(b in self.out_of[a] for a, b in joined):
             return False
+        for a in self.into.pop(name):
+            self.out_of[a].discard(name)
+        for b in self.out_of.pop(name):
+            self.into[b].discard(name)
         del self.nodes[name]
-        self.edges = {e for e in self.edges if name not in e} | joined
+        self.join(joined)
         return True
 
 
@@ -201,18 +219,11 @@ def _fold_pool(draft: _Draft, name: str, pool: Pool2d) -> bool:
         dense = draft.nodes[last] if last else None
         if last and isinstance(dense, Affine) and draft.splice(name):
             draft.nodes[after] = Flatten(pool.input_shape)
-            weight = np.asarray(dense.weight @ pool_matrix(pool).toarray())
-            draft.nodes[last] = Affine(weight, dense.bias)
+            joined = product(sparse.csr_array(dense.weight), matrix(pool_kernel(pool)))
+            draft.nodes[last] = Affine(joined.toarray(), dense.bias)
             return True
-    channels = pool.input_shape[0]
-    weight = np.full((channels, 1, *pool.kernel), _pool_weight(pool))
-    kernel = Conv(weight, pool.input_shape, pool.stride, pool.padding, groups=channels)
-    draft.nodes[name] = Conv2d(kernel, np.zeros(channels))
+    draft.nodes[name] = Conv2d(pool_kernel(pool), np.zeros(pool.input_shape[0]))
     return True
-
-
-def _pool_weight(pool: Pool2d) -> float:
-    return 1.0 / (pool.kernel[0] * pool.kernel[1]) if pool.average else 1.0
 
 
 def _pooled_kernel(pool: Pool2d, conv: Conv) -> Conv | None:
@@ -229,12 +240,14 @@ def _pooled_kernel(pool: Pool2d, conv: Conv) -> Conv | None:
         if pool.padding[axis] or (conv.padding[axis] and (window > step or size > pooled * step)):
             return None
         sides.append(((taps - 1) * spread * step + window, conv.padding[axis] * step))
+    if conv.weight.shape[0] * conv.weight.shape[1] * sides[0][0] * sides[1][0] > MOST_KERNEL:
+        return None
     weight = np.zeros((*conv.weight.shape[:2], sides[0][0], sides[1][0]))
     for y, x in np.ndindex(*conv.weight.shape[2:]):
         top = y * conv.dilation[0] * pool.stride[0]
         left = x * conv.dilation[1] * pool.stride[1]
         window = weight[:, :, top : top + pool.kernel[0], left : left + pool.kernel[1]]
-        window += conv.weight[:, :, y, x][:, :, None, None] * _pool_weight(pool)
+        window += conv.weight[:, :, y, x][:, :, None, None] * pool_weight(pool)
     stride = (conv.stride[0] * pool.stride[0], conv.stride[1] * pool.stride[1])
     try:
         whole = Conv(

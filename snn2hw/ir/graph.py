@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snn2hw.errors import NetworkError
+from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.ir.arrays import Edge, size_of
 from snn2hw.ir.network import (
     Affine,
@@ -39,7 +39,19 @@ from snn2hw.ir.network import (
     input_shape,
     output_shape,
 )
-from snn2hw.ir.synapses import Dense, Synapses, from_matrix, identity, matrix
+from snn2hw.ir.synapses import (
+    MOST_ENTRIES,
+    Conv,
+    Dense,
+    Sparse,
+    Synapses,
+    diagonal,
+    from_matrix,
+    identity,
+    matrix,
+    product,
+    with_weight,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,11 +91,12 @@ class Wiring:
 def wiring(net: Network) -> Wiring:
     """Compose every path of linear nodes that ends in a cell or an output."""
     signals = _signals(net)
-    found = {name: _incoming(net, name, signals) for name in (*net.cells(), *net.outputs())}
+    cells = net.cells()
+    found = {name: _incoming(net, name, signals) for name in (*cells, *net.outputs())}
     now = {
         name: {s.name for s in into.sources if s.delay == 0}
         for name, into in found.items()
-        if name in net.cells()
+        if name in cells
     }
     order, closing = _order(net, now)
     into = {
@@ -214,22 +227,51 @@ def _through(node: Linear, before: list[_Signal], dt: float) -> _Signal:
     if isinstance(node, Delay):
         return _delayed(steps_of(node, dt), terms, constants)
     applied = tuple((source, delay, _apply(node, s)) for (source, delay), s in terms.items())
-    held = {k: _node_matrix(node) @ v for k, v in constants.items()}
+    held = {k: _passed(node, v) for k, v in constants.items()}
     if isinstance(node, Affine | Conv2d | Conv1d):
         spread = np.repeat(node.bias, size_of(output_shape(node)) // node.bias.size)
         held = _added([held, {0: spread}])
     return _Signal(applied, held)
 
 
+def _passed(node: Linear, constant: NDArray[np.float64]) -> NDArray[np.float64]:
+    if isinstance(node, Scale):
+        return node.scale.reshape(-1) * constant
+    return _node_matrix(node) @ constant
+
+
 def _apply(node: Linear, synapses: Synapses | None) -> Synapses | None:
     if isinstance(node, Flatten):
         return synapses
     if synapses is None:
-        if isinstance(node, Conv2d | Conv1d):
-            return node.kernel
-        return Dense(node.weight) if isinstance(node, Affine) else from_matrix(_node_matrix(node))
-    total = _node_matrix(node) @ matrix(synapses)
+        return _alone(node)
+    if isinstance(node, Scale):
+        return _scaled(node.scale.reshape(-1), synapses)
+    total = product(_node_matrix(node), matrix(synapses))
     return Dense(total.toarray()) if isinstance(node, Affine) else from_matrix(total)
+
+
+def _alone(node: Linear) -> Synapses:
+    match node:
+        case Conv2d() | Conv1d():
+            return node.kernel
+        case Affine():
+            return Dense(node.weight)
+        case Scale():
+            return diagonal(node.scale.reshape(-1))
+        case _:
+            return from_matrix(_node_matrix(node))
+
+
+def _scaled(scale: NDArray[np.float64], synapses: Synapses) -> Synapses:
+    """Multiply what each target receives; what a zero meets is gone."""
+    if isinstance(synapses, Sparse) and scale.all():
+        counts = np.diff(synapses.indptr)
+        weight = synapses.weight * (scale if (counts == 1).all() else np.repeat(scale, counts))
+        if weight.all():
+            return with_weight(synapses, weight)
+    rows: Any = sparse.diags_array(scale)
+    return from_matrix(rows @ matrix(synapses))
 
 
 def _sum(one: Synapses | None, other: Synapses | None, node: Linear) -> Synapses:
@@ -254,6 +296,12 @@ def _delayed(
         extra = int(steps[0])
         moved = tuple((source, delay + extra, s) for (source, delay), s in terms.items())
         return _Signal(moved, {k + extra: v for k, v in constants.items()})
+    different = np.unique(steps).size
+    if different * steps.size > MOST_ENTRIES:
+        raise UnsupportedError(
+            f"A Delay of {steps.size:,} values with {different:,} different delays is too large.",
+            "Round its delays to fewer steps.",
+        )
     split: list[tuple[str, int, Synapses | None]] = []
     held: list[Mapping[int, NDArray[np.float64]]] = []
     for extra in (int(n) for n in np.unique(steps)):
@@ -280,26 +328,20 @@ def _node_matrix(node: Linear) -> Any:
         case Conv2d() | Conv1d():
             return matrix(node.kernel)
         case Pool2d():
-            return pool_matrix(node)
+            return matrix(pool_kernel(node))
         case Flatten() | Delay():
             return sparse.eye_array(size_of(input_shape(node)), format="csr")
         case _:
             assert_never(node)
 
 
-def pool_matrix(pool: Pool2d) -> sparse.csr_array:
-    """Return pooling as a map ``[post, pre]``; padding counts as zeros."""
-    channels, height, width = pool.input_shape
-    _, out_h, out_w = output_shape(pool)
-    weight = 1.0 / (pool.kernel[0] * pool.kernel[1]) if pool.average else 1.0
-    oy, ox, ky, kx = np.meshgrid(
-        *(np.arange(n) for n in (out_h, out_w, *pool.kernel)), indexing="ij"
-    )
-    y = oy * pool.stride[0] - pool.padding[0] + ky
-    x = ox * pool.stride[1] - pool.padding[1] + kx
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    rows, columns = (oy * out_w + ox)[inside], (y * width + x)[inside]
-    one = sparse.coo_array(
-        (np.full(rows.size, weight), (rows, columns)), shape=(out_h * out_w, height * width)
-    )
-    return sparse.csr_array(sparse.kron(sparse.eye_array(channels), one))
+def pool_kernel(pool: Pool2d) -> Conv:
+    """Return pooling as a convolution that keeps channels apart; padding counts as zeros."""
+    channels = pool.input_shape[0]
+    weight = np.full((channels, 1, *pool.kernel), pool_weight(pool))
+    return Conv(weight, pool.input_shape, pool.stride, pool.padding, groups=channels)
+
+
+def pool_weight(pool: Pool2d) -> float:
+    """Return what each value in a window counts."""
+    return 1.0 / (pool.kernel[0] * pool.kernel[1]) if pool.average else 1.0

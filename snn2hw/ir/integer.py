@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Literal
 
@@ -155,13 +155,20 @@ class IntNetwork:
     time_steps: int
     numbers: Numbers
     rounding: Mapping[str, Rounding]
+    _place: Mapping[str, int] = field(init=False, repr=False)  # of a population
+    _into: Mapping[str, tuple[int, ...]] = field(init=False, repr=False)  # its connections
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rounding", MappingProxyType(dict(self.rounding)))
+        object.__setattr__(self, "_place", {p.name: i for i, p in enumerate(self.populations)})
+        into: dict[str, list[int]] = {}
+        for i, c in enumerate(self.connections):
+            into.setdefault(c.post, []).append(i)
+        object.__setattr__(self, "_into", {k: tuple(v) for k, v in into.items()})
         size = {p.name: p.size for p in (*self.inputs, *self.populations)}
         if len(size) != len(self.inputs) + len(self.populations):
             raise ValueError("two populations share a name")
-        if self.output not in {p.name for p in self.populations}:
+        if self.output not in self._place:
             raise ValueError(f"output {self.output} is not a population")
         for c in self.connections:
             if (size.get(c.post), size.get(c.pre)) != sizes(c.synapses):
@@ -198,7 +205,7 @@ class IntNetwork:
             raise ValueError(f"{p.name}: {port} does not fit the state")
 
     def _check_order(self, c: Connection) -> None:
-        place = {p.name: i for i, p in enumerate(self.populations)}
+        place = self._place
         if c.post not in place:
             raise ValueError(f"connection {c.pre} -> {c.post} ends in an input")
         if c.delay < 0:
@@ -214,15 +221,15 @@ class IntNetwork:
 
     def into(self, name: str) -> tuple[int, ...]:
         """Return the indices of the connections into a population."""
-        return tuple(i for i, c in enumerate(self.connections) if c.post == name)
+        return self._into.get(name, ())
 
     def population(self, name: str) -> Population:
         """Return a population by name."""
-        return next(p for p in self.populations if p.name == name)
+        return self.populations[self._place[name]]
 
     def sends_graded(self, name: str) -> bool:
         """Say whether a population sends signed integers; inputs say it themselves."""
-        return any(p.name == name and sends_graded(p) for p in self.populations)
+        return name in self._place and sends_graded(self.population(name))
 
     def shape(self, name: str) -> Shape:
         """Return the shape of an input or a population."""
@@ -237,8 +244,8 @@ class IntNetwork:
         names = [p.name for p in self.populations]
         reaches = np.eye(len(names), dtype=bool)
         for c in self.connections:
-            if c.pre in names:
-                reaches[names.index(c.pre), names.index(c.post)] = True
+            if c.pre in self._place:
+                reaches[self._place[c.pre], self._place[c.post]] = True
         for middle in range(len(names)):
             reaches |= np.outer(reaches[:, middle], reaches[middle])
         # A component comes after everything that reaches it, so its members have more before them.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from snn2hw.errors import NetworkError
+from snn2hw.errors import NetworkError, few
 from snn2hw.ir.arrays import Edge, Shape, digest, frozen, size_of
 from snn2hw.ir.synapses import Conv, Pair
 
@@ -277,7 +277,7 @@ class Network:
         object.__setattr__(self, "_before", {k: tuple(v) for k, v in before.items()})
         problems = _problems(self)
         if problems:
-            raise NetworkError(f"The network is not sound: {'; '.join(problems)}.")
+            raise NetworkError(f"The network is not sound: {few(problems)}.")
 
     def predecessors(self, name: str) -> tuple[str, ...]:
         """Return the names of the nodes with an edge into ``name``."""
@@ -392,7 +392,7 @@ def _problems(net: Network) -> list[str]:
     ]
     looped = _linear_loop(net)
     if looped:
-        found.append(f"{', '.join(looped)} form a loop that holds no neurons")
+        found.append(f"{few(looped, ', ')} form a loop that holds no neurons")
     return found
 
 
@@ -406,7 +406,7 @@ def _linear_loop(net: Network) -> list[str]:
     rows, columns = zip(*inner, strict=True)
     graph = sparse.coo_array((np.ones(len(inner)), (rows, columns)), (len(names), len(names)))
     _, part = csgraph.connected_components(sparse.csr_array(graph), connection="strong")
-    looped = {i for i in range(len(names)) if np.sum(part == part[i]) > 1}
+    looped = set(np.flatnonzero(np.bincount(part)[part] > 1).tolist())
     looped |= {a for a, b in inner if a == b}
     return sorted(names[i] for i in looped)
 
@@ -435,7 +435,7 @@ def _value_problems(node: Node) -> list[str]:
             return [f"{node.kernel.weight.shape[0]} channels but bias {node.bias.shape}"]
         case Lif() | Leaky():
             return _neuron_problems(node)
-        case Input() if node.max_value < 1:
+        case Input() if not 1 <= node.max_value < 1 << 31:
             return [f"largest input value is {node.max_value}"]
         case Delay() if (node.delay < 0).any():
             return ["delay must not be negative"]

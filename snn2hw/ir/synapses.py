@@ -18,7 +18,10 @@ from snn2hw.ir.arrays import Shape, frozen, size_of
 
 Pair = tuple[int, int]
 
-MOST_SYNAPSES = 1 << 27  # about 6 GiB while a kernel is unrolled
+# How many entries a matrix may have that a few stored weights make: a base, and for each of them.
+MOST_ENTRIES, ENTRIES_A_WEIGHT = 1 << 25, 1 << 12
+MOST_SYNAPSES = 1 << 27  # of any convolution that is unrolled
+MOST_STEPS_A_PRODUCT = 1 << 28
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +153,13 @@ def identity(size: int, weight: Any = 1.0) -> Sparse:
     )
 
 
+def diagonal(weight: NDArray[Any]) -> Sparse:
+    """Connect neuron i to neuron i with a weight of its own; a zero connects nothing."""
+    there = weight != 0
+    ends = np.concatenate([[0], np.cumsum(there)]).astype(np.int32)
+    return Sparse(weight[there], np.flatnonzero(there).astype(np.int32), ends, weight.size)
+
+
 def from_matrix(matrix: Any) -> Sparse:
     """Wrap a SciPy sparse matrix ``[post, pre]``; explicit zeros are dropped."""
     rows: Any = sparse.csr_array(matrix)
@@ -241,31 +251,68 @@ def _conv_matrix(conv: Conv) -> sparse.csr_array:
         UnsupportedError: if that takes more memory than a common machine has.
     """
     count = synapse_count(conv)
-    if count > MOST_SYNAPSES:
+    if count > min(MOST_SYNAPSES, MOST_ENTRIES + ENTRIES_A_WEIGHT * conv.weight.size):
         raise UnsupportedError(
-            f"A convolution of {count} synapses is too large to be written out one by one.",
+            f"A convolution of {count:,} synapses is too large to be written out one by one.",
             "Make its image or its kernel smaller.",
         )
     _, height, width = conv.input_shape
     channels, out_h, out_w = conv.output_shape
     per_group = channels // conv.groups
     out, into, ky, kx = np.nonzero(conv.weight)
-    values = conv.weight[out, into, ky, kx]
-    source_channel = (out // per_group) * conv.weight.shape[1] + into
-    rows: list[NDArray[np.int64]] = []
-    columns: list[NDArray[np.int64]] = []
-    data: list[NDArray[Any]] = []
-    for oy in range(out_h):
-        y = oy * conv.stride[0] - conv.padding[0] + ky * conv.dilation[0]
-        for ox in range(out_w):
-            x = ox * conv.stride[1] - conv.padding[1] + kx * conv.dilation[1]
-            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            rows.append(((out * out_h + oy) * out_w + ox)[inside])
-            columns.append(((source_channel * height + y) * width + x)[inside])
-            data.append(values[inside])
-    shape = sizes(conv)
-    joined = (np.concatenate(data), (np.concatenate(rows), np.concatenate(columns)))
-    return sparse.csr_array(sparse.coo_array(joined, shape=shape))
+    source = (out // per_group) * conv.weight.shape[1] + into
+    oy, ny = _positions(ky, 0, conv)
+    ox, nx = _positions(kx, 1, conv)
+    # Every weight with each of its output rows, and each of those with its output columns.
+    weight, y = _spread(ny)
+    y += oy[weight]
+    nx_of = nx[weight]
+    place, x = _spread(nx_of)
+    weight, y = weight[place], y[place]
+    x += ox[weight]
+    row = (out[weight] * out_h + y) * out_w + x
+    from_y = y * conv.stride[0] - conv.padding[0] + ky[weight] * conv.dilation[0]
+    from_x = x * conv.stride[1] - conv.padding[1] + kx[weight] * conv.dilation[1]
+    column = (source[weight] * height + from_y) * width + from_x
+    values = conv.weight[out, into, ky, kx][weight]
+    return sparse.csr_array(sparse.coo_array((values, (row, column)), shape=sizes(conv)))
+
+
+def _positions(
+    taps: NDArray[np.int64], axis: int, conv: Conv
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each tap the first output that has it inside the image, and how many have."""
+    size, out = conv.input_shape[1 + axis], conv.output_shape[1 + axis]
+    offset = taps * conv.dilation[axis] - conv.padding[axis]
+    first = np.maximum(0, -(offset // conv.stride[axis]))  # ceil of -offset / stride
+    last = np.minimum(out - 1, (size - 1 - offset) // conv.stride[axis])
+    return first, np.maximum(0, last - first + 1)
+
+
+def _spread(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Repeat each index as often as it counts; return the indices and the number of each copy."""
+    index = np.repeat(np.arange(counts.size), counts)
+    starts = np.cumsum(counts) - counts
+    return index, np.arange(index.size) - starts[index]
+
+
+def product(one: Any, other: Any) -> Any:
+    """Join two linear maps ``[post, middle] @ [middle, pre]``.
+
+    Raises:
+        UnsupportedError: a few weights on either side would become a matrix without end.
+    """
+    before = np.bincount(one.indices, minlength=one.shape[1]).astype(float)
+    steps = float(before @ np.diff(other.indptr))
+    stored = one.nnz + other.nnz
+    entries = min(steps, float(one.shape[0]) * other.shape[1])
+    if entries > MOST_ENTRIES + 16 * stored or steps > MOST_STEPS_A_PRODUCT + 64 * stored:
+        raise UnsupportedError(
+            f"Linear maps of {one.nnz:,} and {other.nnz:,} weights would join to one of "
+            f"{entries:,.0f}.",
+            "Put neurons between them, or make what lies between smaller.",
+        )
+    return one @ other
 
 
 def fan_out(synapses: Synapses) -> NDArray[np.int64]:

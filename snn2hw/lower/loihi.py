@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snn2hw.errors import UnsupportedError
+from snn2hw.errors import UnsupportedError, few
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.populations import Delta, Lif
@@ -26,17 +26,25 @@ def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
         UnsupportedError: if a loop is faster than the chip's connections, or branches differ by
             more steps than the chip's delay holds.
     """
-    loops = [found for part in net.components() if (found := _too_fast(net, part))]
+    parts = net.components()
+    part_of = {name: i for i, names in enumerate(parts) for name in names}
+    inside: dict[int, list[Connection]] = {}
+    for c in net.connections:
+        if c.pre in part_of and part_of[c.pre] == part_of[c.post]:
+            inside.setdefault(part_of[c.post], []).append(c)
+    loops = [found for i, some in inside.items() if (found := _too_fast(parts[i], some))]
     if loops:
         raise UnsupportedError(
-            f"{'. '.join(loops)}: on {target.title} each connection takes one.",
+            f"{few(loops, '. ')}: on {target.title} each connection takes one.",
             "Add a delay to the loop, or remove a layer from it.",
         )
     free = _free(net)
     phase = {p.name: 0 for p in net.inputs}
     phase |= {p.name: int(p.name not in free) for p in net.populations}
-    while late := _late(net.connections, phase):
-        phase |= late
+    place = {p.name: i for i, p in enumerate(net.populations)}
+    along = sorted(net.connections, key=lambda c: place.get(c.pre, -1))
+    while _moved(along, phase):
+        pass
     phase |= {name: _just_before(name, net, phase) for name in free}
     delays = tuple(phase[c.post] - phase[c.pre] + c.delay for c in net.connections)
     longest = target.numbers.delay_max + 1
@@ -47,20 +55,23 @@ def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
     ]
     if slow:
         raise UnsupportedError(
-            f"{'; '.join(slow)}, but {target.title} delays a spike by at most {longest} steps.",
+            f"{few(slow)}, but {target.title} delays a spike by at most {longest} steps.",
             "Shorten the longer branch, or the delay.",
         )
     return Program(net, phase, delays, placement, target.name)
 
 
-def _late(connections: Sequence[Connection], phase: dict[str, int]) -> dict[str, int]:
-    """Return the later phases that some connections need, and that phase: Bellman and Ford."""
-    needed: dict[str, int] = {}
+def _moved(connections: Sequence[Connection], phase: dict[str, int]) -> bool:
+    """Move phases back to when everything has arrived (Bellman and Ford); say if any moved.
+
+    Connections in the order of their sources need few rounds: without loops, two.
+    """
+    moved = False
     for c in connections:
         ready = phase[c.pre] + 1 - c.delay
-        if ready > needed.get(c.post, phase[c.post]):
-            needed[c.post] = ready
-    return needed
+        if ready > phase[c.post]:
+            phase[c.post], moved = ready, True
+    return moved
 
 
 def _free(net: IntNetwork) -> set[str]:
@@ -74,9 +85,8 @@ def _just_before(name: str, net: IntNetwork, phase: dict[str, int]) -> int:
     return min((phase[c.post] - 1 for c in net.connections if c.pre == name), default=phase[name])
 
 
-def _too_fast(net: IntNetwork, names: list[str]) -> str:
+def _too_fast(names: list[str], inside: Sequence[Connection]) -> str:
     """Describe a loop among populations whose delays are fewer than its connections."""
-    inside = [c for c in net.connections if c.pre in names and c.post in names]
     phase, reason, last = dict.fromkeys(names, 0), dict[str, Connection](), ""
     for _ in names:  # without such a loop, nothing moves in the last of these rounds
         last = ""

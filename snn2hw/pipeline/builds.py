@@ -311,11 +311,16 @@ def fits(model: Model, names: list[str]) -> dict[str, list[str]]:
     return {name: reasons(model.network, targets.load(name)) for name in names}
 
 
-def would_help(model: Model, names: list[str]) -> dict[str, list[str]]:
-    """Name the rewrites with which a model builds for targets that refuse it as it is."""
+def would_help(model: Model, refused: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Name the rewrites with which a model builds for targets that refuse it as it is.
+
+    Args:
+        model: the network.
+        refused: what ``fits`` said.
+    """
     answers: dict[str, list[str]] = {}
-    for target in (targets.load(name) for name in names):
-        if isinstance(model.network, Network) and reasons(model.network, target):
+    for target in (targets.load(name) for name, why in refused.items() if why):
+        if isinstance(model.network, Network):
             changed, applied = rewrites.rewrite(model.network, target, ["all"])
             if applied and not reasons(changed, target):
                 answers[target.name] = applied

@@ -8,16 +8,16 @@ Before a stage, passes that keep the spikes make its input simpler (``passes.py`
 
 from __future__ import annotations
 
-from snn2hw.errors import Snn2hwError
+from snn2hw.errors import DoesNotFitError, Snn2hwError
 from snn2hw.ir.graph import wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
 from snn2hw.lower import lower
-from snn2hw.mapping import map_network
+from snn2hw.mapping import crowded, map_network
 from snn2hw.passes import remove_dead, simplify
-from snn2hw.quantize import quantize, refusals
+from snn2hw.quantize import quantize, refusals, rounded
 from snn2hw.target import Target
 
 
@@ -34,6 +34,9 @@ def compile_network(
     Raises:
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
     """
+    many = crowded(_populations(net), target)
+    if many:
+        raise DoesNotFitError(many[0])
     if isinstance(net, Network):
         ints = remove_dead(quantize(simplify(net), target, time_steps=time_steps))
     else:
@@ -44,20 +47,26 @@ def compile_network(
 
 def reasons(net: Network | IntNetwork, target: Target) -> list[str]:
     """List everything that keeps a network off a target, from every stage that can be asked."""
-    if isinstance(net, Network):
-        net = simplify(net)
-        found = refusals(net, wiring(net), target)
-        if found:
-            return found
-        try:
-            net = remove_dead(quantize(net, target, time_steps=net.time_steps or 1))
-        except Snn2hwError as error:
-            return [str(error)]
-    answers: list[str] = []
+    found = crowded(_populations(net), target)
+    try:
+        if isinstance(net, Network):
+            net = simplify(net)
+            wires = wiring(net)
+            found = refusals(net, wires, target) + found
+            if not found:
+                net = remove_dead(rounded(net, wires, target, net.time_steps or 1))
+    except Snn2hwError as error:
+        return [*found, str(error)]
+    if found or isinstance(net, Network):
+        return found
     nowhere = Placement((), {}, 1)
     for stage in (lambda: map_network(net, target), lambda: lower(net, nowhere, target)):
         try:
             stage()
         except Snn2hwError as error:
-            answers.append(str(error))
-    return answers
+            found.append(str(error))
+    return found
+
+
+def _populations(net: Network | IntNetwork) -> int:
+    return len(net.cells() if isinstance(net, Network) else net.populations)

@@ -9,7 +9,8 @@ import numpy as np
 
 from snn2hw import nir_io, onnx_io
 from snn2hw import target as targets
-from snn2hw.ir.graph import along_edges, wiring
+from snn2hw.errors import UnsupportedError
+from snn2hw.ir.graph import Wiring, along_edges, wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Affine, Conv1d, Conv2d, Network, Node, Scale, output_shape
 from snn2hw.ir.populations import Lif, Population, SigmaDelta, described
@@ -41,7 +42,9 @@ def inspect_file(
     else:
         model = builds.load_model(given, root, choice, must_know_dt=False)
     net = model.network
-    layers = _float_layers(net) if isinstance(net, Network) else _integer_layers(net)
+    notes = list(model.notes)
+    layers = _float_layers(net, notes) if isinstance(net, Network) else _integer_layers(net)
+    refused = builds.fits(model, asked)
     return {
         "file": given,
         "holds": "float network" if isinstance(net, Network) else "chip integers",
@@ -55,17 +58,21 @@ def inspect_file(
         "nonzero": sum(x["nonzero"] for x in layers),
         "synapses": sum(x["synapses"] for x in layers),
         "layers": layers,
-        "notes": list(model.notes),
-        "targets": builds.fits(model, asked),
-        "rewrites": builds.would_help(model, asked),
+        "notes": notes,
+        "targets": refused,
+        "rewrites": builds.would_help(model, refused),
     }
 
 
-def _float_layers(net: Network) -> list[dict[str, Any]]:
-    wires = wiring(net)
+def _float_layers(net: Network, notes: list[str]) -> list[dict[str, Any]]:
+    try:
+        wires = wiring(net)
+    except UnsupportedError as error:
+        notes.append(f"synapses are not counted: {error}")
+        wires = Wiring((), {}, frozenset())
     synapses = {
-        name: sum(synapse_count(s.synapses) for s in into.sources)
-        for name, into in wires.into.items()
+        name: sum(synapse_count(s.synapses) for s in wires.into[name].sources)
+        for name in wires.order
     }
     return [
         {
@@ -74,7 +81,7 @@ def _float_layers(net: Network) -> list[dict[str, Any]]:
             "shape": describe_shape(output_shape(node)),
             "inputs": list(net.predecessors(name)),
             **_weights(node),
-            "synapses": synapses.get(name, 0) if name in wires.order else 0,
+            "synapses": synapses.get(name, 0),
         }
         for name, node in ((n, net.nodes[n]) for n in along_edges(net))
     ]

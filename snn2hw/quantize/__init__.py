@@ -12,6 +12,6 @@ scale is limited by the weights' bits and by the size of a message.
 """
 
 from snn2hw.quantize.abilities import refusals
-from snn2hw.quantize.network import quantize
+from snn2hw.quantize.network import quantize, rounded
 
-__all__ = ["quantize", "refusals"]
+__all__ = ["quantize", "refusals", "rounded"]

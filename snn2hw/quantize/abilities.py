@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn2hw.errors import NetworkError
-from snn2hw.ir.graph import Wiring, output_populations
-from snn2hw.ir.network import Coefficients, Leaky, Lif, Network
+from snn2hw.errors import NetworkError, few
+from snn2hw.ir.graph import Incoming, Wiring, output_populations
+from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network
 from snn2hw.quantize.drive import as_spiking, decay, forgets
 from snn2hw.target import Target
 
@@ -17,7 +17,7 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
     try:
         outputs = output_populations(net)
         if len(outputs) != 1:
-            found.append(f"it has {len(outputs)} outputs ({', '.join(outputs)}); keep one")
+            found.append(f"it has {len(outputs)} outputs ({few(outputs, ', ')}); keep one")
     except NetworkError as error:
         found.append(str(error).rstrip("."))
     rules = net.rules
@@ -27,18 +27,21 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
         found.append("its neurons send several spikes a step, the chip's one")
     if rules.v_min is not None:
         found.append(f"its membranes stay above {rules.v_min:g}, the chip's do not")
+    cells = net.cells()
+    heard = {s.name for n in wires.order for s in wires.into[n].sources}
     for name in wires.order:
-        found += _refusals(name, net, wires, target)
+        cell = cells[name]
+        if isinstance(cell, Leaky):
+            found += _readout_refusals(name, cell, net, name in heard, target)
+        found += _refusals(name, cell, wires.into[name], net, target)
     return found
 
 
-def _refusals(name: str, net: Network, wires: Wiring, target: Target) -> list[str]:
-    cell, into = net.cells()[name], wires.into[name]
+def _refusals(name: str, cell: Cell, into: Incoming, net: Network, target: Target) -> list[str]:
     node, step = as_spiking(cell, net)
-    if isinstance(cell, Leaky):
-        found = _readout_refusals(name, step, wires, target)
-    else:
-        found = _reset_refusals(name, node, target)
+    found: list[str] = []
+    if not isinstance(cell, Leaky):
+        found += _reset_refusals(name, node, target)
         found += _decay_refusals(name, node, step, net.dt, target)
     if into.late:
         found.append(f"{name} has a bias that a Delay holds back, which the chip cannot")
@@ -74,11 +77,14 @@ def _decay_refusals(
     return found
 
 
-def _readout_refusals(name: str, step: Coefficients, wires: Wiring, target: Target) -> list[str]:
+def _readout_refusals(
+    name: str, cell: Leaky, net: Network, heard: bool, target: Target
+) -> list[str]:
+    _, step = as_spiking(cell, net)
     if not target.abilities["graded_output"]:
         return [f"{name} gives its membrane potential and never spikes"]
     found: list[str] = []
-    if any(s.name == name for n in wires.order for s in wires.into[n].sources):
+    if heard:
         found.append(
             f"{name} gives its membrane potential to other cells, the chip to an output only"
         )

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snn2hw.errors import NetworkError, UnsupportedError
+from snn2hw.errors import NetworkError, UnsupportedError, few
 from snn2hw.ir import populations as chip
-from snn2hw.ir.graph import output_populations, wiring
+from snn2hw.ir.graph import Wiring, output_populations, wiring
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Rounding
 from snn2hw.ir.network import Leaky, Lif, Network, Threshold, input_shape
 from snn2hw.quantize.abilities import refusals
@@ -44,14 +44,30 @@ def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> 
     found = refusals(net, wires, target)
     if found:
         raise UnsupportedError(
-            f"{target.title} cannot run this network: {'; '.join(found)}.",
+            f"{target.title} cannot run this network: {few(found)}.",
             "Change these layers, allow rewrites (--rewrite), or choose another target.",
         )
+    return rounded(net, wires, target, steps)
+
+
+def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwork:
+    """Round a network that the target refuses nothing of.
+
+    Args:
+        net: the float network.
+        wires: its wiring.
+        target: the chip.
+        steps: of one sample.
+
+    Raises:
+        UnsupportedError: lists the layers whose numbers are too large for the target's bits.
+    """
+    cells = net.cells()
     largest = {name: node.max_value for name, node in net.inputs().items()}
     ticking = _unused("bias", net)
     done: list[_Rounded] = []
     for name in wires.order:
-        cell, into = net.cells()[name], wires.into[name]
+        cell, into = cells[name], wires.into[name]
         drive = drive_of(net, cell, into, target.numbers, largest)
         if isinstance(cell, Leaky):
             done.append(_readout(name, cell, drive, ticking, target.numbers, steps))
@@ -60,7 +76,7 @@ def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> 
     too_large = [made.problem for made in done if made.problem]
     if too_large:
         raise UnsupportedError(
-            f"{target.title} cannot hold this network: {'; '.join(too_large)}.",
+            f"{target.title} cannot hold this network: {few(too_large)}.",
             "Make these weights or biases smaller, or the largest input value.",
         )
     connections = tuple(c for made in done for c in made.connections)
