@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,16 @@ from snn2hw.ir.network import (
     Scale,
     output_shape,
 )
-from snn2hw.ir.synapses import Conv, Dense, Synapses, fan_out, from_matrix, matrix, product
+from snn2hw.ir.synapses import (
+    Conv,
+    Dense,
+    Synapses,
+    by_row,
+    fan_out,
+    from_matrix,
+    matrix,
+    product,
+)
 
 Floats = NDArray[np.float64]
 
@@ -292,17 +301,11 @@ def _most(net: IntNetwork) -> dict[str, Floats]:
     most = {p.name: np.full(p.size, float(p.max_value)) for p in net.inputs}
     most |= {p.name: np.ones(p.size) for p in net.populations}
     plain = {p.name: p for p in _plain(net)}
-    signs = [  # what excites and what inhibits, by connection
-        (rows.maximum(0), rows.minimum(0))
-        for rows in (
-            matrix(c.synapses).astype(float) * 2.0**c.exponent if c.post in plain else _NOTHING
-            for c in net.connections
-        )
-    ]
+    into = [_sent(c) if c.post in plain else None for c in net.connections]
     while True:
         changed = False
         for p in plain.values():
-            dead = _never(net, p, signs, most) & (most[p.name] > 0)
+            dead = _never(net, p, into, most) & (most[p.name] > 0)
             if dead.any():
                 most[p.name] = np.where(dead, 0.0, most[p.name])
                 changed = True
@@ -310,11 +313,22 @@ def _most(net: IntNetwork) -> dict[str, Floats]:
             return most
 
 
-_NOTHING = sparse.csr_array((1, 1))
+class _Sent(NamedTuple):
+    """A connection's weights on the scale of sums, and the target and source of each."""
+
+    weight: Floats
+    post: NDArray[np.int64]
+    pre: NDArray[np.int32]
+
+
+def _sent(c: Connection) -> _Sent:
+    weight, pre, ends = by_row(c.synapses)
+    post = np.repeat(np.arange(ends.size - 1), np.diff(ends))
+    return _Sent(weight * 2.0**c.exponent, post, pre)
 
 
 def _never(
-    net: IntNetwork, p: chip.Lif, signs: list[tuple[Any, Any]], most: Mapping[str, Floats]
+    net: IntNetwork, p: chip.Lif, into: list[_Sent | None], most: Mapping[str, Floats]
 ) -> NDArray[np.bool_]:
     """Say which neurons stay below the threshold if all that excites them came in every step.
 
@@ -323,9 +337,12 @@ def _never(
     n = net.numbers
     high, low = np.zeros(p.size), np.zeros(p.size)
     for i in net.into(p.name):
-        c, (exciting, inhibiting) = net.connections[i], signs[i]
-        high += exciting @ most[c.pre]
-        low += inhibiting @ most[c.pre] - (c.exponent < 0)  # which rounds down
+        c, by = net.connections[i], into[i]
+        assert by is not None
+        sent = by.weight * most[c.pre][by.pre]
+        high += np.bincount(by.post, np.maximum(sent, 0.0), p.size)
+        low += np.bincount(by.post, np.minimum(sent, 0.0), p.size)
+        low -= c.exponent < 0  # which rounds down
     one, top = float(1 << n.decay_bits), float(1 << (n.state_bits - 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = one / (p.du + 1) if p.du >= 0 else np.inf

@@ -3,7 +3,7 @@
     python reader.py
 
 What a damaged or hostile file does to libhdf5 (endless loops, absurd sizes, a crash) ends with this
-process. Each line of standard input is a request, ``{"path", "values", "texts", "seconds"}``; the
+process. Each line of standard input is a request, ``{"path", "values", "texts"}``; the
 answer is a line ``{"bytes", "tree"}`` followed by so many bytes, or a line ``{"error"}``. In the
 tree a group is ``{"items", "attrs"}``; an array of numbers ``{"dtype", "shape", "at"}`` with its
 place among the bytes; text ``{"text"}`` or ``{"texts", "shape"}``; anything else ``{"other"}``.
@@ -13,7 +13,6 @@ Imports nothing of snn2hw.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import signal
@@ -25,11 +24,19 @@ from typing import Any
 import h5py
 import numpy as np
 
+try:
+    import resource
+except ImportError:  # on Windows; the other side has a clock as well
+    resource = None
+
 _low: Any = h5py  # whose low-level modules have no types
 h5a, h5d, h5g, h5l, h5o, h5s, h5t = (getattr(_low, f"h5{k}") for k in "adglost")
 
 MOST_OBJECTS = 200_000  # groups, data sets and attributes
+OBJECTS_AT_ONCE = 1000
 DEEPEST = 32
+SECONDS = 3  # of the processor for so many objects: what is not read by then never will be
+BYTES_A_SECOND = 20_000_000  # unpacked
 ROOM = 1 << 28  # bytes of address space beyond what the process has, plus what the file is granted
 MAPPED = Path("/proc/self/statm")
 TEXTS_AT_ONCE = 1024
@@ -63,9 +70,9 @@ class Reader:
             raise Refused(f"links the group {place or '/'} more than once")
         self.groups.add(address)
         items: dict[str, Any] = {}
-        for name in _names(group):
+        for name, kind in _links(group):
             where = f"{place}/{_text(name)}"
-            if group.links.get_info(name).type != h5l.TYPE_HARD:
+            if kind != h5l.TYPE_HARD:
                 raise Refused(f"holds {where}, a link out of its place, which is refused")
             self.count()
             items[_text(name)] = self.item(h5o.open(group, name), where, depth)
@@ -77,8 +84,11 @@ class Reader:
             return self.group(item, where, depth + 1)
         if not isinstance(item, h5d.DatasetID):
             return {"other": "a stored data type"}
-        _check_storage(item, where)
-        return self.values(item, where, lambda out: item.read(h5s.ALL, h5s.ALL, out), item.shape)
+        shape = item.shape
+        if shape is None:
+            return {"other": "nothing"}
+        _check_storage(item, where, math.prod(shape))
+        return self.values(item, where, lambda out: item.read(h5s.ALL, h5s.ALL, out), shape)
 
     def attributes(self, group: Any, place: str) -> dict[str, Any]:
         """Read the attributes of a group."""
@@ -93,6 +103,8 @@ class Reader:
 
     def count(self) -> None:
         """Count an object."""
+        if self.objects % OBJECTS_AT_ONCE == 0:
+            grant(SECONDS)
         self.objects += 1
         if self.objects > MOST_OBJECTS:
             raise Refused(f"holds more than {MOST_OBJECTS:,} groups, data sets and attributes")
@@ -102,9 +114,9 @@ class Reader:
     ) -> dict[str, Any]:
         """Read numbers or text of a data set or an attribute, once their size is known."""
         kind = item.get_type()
-        if item.get_space().get_simple_extent_type() == h5s.NULL:
+        if shape is None:
             return {"other": "nothing"}
-        count = int(np.prod(shape, dtype=object)) if shape else 1
+        count = math.prod(shape)
         if isinstance(kind, h5t.TypeStringID):
             return self.texts(item, where, kind, count)
         dtype = _number(kind)
@@ -117,6 +129,8 @@ class Reader:
                 f"{tuple(shape)}"
             )
         out = np.zeros(shape, dtype)
+        if out.nbytes > BYTES_A_SECOND:
+            grant(SECONDS + out.nbytes // BYTES_A_SECOND)
         if count:
             read(out)
         return self.keep(out)
@@ -170,10 +184,10 @@ def _in_parts(item: Any, kind: Any, count: int) -> Iterator[Any]:
         yield from out.reshape(-1).tolist()
 
 
-def _names(group: Any) -> list[bytes]:
-    names: list[bytes] = []
-    group.links.iterate(names.append)
-    return names
+def _links(group: Any) -> list[tuple[bytes, int]]:
+    found: list[tuple[bytes, int]] = []
+    group.links.iterate(lambda name, info: found.append((name, info.type)), info=True)
+    return found
 
 
 def _address(group: Any) -> tuple[int, int]:
@@ -181,27 +195,34 @@ def _address(group: Any) -> tuple[int, int]:
     return info.fileno, info.addr
 
 
-def _check_storage(item: Any, where: str) -> None:
+def _check_storage(item: Any, where: str, count: int) -> None:
     """Refuse data elsewhere, data that nobody wrote, and filters that are not at hand."""
+    if item.get_offset() is not None:  # stored in one piece, in this file
+        return
     plist = item.get_create_plist()
-    if plist.get_layout() == h5d.VIRTUAL or plist.get_external_count():
+    layout = plist.get_layout()
+    if layout == h5d.VIRTUAL or (layout == h5d.CONTIGUOUS and plist.get_external_count()):
         raise Refused(f"keeps {where} in another file, which is refused")
-    for i in range(plist.get_nfilters()):
+    for i in range(plist.get_nfilters() if layout == h5d.CHUNKED else 0):
         if plist.get_filter(i)[0] not in FILTERS:
             raise Refused(f"packs {where} with filter {plist.get_filter(i)[0]}, which is unknown")
-    space = item.get_space()
-    count = space.get_simple_extent_npoints() if space.is_simple() else 0
     if count >= SMALLEST_BOMB and item.get_storage_size() == 0:
         raise Refused(f"declares {count:,} values for {where} that were never written")
 
 
 def _number(kind: Any) -> np.dtype | None:
     """Return NumPy's type of numbers that are stored so, None for everything else."""
-    try:
-        dtype = kind.dtype
-    except Exception:  # what NumPy has no type for
-        return None
-    return np.dtype(dtype.str) if dtype.kind in NUMBERS else None
+    stored = kind.encode()
+    if stored not in _KNOWN:
+        try:
+            dtype = kind.dtype
+        except Exception:  # what NumPy has no type for
+            return None
+        _KNOWN[stored] = np.dtype(dtype.str) if dtype.kind in NUMBERS else None
+    return _KNOWN[stored]
+
+
+_KNOWN: dict[bytes, np.dtype | None] = {}  # NumPy's type by HDF5's
 
 
 def _kind(kind: Any) -> str:
@@ -221,20 +242,21 @@ def read(asked: dict[str, Any]) -> tuple[dict[str, Any], Reader]:
         return reader.group(h5g.open(file.id, b"/"), ""), reader
 
 
-def limit(asked: dict[str, Any]) -> None:
-    """Bound this process's memory and time for one file, where the system can."""
-    if importlib.util.find_spec("resource") is None:  # on Windows; the other side has a clock too
-        return
-    import resource
+def grant(seconds: int) -> None:
+    """Let this process run for so many seconds of the processor from now on, and no longer."""
+    if resource is not None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        allowed = math.ceil(used.ru_utime + used.ru_stime + seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (allowed, most))
 
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = used.ru_utime + used.ru_stime + asked["seconds"]
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), most))
-    if MAPPED.exists():  # on Linux
+
+def limit(values: int) -> None:
+    """Bound this process's memory by what so many values take, where the system can."""
+    if resource is not None and MAPPED.exists():  # on Linux
         held = int(MAPPED.read_text().split()[0]) * resource.getpagesize()
         _, most = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (held + ROOM + 16 * asked["values"], most))
+        resource.setrlimit(resource.RLIMIT_AS, (held + ROOM + 16 * values, most))
 
 
 def main() -> None:
@@ -245,7 +267,7 @@ def main() -> None:
         asked = json.loads(line)
         failed: dict[str, str] | None = None
         try:
-            limit(asked)
+            limit(asked["values"])
             tree, reader = read(asked)
         except Refused as error:
             failed = {"refused": str(error)}

@@ -211,7 +211,7 @@ def _signals(net: Network) -> dict[str, _Signal]:
         if not isinstance(node, Linear)
     }
     linear = {n: node for n, node in net.nodes.items() if isinstance(node, Linear)}
-    order = TopologicalSorter({n: set(net.predecessors(n)) & set(linear) for n in linear})
+    order = TopologicalSorter({n: [p for p in net.predecessors(n) if p in linear] for n in linear})
     for name in order.static_order():  # the network has refused loops of linear nodes
         before = [done[p] for p in net.predecessors(name)]
         done[name] = _through(linear[name], before, net.dt)

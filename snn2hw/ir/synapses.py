@@ -7,7 +7,7 @@ element order of a population is C order of its shape, channels first: ``[C, H, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,6 +242,22 @@ def matrix(synapses: Synapses) -> Any:
             return _conv_matrix(synapses)
         case _:
             assert_never(synapses)
+
+
+class Rows(NamedTuple):
+    """Weights row by row: ``indices`` say from whom, ``indptr`` where rows begin and end."""
+
+    weight: NDArray[Any]
+    indices: NDArray[np.int32]
+    indptr: NDArray[np.int32]
+
+
+def by_row(synapses: Synapses) -> Rows:
+    """Return the map row by row, one row for each target neuron."""
+    if isinstance(synapses, Sparse):
+        return Rows(synapses.weight, synapses.indices, synapses.indptr)
+    whole = matrix(synapses)
+    return Rows(whole.data, whole.indices, whole.indptr)
 
 
 def _conv_matrix(conv: Conv) -> sparse.csr_array:
