@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from snn2hw.ir import populations as chip
-from snn2hw.ir.arrays import Edge
+from snn2hw.ir.arrays import Edge, size_of
 from snn2hw.ir.graph import pool_kernel, pool_weight
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import (
@@ -35,16 +35,16 @@ from snn2hw.ir.synapses import (
     Conv,
     Dense,
     Synapses,
-    by_row,
     fan_out,
     from_matrix,
     matrix,
-    product,
+    received,
+    with_weight,
 )
 
 Floats = NDArray[np.float64]
 
-MOST_KERNEL = 1 << 24  # weights of a convolution that pools first
+MOST_KERNEL = 1 << 24  # weights of a map that pools first
 
 
 def simplify(net: Network) -> Network:
@@ -226,13 +226,18 @@ def _fold_pool(draft: _Draft, name: str, pool: Pool2d) -> bool:
     if after and isinstance(follower, Flatten) and len(output_shape(follower)) == 1:
         last = draft.alone_after(after)
         dense = draft.nodes[last] if last else None
-        if last and isinstance(dense, Affine) and draft.splice(name):
+        if last and isinstance(dense, Affine) and _stays_small(dense, pool) and draft.splice(name):
             draft.nodes[after] = Flatten(pool.input_shape)
-            joined = product(sparse.csr_array(dense.weight), matrix(pool_kernel(pool)))
-            draft.nodes[last] = Affine(joined.toarray(), dense.bias)
+            weight = sparse.csr_array(dense.weight) @ matrix(pool_kernel(pool))
+            draft.nodes[last] = Affine(weight.toarray(), dense.bias)
             return True
     draft.nodes[name] = Conv2d(pool_kernel(pool), np.zeros(pool.input_shape[0]))
     return True
+
+
+def _stays_small(dense: Affine, pool: Pool2d) -> bool:
+    """Say whether a dense map may take in the windows before it: one weight for each pixel."""
+    return dense.weight.shape[0] * size_of(pool.input_shape) <= MOST_KERNEL + 16 * dense.weight.size
 
 
 def _pooled_kernel(pool: Pool2d, conv: Conv) -> Conv | None:
@@ -301,11 +306,10 @@ def _most(net: IntNetwork) -> dict[str, Floats]:
     most = {p.name: np.full(p.size, float(p.max_value)) for p in net.inputs}
     most |= {p.name: np.ones(p.size) for p in net.populations}
     plain = {p.name: p for p in _plain(net)}
-    into = [_sent(c) if c.post in plain else None for c in net.connections]
     while True:
         changed = False
         for p in plain.values():
-            dead = _never(net, p, into, most) & (most[p.name] > 0)
+            dead = _never(net, p, most) & (most[p.name] > 0)
             if dead.any():
                 most[p.name] = np.where(dead, 0.0, most[p.name])
                 changed = True
@@ -313,23 +317,7 @@ def _most(net: IntNetwork) -> dict[str, Floats]:
             return most
 
 
-class _Sent(NamedTuple):
-    """A connection's weights on the scale of sums, and the target and source of each."""
-
-    weight: Floats
-    post: NDArray[np.int64]
-    pre: NDArray[np.int32]
-
-
-def _sent(c: Connection) -> _Sent:
-    weight, pre, ends = by_row(c.synapses)
-    post = np.repeat(np.arange(ends.size - 1), np.diff(ends))
-    return _Sent(weight * 2.0**c.exponent, post, pre)
-
-
-def _never(
-    net: IntNetwork, p: chip.Lif, into: list[_Sent | None], most: Mapping[str, Floats]
-) -> NDArray[np.bool_]:
+def _never(net: IntNetwork, p: chip.Lif, most: Mapping[str, Floats]) -> NDArray[np.bool_]:
     """Say which neurons stay below the threshold if all that excites them came in every step.
 
     Decays truncate toward zero, so the geometric series bounds them from above.
@@ -337,12 +325,13 @@ def _never(
     n = net.numbers
     high, low = np.zeros(p.size), np.zeros(p.size)
     for i in net.into(p.name):
-        c, by = net.connections[i], into[i]
-        assert by is not None
-        sent = by.weight * most[c.pre][by.pre]
-        high += np.bincount(by.post, np.maximum(sent, 0.0), p.size)
-        low += np.bincount(by.post, np.minimum(sent, 0.0), p.size)
-        low -= c.exponent < 0  # which rounds down
+        c = net.connections[i]
+        exciting, inhibiting = (
+            received(with_weight(c.synapses, clip(c.synapses.weight, 0)), most[c.pre])
+            for clip in (np.maximum, np.minimum)
+        )
+        high += exciting * 2.0**c.exponent
+        low += inhibiting * 2.0**c.exponent - (c.exponent < 0)  # which rounds down
     one, top = float(1 << n.decay_bits), float(1 << (n.state_bits - 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = one / (p.du + 1) if p.du >= 0 else np.inf

@@ -12,7 +12,7 @@ layers of snnTorch, Norse and Lava. A Delay node on a loop stands for itself; no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any, assert_never
@@ -40,16 +40,20 @@ from snn2hw.ir.network import (
     output_shape,
 )
 from snn2hw.ir.synapses import (
-    MOST_ENTRIES,
+    ENTRIES_A_WEIGHT,
     Conv,
     Dense,
     Sparse,
     Synapses,
     diagonal,
+    fan_in,
+    fan_out,
     from_matrix,
     identity,
     matrix,
-    product,
+    received,
+    sizes,
+    synapse_count,
     with_weight,
 )
 
@@ -212,42 +216,96 @@ def _signals(net: Network) -> dict[str, _Signal]:
     }
     linear = {n: node for n, node in net.nodes.items() if isinstance(node, Linear)}
     order = TopologicalSorter({n: [p for p in net.predecessors(n) if p in linear] for n in linear})
+    work = _Work(list(linear.values()))
     for name in order.static_order():  # the network has refused loops of linear nodes
         before = [done[p] for p in net.predecessors(name)]
-        done[name] = _through(linear[name], before, net.dt)
+        done[name] = _through(linear[name], before, net.dt, work)
     return done
 
 
-def _through(node: Linear, before: list[_Signal], dt: float) -> _Signal:
+# What joining linear nodes may take beyond twice the synapses that they have by themselves.
+ENTRIES = 1 << 24
+STEPS, STEPS_A_NODE, STEPS_A_MAP = 1 << 26, 1 << 14, 1 << 13
+
+
+class _Work:
+    """Counts what joined maps hold and what joining takes: few weights can make it without end."""
+
+    def __init__(self, nodes: Collection[Linear]) -> None:
+        own = sum(_own_synapses(node) for node in nodes)
+        self.entries = ENTRIES + 2 * own
+        self.steps = STEPS + STEPS_A_NODE * len(nodes) + 64 * own
+
+    def take(self, entries: float, steps: float) -> None:
+        """Count a map before it is made."""
+        self.entries -= entries
+        self.steps -= steps + STEPS_A_MAP
+        if self.entries < 0 or self.steps < 0:
+            raise UnsupportedError(
+                "Linear nodes without neurons between them join to far more synapses and delays "
+                f"than they hold (the last alone to {entries:,.0f}).",
+                "Put neurons between them, or make what lies between smaller.",
+            )
+
+
+def _own_synapses(node: Linear) -> int:
+    match node:
+        case Affine():
+            return node.weight.size
+        case Conv2d() | Conv1d():
+            most = ENTRIES // 2 + ENTRIES_A_WEIGHT * node.kernel.weight.size
+            return min(synapse_count(node.kernel), most)
+        case _:
+            return size_of(input_shape(node))
+
+
+def _through(node: Linear, before: list[_Signal], dt: float, work: _Work) -> _Signal:
     terms: dict[tuple[str, int], Synapses | None] = {}
     for source, delay, synapses in (t for signal in before for t in signal.terms):
         key = (source, delay)
         terms[key] = _sum(terms[key], synapses, node) if key in terms else synapses
     constants = _added([signal.constants for signal in before])
     if isinstance(node, Delay):
-        return _delayed(steps_of(node, dt), terms, constants)
-    applied = tuple((source, delay, _apply(node, s)) for (source, delay), s in terms.items())
-    held = {k: _passed(node, v) for k, v in constants.items()}
+        return _delayed(steps_of(node, dt), terms, constants, work)
+    applied = tuple((source, delay, _apply(node, s, work)) for (source, delay), s in terms.items())
+    held = {k: _passed(node, v, work) for k, v in constants.items()}
     if isinstance(node, Affine | Conv2d | Conv1d):
         spread = np.repeat(node.bias, size_of(output_shape(node)) // node.bias.size)
         held = _added([held, {0: spread}])
     return _Signal(applied, held)
 
 
-def _passed(node: Linear, constant: NDArray[np.float64]) -> NDArray[np.float64]:
-    if isinstance(node, Scale):
-        return node.scale.reshape(-1) * constant
-    return _node_matrix(node) @ constant
+def _passed(node: Linear, constant: NDArray[np.float64], work: _Work) -> NDArray[np.float64]:
+    work.take(0, _own_synapses(node))
+    match node:
+        case Scale():
+            return node.scale.reshape(-1) * constant
+        case Flatten() | Delay():
+            return constant
+        case Affine():
+            return _node_matrix(node) @ constant
+        case Conv2d() | Conv1d():
+            return received(node.kernel, constant)
+        case Pool2d():
+            return received(pool_kernel(node), constant)
+        case _:
+            assert_never(node)
 
 
-def _apply(node: Linear, synapses: Synapses | None) -> Synapses | None:
+def _apply(node: Linear, synapses: Synapses | None, work: _Work) -> Synapses | None:
     if isinstance(node, Flatten):
         return synapses
     if synapses is None:
+        work.take(0, 0)
         return _alone(node)
     if isinstance(node, Scale):
+        work.take(0, synapses.weight.size)
         return _scaled(node.scale.reshape(-1), synapses)
-    total = product(_node_matrix(node), matrix(synapses))
+    own = _alone(node)
+    steps = float(fan_out(own) @ fan_in(synapses).astype(float))
+    whole = float(sizes(own)[0]) * sizes(synapses)[1]
+    work.take(whole if isinstance(node, Affine) else min(steps, whole), steps)
+    total = matrix(own) @ matrix(synapses)
     return Dense(total.toarray()) if isinstance(node, Affine) else from_matrix(total)
 
 
@@ -259,6 +317,8 @@ def _alone(node: Linear) -> Synapses:
             return Dense(node.weight)
         case Scale():
             return diagonal(node.scale.reshape(-1))
+        case Pool2d():
+            return pool_kernel(node)
         case _:
             return from_matrix(_node_matrix(node))
 
@@ -290,24 +350,21 @@ def _delayed(
     steps: NDArray[np.int64],
     terms: Mapping[tuple[str, int], Synapses | None],
     constants: Mapping[int, NDArray[np.float64]],
+    work: _Work,
 ) -> _Signal:
     """Delay a signal; where elements differ, each delay takes its own rows."""
     if np.unique(steps).size == 1:
         extra = int(steps[0])
         moved = tuple((source, delay + extra, s) for (source, delay), s in terms.items())
         return _Signal(moved, {k + extra: v for k, v in constants.items()})
-    different = np.unique(steps).size
-    if different * steps.size > MOST_ENTRIES:
-        raise UnsupportedError(
-            f"A Delay of {steps.size:,} values with {different:,} different delays is too large.",
-            "Round its delays to fewer steps.",
-        )
     split: list[tuple[str, int, Synapses | None]] = []
     held: list[Mapping[int, NDArray[np.float64]]] = []
     for extra in (int(n) for n in np.unique(steps)):
+        work.take(steps.size, steps.size)
         mask = (steps == extra).astype(float)
         rows: Any = sparse.diags_array(mask)
         for (source, delay), s in terms.items():
+            work.take(steps.size, steps.size)
             whole = matrix(identity(steps.size) if s is None else s)
             split.append((source, delay + extra, from_matrix(rows @ whole)))
         held.append({k + extra: v * mask for k, v in constants.items()})

@@ -6,8 +6,9 @@ element order of a population is C order of its shape, channels first: ``[C, H, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,6 @@ Pair = tuple[int, int]
 # How many entries a matrix may have that a few stored weights make: a base, and for each of them.
 MOST_ENTRIES, ENTRIES_A_WEIGHT = 1 << 25, 1 << 12
 MOST_SYNAPSES = 1 << 27  # of any convolution that is unrolled
-MOST_STEPS_A_PRODUCT = 1 << 28
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,16 +211,10 @@ def synapse_count(synapses: Synapses) -> int:
     """Return how many non-zero synapses a map has, each use of a kernel's weight counted."""
     if not isinstance(synapses, Conv):
         return nonzeros(synapses)
-    _, height, width = synapses.input_shape
-    _, out_h, out_w = synapses.output_shape
-
-    def uses(axis: int, size: int, out: int) -> NDArray[np.int64]:
-        taps = np.arange(synapses.weight.shape[2 + axis]) * synapses.dilation[axis]
-        at = np.arange(out)[:, None] * synapses.stride[axis] - synapses.padding[axis] + taps
-        return ((at >= 0) & (at < size)).sum(axis=0)
-
-    each = np.count_nonzero(synapses.weight, axis=(0, 1))
-    return int(uses(0, height, out_h) @ each @ uses(1, width, out_w))
+    down, across = (
+        _positions(np.arange(synapses.weight.shape[2 + axis]), axis, synapses)[1] for axis in (0, 1)
+    )
+    return int(down @ np.count_nonzero(synapses.weight, axis=(0, 1)) @ across)
 
 
 def matrix(synapses: Synapses) -> Any:
@@ -244,20 +238,83 @@ def matrix(synapses: Synapses) -> Any:
             assert_never(synapses)
 
 
-class Rows(NamedTuple):
-    """Weights row by row: ``indices`` say from whom, ``indptr`` where rows begin and end."""
-
-    weight: NDArray[Any]
-    indices: NDArray[np.int32]
-    indptr: NDArray[np.int32]
-
-
-def by_row(synapses: Synapses) -> Rows:
-    """Return the map row by row, one row for each target neuron."""
+def row_sums(synapses: Synapses, sign: int) -> NDArray[np.float64]:
+    """Return ``[post]``: the sum of each neuron's positive (sign 1) or negative (-1) weights."""
+    if isinstance(synapses, Conv):
+        return _conv_sums(synapses, sign)
     if isinstance(synapses, Sparse):
-        return Rows(synapses.weight, synapses.indices, synapses.indptr)
-    whole = matrix(synapses)
-    return Rows(whole.data, whole.indices, whole.indptr)
+        return _chosen_sums(synapses.weight, synapses.indptr, sign)
+    rows = matrix(synapses)
+    return _chosen_sums(rows.data, rows.indptr, sign)
+
+
+def _chosen_sums(
+    weight: NDArray[Any], ends: NDArray[np.integer[Any]], sign: int
+) -> NDArray[np.float64]:
+    chosen = weight * sign > 0
+    ends = np.concatenate([[0], np.cumsum(chosen)])[ends]
+    total = np.zeros(ends.size - 1)
+    filled = np.flatnonzero(np.diff(ends))
+    if filled.size:
+        total[filled] = np.add.reduceat(weight[chosen], ends[filled])
+    return total
+
+
+def _conv_sums(conv: Conv, sign: int) -> NDArray[np.float64]:
+    """Do it without the matrix: outputs that see the same part of the kernel have one sum."""
+    channels, out_h, out_w = conv.output_shape
+    (seen_y, like_y), (seen_x, like_x) = (_seen(conv, axis) for axis in (0, 1))
+    found = np.empty((channels, len(seen_y), len(seen_x)))
+    for i, y in enumerate(seen_y):
+        for j, x in enumerate(seen_x):
+            part = conv.weight[:, :, y, x].reshape(channels, -1)
+            ends = np.arange(channels + 1) * part.shape[1]
+            found[:, i, j] = _chosen_sums(part.reshape(-1), ends, sign)
+    return found[:, like_y][:, :, like_x].reshape(channels * out_h * out_w)
+
+
+def _seen(conv: Conv, axis: int) -> tuple[list[slice], NDArray[np.int64]]:
+    """Return the runs of taps that outputs have inside the image, and which run each has."""
+    size, out, step = conv.input_shape[1 + axis], conv.output_shape[1 + axis], conv.dilation[axis]
+    at = np.arange(out) * conv.stride[axis] - conv.padding[axis]
+    first = np.maximum(0, -(at // step))  # ceil of -at / step
+    last = np.minimum(conv.weight.shape[2 + axis] - 1, (size - 1 - at) // step)
+    ends = np.stack([first, np.maximum(first, last + 1)], axis=1)
+    runs, like = np.unique(ends, axis=0, return_inverse=True)
+    return [slice(int(a), int(b)) for a, b in runs], like.reshape(-1)
+
+
+def received(synapses: Synapses, sent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``[post]``: what arrives where every source ``[pre]`` sends a number."""
+    match synapses:
+        case Dense():
+            return synapses.weight @ sent
+        case Sparse():
+            post = np.repeat(np.arange(synapses.indptr.size - 1), np.diff(synapses.indptr))
+            terms = synapses.weight * sent[synapses.indices]
+            return np.bincount(post, terms, synapses.indptr.size - 1).astype(np.float64)
+        case Conv():
+            return _conv_received(synapses, sent.reshape(synapses.input_shape)).reshape(-1)
+        case _:
+            assert_never(synapses)
+
+
+def _conv_received(conv: Conv, image: NDArray[np.float64]) -> NDArray[np.float64]:
+    channels, out_h, out_w = conv.output_shape
+    total = np.zeros((conv.groups, channels // conv.groups, out_h, out_w))
+    image = image.reshape(conv.groups, -1, *image.shape[1:])
+    weight = conv.weight.reshape(conv.groups, -1, *conv.weight.shape[1:])
+    taps = np.argwhere(weight.any(axis=(0, 1, 2)))
+    for ky, kx in taps:
+        (oy, ny), (ox, nx) = (_positions(np.array(k), a, conv) for a, k in ((0, ky), (1, kx)))
+        y = oy * conv.stride[0] - conv.padding[0] + ky * conv.dilation[0]
+        x = ox * conv.stride[1] - conv.padding[1] + kx * conv.dilation[1]
+        seen = image[:, :, y : y + ny * conv.stride[0] : conv.stride[0],
+                     x : x + nx * conv.stride[1] : conv.stride[1]][:, :, :ny, :nx]  # fmt: skip
+        total[:, :, oy : oy + ny, ox : ox + nx] += np.einsum(
+            "goi,giyx->goyx", weight[:, :, :, ky, kx], seen, optimize=True
+        )
+    return total.reshape(channels, out_h, out_w)
 
 
 def _conv_matrix(conv: Conv) -> sparse.csr_array:
@@ -274,24 +331,35 @@ def _conv_matrix(conv: Conv) -> sparse.csr_array:
         )
     _, height, width = conv.input_shape
     channels, out_h, out_w = conv.output_shape
-    per_group = channels // conv.groups
     out, into, ky, kx = np.nonzero(conv.weight)
-    source = (out // per_group) * conv.weight.shape[1] + into
+    source = (out // (channels // conv.groups)) * conv.weight.shape[1] + into
     oy, ny = _positions(ky, 0, conv)
     ox, nx = _positions(kx, 1, conv)
-    # Every weight with each of its output rows, and each of those with its output columns.
-    weight, y = _spread(ny)
-    y += oy[weight]
-    nx_of = nx[weight]
-    place, x = _spread(nx_of)
-    weight, y = weight[place], y[place]
-    x += ox[weight]
-    row = (out[weight] * out_h + y) * out_w + x
-    from_y = y * conv.stride[0] - conv.padding[0] + ky[weight] * conv.dilation[0]
-    from_x = x * conv.stride[1] - conv.padding[1] + kx[weight] * conv.dilation[1]
-    column = (source[weight] * height + from_y) * width + from_x
-    values = conv.weight[out, into, ky, kx][weight]
+    ends = np.concatenate([[0], np.cumsum(ny * nx)])
+    row, column = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.int32)
+    for a, b in _runs(ends):  # weights, a part at a time, each with all of its places
+        each, place = _spread((ny * nx)[a:b])
+        each += a
+        y, x = oy[each] + place // nx[each], ox[each] + place % nx[each]
+        row[ends[a] : ends[b]] = (out[each] * out_h + y) * out_w + x
+        y = y * conv.stride[0] - conv.padding[0] + ky[each] * conv.dilation[0]
+        x = x * conv.stride[1] - conv.padding[1] + kx[each] * conv.dilation[1]
+        column[ends[a] : ends[b]] = (source[each] * height + y) * width + x
+    values = np.repeat(conv.weight[out, into, ky, kx], ny * nx)
     return sparse.csr_array(sparse.coo_array((values, (row, column)), shape=sizes(conv)))
+
+
+ENTRIES_AT_ONCE = 1 << 20
+
+
+def _runs(ends: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Cut a list into runs that end after about so many entries, or after one item."""
+    start = 0
+    while start < ends.size - 1:
+        stop = int(np.searchsorted(ends, ends[start] + ENTRIES_AT_ONCE, "right")) - 1
+        stop = min(max(stop, start + 1), ends.size - 1)
+        yield start, stop
+        start = stop
 
 
 def _positions(
@@ -312,31 +380,18 @@ def _spread(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     return index, np.arange(index.size) - starts[index]
 
 
-def product(one: Any, other: Any) -> Any:
-    """Join two linear maps ``[post, middle] @ [middle, pre]``.
-
-    Raises:
-        UnsupportedError: a few weights on either side would become a matrix without end.
-    """
-    before = np.bincount(one.indices, minlength=one.shape[1]).astype(float)
-    steps = float(before @ np.diff(other.indptr))
-    stored = one.nnz + other.nnz
-    entries = min(steps, float(one.shape[0]) * other.shape[1])
-    if entries > MOST_ENTRIES + 16 * stored or steps > MOST_STEPS_A_PRODUCT + 64 * stored:
-        raise UnsupportedError(
-            f"Linear maps of {one.nnz:,} and {other.nnz:,} weights would join to one of "
-            f"{entries:,.0f}.",
-            "Put neurons between them, or make what lies between smaller.",
-        )
-    return one @ other
-
-
 def fan_out(synapses: Synapses) -> NDArray[np.int64]:
     """Return ``[pre]``: how many non-zero synapses one spike of each source neuron reaches."""
     if isinstance(synapses, Conv):
         return _conv_fan_out(synapses)
     pattern = matrix(synapses)
     return np.bincount(pattern.indices, minlength=pattern.shape[1]).astype(np.int64)
+
+
+def fan_in(synapses: Synapses) -> NDArray[np.int64]:
+    """Return ``[post]``: how many non-zero synapses each neuron has."""
+    there = (synapses.weight != 0).astype(np.int64)
+    return row_sums(with_weight(synapses, there), 1).astype(np.int64)
 
 
 def _conv_fan_out(conv: Conv) -> NDArray[np.int64]:

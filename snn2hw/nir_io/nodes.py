@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from snn2hw.hdf5 import numbers
 from snn2hw.ir.arrays import Edge, Shape, size_of
+from snn2hw.ir.graph import pool_kernel
 from snn2hw.ir.network import (
     Affine,
     Conv1d,
@@ -34,12 +35,13 @@ from snn2hw.ir.network import (
     edge_problems,
     output_shape,
 )
-from snn2hw.ir.synapses import Conv, same_padding
+from snn2hw.ir.synapses import Conv, same_padding, synapse_count
 from snn2hw.nir_io.flat import THROUGH, Flat, Note, new_name
 from snn2hw.nir_io.stored import StoredNode
 
 LARGEST = 1 << 24  # values of one signal, and of all together but for what the weights call for
 SIGNALS_A_VALUE = 64
+USES, USES_A_VALUE = 1 << 28, 1 << 16  # of weights, each at many places of an image
 MOST_AXES = 8
 LINEAR = ("Affine", "Linear")
 CONVOLUTIONS = {"Conv1d": 2, "Conv2d": 3, "SumPool2d": 3, "AvgPool2d": 3}  # dimensions they take
@@ -93,6 +95,8 @@ def _attempt(
             rule = resets.get(name, reset)
             made = _node(node, shape, after, rule, largest.get(name, 1), say)
             room.take(output_shape(made))
+            if isinstance(made, Pool2d | Conv2d | Conv1d):
+                room.take_kernel(made)
             done[name] = made
         except KeyError as error:
             flat.problems.append(f"{name}: has no {error}")
@@ -116,17 +120,35 @@ class _Room:
             if isinstance(v, np.ndarray)
         )
         self.most = self.left = LARGEST + SIGNALS_A_VALUE * stored
+        self.uses = USES + USES_A_VALUE * stored
 
-    def take(self, shape: Shape) -> None:
-        """Count the signal that a node gives."""
+    def take_kernel(self, node: Pool2d | Conv2d | Conv1d) -> None:
+        """Count the windows of a pool, which become weights, and how often weights are used."""
+        if isinstance(node, Pool2d):
+            self.take((node.input_shape[0], *node.kernel), "has windows of")
+            kernel = pool_kernel(node)
+        else:
+            kernel = node.kernel
+        sides = zip(kernel.weight.shape[2:], kernel.input_shape[1:], strict=True)
+        if max(k * n for k, n in sides) > LARGEST:
+            raise ValueError(f"has windows of {kernel.weight.shape[2:]}, too large to be read")
+        self.uses -= synapse_count(kernel)
+        if self.uses < 0:
+            raise ValueError(
+                f"has windows of {kernel.weight.shape[2:]} that look at {synapse_count(kernel):,} "
+                "values, too many for a file of this size"
+            )
+
+    def take(self, shape: Shape, how: str = "gives") -> None:
+        """Count a signal."""
         if min(shape, default=1) < 1:
-            raise ValueError(f"gives {shape}, which is nothing")
+            raise ValueError(f"{how} {shape}, which is nothing")
         if size_of(shape) > LARGEST:
-            raise ValueError(f"gives {shape}, {size_of(shape):,} values; {LARGEST:,} are the most")
+            raise ValueError(f"{how} {shape}, {size_of(shape):,} values; {LARGEST:,} are the most")
         self.left -= size_of(shape)
         if self.left < 0:
             raise ValueError(
-                f"gives {shape}, which brings the network to more than {self.most:,} values a step"
+                f"{how} {shape}, which brings the network to more than {self.most:,} values"
             )
 
 

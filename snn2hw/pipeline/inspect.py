@@ -15,6 +15,7 @@ from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Affine, Conv1d, Conv2d, Network, Node, Scale, output_shape
 from snn2hw.ir.populations import Lif, Population, SigmaDelta, described
 from snn2hw.ir.synapses import describe_shape, nonzeros, synapse_count
+from snn2hw.passes import simplify
 from snn2hw.pipeline import builds
 
 
@@ -66,7 +67,7 @@ def inspect_file(
 
 def _float_layers(net: Network, notes: list[str]) -> list[dict[str, Any]]:
     try:
-        wires = wiring(net)
+        wires = wiring(simplify(net))
     except UnsupportedError as error:
         notes.append(f"synapses are not counted: {error}")
         wires = Wiring((), {}, frozenset())

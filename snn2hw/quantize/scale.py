@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from snn2hw.ir.graph import Source
 from snn2hw.ir.integer import Connection, Numbers, Rounding
-from snn2hw.ir.synapses import Conv, Sparse, Synapses, by_row, with_weight
+from snn2hw.ir.synapses import Conv, Sparse, Synapses, row_sums, with_weight
 from snn2hw.quantize.drive import Drive
 
 
@@ -38,22 +38,9 @@ def _reach(parts: list[tuple[Synapses, int]]) -> float:
     high: Any = 0.0
     low: Any = 0.0
     for synapses, largest in parts:
-        weight, _, ends = by_row(synapses)
-        high = high + _sums(weight, ends, weight > 0) * largest
-        low = low + _sums(weight, ends, weight < 0) * largest
+        high = high + row_sums(synapses, 1) * largest
+        low = low + row_sums(synapses, -1) * largest
     return max(float(np.max(high, initial=0.0)), float(-np.min(low, initial=0.0)))
-
-
-def _sums(
-    weight: NDArray[Any], ends: NDArray[np.int32], chosen: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Sum the chosen weights of each row."""
-    ends = np.concatenate([[0], np.cumsum(chosen)])[ends]
-    total = np.zeros(ends.size - 1)
-    filled = np.flatnonzero(np.diff(ends))
-    if filled.size:
-        total[filled] = np.add.reduceat(weight[chosen], ends[filled])
-    return total
 
 
 def fitted(

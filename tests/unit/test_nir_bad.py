@@ -13,6 +13,7 @@ from nir_files import ONES, chain, lif, write
 from snn2hw import nir_io
 from snn2hw.errors import InputError, Snn2hwError
 from snn2hw.ir.graph import wiring
+from snn2hw.ir.synapses import matrix
 
 
 def refusal(path):
@@ -147,8 +148,10 @@ def test_a_convolution_too_large_to_unroll_is_refused(tmp_path):
     names = list(nodes)
     path = write(tmp_path / "a.nir", nodes, list(itertools.pairwise(names)))
     net, _ = nir_io.read(path, nir_io.Choice(dt=1.0, time_steps=1))
-    with pytest.raises(Snn2hwError, match="too large to be written out"):
+    with pytest.raises(Snn2hwError, match="join to far more synapses"):
         wiring(net)
+    with pytest.raises(Snn2hwError, match="too large to be written out"):
+        matrix(net.nodes["one"].kernel)
 
 
 @pytest.mark.parametrize(
