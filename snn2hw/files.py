@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from snn2hw.errors import InputError, Snn2hwError
+from snn2hw.fields import Check, anything, require, shown
 
 
 def cache_folder() -> Path:
@@ -59,10 +61,23 @@ def new_folder(path: Path) -> Generator[Path, None, None]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """Write a JSON document; what is no number (NaN, infinity) becomes null, which JSON has."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write one JSON document, keys in the order given."""
     with new_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json_text(value) + "\n", encoding="utf-8")
 
 
 # What is no fault of the file that is being read.
@@ -120,23 +135,73 @@ def reading(path: Path, what: str, hint: str = "") -> Generator[None, None, None
         ) from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+# Documents of ours are smaller by far, and one of this size takes half a GiB when it is read.
+LARGEST_JSON = 16 << 20
+
+
+def read_text(path: Path, what: str, largest: int = LARGEST_JSON) -> str:
+    """Read a text file that is no larger than it has reason to be.
 
     Raises:
-        InputError: if the file is missing or is not a JSON object.
+        InputError: it is larger, no plain file, or not UTF-8.
+    """
+    with reading(path, what):
+        with path.open("rb") as file:
+            content = file.read(largest + 1)
+        if len(content) > largest:
+            raise InputError(f"{path} is larger than {what} has reason to be: {largest} bytes.")
+        return content.decode("utf-8")
+
+
+def read_json(path: Path, check: Check = anything, hint: str = "Make it again.") -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        check: what the object must hold.
+        hint: the way out, if it does not.
+
+    Raises:
+        InputError: if the file is missing or is not such an object.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is missing.", "The folder is incomplete: make it again.")
+    value = json_value(read_text(path, "a JSON document"), path, hint)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds {shown(value)}, not an object.", hint)
+    require(value, check, path, hint)
+    return value
+
+
+def json_value(text: str, where: object, hint: str = "") -> Any:
+    """Parse JSON as its standard has it: finite numbers, and each name of an object once.
+
+    Raises:
+        InputError: it is not JSON; ``where`` says what.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} is missing.", "The folder is incomplete: make it again."
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}.", "Make it again.") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds a {type(value).__name__}, not an object.", "Make it again.")
+        value = json.loads(
+            text, parse_constant=_number, parse_float=_number, object_pairs_hook=_object
+        )
+        if "\\ud" in text.lower():  # half a character, which no file and no terminal takes
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON: {first_line(error)}.", hint) from None
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("an object has the same name twice")
+    return made
 
 
 def sha256(path: Path) -> str:

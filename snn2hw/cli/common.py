@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import inspect
-import json
 import sys
 import time
 import traceback
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from snn2hw.errors import Interrupted, Snn2hwError
+from snn2hw.files import json_text
 from snn2hw.processes import leads
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,7 +49,7 @@ class Talk:
         self.close()
         if not leads():
             return
-        click.echo(json.dumps(document, indent=2) if self.json else text)
+        click.echo(json_text(document) if self.json else text)
 
     def update(self, stage: str, done: int, total: int, **info: Any) -> None:
         """Report that ``done`` of ``total`` steps of a stage are over."""
@@ -159,16 +159,17 @@ def root() -> Path:
 def report_error(error: BaseException, arguments: Sequence[str]) -> int:
     """Print an error the way the contract asks and return the exit code."""
     known = as_ours(error)
+    verbose = "-v" in arguments or "--verbose" in arguments
+    if verbose and (known is None or error.__cause__ is not None):
+        traceback.print_exception(error)
     if known is None:
-        if "-v" in arguments or "--verbose" in arguments:
-            traceback.print_exception(error)
         known = Snn2hwError(
             f"This is a bug of snn2hw: {type(error).__name__}: {error}.",
             "Run again with -v and report what it prints.",
         )
     if "--json" in arguments:
         document = {"kind": known.kind, "message": known.message, "hint": known.hint}
-        click.echo(json.dumps({"error": document}, indent=2))
+        click.echo(json_text({"error": document}))
     click.echo(f"error: {known}", err=True)
     return 1
 
