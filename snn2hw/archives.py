@@ -1,66 +1,232 @@
-"""Zip archives of plain arrays (npz); declared sizes are checked before anything is read."""
+"""NumPy's files (npz, npy), read with what they declare checked before anything is unpacked."""
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
-import zlib
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError
-from snn2hw.files import first_line
+from snn2hw.files import new_file, reading
 
-# Of all that a zip archive of weights unpacks to.
-LARGEST_ARCHIVE = 8 << 30
+# Sparse spikes shrink to a hundredth. A file may unpack to this many times its size and this much
+# more, so that one of a few MB cannot fill the memory; and none to more than the last.
+RATIO, ALLOWANCE, LARGEST = 128, 256 << 20, 16 << 30
+# What NumPy itself takes for a header, and some.
+HEADER = 12_000
+CHUNK = 1 << 20
+# The third differs from the second in how names of fields are written, and there are none here.
+VERSIONS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    (3, 0): np.lib.format.read_array_header_2_0,
+}
+# A directory of so many bytes lists tens of thousands of arrays.
+DIRECTORY = 4 << 20
+
+Array = NDArray[Any]
 
 
-def check_zip(path: Path, largest: int = LARGEST_ARCHIVE) -> None:
-    """Refuse a zip archive that unpacks to too much.
+def read_npz(
+    path: Path,
+    needed: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
+    *,
+    rows: int | None = None,
+    paired: bool = False,
+    hint: str = "",
+) -> dict[str, Array]:
+    """Read arrays of plain numbers.
+
+    Args:
+        path: the file.
+        needed: names that must be there; None for whatever there is.
+        optional: names that are read where they are there.
+        rows: how many entries of each array's first axis to read at most.
+        paired: the first axes of all arrays must be equally long.
+        hint: how to make such a file, if something is not there.
+
+    Returns:
+        Arrays by name, in the byte order of this machine.
+
+    Raises:
+        InputError: it is no npz file, lacks a name, holds something other than booleans, integers
+            and floats, or more than a file of its size has reason to.
+    """
+    with reading(path, "an npz file"), _open(path) as archive:
+        entries = _entries(archive, path)
+        missing = [k for k in needed or () if k not in entries]
+        if missing:
+            there = ", ".join(list(entries)[:20]) or "none"
+            raise InputError(f"{path} lacks {', '.join(missing)}; it has {there}.", hint)
+        wanted = list(entries) if needed is None else [*needed, *optional]
+        headers = {k: _entry_header(archive, path, entries[k]) for k in wanted if k in entries}
+        lengths = {h.shape[:1] for h in headers.values()}
+        if paired and len(lengths) > 1:
+            shapes = ", ".join(f"{k} {list(h.shape)}" for k, h in headers.items())
+            raise InputError(f"{path} holds a different number of samples in each: {shapes}.", hint)
+        check_size(path, sum(h.bytes_of(rows) for h in headers.values()))
+        return {k: _entry(archive, path, entries[k], h, rows) for k, h in headers.items()}
+
+
+def read_npy(path: Path) -> Array:
+    """Read one array of plain numbers.
+
+    Raises:
+        InputError: it is no npy file, holds other things, or not what it declares.
+    """
+    with reading(path, "an npy file"), path.open("rb") as file:
+        header = _header(file, path)
+        size = path.stat().st_size
+        _check_length(path, header, size)
+        file.seek(header.offset)
+        return _numbers(file, path, header, None)
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array], *, packed: bool = True) -> None:
+    """Write arrays under any names whatever; ``numpy.savez`` takes ``file`` for an argument."""
+    how = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    with new_file(path) as temporary, zipfile.ZipFile(temporary, "w", how) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def check_zip(path: Path, ratio: int = RATIO) -> None:
+    """Refuse a zip archive that unpacks to more than a file of its size has reason to.
 
     Raises:
         InputError: it does, or it is no zip archive.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(i.file_size for i in archive.infolist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read: {first_line(error)}.") from None
-    if size > largest:
-        raise InputError(f"{path} unpacks to {size} bytes, which is too much.")
+    with reading(path, "a zip archive"), _open(path) as archive:
+        check_size(path, sum(i.file_size for i in archive.infolist()), ratio)
 
 
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Read plain arrays, after checking what they declare against what is there.
+def check_size(path: Path, unpacked: int, ratio: int = RATIO) -> None:
+    """Refuse a packed file that holds more than one of its size has reason to.
 
     Raises:
-        InputError: it is no npz file, holds objects, or declares absurd sizes.
+        InputError: says how much there is, and how much is taken.
     """
-    check_zip(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                with archive.open(info) as member:
-                    _check_npy(member, info)
-        with np.load(path, allow_pickle=False) as arrays:
-            return {k: np.asarray(arrays[k]) for k in arrays.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    most = min(LARGEST, ratio * path.stat().st_size + ALLOWANCE)
+    if unpacked > most:
         raise InputError(
-            f"{path} cannot be read as plain NumPy arrays: {first_line(error)}."
-        ) from None
+            f"{path} unpacks to {unpacked:,} bytes; from a file of its size at most {most:,} are "
+            "taken.",
+            "Store fewer samples, or a smaller type such as uint8, or do not compress it.",
+        )
 
 
-def _check_npy(member: IO[bytes], info: zipfile.ZipInfo) -> None:
-    """Compare a header with the bytes that follow: NumPy allocates what the header says."""
-    version = np.lib.format.read_magic(member)
-    read = np.lib.format.read_array_header_1_0
-    if version != (1, 0):
-        read = np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(member)
-    declared = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or declared > info.file_size:
-        what = "objects" if dtype.hasobject else f"{declared} bytes, more than there are"
-        raise ValueError(f"{info.filename} declares {what}")
+class _Careful(io.BufferedReader):
+    """A file of which nobody reads much at once: ``zipfile`` reads the whole directory so."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > DIRECTORY:
+            raise ValueError(f"its directory has {size} bytes")
+        return super().read(size)
+
+
+@contextmanager
+def _open(path: Path) -> Generator[zipfile.ZipFile, None, None]:
+    with _Careful(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
+        yield archive
+
+
+def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    """Return the arrays of an archive, by their names."""
+    arrays = [i for i in archive.infolist() if i.filename.endswith(".npy")]
+    count = Counter(i.filename for i in arrays)
+    twice = [k for k, n in count.items() if n > 1]
+    if twice:
+        raise InputError(f"{path} holds {', '.join(twice[:5])} more than once.")
+    return {i.filename.removesuffix(".npy"): i for i in arrays}
+
+
+class _Header(NamedTuple):
+    """What an array declares, and where its numbers start."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    offset: int
+
+    def first(self, rows: int | None) -> tuple[int, ...]:
+        """Return the shape of the first rows, which lie together unless it is Fortran's order."""
+        if rows is None or self.fortran or not self.shape:
+            return self.shape
+        return (min(rows, self.shape[0]), *self.shape[1:])
+
+    def bytes_of(self, rows: int | None = None) -> int:
+        """Return how many bytes have to be read for the first rows, or all."""
+        return math.prod(self.first(rows)) * self.dtype.itemsize
+
+
+def _header(stream: IO[bytes], where: object) -> _Header:
+    """Read the header of an array, of which NumPy would believe any length."""
+    start = io.BytesIO(stream.read(HEADER))
+    version = np.lib.format.read_magic(start)
+    if version not in VERSIONS:
+        raise ValueError(f"npy format {version} is unknown")
+    shape, fortran, dtype = VERSIONS[version](start)
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        kind = "objects" if dtype.hasobject else str(dtype)
+        raise InputError(
+            f"{where} holds {kind}, not plain numbers.",
+            "Store it as integers or floats of up to 64 bits.",
+        )
+    if min(shape, default=0) < 0:
+        raise InputError(f"{where} declares the shape {shape}.")
+    return _Header(shape, fortran, dtype, start.tell())
+
+
+def _entry_header(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> _Header:
+    where = f"{path}: {info.filename}"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
+        raise InputError(
+            f"{where} is encrypted, or packed in a way that NumPy does not.", "Use numpy.savez."
+        )
+    with archive.open(info) as member:
+        header = _header(member, where)
+    _check_length(where, header, info.file_size)
+    return header
+
+
+def _check_length(where: object, header: _Header, size: int) -> None:
+    declared, there = header.bytes_of(), size - header.offset
+    if declared != there:
+        raise InputError(f"{where} declares {declared} bytes of numbers, and has {there}.")
+
+
+def _entry(
+    archive: zipfile.ZipFile,
+    path: Path,
+    info: zipfile.ZipInfo,
+    header: _Header,
+    rows: int | None,
+) -> Array:
+    with archive.open(info) as member:
+        member.read(header.offset)
+        return _numbers(member, f"{path}: {info.filename}", header, rows)
+
+
+def _numbers(stream: IO[bytes], where: object, header: _Header, rows: int | None) -> Array:
+    """Read what a header declares, in pieces: memory is taken only as numbers come."""
+    size = header.bytes_of(rows)
+    flat = np.empty(size // header.dtype.itemsize, header.dtype)
+    into = flat.view(np.uint8)
+    for at in range(0, size, CHUNK):
+        piece = stream.read(min(CHUNK, size - at))
+        if len(piece) < min(CHUNK, size - at):
+            raise InputError(f"{where} ends after {at + len(piece)} of {size} bytes.")
+        into[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+    array = flat.reshape(header.first(rows), order="F" if header.fortran else "C")
+    array = array[:rows] if array.ndim else array
+    return array.astype(header.dtype.newbyteorder("="), copy=False)

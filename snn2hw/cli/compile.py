@@ -122,7 +122,7 @@ def simulate(
         progress=lambda done, total: talk.update("simulate", done, total),
     )  # fmt: skip
     if save is not None:
-        builds.save_trace(save, ran, layers=trace)
+        builds.save_trace(save, ran, taken.labels, layers=trace)
     counts = layer_counts(opened.program, ran)
     right = builds.accuracy(ran, taken.labels)
     document: dict[str, Any] = {
@@ -161,7 +161,7 @@ def _simulate_float(
         progress=lambda done, total: talk.update("simulate", done, total),
     )  # fmt: skip
     if save is not None:
-        floats.save(save, ran)
+        floats.save(save, ran, taken.labels)
         document["saved"] = str(save)
     talk.result(document, text.pairs({k: v for k, v in document.items() if k != "notes"}))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from snn2hw.datasets.checks import LARGEST_ARRAY, checked
+from snn2hw.datasets.checks import LARGEST_ARRAY, checked, label_problems
 from snn2hw.datasets.cifar import load_cifar
 from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
 from snn2hw.datasets.digits import load_digits
@@ -32,6 +32,7 @@ __all__ = [
     "Remote",
     "checked",
     "default_time_steps",
+    "label_problems",
     "load",
     "read_idx",
     "search_path",

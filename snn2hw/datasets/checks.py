@@ -42,7 +42,7 @@ def checked(
     """
     problems: list[str] = []
     for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        problems += _pixel_problems(f"x_{part}", x) + _label_problems(f"y_{part}", y, classes)
+        problems += _pixel_problems(f"x_{part}", x) + label_problems(f"y_{part}", y, classes)
         if x.ndim and y.ndim and x.shape[0] != y.shape[0]:
             problems.append(f"x_{part} has {x.shape[0]} samples, y_{part} has {y.shape[0]}")
     if x_train.shape[1:] != x_test.shape[1:]:
@@ -94,7 +94,8 @@ def _pixel_problems(name: str, x: Ints) -> list[str]:
     return []
 
 
-def _label_problems(name: str, y: Ints, classes: int | None) -> list[str]:
+def label_problems(name: str, y: Ints, classes: int | None = None) -> list[str]:
+    """Say what keeps an array from being labels ``[N]`` of so many classes."""
     if y.ndim != 1 or not y.size:
         return [f"{name} has shape {y.shape}"]
     if y.dtype.kind not in "ui":

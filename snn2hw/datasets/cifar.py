@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from snn2hw.archives import read_npy
 from snn2hw.datasets.checks import checked
 from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
 from snn2hw.datasets.search import (
@@ -96,7 +97,7 @@ def _read_sheets(folder: Path, part: str) -> tuple[Ints, Labels]:
     for path in sorted(folder.glob(f"{part}-*.webp")):
         with Image.open(path) as image:
             sheets.append(np.asarray(image.convert("RGB")).reshape(-1, 32, 32, 3))
-    labels = np.load(folder / f"{part}_labels.npy", allow_pickle=False)
+    labels = read_npy(folder / f"{part}_labels.npy")
     return np.concatenate(sheets).transpose(0, 3, 1, 2), labels
 
 

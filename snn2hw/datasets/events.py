@@ -7,9 +7,8 @@ are cut. Tonic (G. Lenz et al., 2021) finds, downloads and decodes the published
 
 from __future__ import annotations
 
-import tarfile
-import zipfile
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.datasets.checks import LARGEST_ARRAY, checked
+from snn2hw.archives import check_size, read_npz
+from snn2hw.datasets.checks import LARGEST_ARRAY, checked, label_problems
 from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
-from snn2hw.datasets.npz import read_arrays
 from snn2hw.datasets.search import missing_package, search_path
-from snn2hw.errors import InputError
-from snn2hw.files import cache_folder
+from snn2hw.errors import InputError, Snn2hwError
+from snn2hw.files import cache_folder, first_line
 
 MOST_EVENTS = 255  # that a frame counts in one place
 
@@ -74,13 +73,18 @@ def frames(recording: Events, size: Sequence[int], time_steps: int) -> NDArray[n
         Counts ``[T, *size]``, at most 255.
 
     Raises:
-        InputError: an event lies outside the sensor.
+        InputError: an event lies outside the sensor, or its time is no number or far too late.
     """
+    if not all(np.isfinite(v).all() for v in recording):
+        raise InputError("A recording has events whose time or place is NaN or infinite.")
     t, *where = (np.asarray(v).astype(np.int64) for v in recording)
     shape = (time_steps, *size)
     if not t.size:
         return np.zeros(shape, np.uint8)
-    step = (t - t.min()) * time_steps // (t.max() - t.min() + 1)
+    lasts = int(t.max()) - int(t.min()) + 1
+    if lasts * time_steps >= 1 << 63:
+        raise InputError(f"A recording lasts {lasts} units of time, which cannot be counted.")
+    step = (t - t.min()) * time_steps // lasts
     try:
         places = np.ravel_multi_index((step, *where), shape)
     except ValueError:
@@ -123,14 +127,15 @@ def load_from_tonic(request: Request) -> Dataset:
             held: Any = published(save_to=str(there), train=train)
             recordings = (_of_tonic(sensor, *held[i]) for i in range(len(held)))
             parts.append(_counted(recordings, len(held), sensor, request))
-    except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile,
-            tarfile.TarError) as error:  # fmt: skip
+    except Snn2hwError:
+        raise
+    except Exception as error:  # Tonic raises whatever its decoders stumble over
         looked = ", ".join(str(f / sensor.tonic) for f in folders)
         raise InputError(
             f"Data set {name!r} is in none of {looked}, and Tonic could not fetch or read it "
-            f"({str(error).splitlines()[0][:120] if str(error) else type(error).__name__}).",
+            f"({first_line(error)[:120]}).",
             "Put Tonic's folder in one of these places, or name its parent with --data-dir.",
-        ) from None
+        ) from error
     (x_train, y_train), (x_test, y_test) = parts
     return checked(name, x_train, y_train, x_test, y_test, classes=sensor.classes)
 
@@ -176,25 +181,22 @@ def _nmnist_subset(path: Path, request: Request) -> Dataset:
     i has those from ``start[i]`` to ``start[i + 1]``, class ``label[i]``, and ``is_test[i]`` if it
     is of the published test part.
     """
-    packed = read_arrays(path, SUBSET_KEYS)
-    start, labels, published = packed["start"], packed["label"], packed["is_test"] != 0
-    events = [packed[k] for k in ("dt", "p", "y", "x")]
-    lengths = {len(v) for v in events}
-    if (
-        any(v.ndim != 1 or v.dtype.kind not in "bui" for v in packed.values())
-        or len({len(start), len(labels) + 1, len(published) + 1}) != 1
-        or lengths != {int(start[-1])}
-        or start[0] != 0
-        or (np.diff(start) < 0).any()
-    ):
-        raise InputError(f"{path} does not hold packed recordings: its arrays do not fit together.")
+    sensor, packed = SENSORS[request.name], read_npz(path, SUBSET_KEYS)
+    problems = _packing_problems(packed, sensor.classes)
+    if problems:
+        raise InputError(f"{path} does not hold packed recordings: {'; '.join(problems)}.")
+    frame = math.prod(sensor.shape) * request.time_steps
+    # A recording of a published file takes four times the size of a frame.
+    check_size(path, frame * len(packed["label"]), ratio=16 * request.time_steps)
+    start, labels = packed["start"].astype(np.int64), packed["label"]
+    published, events = packed["is_test"] != 0, [packed[k] for k in ("dt", "p", "y", "x")]
 
     def recordings(chosen: Ints) -> Iterable[tuple[Events, int]]:
         for i in chosen:
             dt, p, y, x = (v[start[i] : start[i + 1]] for v in events)
             yield Events(np.cumsum(dt.astype(np.int64)), p, y, x), int(labels[i])
 
-    sensor, tested = SENSORS[request.name], chosen_for_test(labels, published)
+    tested = chosen_for_test(labels, published)
 
     def part(chosen: NDArray[np.bool_]) -> tuple[Ints, Labels]:
         return _counted(recordings(np.flatnonzero(chosen)), int(chosen.sum()), sensor, request)
@@ -206,6 +208,30 @@ def _nmnist_subset(path: Path, request: Request) -> Dataset:
         "70,000"
     )
     return checked(request.name, *part(~tested), *part(tested), classes=sensor.classes, note=note)
+
+
+def _packing_problems(packed: Mapping[str, Ints], classes: int) -> list[str]:
+    """Say what keeps arrays from being recordings one after another."""
+    problems = [
+        f"{k} is {v.dtype} {list(v.shape)}, not [n] of integers"
+        for k, v in packed.items()
+        if v.ndim != 1 or v.dtype.kind not in "bui"
+    ]
+    if problems:
+        return problems
+    start, events = packed["start"], len(packed["dt"])
+    many = {k: len(packed[k]) for k in ("dt", "p", "y", "x")}
+    if len(set(many.values())) > 1:
+        problems.append(f"events differ in number, {many}")
+    each = {k: len(packed[k]) for k in ("start", "label", "is_test")}
+    if each["start"] - 1 != each["label"] or each["label"] != each["is_test"]:
+        problems.append(f"start must have one more than label and is_test, {each}")
+    elif start[0] != 0 or start[-1] != events or (start[1:] < start[:-1]).any():
+        problems.append(f"start does not rise from 0 to {events}, the number of events")
+    dt = packed["dt"]
+    if dt.size and (dt.min() < 0 or dt.max() >= 1 << 32):
+        problems.append(f"dt runs from {dt.min()} to {dt.max()}, not from 0 to 2^32 microseconds")
+    return problems + label_problems("label", packed["label"], classes)
 
 
 def chosen_for_test(labels: Ints, published: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from snn2hw import estimator, mapping, netx_io, nir_io, rewrites
 from snn2hw import target as targets
+from snn2hw.archives import write_npz
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, unknown_name
-from snn2hw.files import new_file, write_json
+from snn2hw.files import write_json
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
@@ -239,19 +240,22 @@ def accuracy(trace: Trace, labels: NDArray[np.int64] | None) -> float | None:
     return None if labels is None else float((trace.prediction == labels).mean())
 
 
-def save_trace(path: Path, trace: Trace, *, layers: bool) -> None:
-    """Write spikes on chip time and predictions, and with ``layers`` every state, as npz."""
+def save_trace(
+    path: Path, trace: Trace, labels: NDArray[np.int64] | None = None, *, layers: bool
+) -> None:
+    """Write spikes on chip time, predictions and labels, and with ``layers`` every state."""
     arrays: dict[str, Any] = {
         "spikes": trace.on_chip_time(trace.spikes, trace.depth),
         "prediction": trace.prediction,
     }
+    if labels is not None:
+        arrays["label"] = labels
     if layers:
         for name, layer in trace.layers.items():
             for what in ("spikes", "v", "u"):
                 whole = trace.on_chip_time(getattr(layer, what), trace.phase[name])
                 arrays[f"{name}.{what}"] = whole
-    with new_file(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    write_npz(path, arrays)
 
 
 def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from snn2hw.archives import write_npz
 from snn2hw.errors import InputError
-from snn2hw.files import new_file
+from snn2hw.ir.arrays import size_of
 from snn2hw.ir.network import Network
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.samples import (
@@ -36,7 +38,9 @@ def samples_for(
     """Take test samples of a data set, or numbers ``x [N, T, *in]`` from an npz file."""
     net = _float(model)
     if file is not None:
-        inputs, labels = stored_arrays(file, limit, list(net.inputs()))
+        outputs = [size_of(n.shape) for n in net.outputs().values()]
+        classes = outputs[0] if len(outputs) == 1 else None
+        inputs, labels = stored_arrays(file, limit, list(net.inputs()), classes)
         return Samples(inputs, labels, file.name)
     if len(net.inputs()) != 1:
         raise one_input_only(model.name, len(net.inputs()))
@@ -79,15 +83,15 @@ def simulate(
     return document, trace
 
 
-def save(path: Path, trace: floating.FloatTrace) -> None:
+def save(path: Path, trace: floating.FloatTrace, labels: NDArray[np.int64] | None = None) -> None:
     """Write what the outputs received and, where recorded, every cell's output and membrane."""
     arrays: dict[str, Any] = {f"{k}.output": v for k, v in trace.outputs.items()}
     if len(trace.outputs) == 1:
         arrays |= {"spikes": trace.answer, "prediction": trace.prediction}
     arrays |= {f"{k}.spikes": v for k, v in trace.recorded.items()}
     arrays |= {f"{k}.v": v for k, v in trace.membranes.items()}
-    with new_file(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    arrays |= {} if labels is None else {"label": labels}
+    write_npz(path, arrays)
 
 
 def _float(model: builds.Model) -> Network:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import datasets
+from snn2hw.archives import read_npz
+from snn2hw.datasets import label_problems
 from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError
 from snn2hw.ir.arrays import Shape, size_of
@@ -138,39 +140,47 @@ def one_input_only(owner: str, inputs: int) -> InputError:
 
 
 def stored_arrays(
-    file: Path, limit: int | None, ports: Sequence[str]
+    file: Path, limit: int | None, ports: Sequence[str], classes: int | None
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64] | None]:
     """Read inputs and, if it is there, ``y`` from an npz file.
 
     The array of a single input is called ``x``; several are called like the inputs.
+
+    Args:
+        file: the file.
+        limit: how many samples at most, the first ones.
+        ports: names of the inputs.
+        classes: how many there are, if ``y`` has to do with the network's output.
+
+    Raises:
+        InputError: something is missing, too much, no finite number, or no label.
     """
     names = {"x": ports[0]} if len(ports) == 1 else {p: p for p in ports}
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {k: stored[k][:limit] for k in stored.files if k in (*names, "y")}
-    except FileNotFoundError:
-        raise InputError(f"There is no file {file}.") from None
-    except (OSError, ValueError, EOFError, KeyError, IndexError) as error:
-        raise InputError(f"{file} is not an npz file: {error}.") from None
-    except Exception as error:  # zipfile's own errors
-        raise InputError(f"{file} cannot be read: {error}.") from None
-    missing = [k for k in names if k not in arrays]
-    if missing:
-        raise InputError(
-            f"{file} holds no array {', '.join(missing)}.",
-            f"Store {', '.join(f'{k} [N, S, *in]' for k in names)} with integers.",
-        )
-    labels = arrays["y"].astype(np.int64) if "y" in arrays else None
-    return {port: arrays[k] for k, port in names.items()}, labels
+    hint = f"Store {', '.join(f'{k} [N, S, *in]' for k in names)} with integers."
+    labelled = () if "y" in names else ("y",)
+    arrays = read_npz(file, list(names), labelled, rows=limit, paired=True, hint=hint)
+    inputs = {port: arrays[k] for k, port in names.items()}
+    problems = [f"{k} holds NaN or infinity" for k in names if not _finite(arrays[k])]
+    labels = arrays.get("y") if labelled else None
+    if labels is not None:
+        problems += label_problems("y", labels, classes)
+    if problems:
+        raise InputError(f"{file}: {'; '.join(problems)}.", f"{hint} y [N] holds classes from 0.")
+    return inputs, None if labels is None else labels.astype(np.int64)
+
+
+def _finite(x: NDArray[Any]) -> bool:
+    return x.dtype.kind != "f" or bool(np.isfinite(x).all())
 
 
 def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
     ports = {p.name: p for p in program.network.inputs}
-    inputs, labels = stored_arrays(file, limit, list(ports))
+    answer = next(p for p in program.network.populations if p.name == program.network.output)
+    inputs, labels = stored_arrays(file, limit, list(ports), size_of(answer.shape))
     for name, x in inputs.items():
         port = ports[name]
         if np.issubdtype(x.dtype, np.floating) and (port.gain, port.offset) != (1, 0):
-            x = np.clip(np.nan_to_num(port.gain * x + port.offset), -(2**31), 2**31 - 1)
+            x = np.clip(port.gain * x + port.offset, -(2**31), 2**31 - 1)
             inputs[name] = x.astype(int)
     engine.check_inputs(program, inputs)
     return Samples(inputs, labels, file.name)

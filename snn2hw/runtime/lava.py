@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.archives import write_npz
 from snn2hw.errors import RuntimeMissingError
 from snn2hw.files import cache_folder
 from snn2hw.ir.program import Program
@@ -196,7 +197,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="snn2hw-lava-") as scratch:
         here = Path(scratch)
         arrays: dict[str, Any] = {k: np.asarray(v, np.int32) for k, v in inputs.items()}
-        np.savez(here / "inputs.npz", **arrays)
+        write_npz(here / "inputs.npz", arrays, packed=False)
         job = {
             "program": str(program_file.resolve()),
             "net": str(net_file.resolve()) if net_file else None,

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -482,19 +481,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
     if path.suffix == ".npz":
-        return {k: _tensor(path, k, v) for k, v in read_npz(path).items()}
+        return {k: torch.from_numpy(v) for k, v in read_npz(path).items()}
     if path.suffix in TORCH_SUFFIXES:
         return _read_torch(path)
     raise InputError(
         f"{path} is of no kind known for weights.",
         f"Known: .safetensors, .npz, {', '.join(TORCH_SUFFIXES)}.",
     )
-
-
-def _tensor(path: Path, name: str, array: NDArray[Any]) -> Tensor:
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{path}: {name} holds {array.dtype}, not numbers.")
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:

@@ -247,7 +247,7 @@ def test_npz(tmp_path):
         ({"x_train": X.astype(int) - 1}, "from -1 to 70"),
         ({"x_train": X.astype(int) * 10**6}, "outside 0 to 65535"),
         ({"x_test": X[:2, :, :2]}, "x_test"),
-        ({"x_train": X.astype("U3")}, "not numbers"),
+        ({"x_train": X.astype("U3")}, "<U3, not plain numbers"),
         ({"y_train": Y[:4]}, "x_train has 6 samples, y_train has 4"),
         ({"y_train": Y * 1.0}, "float64, not integers"),
         ({"y_train": Y - 1}, "from -1 to 1"),
@@ -258,7 +258,7 @@ def test_npz(tmp_path):
         ({"y_test": Y[:2] + 3}, "y_test holds what y_train lacks: 3, 4"),
         ({"y_train": Y * 2, "y_test": Y[:2] * 2}, "y_train goes to 4 without 1, 3"),
         ({"x_train": X * 0 + 7}, "every pixel of x_train is 7"),
-        ({"x_train": X.astype(complex)}, "complex128, not numbers"),
+        ({"x_train": X.astype(complex)}, "complex128, not plain numbers"),
         ({"y_train": Y.astype(bool)}, "bool, not integers"),
         ({"x_train": X[:, None, None]}, "x_train has shape"),
         ({"x_train": np.where(X > 3, np.inf, X)}, "68 values that are NaN or infinite"),
@@ -301,9 +301,9 @@ def test_npz_of_other_kinds(tmp_path, capsys):
     np.savez(tmp_path / "short.npz", x_train=X, y_train=Y)
     (tmp_path / "text.npz").write_text("no zip")
     for name, said in (
-        ("pickle", "plain NumPy"),
+        ("pickle", "objects, not plain numbers"),
         ("short", "lacks x_test, y_test"),
-        ("text", "plain NumPy"),
+        ("text", "is not an npz file"),
         ("none", "There is no file"),
     ):
         with pytest.raises(InputError, match=said):
@@ -313,8 +313,8 @@ def test_npz_of_other_kinds(tmp_path, capsys):
 
 def test_npz_too_large_is_refused_unread(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "bomb.npz", **GOOD)
-    monkeypatch.setattr("snn2hw.datasets.npz.LARGEST_ARRAY", 100)
-    with pytest.raises(InputError, match="too much"):
+    monkeypatch.setattr("snn2hw.archives.LARGEST", 100)
+    with pytest.raises(InputError, match="unpacks to 160 bytes"):
         datasets.load(f"npz:{tmp_path / 'bomb.npz'}")
 
 

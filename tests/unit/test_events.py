@@ -103,6 +103,14 @@ def test_packed_recordings(tmp_path, monkeypatch):
         {"x": "half"},
         {"start": "down"},
         {"start": np.zeros(0, int)},
+        {"start": np.array(0)},
+        {"start": "unsigned"},
+        {"dt": "negative"},
+        {"dt": "endless"},
+        {"label": "texts"},
+        {"label": "beyond"},
+        {"label": np.array([-1, 2, 2])},
+        {"is_test": np.array(1)},
     ],
 )
 def test_broken_packed_recordings(tmp_path, spoil):
@@ -110,12 +118,39 @@ def test_broken_packed_recordings(tmp_path, spoil):
     packed = packed_recordings(path)
     ((key, value),) = spoil.items()
     if isinstance(value, str):
-        value = packed[key] * 0.5 if value == "half" else packed[key][::-1]
+        old = packed[key]
+        value = {
+            "half": old * 0.5,
+            "down": old[::-1],
+            "unsigned": old[::-1].astype(np.uint64),
+            "negative": -old.astype(int) - 1,
+            "endless": old.astype(np.uint64) + 2**63,
+            "texts": old.astype(str),
+            "beyond": old.astype(int) + 10,
+        }[value]
     np.savez(path, **(packed | {key: value}))
-    with pytest.raises(InputError, match=r"nmnist_subset\.npz does not hold packed recordings"):
+    with pytest.raises(InputError, match=r"nmnist_subset\.npz.*(does not hold packed|not plain)"):
         datasets.load("nmnist", tmp_path)
     np.savez(path, x=packed["x"])
     with pytest.raises(InputError, match="lacks y, p, dt, start, label, is_test"):
+        datasets.load("nmnist", tmp_path)
+
+
+def test_recordings_whose_times_cannot_be_counted():
+    zero = np.zeros(2, int)
+    for t, said in (
+        (np.array([0, np.nan]), "NaN or infinite"),
+        (np.array([-(2**62), 2**62]), "lasts 9223372036854775809 units of time"),
+    ):
+        with pytest.raises(InputError, match=said):
+            frames(Events(t, zero, zero, zero), SIZE, 2)
+
+
+def test_more_frames_than_a_file_has_recordings_for_are_not_made(tmp_path, monkeypatch):
+    packed_recordings(tmp_path / "nmnist_subset.npz")
+    monkeypatch.setattr("snn2hw.archives.ALLOWANCE", 0)
+    monkeypatch.setattr("snn2hw.archives.RATIO", 10**9)
+    with pytest.raises(InputError, match=r"nmnist_subset\.npz unpacks to"):
         datasets.load("nmnist", tmp_path)
 
 

@@ -121,7 +121,7 @@ def test_absurd_sizes_are_refused_unread(tmp_path, small):
     lie = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64)
     with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
         archive.writestr("w.npy", lie)
-    with pytest.raises(InputError, match=r"lie.npz .* w.npy declares 4000000000000000 bytes"):
+    with pytest.raises(InputError, match=r"lie.npz: w.npy declares 4000000000000000 bytes"):
         load_weights(small, tmp_path / "lie.npz")
     for name in ("bomb.npz", "bomb.pt"):
         with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -131,8 +131,8 @@ def test_absurd_sizes_are_refused_unread(tmp_path, small):
         (tmp_path / name).write_bytes(whole[:at] + b"\xfe\xff\xff\xff" + whole[at + 4 :])
         with pytest.raises(InputError):
             load_weights(small, tmp_path / name)
-        with pytest.raises(InputError, match="unpacks to 4294967294 bytes, which is too much"):
-            check_zip(tmp_path / name, 1 << 31)
+        with pytest.raises(InputError, match="unpacks to 4,294,967,294 bytes"):
+            check_zip(tmp_path / name)
 
 
 def test_nan_is_refused(tmp_path, small):
