@@ -1,10 +1,11 @@
-"""NumPy's files (npz, npy), read with what they declare checked before anything is unpacked."""
+"""Packed files (npz, npy, gzip): what they declare is checked before it is unpacked."""
 
 from __future__ import annotations
 
 import io
 import math
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from snn2hw.files import new_file, reading
 # Sparse spikes shrink to a hundredth. A file may unpack to this many times its size and this much
 # more, so that one of a few MB cannot fill the memory; and none to more than the last.
 RATIO, ALLOWANCE, LARGEST = 128, 256 << 20, 16 << 30
+PIXELS = 32  # as RATIO, of images and their labels
 # What NumPy itself takes for a header, and some.
 HEADER = 12_000
 CHUNK = 1 << 20
@@ -107,22 +109,50 @@ def check_zip(path: Path, ratio: int = RATIO) -> None:
         InputError: it does, or it is no zip archive.
     """
     with reading(path, "a zip archive"), _open(path) as archive:
-        check_size(path, sum(i.file_size for i in archive.infolist()), ratio)
+        check_size(path, sum(i.file_size for i in archive.infolist()), ratio=ratio)
 
 
-def check_size(path: Path, unpacked: int, ratio: int = RATIO) -> None:
-    """Refuse a packed file that holds more than one of its size has reason to.
+def gunzip(path: Path, hint: str = "") -> bytes:
+    """Unpack a gzip file of pixels.
+
+    Raises:
+        InputError: it is none, is damaged, or unpacks to more than a file of its size should.
+    """
+    with reading(path, "a gzip-packed file", hint):
+        packed = path.read_bytes()
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        content = unpacker.decompress(packed, _most(len(packed), PIXELS) + 1)
+        check_size(path, len(content), ratio=PIXELS)
+        if not unpacker.eof:
+            raise EOFError("it ends early")
+        if unpacker.unused_data.strip(b"\0"):
+            raise ValueError("something else follows its end")
+        return content
+
+
+def check_size(path: Path, unpacked: int, packed: int | None = None, *, ratio: int = RATIO) -> None:
+    """Refuse packed data that hold more than their size gives reason to.
+
+    Args:
+        path: where they are.
+        unpacked: bytes that they would take.
+        packed: bytes that they have; None for the file's.
+        ratio: of the two, allowed beside what is allowed to every file.
 
     Raises:
         InputError: says how much there is, and how much is taken.
     """
-    most = min(LARGEST, ratio * path.stat().st_size + ALLOWANCE)
+    most = _most(path.stat().st_size if packed is None else packed, ratio)
     if unpacked > most:
         raise InputError(
             f"{path} unpacks to {unpacked:,} bytes; from a file of its size at most {most:,} are "
             "taken.",
             "Store fewer samples, or a smaller type such as uint8, or do not compress it.",
         )
+
+
+def _most(packed: int, ratio: int = RATIO) -> int:
+    return min(LARGEST, ratio * packed + ALLOWANCE)
 
 
 class _Careful(io.BufferedReader):

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import tarfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from snn2hw.archives import read_npy
+from snn2hw.archives import gunzip, read_npy
 from snn2hw.datasets.checks import checked
 from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
+from snn2hw.datasets.images import pixels
 from snn2hw.datasets.search import (
     Remote,
     candidates,
     find_or_download,
     folder_with,
-    missing_package,
 )
 from snn2hw.errors import InputError
+from snn2hw.files import reading
 
 
 class CifarFiles(NamedTuple):
@@ -77,10 +77,7 @@ def load_cifar(request: Request) -> Dataset:
     batches = folder_with(candidates(data_dir, inside), (*files.train, *files.test))
     if batches is not None:
         read: Callable[[str], bytes] = lambda file: (batches / file).read_bytes()  # noqa: E731
-        parts = (
-            *_cifar_records(files, files.train, read),
-            *_cifar_records(files, files.test, read),
-        )
+        parts = _cifar_parts(files, read, batches)
         return checked(name, *parts, classes=files.classes, max_value=255)
     folder = find_or_download(name, data_dir, folders, {files.archive: files.remote})
     parts = _read_cifar_archive(folder / files.archive, files)
@@ -89,43 +86,68 @@ def load_cifar(request: Request) -> Dataset:
 
 def _read_sheets(folder: Path, part: str) -> tuple[Ints, Labels]:
     """Read images stacked vertically in lossless WebP files, 32 pixels wide."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise missing_package("pillow", f"Reading {folder}") from None
     sheets: list[Ints] = []
     for path in sorted(folder.glob(f"{part}-*.webp")):
-        with Image.open(path) as image:
-            sheets.append(np.asarray(image.convert("RGB")).reshape(-1, 32, 32, 3))
+        sheet = pixels(path, "RGB")
+        if sheet.shape[1] != 32 or len(sheet) % 32:
+            height, width, _ = sheet.shape
+            raise InputError(f"{path} has {width} x {height} pixels, not 32 x a multiple of 32.")
+        sheets.append(sheet.reshape(-1, 32, 32, 3))
     labels = read_npy(folder / f"{part}_labels.npy")
     return np.concatenate(sheets).transpose(0, 3, 1, 2), labels
 
 
 def _read_cifar_archive(path: Path, files: CifarFiles) -> tuple[Ints, Labels, Ints, Labels]:
-    try:
-        with tarfile.open(path) as archive:
+    hint = "Remove it to download it again."
+    with reading(path, "the binary CIFAR archive", hint):
+        members = _tar_members(gunzip(path, hint))
+        missing = [n for n in (*files.train, *files.test) if f"{files.inside}/{n}" not in members]
+        if missing:
+            raise InputError(f"{path} lacks {', '.join(missing)} in {files.inside}.", hint)
+        read: Callable[[str], bytes] = lambda n: members[f"{files.inside}/{n}"]  # noqa: E731
+        return _cifar_parts(files, read, path)
 
-            def read(file: str) -> bytes:
-                member = archive.extractfile(f"{files.inside}/{file}")
-                return member.read() if member else b""
 
-            x_train, y_train = _cifar_records(files, files.train, read)
-            x_test, y_test = _cifar_records(files, files.test, read)
-            return x_train, y_train, x_test, y_test
-    except (tarfile.TarError, KeyError, OSError, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{path} is not the binary CIFAR archive: {error}.",
-            "Remove it to download it again.",
-        ) from None
+MOST_MEMBERS = 100
+
+
+def _tar_members(content: bytes) -> dict[str, bytes]:
+    """Return the plain files of a tar archive, the first ones; nothing else in it is followed."""
+    members: dict[str, bytes] = {}
+    at = 0
+    for _ in range(MOST_MEMBERS):
+        header = content[at : at + tarfile.BLOCKSIZE]
+        if not header.strip(b"\0"):
+            break
+        info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        start = at + tarfile.BLOCKSIZE
+        if not 0 <= info.size <= len(content) - start:
+            raise ValueError(f"{info.name} has {info.size} bytes")
+        if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            members[info.name] = content[start : start + info.size]
+        at = start + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return members
+
+
+def _cifar_parts(
+    files: CifarFiles, read: Callable[[str], bytes], where: Path
+) -> tuple[Ints, Labels, Ints, Labels]:
+    x_train, y_train = _cifar_records(files, files.train, read, where)
+    x_test, y_test = _cifar_records(files, files.test, read, where)
+    return x_train, y_train, x_test, y_test
 
 
 def _cifar_records(
-    files: CifarFiles, names: Sequence[str], read: Callable[[str], bytes]
+    files: CifarFiles, names: Sequence[str], read: Callable[[str], bytes], where: Path
 ) -> tuple[Ints, Labels]:
-    data = b"".join(read(n) for n in names)
-    size = files.label_bytes + 3072
-    if not data or len(data) % size:
-        raise InputError(f"{', '.join(names)}: {len(data)} bytes are not records of {size}.")
-    records = np.frombuffer(data, np.uint8).reshape(-1, size)
+    size, parts = files.label_bytes + 3072, [read(n) for n in names]
+    wrong = [
+        f"{name} has {len(part)} bytes, not records of {size}"
+        for name, part in zip(names, parts, strict=True)
+        if not part or len(part) % size
+    ]
+    if wrong:
+        raise InputError(f"{where}: {'; '.join(wrong)}.")
+    records = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, size)
     images = records[:, files.label_bytes :].reshape(-1, 3, 32, 32)
     return images, records[:, files.label_bytes - 1].astype(np.int64)

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from snn2hw.archives import check_size
 from snn2hw.datasets.checks import checked
 from snn2hw.datasets.dataset import Dataset, Ints, Request
-from snn2hw.datasets.search import missing_package
+from snn2hw.datasets.images import FORMATS, need_pillow, opened, pixels
 from snn2hw.errors import InputError
-
-IMAGE_SUFFIXES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".bmp",
-    ".webp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".pgm",
-    ".ppm",
-}
 
 
 def load_image_folder(request: Request) -> Dataset:
@@ -51,7 +40,9 @@ def load_image_folder(request: Request) -> Dataset:
             f"{root / 'train'} holds no images of {', '.join(names[i] for i in sorted(empty))}.",
             "Put images there, or remove the folders.",
         )
-    x_train, x_test = _read_images(files["train"], files["test"])
+    need_pillow("An image folder")
+    mode = _common_mode(root, [path for part in files.values() for path, _ in part])
+    x_train, x_test = (_stacked(files[p], mode) for p in ("train", "test"))
     y_train, y_test = (np.array([y for _, y in files[p]]) for p in ("train", "test"))
     name = f"image-folder:{request.argument}"
     return checked(name, x_train, y_train, x_test, y_test, len(names), max_value=255)
@@ -62,25 +53,29 @@ def _image_files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
         (path, label)
         for label, name in enumerate(names)
         for path in sorted((folder / name).glob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in FORMATS
     ]
 
 
-def _read_images(*parts: list[tuple[Path, int]]) -> list[Ints]:
-    """Read every file as RGB, or as grey if all of them are grey; one size is demanded."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise missing_package("pillow", "An image folder") from None
+def _common_mode(root: Path, paths: Sequence[Path]) -> str:
+    """Return how all images are read: RGB, or grey if all of them are grey.
+
+    Raises:
+        InputError: names every file that is no image, or two that differ in size.
+    """
     sizes: dict[tuple[int, int], Path] = {}
     modes: set[str] = set()
-    for path, _ in (f for part in parts for f in part):
+    problems: list[InputError] = []
+    for path in paths:
         try:
-            with Image.open(path) as image:
+            with opened(path) as image:
                 sizes.setdefault(image.size, path)
                 modes.add(image.mode)
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise InputError(f"{path} is not an image that can be read: {error}.") from None
+        except InputError as error:
+            problems.append(error)
+    if problems:
+        more = f" So are {len(problems) - 5} more." if len(problems) > 5 else ""
+        raise InputError(" ".join(p.message for p in problems[:5]) + more, problems[0].hint)
     if len(sizes) > 1:
         (a, first), (b, second) = list(sizes.items())[:2]
         raise InputError(
@@ -88,9 +83,15 @@ def _read_images(*parts: list[tuple[Path, int]]) -> list[Ints]:
             "Resize them all to one size first.",
         )
     mode = "L" if modes <= {"L", "1"} else "RGB"
+    size = len(mode) * math.prod(next(iter(sizes)))
+    check_size(root, size * len(paths), sum(p.stat().st_size for p in paths))
+    return mode
 
-    def pixels(path: Path) -> Ints:
-        with Image.open(path) as image:
-            return np.asarray(image.convert(mode)).reshape(*image.size[::-1], -1)
 
-    return [np.stack([pixels(p) for p, _ in part]).transpose(0, 3, 1, 2) for part in parts]
+def _stacked(files: Sequence[tuple[Path, int]], mode: str) -> Ints:
+    """Read images into ``[N, C, H, W]``."""
+    first = pixels(files[0][0], mode)
+    stack = np.empty((len(files), *first.shape), np.uint8)
+    for i, (path, _) in enumerate(files):
+        stack[i] = pixels(path, mode)
+    return stack.transpose(0, 3, 1, 2)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from snn2hw.datasets.checks import LARGEST_ARRAY, checked
+from snn2hw.archives import gunzip
+from snn2hw.datasets.checks import checked
 from snn2hw.datasets.dataset import Dataset, Ints, Request
 from snn2hw.datasets.search import Remote, find_or_download
 from snn2hw.errors import InputError
@@ -70,20 +68,20 @@ def load_idx(request: Request) -> Dataset:
 
 
 def read_idx(path: Path) -> Ints:
-    """Read a gzip-packed IDX file of bytes (LeCun's MNIST page); shape as in its header."""
-    try:
-        with gzip.open(path) as file:
-            magic = file.read(4)
-            if magic[:3] != b"\0\0\x08" or magic[3] not in (1, 3):
-                raise InputError(f"{path} is not an IDX file of bytes (it starts {magic!r}).")
-            rank = magic[3]
-            shape = struct.unpack(f">{rank}I", file.read(4 * rank))
-            count = math.prod(shape)
-            if count > LARGEST_ARRAY:
-                raise InputError(f"{path} claims {count} bytes of pixels, which is too much.")
-            data = file.read(count + 1)
-    except (OSError, EOFError, struct.error, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as gzip-packed IDX: {error}.") from None
-    if len(data) != count:
-        raise InputError(f"{path} holds {len(data)} bytes or more, its header says {count}.")
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    """Read a gzip-packed IDX file of bytes (LeCun's MNIST page); shape as in its header.
+
+    Raises:
+        InputError: it is none, or does not hold what its header says.
+    """
+    content = gunzip(path)
+    if content[:3] != b"\0\0\x08" or content[3:4] not in (b"\1", b"\3"):
+        raise InputError(f"{path} is not an IDX file of bytes (it starts {content[:4]!r}).")
+    start = 4 + 4 * content[3]
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
+    if len(content) - start != math.prod(shape):
+        raise InputError(
+            f"{path} holds {len(content) - start} bytes of pixels, its header says "
+            f"{math.prod(shape)}.",
+            "Is it complete?",
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

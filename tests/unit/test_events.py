@@ -147,9 +147,8 @@ def test_recordings_whose_times_cannot_be_counted():
 
 
 def test_more_frames_than_a_file_has_recordings_for_are_not_made(tmp_path, monkeypatch):
-    packed_recordings(tmp_path / "nmnist_subset.npz")
+    packed_recordings(tmp_path / "nmnist_subset.npz", events=4)
     monkeypatch.setattr("snn2hw.archives.ALLOWANCE", 0)
-    monkeypatch.setattr("snn2hw.archives.RATIO", 10**9)
     with pytest.raises(InputError, match=r"nmnist_subset\.npz unpacks to"):
         datasets.load("nmnist", tmp_path)
 
