@@ -83,7 +83,7 @@ def story_rows(student: Run, pruned: Run, right: float, report: EnergyReport) ->
     """Rows of the closing table: teacher, student, pruned, on chip."""
     first, second = student.metrics, pruned.metrics
     return [
-        (f"teacher ({first['teacher']})", first["teacher_accuracy"], None, None),
+        (f"teacher ({first.get('teacher', 'none')})", first["teacher_accuracy"], None, None),
         (
             "student, float",
             first["accuracy"],
@@ -91,7 +91,7 @@ def story_rows(student: Run, pruned: Run, right: float, report: EnergyReport) ->
             first["synops_per_sample"],
         ),
         (
-            f"pruned ({100 * second['sparsity']:.0f} % zeros)",
+            f"pruned ({100 * second.get('sparsity', 0):.0f} % zeros)",
             second["accuracy"],
             second["spikes_per_sample"],
             second["synops_per_sample"],

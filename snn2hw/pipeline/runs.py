@@ -20,7 +20,7 @@ from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError, unknown_name
-from snn2hw.files import write_json
+from snn2hw.files import read_json, write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
 from snn2hw.mapping import most_inputs
 from snn2hw.passes import unit_resistance
@@ -28,6 +28,7 @@ from snn2hw.pipeline.budget import cores_of, density_for_cores
 from snn2hw.processes import leads
 from snn2hw.simulate import floating
 from snn2hw.store import folders
+from snn2hw.store.documents import COMMAND
 from snn2hw.store.folders import Run
 from snn2hw.target import Target
 
@@ -105,8 +106,8 @@ def constants(texts: Sequence[str]) -> dict[str, Any]:
     """
     kinds = {f.name: type(f.default) for f in fields(training().Recipe)}
     found: dict[str, Any] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
+    for told in texts:
+        name, _, value = told.partition("=")
         if name not in kinds:
             raise unknown_name("constant", name, [k for k in kinds if k not in ("data", "seed")])
         try:
@@ -350,7 +351,7 @@ def _differences(asked: Mapping[str, Any] | None, command: Mapping[str, Any]) ->
 
 def _asked(path: Path) -> dict[str, Any] | None:
     try:
-        return folders.read_json(path / "command.json")
+        return read_json(path / "command.json", COMMAND)
     except InputError:
         return None
 

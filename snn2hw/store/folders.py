@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from snn2hw.errors import InputError
-from snn2hw.files import new_file, new_folder, read_json, sha256, write_json
+from snn2hw.fields import require, shown
+from snn2hw.files import (
+    check_file,
+    json_text,
+    new_file,
+    new_folder,
+    read_json,
+    reading,
+    sha256,
+    write_json,
+)
 from snn2hw.ir.placement import Placement, Slice
 from snn2hw.ir.populations import described
 from snn2hw.ir.program import Program
 from snn2hw.store import program as program_file
+from snn2hw.store.documents import BUILD, METRICS, PLACEMENT
 
-BUILD_FORMAT = 1
+# Since 2, build.json is covered by a hash of its own.
+BUILD_FORMAT = 2
+
+AGAIN = "Export the network again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +76,7 @@ class Build:
     @property
     def net_file(self) -> Path | None:
         """The netx file, if the graph is one that netx reads."""
-        path = self.path / "model.net"
-        return path if path.exists() else None
+        return self.path / "model.net" if "model.net" in self.info["outputs"] else None
 
 
 def set_latest(path: Path) -> None:
@@ -116,7 +130,7 @@ def read_run(path: Path) -> Run:
             f"{path} is {'a run that is not finished' if unfinished else 'not a run'}.",
             "Give the command that started it again: it resumes." if unfinished else "",
         )
-    return Run(path, read_json(metrics))
+    return Run(path, read_json(metrics, METRICS, "Give the command that made the run again."))
 
 
 def write_build(
@@ -164,43 +178,60 @@ def write_build(
             "layers": layers_json(program),
             **extra,
         }
+        info["sha256"] = _seal(info)
         write_json(folder / "build.json", info)
     set_latest(path)
     return Build(path, program, info)
 
 
+def _seal(info: Mapping[str, Any]) -> str:
+    """Return the hash of a build's document, without what it says of its hash."""
+    sealed = {k: v for k, v in info.items() if k != "sha256"}
+    return hashlib.sha256(json_text(sealed, indent=None).encode("utf-8")).hexdigest()
+
+
 def read_build(path: Path) -> Build:
-    """Open a build and check that its program is the one that was written.
+    """Open a build and check that it is the one that was written.
 
     Raises:
-        InputError: if a file is missing, damaged or from another format.
+        InputError: if a file is missing, changed or from another format.
     """
-    info = read_json(path / "build.json")
+    info = _build_document(path / "build.json")
+    for name, digest in info["outputs"].items():
+        file = path / name
+        if not file.exists():
+            raise InputError(f"{file} is missing.", AGAIN)
+        check_file(file, "a file of a build")
+        if sha256(file) != digest:
+            raise InputError(f"{file} is not the file that was built: its hash differs.", AGAIN)
+    file = path / "placement.json"
+    with reading(file, "a placement", AGAIN):
+        placement = _placement(read_json(file, PLACEMENT, AGAIN))
+    program = program_file.read(path / "program.h5", placement)
+    told = {"target": program.target, "digest": program.digest()}
+    placed = {s.layer: s.stop for s in placement.slices}
+    if placed != {p.name: p.size for p in program.network.populations} or any(
+        info[k] != v for k, v in told.items()
+    ):
+        raise InputError(
+            f"{path} holds files that do not go together: build.json, placement.json and "
+            "program.h5 are of different programs.",
+            AGAIN,
+        )
+    return Build(path, program, info)
+
+
+def _build_document(path: Path) -> dict[str, Any]:
+    info = read_json(path, hint=AGAIN)
     if info.get("format") != BUILD_FORMAT:
         raise InputError(
-            f"{path} is a build of format {info.get('format')}, this snn2hw reads {BUILD_FORMAT}.",
-            "Export the network again.",
+            f"{path} is of format {shown(info.get('format'))}, this snn2hw reads {BUILD_FORMAT}.",
+            AGAIN,
         )
-    recorded = info.get("outputs")
-    names = ("program.h5", "placement.json")
-    if not isinstance(recorded, dict) or any(n not in recorded for n in names):
-        raise InputError(f"{path / 'build.json'} is incomplete.", "Export the network again.")
-    for name, digest in recorded.items():
-        file = path / Path(str(name)).name
-        if not file.exists():
-            raise InputError(f"{file} is missing.", "Export the network again.")
-        if sha256(file) != digest:
-            raise InputError(
-                f"{file} is not the file that was built: its hash differs.",
-                "Export the network again.",
-            )
-    try:
-        placement = _placement(read_json(path / "placement.json"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path / 'placement.json'} is damaged: {error}.", "Export again."
-        ) from None
-    return Build(path, program_file.read(path / "program.h5", placement), info)
+    if info.get("sha256") != _seal(info):
+        raise InputError(f"{path} is not what was written: its hash differs.", AGAIN)
+    require(info, BUILD, path, AGAIN)
+    return info
 
 
 def placement_json(placement: Placement) -> dict[str, Any]:

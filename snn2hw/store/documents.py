@@ -1,0 +1,78 @@
+"""What the JSON files of runs and builds must hold, wherever they come from."""
+
+from __future__ import annotations
+
+from snn2hw.fields import anything, flag, many, maybe, named, real, table, text, whole
+
+_SHARE, _COUNT = real(0, 1), whole(0)
+METRICS = table(
+    {
+        "accuracy": _SHARE,
+        "teacher_accuracy": maybe(_SHARE),
+        "spikes_per_sample": real(0),
+        "synops_per_sample": real(0),
+        "parameters": _COUNT,
+        "connections": _COUNT,
+        "time_steps": whole(1),
+        "method": text(),
+        "data": text(),
+        "seed": whole(),
+        "seconds": real(0),
+    },
+    {"teacher": text(), "student": text(), "data_note": text(), "sparsity": _SHARE},
+)
+COMMAND = table({"command": text()}, {"recipe": named(anything), "parent": text()})
+_LAYER = table(
+    {
+        "name": text(),
+        "shape": many(_COUNT),
+        "phase": _COUNT,
+        "cores": _COUNT,
+        "inputs": many(
+            table(
+                {"from": text(), "kind": text(), "exponent": whole(), "delay": whole(),
+                 "nonzero": _COUNT},
+            )
+        ),
+    },
+    {"quantization": table({"relative_error": real(0), "limited_by": text(), "removed": _COUNT})},
+)  # fmt: skip
+_REWRITES = table(
+    {"applied": named(text()), "measured_on": text(), "same_predictions": _SHARE,
+     "spikes_per_sample": many(real(0), 2)},
+    {"accuracy": many(_SHARE, 2)},
+)  # fmt: skip
+BUILD = table(
+    {
+        "name": text(),
+        "target": text(),
+        "digest": text(),
+        "outputs": table(
+            {"program.h5": text(), "placement.json": text()}, {"model.net": text()}, closed=True
+        ),
+        "versions": named(text()),
+        "time_steps": whole(1),
+        "depth": _COUNT,
+        "cores": _COUNT,
+        "chips": _COUNT,
+        "model_net": table({"written": flag, "reason": maybe(text())}),
+        "layers": many(_LAYER),
+        "rewrites": maybe(_REWRITES),
+        "data": maybe(text()),
+        "encoder": maybe(named(anything)),
+        "run": table({}, {"accuracy": _SHARE, "teacher_accuracy": maybe(_SHARE)}),
+        "notes": many(text()),
+    },
+)
+PLACEMENT = table(
+    {
+        "cores_per_chip": whole(1),
+        "limits": table({"neurons": whole(1), "memory_bytes": whole(1)}, closed=True),
+        "slices": many(
+            table(
+                {"layer": text(), "start": _COUNT, "stop": _COUNT, "core": _COUNT,
+                 "uses": table({"neurons": _COUNT, "memory_bytes": _COUNT}, closed=True)},
+            )
+        ),
+    },
+)  # fmt: skip
