@@ -50,7 +50,7 @@ BUILD = table(
         "outputs": table(
             {"program.h5": text(), "placement.json": text()}, {"model.net": text()}, closed=True
         ),
-        "versions": named(text()),
+        "versions": table({"snn2hw": text()}),
         "time_steps": whole(1),
         "depth": _COUNT,
         "cores": _COUNT,
