@@ -28,9 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError, unknown_name
+from snn2hw.fields import named, real, require, table, text, whole
 
 Ints = NDArray[Any]
 Shape = tuple[int, int, int]
+
+LONGEST = 1 << 16  # steps of a sample
+_DOCUMENT = table(
+    {"name": text(), "time_steps": whole(1, LONGEST)}, {"seed": whole(), "constants": named(real())}
+)
 
 
 class Batch(NamedTuple):
@@ -177,22 +183,18 @@ class Encoder:
         Raises:
             InputError: it is something else.
         """
-        try:
-            constants = {str(k): float(v) for k, v in value.get("constants", {}).items()}
-            return cls(
-                str(value["name"]), int(value["time_steps"]), int(value.get("seed", 0)), constants
-            )
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"{value!r} does not describe an encoder.") from None
+        require(value, _DOCUMENT, "The encoder")
+        constants = {k: float(v) for k, v in value.get("constants", {}).items()}
+        return cls(value["name"], value["time_steps"], value.get("seed", 0), constants)
 
 
-def parse(text: str, time_steps: int, seed: int = 0) -> Encoder:
+def parse(written: str, time_steps: int, seed: int = 0) -> Encoder:
     """Make an encoder of what a user writes: ``rate``, or ``latency:threshold=0.1,clip=0``.
 
     Raises:
         InputError: there is no such encoder or constant, or a value that cannot be used.
     """
-    name, _, rest = text.partition(":")
+    name, _, rest = written.partition(":")
     constants: dict[str, float] = {}
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
@@ -202,7 +204,8 @@ def parse(text: str, time_steps: int, seed: int = 0) -> Encoder:
             equals = ""
         if not equals or not math.isfinite(constants[key.strip()]):
             raise InputError(
-                f"Encoder {text!r}: {item!r} is not NAME=NUMBER.", "Write NAME:constant=number,..."
+                f"Encoder {written!r}: {item!r} is not NAME=NUMBER.",
+                "Write NAME:constant=number,...",
             )
     return Encoder(name, time_steps, seed, constants)
 

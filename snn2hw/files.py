@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from snn2hw.errors import InputError, Snn2hwError
+from snn2hw.errors import InputError, Interrupted, Snn2hwError
 from snn2hw.fields import Check, anything, require, shown
 
 
@@ -104,7 +104,8 @@ def reading(path: Path, what: str, hint: str = "") -> Generator[None, None, None
     """Turn whatever goes wrong while a file from elsewhere is read into an error that names it.
 
     Every door reads inside it, and checks sizes and types there: this is for what nobody foresaw.
-    Errors of ours pass, as do those of another file and of a full disk. The cause is kept.
+    Errors of ours pass, with the file's name before them if they lack it, as do those of another
+    file and of a full disk. The cause is kept.
 
     Args:
         path: the file.
@@ -117,8 +118,10 @@ def reading(path: Path, what: str, hint: str = "") -> Generator[None, None, None
     try:
         check_file(path, what)
         yield
-    except Snn2hwError:
-        raise
+    except Snn2hwError as error:
+        if isinstance(error, Interrupted) or path.name in error.message:
+            raise
+        raise type(error)(f"{path}: {error.message}", error.hint) from error.__cause__
     except MemoryError as error:
         raise InputError(f"There is not enough memory to read {path}.", hint) from error
     except OSError as error:

@@ -8,10 +8,7 @@ from typing import Any
 
 from snn2hw.errors import Snn2hwError
 
-VALUES: tuple[Any, ...] = (
-    None, True, 0, -1, 2**31, 10**30, 0.5, -0.5, 1e300, "", "x", "../x", "a\nb", [], [None], {},
-    {"x": 1},
-)  # fmt: skip
+VALUES: tuple[Any, ...] = (None, True, -1, 2**31, 10**30, 0.5, 1e300, "", "../x", [None], {"x": 1})
 
 
 def variants(document: Any, values: tuple[Any, ...] = VALUES) -> Iterator[tuple[str, Any]]:

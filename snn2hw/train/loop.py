@@ -14,6 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,7 +24,8 @@ from torch import Tensor, nn
 
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError, Interrupted
-from snn2hw.files import new_file
+from snn2hw.fields import anything, many, named, real, require, table, text, whole
+from snn2hw.files import json_text, json_value, new_file, read_text, reading
 from snn2hw.train.devices import Devices, plain_batch_norm, share_batch_norm
 from snn2hw.train.evaluation import Teaching, evaluate, outputs_of, placed, tensor
 from snn2hw.train.events import write_events
@@ -46,6 +48,9 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 # The fastest of so many steps is taken for the rest: the first one compiles.
 FORECAST_STEPS = 3
+START_AGAIN = "Remove it, and give the command again: the stage starts anew."
+_ROW = table({"stage": text(), "epoch": whole(0), "loss": real(), "seconds": real(0)})
+_FACTS = table({"job": named(anything), "history": many(_ROW)})
 # Between two checkpoints passes this many times what writing one takes, or more.
 SAVE_EVERY = 10.0
 
@@ -187,6 +192,12 @@ class _Run:
         progress: Progress | None,
         devices: Devices | None,
     ) -> None:
+        side = min(dataset.shape[1:])
+        if job.shift > side:
+            raise InputError(
+                f"Images are to be shifted by up to {job.shift} pixels; their side is {side}.",
+                "Take a smaller shift.",
+            )
         self.job, self.dataset, self.run_dir = job, dataset, run_dir
         self.plain = network
         self.progress = progress or Silent()
@@ -223,13 +234,19 @@ class _Run:
         optimizer = _OPTIMIZERS[self.job.optimizer](groups, lr=self.job.lr)
         saved = self._read_checkpoint()
         if saved is not None:
-            _restore(network, saved, "model.")
-            _restore(self.job.objective, saved, "objective.")
-            structure.restore(_part(saved, "structure."))
+            with self._reading():
+                _restore(network, saved, "model.")
+                _restore(self.job.objective, saved, "objective.")
+                structure.restore(_part(saved, "structure."))
         self.lesson, self.optimizer = self.fabric.setup(lesson, optimizer)
         if saved is not None:
-            restore_optimizer(self.optimizer.optimizer, _part(saved, "optimizer."))
+            with self._reading():
+                restore_optimizer(self.optimizer.optimizer, _part(saved, "optimizer."))
         self._write_log()
+
+    def _reading(self) -> AbstractContextManager[None]:
+        assert self.checkpoint is not None
+        return reading(self.checkpoint, "a checkpoint of this run", START_AGAIN)
 
     def _prepare_objective(self) -> None:
         """Build what the objective trains beside the student, from one small batch."""
@@ -248,7 +265,8 @@ class _Run:
         if self.checkpoint is None or not self.checkpoint.exists():
             return None
         tensors, facts = read_tensors(self.checkpoint)
-        if not isinstance(facts, dict) or facts.get("job") != self.identity:
+        require(facts, _FACTS, self.checkpoint, START_AGAIN)
+        if facts["job"] != self.identity:
             raise InputError(
                 f"{self.checkpoint} was made with other options or other data.",
                 "Repeat the command with the options it had, or give the run another name.",
@@ -267,7 +285,7 @@ class _Run:
         return {n: getattr(job, n) for n in names} | {
             "data": digest.hexdigest()[:16],
             "network": hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16],
-            "facts": json.loads(json.dumps(dict(job.facts))),
+            "facts": json.loads(json_text(dict(job.facts))),
         }
 
     def all(self) -> list[dict[str, Any]]:
@@ -436,7 +454,7 @@ class _Run:
             return
         path = self.run_dir / "log.jsonl"
         others = [r for r in read_log(path) if r.get("stage") != self.job.stage]
-        lines = "".join(json.dumps(r) + "\n" for r in others + self.history)
+        lines = "".join(json_text(r, indent=None) + "\n" for r in others + self.history)
         with new_file(path) as temporary:
             temporary.write_text(lines, encoding="utf-8")
         if self.job.tensorboard:
@@ -449,10 +467,20 @@ def state_path(run_dir: Path, stage: str) -> Path:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a ``log.jsonl``; none if there is no such file."""
+    """Return the records of a ``log.jsonl``; none if there is no such file.
+
+    Raises:
+        InputError: a line is no record.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    hint = "Remove it, and give the command that made the run again."
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(read_text(path, "a log").splitlines(), 1):
+        where = f"{path}, line {number}"
+        rows.append(json_value(line, where, hint))
+        require(rows[-1], _ROW, where, hint)
+    return rows
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

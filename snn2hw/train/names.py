@@ -5,9 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from snn2hw.errors import unknown_name
+import torch
+from torch import nn
+
+from snn2hw.errors import InputError, unknown_name
 
 Entry = TypeVar("Entry")
+
+
+MOST_PARAMETERS = 1 << 30
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def built(what: str, name: str, build: Callable[[], Network]) -> Network:
+    """Build a network, unless its name asks for one that no memory holds.
+
+    Args:
+        what: it is, for messages.
+        name: of it.
+        build: makes it; called on PyTorch's meta device first, where nothing is stored.
+
+    Raises:
+        InputError: it has too many parameters.
+    """
+    with torch.device("meta"):
+        size = sum(p.numel() for p in build().parameters())
+    if size > MOST_PARAMETERS:
+        raise InputError(
+            f"{what.capitalize()} {name!r} has {size:,} parameters; more than {MOST_PARAMETERS:,} "
+            "are not trained here.",
+            "Take smaller layers, or a smaller width.",
+        )
+    return build()
 
 
 class Names(dict[str, Entry], Generic[Entry]):
@@ -50,5 +80,5 @@ class Names(dict[str, Entry], Generic[Entry]):
     def _sizes(self, name: str) -> tuple[int, ...]:
         family, _, rest = name.partition("-")
         parts = rest.split("-")
-        good = all(p.isascii() and p.isdigit() and 0 < int(p) <= 1 << 20 for p in parts)
+        good = all(p.isascii() and p.isdigit() and len(p) < 8 and int(p) > 0 for p in parts)
         return tuple(map(int, parts)) if family in self.families and good else ()

@@ -3,13 +3,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from snn2hw.datasets import Dataset, default_time_steps
-from snn2hw.encoders import Encoder, parse
+from snn2hw.encoders import LONGEST, Encoder, parse
 from snn2hw.errors import InputError, unknown_name
+from snn2hw.fields import (
+    LARGEST,
+    Check,
+    anything,
+    flag,
+    listed,
+    maybe,
+    named,
+    real,
+    require,
+    table,
+    text,
+    whole,
+)
 from snn2hw.train.foreign import is_file
 from snn2hw.train.methods import Plan, Weights, plan
 from snn2hw.train.neurons import SURROGATES
@@ -145,6 +161,9 @@ class Recipe:
     teacher_output: str | None = None
 
     def __post_init__(self) -> None:
+        wrong = listed(_TYPES(vars(self)))
+        if wrong:
+            raise InputError(f"The recipe cannot be used: {wrong}.")
         plan(self.method)  # raises if there is no such method
         parse(self.encoder, max(self.time_steps, 1))  # likewise
         problems = [
@@ -204,12 +223,24 @@ class Recipe:
         Raises:
             InputError: a key that no recipe has, or a value that cannot be used.
         """
+        require(value, named(anything), "The recipe")
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(value) - known)
         if unknown:
             raise InputError(f"A recipe has no {', '.join(unknown)}.", f"Known: {sorted(known)}.")
         return cls(**value)
 
+
+# The values that its fields may have, by their types; more than these nobody means.
+_MOST = {"time_steps": LONGEST, "shift": 1024, "cutout": 1024, "stages": 1024, "width": 1024}
+_OF_TYPE: dict[str, Callable[[str], Check]] = {
+    "int": lambda name: whole(high=_MOST.get(name, LARGEST)),
+    "float": lambda name: real(high=_MOST.get(name, math.inf)),
+    "bool": lambda _: flag,
+    "str": lambda _: text(),
+    "str | None": lambda _: maybe(text()),
+}
+_TYPES = table({f.name: _OF_TYPE[str(f.type)](f.name) for f in fields(Recipe)})
 
 # Measured on two cores; the whole story (teach, distill, prune) in about a minute on digits
 # and ten on MNIST.

@@ -8,21 +8,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from snn2hw.datasets import Dataset
+from snn2hw.encoders import LONGEST
 from snn2hw.errors import InputError
-from snn2hw.files import read_json, sha256, write_json
+from snn2hw.fields import anything, many, named, real, require, table, text, whole
+from snn2hw.files import read_json, reading, sha256, write_json
 from snn2hw.train import foreign, students, teachers
 from snn2hw.train.loop import state_path
 from snn2hw.train.recipe import Recipe
 from snn2hw.train.scaling import Scaled, Scaling
-from snn2hw.train.state import read_tensors, write_tensors
+from snn2hw.train.state import finite, read_tensors, write_tensors
 from snn2hw.train.students import Student
+
+DISTILL_AGAIN = "Distill again, under another --name."
+_SIDE = whole(1, 1 << 16)
+_SCALING = table(
+    {"name": text(), "top": real(1), "mean": many(real()), "std": many(real())},
+)
+_NEEDED = {
+    "recipe": named(anything),
+    "shape": many(_SIDE, 3),
+    "classes": whole(1, 100_000),
+    "max_value": _SIDE,
+    "time_steps": whole(0, LONGEST),
+}
+_KNOWN = {"spiking": named(anything), "scaling": _SCALING}
+_FACTS = table(_NEEDED, _KNOWN)
+_FROM_FILE = table({**_NEEDED, "file": text(), "sha256": text()}, _KNOWN)
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def keep_teacher(
@@ -90,18 +112,55 @@ def load_student(run_dir: Path) -> Student:
         InputError: the run has none, or the file is damaged.
     """
     path = student_file(run_dir)
-    tensors, recipe, facts = _read(path, run_dir, "student")
-    return _student(recipe, facts, tensors, path)
+    with _reading(path, run_dir, "student"):
+        tensors, facts = read_tensors(path)
+        require(facts, _FACTS, path, DISTILL_AGAIN)
+        return _student(Recipe.from_json(facts["recipe"]), facts, tensors, path)
+
+
+@contextmanager
+def _reading(path: Path, run_dir: Path, what: str) -> Generator[None, None, None]:
+    if not path.exists():
+        raise InputError(
+            f"{run_dir} holds no finished {what}.",
+            "Repeat its command: it goes on where it was.",
+        )
+    with reading(path, f"the {what} of a run", DISTILL_AGAIN):
+        yield
 
 
 def _student(
     recipe: Recipe, facts: Mapping[str, Any], tensors: dict[str, Tensor], path: Path
 ) -> Student:
-    student = make_student(
-        recipe, tuple(facts["shape"]), facts["classes"], facts["max_value"], facts["time_steps"]
-    )
-    _put(student, tensors, path)
-    return student
+    shape, classes, max_value = tuple(facts["shape"]), facts["classes"], facts["max_value"]
+
+    def build() -> Student:
+        return make_student(recipe, shape, classes, max_value, facts["time_steps"])
+
+    return _filled(build, tensors, path)
+
+
+def _filled(build: Callable[[], Network], tensors: dict[str, Tensor], path: Path) -> Network:
+    """Build a network and put the tensors of a file into it.
+
+    Its size is a recipe's, which may be anything: it is compared with the file before it is built.
+    """
+    with torch.device("meta"):
+        wanted = {k: v.shape for k, v in build().state_dict().items()}
+    found = {k: v.shape for k, v in tensors.items()}
+    differ = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
+    broken = sorted(k for k, v in tensors.items() if v.is_floating_point() and not finite(v))
+    if differ:
+        raise InputError(f"{path} does not match its recipe in {_few(differ)}.", DISTILL_AGAIN)
+    if broken:
+        raise InputError(f"{path} holds NaN or infinity in {_few(broken)}.", DISTILL_AGAIN)
+    network = build()
+    network.load_state_dict(tensors)
+    return network
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def make_student(
@@ -138,12 +197,22 @@ def load_teacher(run_dir: Path, expected: Recipe | None = None) -> Scaled | Stud
     Raises:
         InputError: the run has none, the file is damaged, or it is not the ``expected`` one.
     """
-    if _facts_file(run_dir).exists():
-        tensors, path, facts = {}, _facts_file(run_dir), read_json(_facts_file(run_dir))
-        recipe = Recipe.from_json(facts["recipe"])
-    else:
-        path = _teacher_file(run_dir)
-        tensors, recipe, facts = _read(path, run_dir, "teacher")
+    own = _facts_file(run_dir).exists()
+    path = _facts_file(run_dir) if own else _teacher_file(run_dir)
+    with _reading(path, run_dir, "teacher"):
+        tensors, facts = ({}, read_json(path)) if own else read_tensors(path)
+        require(facts, _FROM_FILE if own else _FACTS, path, DISTILL_AGAIN)
+        return _teacher(run_dir, tensors, facts, path, expected)
+
+
+def _teacher(
+    run_dir: Path,
+    tensors: dict[str, Tensor],
+    facts: Mapping[str, Any],
+    path: Path,
+    expected: Recipe | None,
+) -> Scaled | Student:
+    recipe = Recipe.from_json(facts["recipe"])
     names = (
         "teacher", "data", "seed", "teacher_weights", "teacher_epochs", "teacher_input",
         "teacher_output",
@@ -165,18 +234,18 @@ def load_teacher(run_dir: Path, expected: Recipe | None = None) -> Scaled | Stud
     )
     if "file" in facts:
         kept = path.with_name(Path(facts["file"]).name)
-        if not kept.is_file() or sha256(kept) != facts["sha256"]:
-            raise InputError(f"{kept} is missing or was changed.", "Distill again.")
+        if not foreign.is_file(kept.name) or not kept.is_file() or sha256(kept) != facts["sha256"]:
+            raise InputError(f"{kept} is missing or was changed.", DISTILL_AGAIN)
         return foreign.open_file(kept, settings, recipe.teacher_output).teacher
-    teacher = teachers.make_teacher(recipe.teacher, settings)
-    _put(teacher, tensors, path)
-    return teacher
+    return _filled(lambda: teachers.make_teacher(recipe.teacher, settings), tensors, path)
 
 
 def _scaling(facts: Mapping[str, Any]) -> Scaling | None:
     told = facts.get("scaling")  # runs from before it was kept saw 0 to 1
     if told is None:
         return None
+    if {len(told["mean"]), len(told["std"])} - {1, facts["shape"][0]} or 0 in told["std"]:
+        raise InputError(f"{told} is no scaling of images of shape {facts['shape']}.")
     return Scaling(told["name"], told["top"], tuple(told["mean"]), tuple(told["std"]))
 
 
@@ -186,26 +255,9 @@ def load_recipe(run_dir: Path) -> Recipe:
     Raises:
         InputError: it is missing or damaged.
     """
-    return Recipe.from_json(read_json(run_dir / "recipe.json"))
-
-
-def _read(path: Path, run_dir: Path, what: str) -> tuple[dict[str, Tensor], Recipe, dict[str, Any]]:
-    if not path.exists():
-        raise InputError(
-            f"{run_dir} holds no finished {what}.",
-            "Repeat its command: it goes on where it was.",
-        )
-    tensors, facts = read_tensors(path)
-    if not isinstance(facts, dict) or "recipe" not in facts:
-        raise InputError(f"{path} was not written by snn2hw.")
-    return tensors, Recipe.from_json(facts["recipe"]), facts
-
-
-def _put(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(f"{path} does not match its recipe: {error}") from None
+    path = run_dir / "recipe.json"
+    with reading(path, "a recipe", DISTILL_AGAIN):
+        return Recipe.from_json(read_json(path))
 
 
 def is_run(path: Path) -> bool:

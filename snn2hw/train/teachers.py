@@ -20,9 +20,10 @@ from torch.nn import functional
 
 from snn2hw.archives import check_zip, read_npz
 from snn2hw.errors import InputError
-from snn2hw.train.names import Names
+from snn2hw.files import check_file, reading
+from snn2hw.train.names import Names, built
 from snn2hw.train.scaling import Scale, Scaled, Scaling, unit
-from snn2hw.train.state import read_tensors
+from snn2hw.train.state import finite, read_tensors
 
 SMALL_SIDE = 64
 
@@ -393,9 +394,10 @@ def make_teacher(name: str, settings: Settings) -> Scaled:
     """Build a teacher by name.
 
     Raises:
-        InputError: there is no such teacher.
+        InputError: there is no such teacher, or it is too large for any memory.
     """
-    return TEACHERS.find("teacher", name).build(settings)
+    entry = TEACHERS.find("teacher", name)
+    return built("teacher", name, lambda: entry.build(settings))
 
 
 class Loaded(NamedTuple):
@@ -438,7 +440,7 @@ def load_weights(module: nn.Module, path: Path) -> Loaded:
     if missing or unexpected or misshapen:
         raise _mismatch(path, missing, unexpected, misshapen)
     taken = {k: v for k, v in found.items() if k not in kept}
-    broken = [k for k, v in taken.items() if v.is_floating_point() and not v.isfinite().all()]
+    broken = [k for k, v in taken.items() if v.is_floating_point() and not finite(v)]
     if broken:
         raise InputError(f"{path} holds NaN or infinity in {', '.join(broken[:6])}.")
     module.load_state_dict(taken, strict=False)
@@ -476,33 +478,35 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: there is no such file, or it is not what its ending says.
     """
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    if path.suffix == ".safetensors":
-        return read_tensors(path)[0]
-    if path.suffix == ".npz":
-        return {k: torch.from_numpy(v) for k, v in read_npz(path).items()}
-    if path.suffix in TORCH_SUFFIXES:
-        return _read_torch(path)
-    raise InputError(
-        f"{path} is of no kind known for weights.",
-        f"Known: .safetensors, .npz, {', '.join(TORCH_SUFFIXES)}.",
-    )
+    known = {".safetensors": lambda: read_tensors(path)[0], ".npz": lambda: _read_npz(path)}
+    known |= dict.fromkeys(TORCH_SUFFIXES, lambda: _read_torch(path))
+    check_file(path, "a file of weights")
+    if path.suffix not in known:
+        raise InputError(f"{path} is of no kind known for weights.", f"Known: {', '.join(known)}.")
+    found = known[path.suffix]()
+    odd = [k for k, v in found.items() if not _is_plain(v)]
+    if odd:
+        raise InputError(f"{path} holds what is no array of numbers: {', '.join(odd[:6])}.")
+    return found
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    kind = tensor.is_complex() or tensor.is_quantized or tensor.is_meta
+    return not kind and tensor.layout == torch.strided
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    return {k: torch.from_numpy(v) for k, v in read_npz(path).items()}
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    if zipfile.is_zipfile(path):
-        check_zip(path)
-    try:
+    hint = "Save module.state_dict(), not the module."
+    with reading(path, "a file of tensors only", hint):
+        if zipfile.is_zipfile(path):
+            check_zip(path, ratio=1)  # PyTorch does not compress
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds, UnpicklingError among them
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} cannot be read as a file of tensors only: {first}",
-            "Save module.state_dict(), not the module.",
-        ) from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(f"{path} holds no state_dict.", "Save module.state_dict().")
+        raise InputError(f"{path} holds no state_dict.", hint)
     return {str(k): v for k, v in content.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.errors import InputError, Interrupted, UnsupportedError
 from snn2hw.files import reading
 
 
@@ -40,7 +40,8 @@ def test_any_error_names_the_file_and_keeps_its_cause(file, error):
 @pytest.mark.parametrize(
     "error",
     [
-        UnsupportedError("ours"),
+        UnsupportedError("a.npz has a soft reset."),
+        Interrupted("Stopped."),
         KeyboardInterrupt(),
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EACCES, "Permission denied", "/another/file"),
@@ -51,6 +52,15 @@ def test_what_is_not_the_files_fault_passes(file, error):
     with pytest.raises(type(error)) as caught, reading(file, "an npz file"):
         raise error
     assert caught.value is error
+
+
+def test_an_error_of_ours_that_does_not_name_the_file_gets_its_name(file):
+    with (
+        pytest.raises(UnsupportedError, match=r"a\.npz: lif1 resets softly\. Rewrite") as caught,
+        reading(file, "an npz file"),
+    ):
+        raise UnsupportedError("lif1 resets softly.", "Rewrite it.")
+    assert caught.value.hint == "Rewrite it."
 
 
 def test_a_folder_a_pipe_and_nothing_are_named_before_anything_is_opened(tmp_path):

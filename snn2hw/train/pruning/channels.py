@@ -214,7 +214,10 @@ class Channels(Structure):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what ``state`` returned."""
-        self.alive = [tensors[f"alive.{at}"].bool() for at in range(len(self.alive))]
+        alive = [tensors[f"alive.{at}"].bool() for at in range(len(self.alive))]
+        if [a.shape for a in alive] != [a.shape for a in self.alive]:
+            raise ValueError("its channels are not those of this network")
+        self.alive = alive
 
     def finish(self) -> None:
         """Silence what is removed; what no epoch removed is removed now."""

@@ -188,7 +188,7 @@ class Evolving(Structure):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what ``state`` returned."""
-        self.masks = masks.unpacked(tensors)
+        self.masks = masks.unpacked(self.network, tensors)
 
     def finish(self) -> None:
         """Zero what is no connection."""

@@ -99,7 +99,7 @@ class Gradual(Structure):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what ``state`` returned."""
-        self.masks, self.start = masks.unpacked(tensors), float(tensors["start"])
+        self.masks, self.start = masks.unpacked(self.network, tensors), float(tensors["start"])
 
     def finish(self) -> None:
         """Zero what is pruned; what no epoch pruned is pruned now."""

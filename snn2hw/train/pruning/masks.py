@@ -146,6 +146,14 @@ def packed(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"mask.{name}": mask for name, mask in masks.items()}
 
 
-def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the masks that ``packed`` put among ``tensors``."""
-    return {k.removeprefix("mask."): v.bool() for k, v in tensors.items() if k.startswith("mask.")}
+def unpacked(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the masks that ``packed`` put among ``tensors``: of all layers, or none yet.
+
+    Raises:
+        ValueError: they are not of this network's layers.
+    """
+    found = {k.removeprefix("mask."): v for k, v in tensors.items() if k.startswith("mask.")}
+    shapes = {k: w.shape for k, w in weights(network).items()}
+    if found and {k: v.shape for k, v in found.items()} != shapes:
+        raise ValueError(f"masks of {', '.join(found)} are not those of {', '.join(shapes)}")
+    return {k: v.bool() for k, v in found.items()}

@@ -192,7 +192,7 @@ class Sbc(Structure):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what ``state`` returned."""
-        self.masks = masks.unpacked(tensors)
+        self.masks = masks.unpacked(self.network, tensors)
 
     def finish(self) -> None:
         """Prune, if no epoch did, and zero what is pruned."""

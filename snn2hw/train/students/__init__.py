@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from snn2hw.train.names import Names
+from snn2hw.train.names import Names, built
 from snn2hw.train.students import chains, recurrent, resnets
 from snn2hw.train.students.wiring import (
     SOURCE,
@@ -117,6 +117,7 @@ def make_student(name: str, settings: Settings) -> Student:
     """Build a student by name.
 
     Raises:
-        InputError: there is no such student.
+        InputError: there is no such student, or it is too large for any memory.
     """
-    return STUDENTS.find("student", name).build(settings)
+    entry = STUDENTS.find("student", name)
+    return built("student", name, lambda: entry.build(settings))
