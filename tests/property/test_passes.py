@@ -10,9 +10,11 @@ import pytest
 import torch
 from float_nets import random_network
 from hypothesis import given, settings
-from nets import DT, LOIHI2, images, lif, random_program, residual, seeds, tiny
+from nets import DT, LOIHI2, NUMBERS, images, lif, random_program, residual, seeds, tiny
 
 from snn2hw import passes, rewrites
+from snn2hw.ir import populations as chip
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.network import (
     Affine,
     Conv2d,
@@ -24,7 +26,7 @@ from snn2hw.ir.network import (
     Rules,
     output_shape,
 )
-from snn2hw.ir.synapses import Conv
+from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
 from snn2hw.quantize import quantize
@@ -157,6 +159,88 @@ def test_dead_neurons_and_zero_channels_are_removed():
         **net.nodes, "conv2": Conv2d(replace(conv2.kernel, weight=unheard), conv2.bias)
     })  # fmt: skip
     assert passes.remove_dead(quantize(deaf, LOIHI2)).population("lif1").shape[0] < 3
+
+
+def neuron_beside_another(weights, exponents, largest, **p) -> IntNetwork:
+    """A neuron that is driven by connections of one weight each, beside one that can spike."""
+    hidden = chip.Lif("p", (2,), **{"du": 4095, "dv": 4096, "bias": np.zeros(2), **p})
+    into = [
+        Connection("in", "p", Dense(np.array([[w], [0]])), e)
+        for w, e in zip(weights, exponents, strict=True)
+    ]
+    into.append(Connection("other", "p", Dense(np.array([[0], [1]]))))
+    out = chip.Lif("out", (1,), 4095, 4096, 1, np.zeros(1))
+    last = Connection("p", "out", Dense(np.array([[3, 5]])))
+    ports = (InputPort("in", (1,), largest), InputPort("other", (1,), 1 << 18))
+    return IntNetwork(ports, (hidden, out), (*into, last), "out", DT, 4, NUMBERS, {})
+
+
+def highest(net: IntNetwork, steps=700) -> int:
+    """Membrane of the first neuron if the largest input comes in every step and it never spikes."""
+    never = replace(net.population("p"), vth=NUMBERS.threshold_max + 1)
+    free = replace(net, populations=(never, net.populations[1]))
+    return int(driven(free, steps).v[0, :, 0].max())
+
+
+def driven(net, steps=700):
+    x = np.full((1, steps, 1), net.inputs[0].max_value)
+    program = lower(net, map_network(net, LOIHI2), LOIHI2)
+    return engine.run(program, {"in": x, "other": 0 * x}, states=True).layers["p"]
+
+
+def removed(net: IntNetwork) -> bool:
+    return passes.remove_dead(net).population("p").size == 1
+
+
+@settings(max_examples=80)
+@given(seeds)
+def test_a_neuron_that_just_spikes_is_kept(seed):
+    """Its threshold is the highest below what its membrane reaches."""
+    r = np.random.default_rng(seed)
+    count = int(r.integers(1, 4))
+    net = neuron_beside_another(
+        r.integers(1, 256, count), r.integers(-8, 8, count), int(r.choice([1, 16, 255])),
+        du=int(r.choice([100, 2047, 4095])), dv=int(r.choice([100, 2048, 4096])),
+        vth=1, bias=np.array([r.integers(-9, 99), 0]), bias_exp=int(r.integers(0, 8)),
+    )  # fmt: skip
+    reached = highest(net)
+    top = NUMBERS.threshold_max << NUMBERS.state_shift
+    if not 1 << NUMBERS.state_shift < reached <= top:
+        return
+    vth = (reached - 1) >> NUMBERS.state_shift
+    just = replace(net, populations=(replace(net.population("p"), vth=vth), net.populations[1]))
+    assert driven(just).spikes[0, :, 0].any()
+    assert not removed(just)
+
+
+@settings(max_examples=40)
+@given(seeds)
+def test_without_memory_exactly_what_cannot_spike_is_removed(seed):
+    """Then the bound is the membrane itself; one that only reaches the threshold may stay."""
+    r = np.random.default_rng(seed)
+    weights, largest = r.integers(1, 256, int(r.integers(1, 4))), int(r.choice([1, 16, 255]))
+    bias, shift = int(r.integers(-9, 99)), int(r.integers(0, 8))
+    net = neuron_beside_another(
+        weights, [0] * len(weights), largest, vth=1, bias=np.array([bias, 0]), bias_exp=shift
+    )
+    reached = (int(weights.sum()) * largest << NUMBERS.state_shift) + (bias << shift)
+    below = reached >> NUMBERS.state_shift
+    if not 1 < below < NUMBERS.threshold_max:
+        return
+    assert reached == highest(net)
+    for vth in (below - 1, below, below + 1):
+        p = replace(net.population("p"), vth=vth)
+        at = replace(net, populations=(p, net.populations[1]))
+        if reached != vth << NUMBERS.state_shift:
+            assert removed(at) == (reached < vth << NUMBERS.state_shift)
+
+
+@pytest.mark.parametrize(("weight", "wraps"), [(-218, False), (-219, True)])
+def test_a_current_that_wraps_because_shifted_sums_round_down_is_seen(weight, wraps):
+    """Three times floor(-43690.5) is below -2**17, three times -43690.5 is not."""
+    net = neuron_beside_another([weight] * 3, [-1] * 3, 399, vth=1000)
+    assert driven(net, 2).spikes[0, :, 0].any() == wraps
+    assert removed(net) != wraps
 
 
 def test_random_programs_lose_neurons():

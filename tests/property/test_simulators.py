@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nets import (
     DT,
     LOIHI2,
+    NUMBERS,
     images,
     lif,
     random_program,
@@ -24,7 +25,9 @@ from nets import (
 
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.ir import populations as chip
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.network import Affine, Delay, Input, Network, Output
+from snn2hw.ir.synapses import Dense
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
@@ -102,6 +105,73 @@ def test_sums_read_out_wrap_at_32_bits_as_lavas_do(kind):
         chip.Graded: [first, 0, half], chip.Sigma: [first, -(1 << 14), half - (1 << 14)]
     }  # fmt: skip
     assert ours.spikes.reshape(-1).tolist() == wanted[kind]
+
+
+def resonating(neuron, weights, largest, steps):
+    """A program of one population that hears an input in both parts of its state."""
+    parts = zip(("real", "imag"), weights, strict=True)
+    into = tuple(Connection("in", neuron.name, Dense(w), part=part) for part, w in parts)
+    port = InputPort("in", (weights[0].shape[1],), largest, -largest)
+    net = IntNetwork((port,), (neuron,), into, neuron.name, DT, steps, NUMBERS, {})
+    return lower(net, map_network(net, LOIHI2), LOIHI2)
+
+
+def resonance(neuron, real, imag):
+    """Whole numbers of one neuron, one step after another: the text of ``Resonator``, in Python."""
+
+    def cut(product):
+        return product // 4096 if product >= 0 else -(-product // 4096)
+
+    def held(value):
+        return max(1 - 2**23, min(2**23 - 1, value))
+
+    x, y, threshold, found = 0, 0, neuron.vth * 64, []
+    for a, b in zip(real, imag, strict=True):
+        before = y
+        x, y = (
+            held(cut(neuron.cos * x) - cut(neuron.sin * y) + 64 * a),
+            held(cut(neuron.sin * x) + cut(neuron.cos * y) + 64 * b),
+        )
+        spikes = y >= threshold if neuron.resets else x >= threshold and before < 0 <= y
+        if spikes and neuron.resets:
+            x, y = 0, threshold - 1
+        found.append((int(spikes), x, y))
+    return found
+
+
+@settings(max_examples=60)
+@given(seeds, st.booleans(), st.booleans())
+def test_resonators_turn_shrink_and_spike_at_the_threshold(seed, resets, plain):
+    """A plain one keeps or forgets all, so that its state meets the threshold exactly."""
+    r = np.random.default_rng(seed)
+    cos, sin = (4096 * r.integers(-1, 2, 2) if plain else r.integers(-4096, 4097, 2)).tolist()
+    vth = int(r.integers(1, 6)) if plain else int(r.choice([3, 300, 100000]))
+    neuron = chip.Resonator("rf", (3,), cos, sin, vth, resets)
+    limit = 3 if plain else int(r.choice([4, 120]))
+    both = np.array([[2, -2]] * 3)  # weights of both signs, which are even
+    weights = [np.hstack([2 * r.integers(-limit, limit + 1, (3, 2)), both]) for _ in range(2)]
+    program = resonating(neuron, weights, 900 if limit == 120 else 1, steps=12)
+    x = images(program.network, samples=2, seed=seed)
+    ours = engine.run(program, x, states=True)
+    assert_same(ours, reference.run(program, x))
+    arriving = [np.einsum("ij,ntj->nti", w, x["in"]).tolist() for w in weights]
+    layer = ours.layers["rf"]
+    for sample, i in itertools.product(range(2), range(3)):
+        real, imag = ([step[i] for step in a[sample]] for a in arriving)
+        states = (layer.spikes, layer.u, layer.v)
+        found = list(zip(*(a[sample, :, i].tolist() for a in states), strict=True))
+        assert found == resonance(neuron, real, imag)
+
+
+@pytest.mark.parametrize("simulator", [engine, reference])
+@pytest.mark.parametrize(("short", "spikes"), [(1, 0), (0, 1), (-1, 1)])
+@pytest.mark.parametrize("resets", [False, True])
+def test_a_resonator_spikes_at_the_threshold_not_just_above(simulator, short, spikes, resets):
+    neuron = chip.Resonator("rf", (1,), 4096, 0, 50 + short, resets)
+    program = resonating(neuron, [np.array([[2, 0]]), np.array([[0, 2]])], 50, steps=2)
+    # The imaginary part reaches 50; or the real part does, and the imaginary one comes up to 0.
+    x = np.array([[[0, 0], [0, 25]] if resets else [[0, -1], [25, 1]]])
+    assert simulator.run(program, {"in": x}).spikes.reshape(-1).tolist() == [0, spikes]
 
 
 def test_extreme_networks_do_wrap_and_saturate():

@@ -12,11 +12,11 @@ from nets import LOIHI2, images, random_program, residual, seeds, tiny
 
 from snn2hw import estimator, mapping
 from snn2hw.ir.integer import Connection
-from snn2hw.ir.synapses import Dense, matrix
+from snn2hw.ir.synapses import Conv, Dense, Sparse, matrix
 from snn2hw.lower import lower
 from snn2hw.pipeline.builds import estimate
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.simulate import engine
+from snn2hw.simulate import engine, reference
 
 
 def test_prices_reproduce_the_measurement_they_are_fitted_to():
@@ -121,3 +121,102 @@ def test_zeros_cost_nothing_once_they_are_left_out():
     assert not mapping.stored_sparse(c, LOIHI2)
     pruned = type(c)(c.pre, c.post, type(c.synapses)(c.synapses.weight * (np.arange(108) % 4 == 0)))
     assert mapping.stored_sparse(pruned, LOIHI2)
+
+
+def read_from_memory(connection):
+    """Which source makes the chip read which synapse, zeros too unless they are left out."""
+    synapses = connection.synapses
+    if mapping.stored_sparse(connection, LOIHI2):
+        return matrix(synapses).toarray() != 0
+    assert not isinstance(synapses, Sparse)
+    every = replace(synapses, weight=np.ones_like(synapses.weight))
+    if isinstance(every, Dense):
+        return every.weight != 0
+    assert isinstance(every, Conv)
+    pixels = np.eye(np.prod(every.input_shape), dtype=int)
+    seen = [reference.correlate(every, x.reshape(every.input_shape)).reshape(-1) for x in pixels]
+    return np.stack(seen, axis=1) != 0
+
+
+def small_chips():
+    """Loihi 2 with few neurons a core, few cores a chip, and slow synapses, so that all count."""
+    limits = dict(LOIHI2.limits)
+    for name, value in (("neurons_per_core", 5.0), ("cores_per_chip", 3.0), ("chips", 99.0)):
+        limits[name] = replace(limits[name], value=value)
+    figures = dict(LOIHI2.timing)
+    for name, factor in (("synop", 99), ("update", 9)):
+        f = figures[name]
+        figures[name] = replace(f, value=factor * f.value, low=f.low, high=2 * factor * f.high)
+    return replace(LOIHI2, limits=limits, timing=figures)
+
+
+def stream(program, events, samples):
+    """What each core does at each chip step, ``[cores, steps]``, with all samples alike.
+
+    Step by step, as samples follow each other: those of a program that streams without a gap, the
+    others when the chip has come to rest.
+    """
+    steps = len(next(iter(events.values())))
+    period = steps if program.streams else steps + program.tail
+    work = np.zeros((program.placement.cores, samples * period + program.tail))
+    for c in program.network.connections:
+        reads = read_from_memory(c)
+        for s in program.placement.of(c.post):
+            each = reads[s.start : s.stop].sum(axis=0)
+            for sample in range(samples):
+                for t in range(steps):
+                    now = sample * period + t + program.phase[c.post]
+                    work[s.core, now] += each @ events[c.pre][t]
+    return work, period
+
+
+@settings(max_examples=40)
+@given(seeds, st.booleans())
+def test_time_and_static_energy_are_those_of_samples_in_a_row(seed, loops):
+    """The period is taken where the pipeline is full, by each figure of the prices."""
+    chips, net = small_chips(), replace(random_program(seed, loops=loops).network, time_steps=7)
+    program = lower(net, mapping.map_network(net, chips), chips)
+    at_times = np.random.default_rng(seed).random(7) < 0.4  # so that some steps are busier
+    x = {k: v * at_times.reshape(-1, *[1] * (v.ndim - 2)) for k, v in images(net, 1, seed).items()}
+    trace = engine.run(program, x)
+    report = estimator.estimate(program, trace, chips, lambda c: mapping.stored_sparse(c, chips))
+    work, period = stream(program, trace.events, samples := 2 + program.tail // trace.steps)
+    neurons = np.array([s.stop - s.start for s in program.placement.slices])
+    assert report.chips == -(-len(neurons) // 3)
+    for figure in ("value", "low", "high"):
+        time = {k: getattr(f, figure) for k, f in chips.timing.items()}
+        busiest = (work * time["synop"] + neurons[:, None] * time["update"]).max(axis=0)
+        lasts_us = busiest / 1000 + time["step"]
+        period_us = lasts_us[(samples - 1) * period : samples * period].sum()
+        latency_us = lasts_us[: trace.steps + program.depth].sum()
+        if program.streams:  # a step lasts as those of the period do on average
+            latency_us = period_us * (trace.steps + program.depth) / trace.steps
+        name = {"value": "typical"}.get(figure, figure)
+        assert getattr(report.period_us, name) == pytest.approx(period_us)
+        assert getattr(report.latency_us, name) == pytest.approx(latency_us)
+        power = getattr(chips.prices["static"], figure) * report.chips
+        assert getattr(report.static_uj, name) == pytest.approx(power * period_us)
+        values = sum((trace.events[p.name] != 0).sum() for p in net.inputs)
+        io_us = values * time["io_value"]
+        assert getattr(report.io_us, name) == pytest.approx(io_us)
+        assert getattr(report.static_io_uj, name) == pytest.approx(power * (period_us + io_us))
+
+
+@settings(max_examples=20)
+@given(seeds, st.booleans())
+def test_dynamic_energy_is_every_read_synapse_and_every_update(seed, loops):
+    program = random_program(seed, loops=loops)
+    trace = engine.run(program, images(program.network, samples=3, seed=seed))
+    report = estimate(program, trace, LOIHI2)
+    for layer, p in zip(report.layers, program.network.populations, strict=True):
+        into = [program.network.connections[i] for i in program.network.into(p.name)]
+        reads = sum((trace.events[c.pre] @ read_from_memory(c).T).sum() for c in into) / 3
+        updates = p.size * program.period(trace.steps)
+        assert layer.synops_charged == pytest.approx(reads)
+        for name, figure in (("typical", "value"), ("low", "low"), ("high", "high")):
+            price = {k: getattr(LOIHI2.prices[k], figure) for k in ("synop", "update")}
+            uj = (reads * price["synop"] + updates * price["update"]) * 1e-6
+            assert getattr(layer.dynamic_uj, name) == pytest.approx(uj)
+            assert getattr(report.dynamic_uj, name) == pytest.approx(
+                sum(getattr(x.dynamic_uj, name) for x in report.layers)
+            )

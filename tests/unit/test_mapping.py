@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from nets import DT, LOIHI2, NUMBERS, random_program, seeds
 
 from snn2hw.errors import DoesNotFitError
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.populations import Lif
-from snn2hw.ir.synapses import Conv, Dense
-from snn2hw.mapping import map_network, most_inputs
+from snn2hw.ir.synapses import Conv, Dense, Sparse, from_matrix, matrix, sizes
+from snn2hw.mapping import map_network, most_inputs, stored_sparse
 
 
 def chain(shape, *layers) -> IntNetwork:
     populations, connections, before = [], [], "in"
     for i, synapses in enumerate(layers):
-        out = synapses.output_shape if isinstance(synapses, Conv) else synapses.weight.shape[:1]
+        out = synapses.output_shape if isinstance(synapses, Conv) else sizes(synapses)[:1]
         size = int(np.prod(out))
         populations.append(Lif(f"p{i}", out, 4095, 2048, 100, np.zeros(size)))
         connections.append(Connection(before, f"p{i}", synapses))
@@ -57,25 +59,72 @@ def test_pilotnets_published_placement():
     assert all(abs(d) <= 1 for i, d in enumerate(off) if i != 1), cores
 
 
-@settings(max_examples=30)
-@given(seeds)
-def test_slices_tile_layers_and_keep_limits(seed):
-    program = random_program(seed)
-    tight = dataclasses.replace(
-        LOIHI2,
-        limits={
-            **LOIHI2.limits,
-            "neurons_per_core": dataclasses.replace(LOIHI2.limits["neurons_per_core"], value=7.0),
-        },
-    )
-    placement = map_network(program.network, tight)
-    for p in program.network.populations:
+def limited(**values):
+    """Loihi 2 with other limits."""
+    changed = {k: dataclasses.replace(LOIHI2.limits[k], value=float(v)) for k, v in values.items()}
+    return dataclasses.replace(LOIHI2, limits={**LOIHI2.limits, **changed})
+
+
+def bytes_of(connection, neurons):
+    """What a core with these neurons pays for a connection: 64 a source, 1 or 4 a synapse."""
+    weight, sparse = connection.synapses.weight, connection.synapses.kind == "sparse"
+    if not sparse and np.count_nonzero(weight) <= weight.size / 2:
+        sparse = True
+    if isinstance(connection.synapses, Conv):
+        channels = {int(np.unravel_index(n, connection.synapses.output_shape)[0]) for n in neurons}
+        kernels = [weight[c] for c in channels]
+        return sum(4 * np.count_nonzero(k) if sparse else k.size for k in kernels)
+    rows = matrix(connection.synapses).toarray()[neurons]
+    stored = 4 * np.count_nonzero(rows) if sparse else rows.size
+    return 64 * np.count_nonzero(rows.any(axis=0)) + stored
+
+
+def fewest(into, size, neurons, memory):
+    """The least number of equal parts that keep both limits, as their memory; None if none do."""
+    for parts in range(1, size + 1):
+        cut = [size * i // parts for i in range(parts + 1)]
+        runs = [list(range(a, b)) for a, b in itertools.pairwise(cut)]
+        uses = [64 * len(run) + sum(bytes_of(c, run) for c in into) for run in runs]
+        if max(uses) <= memory and max(map(len, runs)) <= neurons:
+            return uses
+    return None
+
+
+@settings(max_examples=60)
+@given(seeds, st.integers(1, 20), st.integers(200, 3000), st.booleans())
+def test_a_layer_takes_the_fewest_cores_that_hold_it(seed, neurons, memory, exact):
+    net = random_program(seed, loops=seed % 2 == 0).network
+    into = {p.name: [net.connections[i] for i in net.into(p.name)] for p in net.populations}
+    if exact:  # a core that one layer just fills
+        whole = [fewest(into[p.name], p.size, p.size, 1 << 30)[0] for p in net.populations]
+        memory = int(whole[seed % len(whole)])
+    chip = limited(neurons_per_core=neurons, memory_per_core=memory, chips=999)
+    wanted = [fewest(into[p.name], p.size, neurons, memory) for p in net.populations]
+    if None in wanted:
+        with pytest.raises(DoesNotFitError) as caught:
+            map_network(net, chip)
+        for p, found in zip(net.populations, wanted, strict=True):
+            assert (f"{p.name}: one neuron needs" in str(caught.value)) == (found is None)
+        return
+    placement = map_network(net, chip)
+    for p, found in zip(net.populations, wanted, strict=True):
         slices = placement.of(p.name)
+        assert [s.uses["memory_bytes"] for s in slices] == found
         assert slices[0].start == 0
         assert slices[-1].stop == p.size
-        assert all(s.uses["neurons"] <= 7 for s in slices)
         widths = [s.stop - s.start for s in slices]
+        assert [s.uses["neurons"] for s in slices] == widths
         assert max(widths) - min(widths) <= 1
+
+
+@pytest.mark.parametrize("ones", [4, 5, 6])
+def test_up_to_half_of_the_weights_are_stored_without_zeros(ones):
+    weight = np.zeros((2, 5), int)
+    weight.flat[:ones] = 1
+    connection = Connection("in", "p0", Dense(weight))
+    assert stored_sparse(connection, LOIHI2) == (ones <= 5)
+    full = Sparse(np.ones(10, int), np.tile(np.arange(5), 2), np.array([0, 5, 10]), 5)
+    assert stored_sparse(Connection("in", "p0", full), LOIHI2)
 
 
 def test_refusal_names_layer_need_and_limit():
@@ -87,6 +136,29 @@ def test_refusal_names_layer_need_and_limit():
     assert "4000 source neurons" in message
     assert "has 196608" in message
     assert "prune" in message
+
+
+def test_refusal_names_the_neuron_that_needs_most_and_what_for():
+    """Every connection into it is listed, of every layer that does not fit."""
+    weight = np.ones((200, 3000), int)
+    weight[:199, 2:] = 0  # the last neuron alone listens to all
+    image = Conv(np.ones((4, 2, 10, 10), int), (2, 10, 10))
+    net = chain((3000,), from_matrix(weight))
+    side = Connection("other", "p1", image)
+    more = Lif("p1", (4, 1, 1), 4095, 2048, 100, np.zeros(4))
+    loop = Connection("p1", "p1", Dense(np.ones((4, 4), int)), delay=1)
+    net = dataclasses.replace(
+        net, inputs=(*net.inputs, InputPort("other", (2, 10, 10))),
+        populations=(*net.populations, more), connections=(*net.connections, side, loop),
+    )  # fmt: skip
+    with pytest.raises(DoesNotFitError) as caught:
+        map_network(net, limited(memory_per_core=300))
+    assert "p0: one neuron needs 204064 bytes on its core " in str(caught.value)
+    assert "(3000 source neurons and 3000 synapses from in)" in str(caught.value)
+    why = "200 kernel weights; 4 source neurons and 4 synapses from p1"
+    assert f"p1: one neuron needs {64 + 200 + 4 * 64 + 4} bytes on its core ({why})" in str(
+        caught.value
+    )
 
 
 def test_a_neuron_with_the_most_inputs_fits_a_core():

@@ -2,10 +2,11 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from snn2hw import datasets, train
@@ -162,6 +163,54 @@ def test_schedule_rises_to_the_end():
     assert shares == sorted(shares)
     assert shares[3:] == [0.8, 0.8, 0.8]
     assert shares[0] > 0.1
+
+
+@given(st.integers(1, 9), st.integers(0, 10), st.integers(0, 99), st.integers(0, 99))
+def test_the_schedule_is_cubic(ramp, epoch, start, final):
+    """What is still to go falls as the cube of the part of the ramp that is left."""
+    done = min(Fraction(epoch + 1, ramp), Fraction(1))
+    wanted = Fraction(final, 100) - Fraction(final - start, 100) * (1 - done) ** 3
+    found = masks.scheduled(epoch, ramp, start / 100, final / 100)
+    assert found == pytest.approx(float(wanted), abs=1e-12)
+
+
+@pytest.mark.parametrize("how", ["magnitude", "layerwise", "lamp"])
+@pytest.mark.parametrize("epochs", [1, 2, 7, 8])
+def test_gradual_pruners_follow_the_schedule_over_half_of_the_epochs(how, epochs):
+    network = at_once(student(), 0.25)
+    ramp = max(1, epochs // 2)
+    pruner = built(how, network, 0.9, epochs)
+    for epoch in range(epochs):
+        pruner.before_epoch(epoch)
+        left = Fraction(max(ramp - epoch - 1, 0), ramp) ** 3
+        first = Fraction(math.ceil(total(network) / 4), total(network))
+        wanted = Fraction(9, 10) - (Fraction(9, 10) - first) * left
+        assert zeros(network) == math.ceil(wanted * total(network) - Fraction(1, 10**6))
+
+
+@given(st.integers(30, 400), st.integers(30, 400), st.integers(1, 99), st.booleans())
+def test_two_percent_of_a_layer_stay_or_half_of_what_is_kept_of_all(small, large, percent, first):
+    """Also of a layer whose weights are all less than those of another; one at the least."""
+    generator = torch.Generator().manual_seed(small)
+    low = torch.rand(small, generator=generator)
+    layers = {"low": low, "high": 1.0 + torch.rand(large, generator=generator)}
+    if not first:
+        layers = dict(reversed(layers.items()))
+    share = Fraction(percent, 100)
+    floor = min(Fraction(2, 100), (1 - share) / 2)
+    # A float may be a little above a whole number.
+    assume(percent <= 96 or all((floor * n).denominator > 1 for n in (small, large)))
+    stay = {n: max(1, math.ceil(floor * w.numel())) for n, w in layers.items()}
+    gone = math.ceil(share * (small + large))
+    if gone > small + large - sum(stay.values()):
+        with pytest.raises(InputError, match="empty") as refused:
+            masks.choose(layers, float(share))
+        most = Fraction(small + large - sum(stay.values()), small + large)
+        assert f"The most is {math.floor(most * 10**5) / 10**5:g}." in str(refused.value.hint)
+        return
+    chosen = masks.choose(layers, float(share))
+    assert int((~chosen["low"]).sum()) == min(gone, small - stay["low"])
+    assert int((~chosen["high"]).sum()) == max(0, gone - (small - stay["low"]))
 
 
 @pytest.mark.parametrize("epochs", [1, 5])
