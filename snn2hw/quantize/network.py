@@ -147,11 +147,12 @@ def _readout(
     forgets, message = drive.dv > 0, (1 << (numbers.message_bits - 1)) - 1
     kind, most = (chip.Graded, message) if forgets else (chip.Sigma, message / steps)
     peaks = [p for p in drive.peaks if p]
-    limits = {"weights": weight_limit(peaks, numbers)} if peaks else {"nothing": 1.0}
+    limits = {"weights": weight_limit(peaks, numbers)} if peaks else {}
     limits |= _bias_limit(drive, numbers)
     drive = drive.heard_from(ticking)
     if reach(drive):
         limits["message"] = most / reach(drive)
+    limits = limits or {"nothing": 1.0}
     limited_by = min(limits, key=lambda k: limits[k])
     scale, connections = fitted(drive, name, limits[limited_by], most, numbers)
     problem = ""
