@@ -11,6 +11,7 @@ from nets import seeds
 from torch.nn import functional
 
 from snn2hw.train.methods import METHODS, Cost, Objective, Outputs, Weights, plan
+from snn2hw.train.methods.outputs import Means
 
 # Those that take the share alpha from the labels (docs/methods/README.md).
 SHARING = {"kd", "hetero", "sakd", "reverse", "trains"}
@@ -29,6 +30,10 @@ class Batch:
         self.mine = [r.random((samples, channels[0], 4, 2)) for _ in range(3)]
         self.theirs = [r.normal(size=(samples, channels[1], 8, 4)) for _ in range(3)]
         self.theirs[1] = r.normal(size=(samples, channels[1], 2, 1))
+        if seed % 3:  # a flat student, and its last stage's teacher
+            self.mine = [r.random((samples, n)) for n in (2, 3, 4)]
+        if seed % 3 == 2:
+            self.theirs[2] = r.normal(size=(samples, 5))
         self.weights = Weights(
             *r.uniform(0.1, 0.9, 1), *r.uniform(0.5, 4, 2), *r.uniform(0, 0.3, 1),
             *r.uniform(0.1, 2, 1), int(r.integers(1, 4)), 0.0, *r.uniform(0.1, 2, 2),
@@ -77,7 +82,9 @@ def kd(b, tau_s, tau_t):
 
 
 def fitted(theirs, mine):
-    """Averaged down to the student's height and width, or repeated up."""
+    """Averaged down to the student's height and width, or repeated up; flat for a flat student."""
+    if mine.ndim == 2:
+        return theirs.reshape(*theirs.shape[:2], -1).mean(2)
     for axis in (2, 3):
         big, small = theirs.shape[axis], mine.shape[axis]
         if big >= small:
@@ -92,8 +99,11 @@ def relative(found, wanted):
     return ((found - wanted) ** 2).sum() / (wanted**2).sum()
 
 
-def conv1x1(layer, x):
+def mapped(layer, x):
+    """A 1x1 convolution, or a dense layer."""
     weight, bias = (t.detach().numpy() for t in (layer.weight, layer.bias))
+    if x.ndim == 2:
+        return x @ weight.T + bias
     return np.einsum("oi,bihw->bohw", weight[:, :, 0, 0], x) + bias[None, :, None, None]
 
 
@@ -103,7 +113,7 @@ def aligned(b, heads):
     for at in range(b.weights.stages):
         mine = b.mine[-1 - at]
         wanted = fitted(b.theirs[-1 - at], mine)
-        found.append(relative(conv1x1(heads[f"align{at}"].map, mine), wanted))
+        found.append(relative(mapped(heads[f"align{at}"].map, mine), wanted))
     return np.mean(found)
 
 
@@ -112,10 +122,14 @@ def restored(b, heads):
     found = []
     for at in range(b.weights.stages):
         mine, head = b.mine[-1 - at], heads[f"restore{at}"]
-        inner = torch.tensor(conv1x1(head.align, mine))
-        inner = functional.conv2d(inner, head.first.weight, head.first.bias, padding=1)
-        out = functional.conv2d(inner.relu(), head.second.weight, head.second.bias, padding=1)
-        found.append(relative(out.detach().numpy(), fitted(b.theirs[-1 - at], mine)))
+        inner = torch.tensor(mapped(head.align, mine))
+        for layer, last in ((head.first, False), (head.second, True)):
+            if mine.ndim == 2:
+                inner = functional.linear(inner, layer.weight, layer.bias)
+            else:
+                inner = functional.conv2d(inner, layer.weight, layer.bias, padding=1)
+            inner = inner if last else inner.clamp_min(0)
+        found.append(relative(inner.detach().numpy(), fitted(b.theirs[-1 - at], mine)))
     return np.mean(found)
 
 
@@ -219,7 +233,8 @@ def test_what_spikes_cost_is_what_its_page_says(seed, weight, budget):
     steps, samples = r.integers(1, 5, 2)
     shapes = {"a": (2, 3), "b": (5,), "free": (4,)}
     spikes = {k: r.integers(0, 2, (steps, samples, *s)) for k, s in shapes.items()}
-    prices = {"a": float(r.uniform(1, 9)), "b": float(r.uniform(1, 9)), "gone": 3.0}
+    unit = 10.0 ** r.integers(-4, 3)
+    prices = {"a": unit * r.uniform(1, 9), "b": unit * r.uniform(1, 9), "gone": 3.0}
     spent = {k: prices[k] * spikes[k][0, 0].size * spikes[k].mean() for k in ("a", "b")}
     most = {k: prices[k] * spikes[k][0, 0].size for k in ("a", "b")}
     budget *= steps * sum(most.values())
@@ -243,6 +258,22 @@ def test_a_budget_that_is_exceeded_weighs_more_each_epoch():
     free = Objective(cost=Cost(0.5, {"a": 2.0}))
     free.after_epoch({"cost": 0.3})
     assert free.pressure == 1.0
+
+
+def test_only_methods_with_heads_look_at_stages():
+    weights = Weights(stages=3)
+    looking = {n for n in METHODS if Objective(plan(n), weights).stages}
+    assert looking == {"features", "sakd", "blurred", "trains"}
+    assert Objective(plan("kd+features"), weights).stages == 3
+
+
+def test_a_mean_over_time_is_that_of_spikes():
+    series = {"a": torch.rand(5, 2, 3, dtype=torch.float64).round(), "b": torch.ones(4, 1)}
+    means = Means(series)
+    assert list(means) == ["a", "b"]
+    assert len(means) == 2
+    assert means["a"].dtype == torch.float32
+    np.testing.assert_allclose(means["a"].numpy(), series["a"].numpy().sum(0) / 5)
 
 
 def test_a_channel_is_hidden_as_often_as_said_and_the_others_stay_as_they_are():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from nets import DT, LOIHI2, NUMBERS, images, lif, random_program, residual, see
 
 from snn2hw import passes, rewrites
 from snn2hw.ir import populations as chip
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
 from snn2hw.ir.network import (
     Affine,
     Conv2d,
@@ -24,6 +25,7 @@ from snn2hw.ir.network import (
     Output,
     Pool2d,
     Rules,
+    Scale,
     output_shape,
 )
 from snn2hw.ir.synapses import Conv, Dense
@@ -72,24 +74,101 @@ def test_unit_resistance_keeps_the_outputs(seed):
     assert_same_outputs(net, done, seed)
 
 
-@settings(max_examples=60)
+def test_only_a_leaky_membrane_with_a_positive_resistance_is_measured_anew():
+    same = [
+        lif((2,), beta=1.0), lif((2,), r=np.array([1.0, 0.0])), lif((2,), r=np.array(-2.0)),
+        lif((2,), tau_synapse=np.array(2 * DT), w_in=np.array(1.0)),
+    ]  # fmt: skip
+    one = lif((2,), r=np.array([2.0, 4.0]), threshold=3.0, v_leak=np.array(1.0),
+              v_reset=np.array(-1.0))  # fmt: skip
+    for node in (*same, one):
+        nodes = {"in": Input((2,)), "lif": node, "out": Output((2,))}
+        net = Network(nodes, (("in", "lif"), ("lif", "out")), DT, 4)
+        found = passes.unit_resistance(net).nodes["lif"]
+        if node is not one:
+            assert found is node
+            continue
+        values = (found.r, found.v_threshold, found.v_leak, found.v_reset)
+        for value, wanted in zip(values, ([1, 1], [1.5, 0.75], [0.5, 0.25], [-0.5, -0.25]),
+                                 strict=True):  # fmt: skip
+            assert (np.broadcast_to(value, (2,)) == wanted).all()
+        floor = replace(net, rules=Rules(v_min=-1.0))
+        assert passes.unit_resistance(floor) is floor
+
+
+def chained(*nodes) -> Network:
+    """An input, nodes one after another, neurons and an output."""
+    shape = output_shape(nodes[-1])
+    first = Input(nodes[0].input_shape if isinstance(nodes[0], Pool2d) else shape_into(nodes[0]), 5)
+    named = {"in": first, **{f"n{i}": n for i, n in enumerate(nodes)}}
+    named |= {"lif": lif(shape), "out": Output(shape)}
+    return Network(named, tuple(itertools.pairwise(named)), DT, 4)
+
+
+def shape_into(node):
+    return node.scale.shape if isinstance(node, Scale) else node.kernel.input_shape
+
+
+@settings(max_examples=40)
+@given(seeds)
+def test_scales_beside_a_convolution_go_into_its_kernel(seed):
+    """One factor for each channel does, on either side and of groups; others stay."""
+    r = np.random.default_rng(seed)
+    groups = int(r.choice([1, 2]))
+    kernel = Conv(r.normal(size=(4, 2 // groups, 2, 2)), (2, 4, 5), (1, 2), (1, 0), groups=groups)
+    conv = Conv2d(kernel, r.normal(size=4))
+
+    def factors(shape, by_channel):
+        return Scale(np.broadcast_to(
+            r.uniform(0.5, 2, (shape[0], 1, 1)) if by_channel else r.uniform(0.5, 2, shape), shape
+        ))  # fmt: skip
+
+    channels = r.random(2) < 0.6
+    net = chained(factors((2, 4, 5), channels[0]), conv, factors(kernel.output_shape, channels[1]))
+    done = passes.fold_scales(net)
+    stay = [name for name, folds in zip(("n0", "n2"), channels, strict=True) if not folds]
+    assert [k for k, n in done.nodes.items() if isinstance(n, Scale)] == stay
+    assert_same_outputs(net, done, seed)
+
+
+def test_scales_beside_a_dense_layer_go_into_its_weights():
+    r = np.random.default_rng(0)
+    dense = Affine(r.normal(size=(3, 4)), r.normal(size=3))
+    nodes = {"in": Input((4,)), "a": Scale(r.uniform(0.5, 2, 4)), "fc": dense,
+             "b": Scale(r.uniform(0.5, 2, 3)), "lif": lif((3,)), "out": Output((3,))}  # fmt: skip
+    net = Network(nodes, tuple(itertools.pairwise(nodes)), DT, 4)
+    done = passes.fold_scales(net)
+    assert list(done.nodes) == ["in", "fc", "lif", "out"]
+    assert_same_outputs(net, done)
+
+
+@settings(max_examples=120)
 @given(seeds)
 def test_pools_and_convolutions_become_one_kernel(seed):
+    """They do unless zeros that are padded behind the pool would have to meet pixels."""
     r = np.random.default_rng(seed)
-    image = (2, int(r.integers(5, 10)), int(r.integers(5, 10)))
-    side = int(r.integers(1, 4))
-    pool = Pool2d(image, (side, 2), (int(r.integers(1, 4)), 2), (0, 0), bool(r.integers(0, 2)))
-    middle = output_shape(pool)
-    if min(middle[1:]) < 2:
+    image = (2, *r.integers(5, 10, 2).tolist())
+    window, step, spread, stride = (tuple(r.integers(1, 4, 2).tolist()) for _ in range(4))
+    inner, outer = (tuple((r.integers(0, 3, 2) // 2).tolist()) for _ in range(2))
+    try:
+        pool = Pool2d(image, window, step, inner, bool(r.integers(0, 2)))
+        taps = r.integers(1, 4, 2).tolist()
+        kernel = Conv(r.normal(size=(4, 1, *taps)), output_shape(pool), stride, outer, spread, 2)
+    except ValueError:  # does not fit the image
         return
-    kernel = Conv(r.normal(size=(4, 1, 2, 2)), middle, (1, int(r.integers(1, 3))),
-                  tuple(int(n) for n in r.integers(0, 2, 2)), groups=2)  # fmt: skip
-    nodes = {"in": Input(image, 5), "pool": pool, "conv": Conv2d(kernel, r.normal(size=4)),
-             "lif": lif(kernel.output_shape), "out": Output(kernel.output_shape)}  # fmt: skip
-    names = list(nodes)
-    net = Network(nodes, tuple(itertools.pairwise(names)), DT, 4)
+    net = chained(pool, Conv2d(kernel, r.normal(size=4)))
     done = passes.fold_pools(net)
-    assert not any(isinstance(n, Pool2d) for n in done.nodes.values())
+    linear = [n for n in done.nodes.values() if isinstance(n, Conv2d | Pool2d)]
+    assert not any(isinstance(n, Pool2d) for n in linear)
+    covered = [n * s for n, s in zip(output_shape(pool)[1:], step, strict=True)]
+    clean = all(
+        not p or (w <= s and size <= c)
+        for p, w, s, size, c in zip(outer, window, step, image[1:], covered, strict=True)
+    )
+    if any(inner) or not clean:
+        assert len(linear) == 2
+    elif not any(outer):
+        assert len(linear) == 1
     assert_same_outputs(net, done, seed)
 
 
@@ -235,12 +314,101 @@ def test_without_memory_exactly_what_cannot_spike_is_removed(seed):
             assert removed(at) == (reached < vth << NUMBERS.state_shift)
 
 
+@settings(max_examples=60)
+@given(seeds)
+def test_what_stays_below_the_threshold_for_ever_is_removed(seed):
+    """Two geometric series: of the current, and of the membrane that takes current and bias."""
+    r = np.random.default_rng(seed)
+    du, dv = int(r.choice([0, 1, 100, 2047, 4095])), int(r.choice([1, 100, 2048, 4096]))
+    weight, largest, exponent = r.integers(1, 256), int(r.choice([1, 7])), int(r.integers(-3, 4))
+    bias, shift = int(r.integers(-300, 300)), int(r.integers(0, 8))
+    current = Fraction(2) ** exponent * int(weight) * largest * 64 * Fraction(4096, du + 1)
+    bound = max(0, (current + bias * 2**shift) * Fraction(4096, dv))
+    vth = bound // 64 + 1
+    if current >= 1 << 23 or vth > NUMBERS.threshold_max:
+        return
+    net = neuron_beside_another(
+        [weight], [exponent], largest, du=du, dv=dv, vth=int(vth),
+        bias=np.array([bias, 0]), bias_exp=shift,
+    )  # fmt: skip
+    assert removed(net)
+
+
 @pytest.mark.parametrize(("weight", "wraps"), [(-218, False), (-219, True)])
 def test_a_current_that_wraps_because_shifted_sums_round_down_is_seen(weight, wraps):
     """Three times floor(-43690.5) is below -2**17, three times -43690.5 is not."""
     net = neuron_beside_another([weight] * 3, [-1] * 3, 399, vth=1000)
     assert driven(net, 2).spikes[0, :, 0].any() == wraps
     assert removed(net) != wraps
+
+
+PLAIN = chip.Lif("p", (2,), 4095, 4096, 10, np.zeros(2))
+
+
+@pytest.mark.parametrize(("low", "stays"), [(0, False), (-1, False), (-5, True)])
+def test_what_negative_inputs_excite_is_not_removed(low, stays):
+    """An input from -5 times -4 is above a threshold of 10; one that may be negative is left."""
+    net = neuron_beside_another([-4], [0], 1, vth=10)
+    port = replace(net.inputs[0], min_value=low)
+    net = replace(net, inputs=(port, net.inputs[1]))
+    assert removed(net) == (low == 0)
+    if stays:
+        x = np.full((1, 4, 1), low)
+        program = lower(net, map_network(net, LOIHI2), LOIHI2)
+        given = {"in": x, "other": 0 * x}
+        assert engine.run(program, given, states=True).layers["p"].spikes[0, :, 0].any()
+
+
+def test_a_neuron_that_the_host_drives_is_not_removed():
+    ports = (InputPort("in", (2,), 4000), InputPort("other", (1,)))
+    hidden = replace(PLAIN, driven_by="in", bias_exp=6)
+    out = chip.Lif("out", (1,), 4095, 4096, 1, np.zeros(1))
+    last = Connection("p", "out", Dense(np.array([[9, 9]])))
+    net = IntNetwork(ports, (hidden, out), (last,), "out", DT, 4, NUMBERS, {})
+    assert passes.remove_dead(net) is net
+
+
+def test_a_neuron_that_hears_graded_spikes_is_not_removed():
+    """They may be negative."""
+    relay = chip.Graded("relay", (1,))
+    heard = Connection("in", "relay", Dense(np.array([[-200]])))
+    down = Connection("relay", "p", Dense(np.array([[-4], [0]])))
+    out = chip.Lif("out", (1,), 4095, 4096, 1, np.zeros(1))
+    last = Connection("p", "out", Dense(np.array([[9, 9]])))
+    net = IntNetwork((InputPort("in", (1,)),), (relay, PLAIN, out), (heard, down, last),
+                     "out", DT, 4, NUMBERS, {})  # fmt: skip
+    assert passes.remove_dead(net) is net
+
+
+def test_what_only_the_dead_excite_is_dead_too_and_so_is_what_nobody_hears():
+    """From the first layer to the last in one run; the output stays whole."""
+    first = np.array([[20, 0], [1, 0], [0, 20]])  # the second cannot reach 10
+    second = np.array([[0, 20, 0], [20, 0, 0], [0, 0, 20]])  # the first hears only the second
+    third = np.array([[20, 20, 0], [0, 20, 0]])  # nobody hears the third
+    layers = [chip.Lif(f"p{i}", (3,), 4095, 4096, 10, np.zeros(3)) for i in range(2)]
+    out = chip.Lif("out", (2,), 4095, 4096, 999, np.zeros(2))
+    names = ("in", "p0", "p1", "out")
+    into = tuple(
+        Connection(a, b, Dense(w))
+        for (a, b), w in zip(itertools.pairwise(names), (first, second, third), strict=True)
+    )
+    told = {"p0": Rounding(1.0, "weights", 0.0, 0, 2)}
+    net = IntNetwork((InputPort("in", (2,)),), (*layers, out), into, "out", DT, 4, NUMBERS, told)
+    done = passes.remove_dead(net)
+    assert [p.size for p in done.populations] == [1, 1, 2]
+    assert done.connections[0].synapses.weight.tolist() == [[20, 0]]
+    assert done.connections[1].synapses.weight.tolist() == [[20]]
+    assert done.connections[2].synapses.weight.tolist() == [[20], [20]]
+    assert done.rounding["p0"].removed == 2 + 2
+
+
+@pytest.mark.parametrize(("weights", "size"), [([[-2, 2]], 2), ([[2, 4]], 1), ([[-3, -2]], 1)])
+def test_a_neuron_stays_where_the_weights_would_be_left_with_one_sign(weights, size):
+    """The chip has another grid for those."""
+    net = neuron_beside_another([1], [0], 1, vth=10)
+    last = replace(net.connections[-1], synapses=Dense(np.array(weights)))
+    net = replace(net, connections=(*net.connections[:-1], last))
+    assert passes.remove_dead(net).population("p").size == size
 
 
 def test_random_programs_lose_neurons():

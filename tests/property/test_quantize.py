@@ -12,7 +12,7 @@ from nets import DT, LOIHI2, NUMBERS, classifier, images, lif, residual, seeds, 
 
 from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.ir import populations as chip
-from snn2hw.ir.network import Affine, Conv2d, Input, Leaky, Network, Output
+from snn2hw.ir.network import Affine, Conv2d, Input, Leaky, Network, Output, Rules
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, matrix
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
@@ -321,3 +321,150 @@ def test_a_readout_that_hears_more_than_a_message_holds_is_refused():
     net = read(np.ones((2, 3)), np.zeros(2), 1 << 23, tau=np.inf, r=1 / DT, steps=1 << 18)
     with pytest.raises(UnsupportedError, match=r"times its largest weight .* 24 bits"):
         quantize(net, LOIHI2)
+
+
+def neurons(r, shape, silent):
+    """Neurons that take their input with gains of their own, and reach no threshold of ``silent``.
+
+    Their thresholds differ: by neuron, by channel of an image, or not at all.
+    """
+    sizes = [(), shape, (shape[0], *[1] * (len(shape) - 1))]
+    each = np.broadcast_to(r.uniform(1, 3, sizes[int(r.integers(0, 3))]), shape)
+    gains = {
+        "r": np.array(r.uniform(0.3, 3)),
+        "v_leak": np.array(float(r.choice([0.0, 0.4, -0.7]))),
+    }
+    keep = float(r.choice([0.0, 0.5, 0.8, 1.0]))
+    gains["tau"] = np.array(np.inf if keep == 1 else DT / (1 - keep))
+    if keep == 1:
+        gains |= {"r": gains["r"] / DT, "v_leak": np.zeros(())}
+    if r.random() < 0.6:
+        gains["tau_synapse"] = np.array(DT * float(r.choice([1.0, 1.25, 3.0])))
+        gains["w_in"] = np.array(r.uniform(0.3, 3)) if r.random() < 0.7 else None
+    return lif(shape, v_threshold=silent * each, **gains)
+
+
+@settings(max_examples=60)
+@given(seeds)
+def test_membranes_are_the_float_ones_whatever_the_gains(seed):
+    """Of a dense layer or a convolution, in units of each neuron's threshold, within 3 %."""
+    r = np.random.default_rng(seed)
+    image = (1, 4, 4)
+    kernel = Conv(r.normal(0, 1, (2, 1, 2, 2)), image, (1, 2), (1, 0))
+    weight = Affine(r.normal(0, 1, (5, 16)), r.normal(0, 1, 5))
+    nodes = {"in": Input(image if seed % 2 else (16,), int(r.choice([1, 16])))}
+    nodes["map"] = Conv2d(kernel, r.normal(0, 1, 2)) if seed % 2 else weight
+    shape = kernel.output_shape if seed % 2 else (5,)
+    rules = Rules(integration=str(r.choice(["euler", "exponential"])))
+    edges = (("in", "map"), ("map", "lif"), ("lif", "out"))
+
+    def made(silent):
+        cell = neurons(np.random.default_rng(seed), shape, silent)
+        return Network({**nodes, "lif": cell, "out": Output(shape)}, edges, DT, 10, rules)
+
+    x = images(made(1.0), samples=2, seed=seed)
+    most = np.abs(floating.run(made(1e9), x, record=["lif"]).membranes["lif"]).max()
+    net = made(1.2 * most)
+    wanted = floating.run(net, x, record=["lif"]).membranes["lif"] / net.nodes["lif"].v_threshold
+    ints = quantize(net, LOIHI2)
+    found = engine.run(lower(ints, map_network(ints, LOIHI2), LOIHI2), x, states=True)
+    unit = ints.rounding["lif"].scale
+    membranes = found.layers["lif"].v / (unit * 2**NUMBERS.state_shift)
+    assert np.abs(membranes - wanted).max() <= 0.03 * np.abs(wanted).max() + 10 / unit
+
+
+@settings(max_examples=60)
+@given(seeds, st.floats(0.0, 4.0), st.booleans())
+def test_branches_of_very_different_size_are_rounded_as_finely_as_the_chip_can(seed, apart, signs):
+    """No weight is clipped, and each branch has the least exponent that holds its largest."""
+    r = np.random.default_rng(seed)
+    values = [r.normal(0, 1, (4, 6)) * 10.0 ** (apart * i) for i in range(2)]
+    values = [v if signs else np.maximum(v, 0) for v in values]
+    nodes = {
+        "a": Input((6,)), "b": Input((6,)), "fa": Affine(values[0], np.zeros(4)),
+        "fb": Affine(values[1], np.zeros(4)), "lif": lif((4,), threshold=5.0), "out": Output((4,)),
+    }  # fmt: skip
+    edges = (("a", "fa"), ("b", "fb"), ("fa", "lif"), ("fb", "lif"), ("lif", "out"))
+    ints = quantize(Network(nodes, edges, DT, 3), LOIHI2)
+    unit = ints.rounding["lif"].scale
+    squares = [0.0, 0.0]
+    for c, value in zip(ints.connections, values, strict=True):
+        wanted, back = value / 5.0 * unit, c.synapses.weight * 2.0**c.exponent
+        both = value.min() < 0 < value.max()
+        step, top = (2, 254) if both else (1, 255)
+        assert np.abs(back - wanted).max() <= step / 2 * 2.0**c.exponent + 1e-6
+        peak = np.abs(wanted).max()
+        assert c.exponent == -8 or peak > top * 2.0 ** (c.exponent - 1) - 1e-6
+        squares = [squares[0] + ((back / unit - value / 5.0) ** 2).sum(),
+                   squares[1] + ((value / 5.0) ** 2).sum()]  # fmt: skip
+        assert c.mixed == both or not np.any(back < 0) or not np.any(back > 0)
+    zeroed = sum(
+        ((v != 0) & (c.synapses.weight == 0)).sum()
+        for c, v in zip(ints.connections, values, strict=True)
+    )
+    told = ints.rounding["lif"]
+    assert told.relative_error == pytest.approx(np.sqrt(squares[0] / squares[1]))
+    assert told.zeroed == zeroed
+
+
+@settings(max_examples=40)
+@given(st.floats(0.3, 4.0), st.sampled_from([16, 255]))
+def test_what_pushes_harder_than_the_state_holds_beside_a_unit_is_refused(units, largest):
+    """The largest input of a step leaves the threshold that many units."""
+    most = (1 << 17) - 1
+    net = single(np.full((1, 200), most / units / 200 / largest), np.zeros(1), max_value=largest)
+    try:
+        ints = quantize(net, LOIHI2)
+    except UnsupportedError as error:
+        assert units < 1.01
+        times = float(str(error).partition("can receive ")[2].partition(" times")[0])
+        assert times == pytest.approx(1 / units, rel=0.02)
+        assert "limited by current" in str(error)  # noqa: PT017
+        return
+    assert 1 <= ints.rounding["lif"].scale <= units * (1 + 1e-9)
+    assert ints.rounding["lif"].scale > 0.95 * units
+    assert ints.populations[0].vth == round(ints.rounding["lif"].scale)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("tau", [DT, np.inf])
+def test_a_message_is_one_unit_below_what_would_be_too_long(tau, sign):
+    """2**16 times 128 would need a bit more; 127.5 is a weight of 255, halved."""
+    net = read(np.array([[sign * 0.5]]), np.zeros(1), 1 << 16, tau, 1 / DT, steps=1)
+    program = compile_network(net, LOIHI2)
+    assert program.network.rounding["read"].limited_by == "message"
+    x = np.full((1, 1, 1), 1 << 16)
+    assert engine.run(program, {"in": x}).spikes.reshape(-1).tolist() == [sign * 255 << 15]
+
+
+@settings(max_examples=20)
+@given(seeds, st.sampled_from([1e-5, 1.0, 1e5]), st.sampled_from([DT, np.inf]))
+def test_a_readout_of_biases_alone_gives_them(seed, size, tau):
+    bias = size * np.random.default_rng(seed).normal(0, 1, 4)
+    net = read(np.zeros((4, 2)), bias, 1, tau, 1.0 if tau == DT else 1 / DT, steps=2)
+    program = compile_network(net, LOIHI2)
+    unit = program.network.rounding["read"].scale
+    found = engine.run(program, images(net, samples=1)).spikes[0] / unit
+    wanted = np.outer([1, 1] if tau == DT else [1, 2], bias)
+    assert np.abs(found - wanted).max() <= 0.01 * np.abs(wanted).max()
+
+
+def test_nothing_to_round_is_no_error():
+    ints = quantize(single(np.zeros((2, 3)), np.zeros(2)), LOIHI2)
+    told = ints.rounding["lif"]
+    assert (told.relative_error, told.zeroed, told.limited_by) == (0.0, 0, "threshold")
+    assert ints.populations[0].vth == NUMBERS.threshold_max
+    assert ints.connections[0].exponent == 0
+
+
+@settings(max_examples=40)
+@given(seeds, st.floats(1e-3, 1e3))
+def test_a_bias_fills_its_bits_and_no_more(seed, size):
+    """Where it is what limits the unit, the largest is the largest that the chip holds."""
+    bias = np.random.default_rng(seed).normal(0, size, 5)
+    ints = quantize(single(np.full((5, 2), 1e-3 * size), bias), LOIHI2)
+    (p,) = ints.populations
+    scale = min(4095 / np.abs(bias).max(), NUMBERS.threshold_max, 255 / (1e-3 * size))
+    assert ints.rounding["lif"].scale == pytest.approx(scale)
+    assert (p.bias == np.rint(bias * scale)).all()
+    assert p.vth == np.rint(scale)

@@ -7,6 +7,7 @@ import json
 import pytest
 from system_calls import call_here
 
+from snn2hw import nir_io
 from snn2hw.train.methods import METHODS
 
 SMALL = ["--student", "mlp-32-32", "--time-steps", "4", "--epochs", "6", "--teacher-epochs", "6"]
@@ -51,6 +52,86 @@ def test_method_from_command_to_chip(tmp_path, request, method):
 
 def _taught(method):
     return any(METHODS[name].teacher for name in method.split("+"))
+
+
+# Of each method, a constant that nothing but a term of its own looks at, and another value of it.
+TERMS = [
+    ("none", "smoothing=0.2"),
+    ("none", "spike_cost=3"),
+    ("kd", "tau_teacher=5"),
+    ("hetero", "tau_teacher=5"),
+    ("hetero", "tau_student=3"),
+    ("features", "feature_weight=0"),
+    ("features", "stages=2"),
+    ("sakd", "tau_teacher=5"),
+    ("sakd", "feature_weight=0"),
+    ("reverse", "tau_teacher=2"),
+    ("reverse", "density=0.5"),
+    ("blurred", "alpha=0"),
+    ("blurred", "tau_teacher=5"),
+    ("blurred", "feature_weight=0"),
+    ("blurred", "blur=0.5"),
+    ("steps", "step_weight=0"),
+    ("steps", "ensemble_weight=0"),
+    ("steps", "tau_steps=1"),
+    ("agree", "agree_weight=0"),
+    ("agree", "tau_teacher=5"),
+    ("logits", "logit_weight=0"),
+    ("trains", "tau_teacher=5"),
+    ("trains", "train_weight=0"),
+    ("trains", "spike_memory=0"),
+    ("hetero+features+logits", "feature_weight=0"),
+    ("hetero+features+logits", "logit_weight=0"),
+]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory, spiking):
+    """Say what a student has become after an epoch, by its method and constants; made once each."""
+    folder, known = tmp_path_factory.mktemp("students"), {}
+
+    def made_once(method, *constants, epochs=1):
+        short = [*SMALL, "--epochs", str(epochs), "--teacher-epochs", "1"]
+        if (method, constants, epochs) not in known:
+            name = f"run{len(known)}"
+            teacher = ["--teacher", str(spiking)] if method == "trains" else SAME
+            sets = [x for c in constants for x in ("--set", c)]
+            made(folder, "distill", *short, *teacher, "--method", method, *sets, "--name", name)
+            net, _ = nir_io.read(folder / "runs" / name / "student.nir")
+            known[method, constants, epochs] = net.digest()
+        return known[method, constants, epochs]
+
+    return made_once
+
+
+@pytest.mark.parametrize(("method", "constant"), TERMS)
+def test_each_term_of_a_method_changes_the_student(student, method, constant):
+    assert student(method, constant) != student(method)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "none"])
+def test_no_method_is_like_labels_alone(student, method):
+    epochs = 3 if method == "tandem" else 1  # in one, all layers spike from the start
+    assert student(method, epochs=epochs) != student("none", epochs=epochs)
+
+
+@pytest.mark.parametrize(
+    ("method", "constant"),
+    [("kd", "feature_weight=0"), ("features", "tau_teacher=5"), ("agree", "alpha=0.1"),
+     ("logits", "step_weight=0"), ("steps", "alpha=0.1")],
+)  # fmt: skip
+def test_constants_of_other_methods_change_nothing(student, method, constant):
+    assert student(method, constant) == student(method)
+
+
+def test_a_start_and_a_structure_are_more_than_their_losses(student):
+    assert student("sakd") != student("kd+features")
+    assert student("reverse") != student("kd", "alpha=0.2", "tau_teacher=8")
+
+
+def test_every_term_is_looked_at():
+    seen = {name for method, _ in TERMS for name in method.split("+")}
+    assert seen | {"tandem", "dsr"} == set(METHODS)  # which change no term
 
 
 def test_student_without_batch_norm(tmp_path):

@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 import pytest
 
+from snn2hw import train
 from snn2hw.cli import snn2hw as cli
 from snn2hw.train import METHODS, PRUNERS
+from snn2hw.train.methods import Weights
 
 PAGES = Path(__file__).parents[2] / "docs" / "methods"
 
@@ -46,3 +48,19 @@ def test_commands_of_a_page_can_be_read(page):
 def test_links_of_a_page_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_defaults_of_a_page_are_those_of_the_code(method):
+    text = (PAGES / f"{method}.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.MULTILINE))
+    recipe = train.defaults("mlp", method=method, data="mnist")
+    for name, value in listed.items():
+        assert getattr(recipe, name) == float(value), name
+        if name in Weights._fields and name not in METHODS[method].constants:
+            assert getattr(Weights(), name) == float(value), name
+
+
+def test_every_constant_of_a_loss_is_on_a_page():
+    pages = "".join((PAGES / f"{m}.md").read_text(encoding="utf-8") for m in METHODS)
+    assert [n for n in Weights._fields if f"`{n}`" not in pages] == []

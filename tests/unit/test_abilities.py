@@ -1,0 +1,154 @@
+"""What a chip's neurons cannot do is refused; what they just can is not."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from nets import DT, LOIHI2, lif
+
+from snn2hw.errors import UnsupportedError
+from snn2hw.ir.graph import wiring
+from snn2hw.ir.network import (
+    Affine,
+    Delay,
+    Input,
+    Leaky,
+    Network,
+    Output,
+    Rules,
+    Threshold,
+)
+from snn2hw.quantize import quantize, refusals
+
+
+def chain(cell, *before, largest=1, rules=None):
+    """An input, linear nodes, and a cell that is read."""
+    nodes = {"in": Input((2,), largest)}
+    nodes |= {f"n{i}": node for i, node in enumerate(before or (Affine(np.eye(2), np.zeros(2)),))}
+    nodes |= {"cell": cell, "out": Output((2,))}
+    names = list(nodes)
+    return Network(nodes, tuple(itertools.pairwise(names)), DT, 3, rules or Rules())
+
+
+def integrator(tau=np.inf, v_leak=0.0, **more):
+    return Leaky((2,), np.array(tau), np.array(1 / DT), np.array(v_leak), **more)
+
+
+def refused(net, target=LOIHI2):
+    """What of a network is refused; all of it is in the error, and none means that it compiles."""
+    found = refusals(net, wiring(net), target)
+    if not found:
+        quantize(net, target)
+        return found
+    with pytest.raises(UnsupportedError) as caught:
+        quantize(net, target)
+    assert "; ".join(found) in str(caught.value)
+    return found
+
+
+def able(**abilities):
+    return replace(LOIHI2, abilities={**LOIHI2.abilities, **abilities})
+
+
+SLOW = {"w_in": np.array(1.0)}  # of a synapse
+
+
+@pytest.mark.parametrize(
+    ("net", "problem"),
+    [
+        (chain(lif((2,))), ""),
+        (chain(lif((2,)), rules=Rules(fires="at")), "its neurons spike at the threshold already"),
+        (chain(lif((2,)), rules=Rules(spikes="many")), "its neurons send several spikes a step"),
+        (chain(lif((2,)), rules=Rules(v_min=-1.5)), "its membranes stay above -1.5,"),
+        (chain(lif((2,)), rules=Rules(v_min=0.0)), "its membranes stay above 0,"),
+        (chain(lif((2,), v_reset=np.array([0.0, 0.5]))), "cell resets to 0.5, the chip to 0"),
+        (chain(lif((2,), v_reset=np.array(-0.5))), "cell resets to -0.5, the chip to 0"),
+        (chain(lif((2,), reset="subtract")), "cell resets by subtract"),
+        (chain(Threshold(np.array([1.0, 0.0]))), "cell has a threshold that is not positive"),
+        (chain(Threshold(np.array([-1.0, 1.0]))), "cell has a threshold that is not positive"),
+        (chain(Threshold(np.array([1.0, 2.0]))), ""),
+        (chain(lif((2,), beta=0.0)), ""),
+        (chain(lif((2,), beta=1.0)), ""),
+        (
+            chain(lif((2,), tau=np.array([DT, 2 * DT]), r=np.ones(2))),
+            "cell has several membrane time constants, the chip one a population",
+        ),
+        (
+            chain(lif((2,), tau_synapse=np.array([DT, 2 * DT]), **SLOW)),
+            "cell has several synapse time constants, the chip one a population",
+        ),
+        (
+            chain(lif((2,), tau=np.array(0.9 * DT), r=np.ones(()))),
+            "cell has a membrane time constant below the time step 0.001 s",
+        ),
+        (
+            chain(lif((2,), tau_synapse=np.array(0.9 * DT), **SLOW)),
+            "cell has a synapse time constant below the time step 0.001 s",
+        ),
+        (chain(lif((2,), tau_synapse=np.array(DT), **SLOW)), ""),
+        (chain(lif((2,), tau_synapse=np.array(8000 * DT), **SLOW)), ""),
+        (
+            chain(lif((2,), tau_synapse=np.array(8300 * DT), **SLOW)),
+            "cell has a synapse time constant too long for 0.001 s steps",
+        ),
+        (chain(integrator()), ""),
+        (chain(integrator(DT)), ""),
+        (chain(integrator(DT, v_leak=0.5)), ""),
+        (chain(integrator(2 * DT)), "cell keeps a part of its membrane or current in each step"),
+        (
+            chain(integrator(DT, tau_synapse=np.array(2 * DT), **SLOW)),
+            "cell keeps a part of its membrane or current in each step",
+        ),
+        (
+            chain(lif((2,)), Affine(np.eye(2), np.ones(2)), Delay(np.array([0.0, DT]))),
+            "cell has a bias that a Delay holds back, which the chip cannot",
+        ),
+        (chain(lif((2,)), Affine(np.eye(2), np.zeros(2)), Delay(np.array([0.0, DT]))), ""),
+    ],
+)
+def test_a_network_is_refused_for_what_it_asks_too_much(net, problem):
+    found = refused(net)
+    assert len(found) == bool(problem), found
+    assert not problem or found[0].startswith(problem)
+
+
+@pytest.mark.parametrize("largest", [1, 2, 255])
+def test_graded_values_need_a_chip_that_takes_them(largest):
+    net = chain(lif((2,)), largest=largest)
+    wanted = [] if largest == 1 else ["cell takes graded values from in"]
+    assert refused(net, able(graded_input=False)) == wanted
+    assert refused(net) == []
+
+
+def test_only_what_hears_a_graded_input_is_named():
+    nodes = {
+        "a": Input((2,), 3), "b": Input((2,), 1), "c": Input((2,), 7),
+        "one": lif((2,)), "two": lif((2,)), "out": Output((2,)),
+    }  # fmt: skip
+    edges = (("a", "one"), ("c", "one"), ("b", "two"), ("one", "two"), ("two", "out"))
+    net = Network(nodes, edges, DT, 3)
+    wanted = ["one takes graded values from a", "one takes graded values from c"]
+    assert refused(net, able(graded_input=False)) == wanted
+
+
+def test_potentials_need_a_chip_that_sends_them():
+    for net in (chain(integrator()), chain(integrator(2 * DT))):
+        found = refused(net, able(graded_output=False))
+        assert found == ["cell gives its membrane potential and never spikes"]
+
+
+def test_everything_is_refused_at_once():
+    cell = lif((2,), tau=np.array([DT, 0.5 * DT]), r=np.ones(2), reset="subtract")
+    net = chain(cell, Affine(np.eye(2), np.ones(2)), Delay(np.array([0.0, DT])), largest=2,
+                rules=Rules(fires="at", spikes="many", v_min=-1.0))  # fmt: skip
+    assert len(refused(net, able(graded_input=False))) == 7
+
+
+def test_one_output_is_asked_for():
+    net = chain(lif((2,)))
+    twice = replace(net, nodes={**net.nodes, "more": lif((2,)), "last": Output((2,))},
+                    edges=(*net.edges, ("cell", "more"), ("more", "last")))  # fmt: skip
+    assert refused(twice) == ["it has 2 outputs (cell, more); keep one"]
