@@ -1,27 +1,13 @@
-"""The README's commands are run, in its order, in an empty folder; its outputs are real."""
+"""The README's commands are run, in its order, in an empty folder, and print what it shows."""
 
 from __future__ import annotations
 
-import re
-import shlex
-from pathlib import Path
-
 import pytest
+from readme import blocks, commands, difference, shown
 from system_calls import call
 
-README = Path(__file__).parents[2] / "README.md"
 # Training for as long as a reader would takes minutes; the test shortens it, and nothing else.
 SHORT = {"distill": ["--epochs", "1", "--teacher-epochs", "1"], "prune": ["--epochs", "1"]}
-
-
-def commands() -> list[list[str]]:
-    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [shlex.split(line)[1:] for line in lines if line.startswith("snn2hw ")]
-
-
-def python_blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.mark.lava
@@ -31,15 +17,53 @@ def test_every_command_of_the_readme(tmp_path):
     named = [c[0] for c in listed]
     for needed in ("demo", "distill", "export", "energy", "verify", "simulate"):
         assert needed in named
+    left = shown()
+    del left["demo"]  # tests/system/test_demo.py runs it, unshortened
     for command in listed:
-        if command[0] == "demo":  # tests/system/test_demo.py runs it, unshortened
+        if command[0] == "demo":
             continue
         done = call(tmp_path, *command, *SHORT.get(command[0], []))
         assert done.returncode == 0, (command, done.stderr)
         assert done.stdout.strip(), command
+        for name in [n for n in left if " ".join(command).startswith(n)]:  # the first of its kind
+            assert difference(left.pop(name), done.stdout) == ""
+    assert left == {}
+
+
+BLOCK = """layer          cores  share
+-------------  -----  -----
+layer1.0.lif1      1    8 %
+...
+lif2              20    0 %
+latency us     948.3  1,434
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("948.3", "1,017.25", True),
+        ("948.3", "7.05e-04", True),
+        ("   8 %", " 12.25 %", True),
+        ("...\n", "", True),
+        ("...\n", "a  #\nb\n", True),
+        ("1,434", "-", False),
+        ("layer1.0.lif1", "layer1.0.lif2", False),
+        ("share", "part", False),
+        ("8 %", "8", False),
+        (" us", " ms", False),
+        ("  -----\n", "\n", False),
+        ("lif2              20    0 %\n", "", False),
+        ("latency us", "  latency us", False),
+        ("1,434\n", "1,434\n\n1\n", False),
+    ],
+)
+def test_shapes_differ_by_words_units_and_columns_but_not_by_digits(before, after, same):
+    assert before in BLOCK
+    assert (difference(BLOCK, BLOCK.replace(before, after)) == "") == same
 
 
 def test_python_of_the_readme(workshop, monkeypatch):
     monkeypatch.chdir(workshop)
-    for block in python_blocks():
+    for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})
