@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +111,13 @@ class _Reader:
             clock.cancel()
 
     def close(self) -> None:
-        """End the process."""
-        if self.owner != os.getpid():
-            return
-        self.process.kill()
-        self.process.communicate()
+        """End the process, unless it is another's, and close the pipes to it."""
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):  # what could not be sent is not missed
+                pipe.close() if pipe else None
 
 
 _LOCK = threading.Lock()
@@ -123,6 +126,7 @@ _KEPT: list[_Reader] = []
 
 def _reader() -> _Reader:
     if not _KEPT or not _KEPT[0].usable:
+        _end()
         _KEPT[:] = [_Reader()]
     return _KEPT[0]
 

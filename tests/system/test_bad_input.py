@@ -149,7 +149,7 @@ def test_wrong_samples(workshop, tmp_path):
     np.savez(tmp_path / "bright.npz", x=np.full((2, 4, 1, 8, 8), 17))
     refused(call(workshop, "simulate", "--input", str(tmp_path / "bright.npz")), "takes 0 to 16")
     np.savez(tmp_path / "none.npz", z=np.zeros(3))
-    refused(call(workshop, "simulate", "--input", str(tmp_path / "none.npz")), "no array x")
+    refused(call(workshop, "simulate", "--input", str(tmp_path / "none.npz")), "lacks x")
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nonsense")
     refused(call(workshop, "simulate", "--input", str(tmp_path / "bad.npz")), "bad.npz")
     objects = np.empty(1, object)

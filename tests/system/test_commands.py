@@ -317,7 +317,7 @@ def test_several_inputs_come_from_one_file(tmp_path):
         assert found["spikes_per_sample"] > 0
     np.savez(tmp_path / "one.npz", left=left)
     refused = call(tmp_path, "simulate", "two-loihi2", "--input", "one.npz", "--json")
-    assert "holds no array right" in json.loads(refused.stdout)["error"]["message"]
+    assert "lacks right" in json.loads(refused.stdout)["error"]["message"]
 
 
 @pytest.mark.lava
