@@ -84,7 +84,6 @@ def names() -> list[str]:
     return sorted(p.stem for p in directory().glob("*.toml"))
 
 
-@cache
 def load(name: str) -> Target:
     """Load a shipped target by name, or any TOML file by a path that ends in ``.toml``.
 
@@ -92,11 +91,18 @@ def load(name: str) -> Target:
         InputError: if there is no such target or the file misses or adds a key.
     """
     if name.endswith(".toml"):
-        path = Path(name)
-    elif name in names():
-        path = directory() / f"{name}.toml"
-    else:
+        return _read(Path(name))
+    if name not in names():
         raise unknown_name("target", name, names())
+    return _shipped(name)
+
+
+@cache  # not of other files: those may change, or be others in another folder
+def _shipped(name: str) -> Target:
+    return _read(directory() / f"{name}.toml")
+
+
+def _read(path: Path) -> Target:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

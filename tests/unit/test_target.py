@@ -20,6 +20,14 @@ def test_unknown_target_suggests_the_nearest():
         target.load("loihi")
 
 
+def test_a_file_that_changes_is_read_again(tmp_path, monkeypatch):
+    text = (target.directory() / "loihi2.toml").read_text()
+    monkeypatch.chdir(tmp_path)
+    for title in ("one", "two"):
+        (tmp_path / "mine.toml").write_text(text.replace("title = ", f'title = "{title}" #', 1))
+        assert target.load("mine.toml").title == title
+
+
 def test_every_problem_is_named_at_once(tmp_path):
     text = (target.directory() / "loihi2.toml").read_text()
     text = text.replace("state_shift = 6\n", "").replace("[timing.step]", "[timing.stop]")
