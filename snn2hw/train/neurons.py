@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numba
@@ -114,11 +115,11 @@ def _forward_compiled(
     shape = (c.steps, *current.shape[1:])
     spikes = torch.empty(shape, dtype=current.dtype)
     before = torch.empty(shape if keep else (1, *shape[1:]), dtype=state)
-    _set_threads()
-    kernels.forward(
-        _rows(current), c.steps, _scalars(alpha, beta, c, state), c.subtracts,
-        _rows(before), _rows(spikes),
-    )  # fmt: skip
+    with _threads_of_torch():
+        kernels.forward(
+            _rows(current), c.steps, _scalars(alpha, beta, c, state), c.subtracts,
+            _rows(before), _rows(spikes),
+        )  # fmt: skip
     return spikes, before
 
 
@@ -126,10 +127,9 @@ def _rates_compiled(current: Tensor, alpha: float, beta: float, c: Constants) ->
     current = current.contiguous()
     state, found = _state(current.dtype), torch.empty_like(current)
     *_, one, _ = scalars = _scalars(alpha, beta, c, state)
-    _set_threads()
-    kernels.rates(
-        _rows(current), c.steps, scalars, c.subtracts, one / type(one)(c.steps), _rows(found)
-    )
+    each = one / type(one)(c.steps)
+    with _threads_of_torch():
+        kernels.rates(_rows(current), c.steps, scalars, c.subtracts, each, _rows(found))
     return found
 
 
@@ -149,11 +149,11 @@ def _backward_compiled(
     found = torch.empty((1 if still else c.steps, *before.shape[1:]), dtype=grad.dtype)
     blocks = -(-before[0].numel() // kernels.BLOCK)
     decays = np.zeros((blocks if learns else 0, 2))
-    _set_threads()
-    kernels.backward(
-        _rows(before), _rows(grad.contiguous()), _scalars(alpha, beta, c, before.dtype),
-        c.subtracts, c.kind, _rows(found), decays,
-    )  # fmt: skip
+    with _threads_of_torch():
+        kernels.backward(
+            _rows(before), _rows(grad.contiguous()), _scalars(alpha, beta, c, before.dtype),
+            c.subtracts, c.kind, _rows(found), decays,
+        )  # fmt: skip
     by_alpha, by_beta = decays.sum(axis=0)
     return found, float(by_alpha), float(by_beta)
 
@@ -174,8 +174,15 @@ def _scalars(alpha: float, beta: float, c: Constants, dtype: torch.dtype) -> tup
     return tuple(kind(v) for v in (alpha, beta, c.threshold, 1.0, math.pi))
 
 
-def _set_threads() -> None:
+@contextmanager
+def _threads_of_torch() -> Generator[None, None, None]:
+    """Give the kernels as many threads as PyTorch has; what simulates afterwards keeps its own."""
+    before = numba.get_num_threads()
     numba.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def _forward_torch(

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import numba
 import pytest
 import torch
 
@@ -11,6 +12,14 @@ from snn2hw.train import neurons
 from snn2hw.train.neurons import SURROGATES, Lif, lif, lif_definition
 
 DECAYS = ((0.0, 0.0), (0.0, 0.5), (0.25, 3891 / 4096), (0.75, 1.0))
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=["compiled", "tensor operations"])
@@ -142,6 +151,14 @@ def test_an_analog_population_takes_the_mean_of_its_current():
     torch.testing.assert_close(found, neurons(current.mean(0, keepdim=True), 4))
     found.sum().backward()
     torch.testing.assert_close(current.grad, torch.full((4, 3, 50), 0.25))
+
+
+def test_whoever_simulates_next_has_the_threads_it_had():
+    before = numba.get_num_threads()
+    torch.set_num_threads(1)
+    current = torch.rand(2, 3, 50).requires_grad_()
+    lif(current, 0.5).sum().backward()
+    assert numba.get_num_threads() == before
 
 
 def test_the_user_chooses_the_threads():
