@@ -166,7 +166,8 @@ def test_real_recordings():
 
 @pytest.mark.parametrize("name", list(SENSORS))
 def test_without_tonic(monkeypatch, name):
-    monkeypatch.setitem(sys.modules, "tonic", None)
+    for module in ("tonic", "tonic.datasets"):  # the second may have been imported before
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=r"needs the package 'tonic'.*snn2hw\[events\]"):
         datasets.load(name)
 

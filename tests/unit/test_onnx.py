@@ -227,16 +227,21 @@ def endless():
         (wrong_size, IMAGE, 4, ["a.onnx", "w"]),
         (not_acyclic, IMAGE, 4, ["a.onnx is not a valid ONNX model"]),
         (wide, IMAGE, SIZE, ["ONNX Runtime cannot run", "Failed to allocate"]),
-        (endless, IMAGE, SIZE, ["did not finish"]),
     ],
 )
-def test_refused_with_a_reason(tmp_path, monkeypatch, make, image, classes, parts):
-    monkeypatch.setattr(session, "LONGEST_SECONDS", 3.0)
+def test_refused_with_a_reason(tmp_path, make, image, classes, parts):
     path = save(make(), tmp_path / "a.onnx")
     with pytest.raises(InputError) as caught:
         foreign.open_file(path, Settings(image, classes, 255), None)
     for part in (*parts, "a.onnx"):
         assert part in str(caught.value)
+
+
+def test_a_model_without_end_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "LONGEST_SECONDS", 3.0)
+    path = save(endless(), tmp_path / "a.onnx")
+    with pytest.raises(InputError, match=r"a\.onnx did not finish"):
+        foreign.open_file(path, Settings(IMAGE, SIZE, 255), None)
 
 
 def refusal(path):

@@ -13,10 +13,8 @@ from snn2hw.train.devices import Devices
 
 SCRIPT = """
 import sys
-import torch
 from pathlib import Path
 from snn2hw import datasets, train
-torch.set_num_threads(1)
 recipe = train.defaults(
     "resnet8", time_steps=2, epochs=2, teacher_epochs=1, width=0.25, batch=31, method="kd",
     spike_cost=0.5, shift=1,
@@ -35,7 +33,7 @@ def _run(tmp_path, processes):
     made = subprocess.run(
         [sys.executable, script, str(processes), run],
         env={k: v for k, v in os.environ.items() if k not in hidden},
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=1800, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     return train.read_log(run / "log.jsonl"), train.load_student(run)

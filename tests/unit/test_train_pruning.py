@@ -35,14 +35,6 @@ def zeros(network):
     return sum(int((w == 0).sum()) for w in weights(network).values())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def digits():
     return datasets.load("digits").subset(96, 40)
