@@ -13,22 +13,15 @@ from snn2hw.cli import main
 
 
 def call(folder: Path, *arguments: str, **how) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does."""
+    """Run the command line as a user does, in a process of its own: seconds for its imports."""
     return subprocess.run(
         [sys.executable, "-m", "snn2hw", *arguments],
         cwd=folder, capture_output=True, text=True, check=False, **how,
     )  # fmt: skip
 
 
-def document(folder: Path, *arguments: str, **how):
-    """Run a command with --json and return its document; nothing else may be on stdout."""
-    done = call(folder, *arguments, "--json", "-q", **how)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def call_here(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in this process, which saves the imports of a new one."""
+    """Run the command line in this process."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -36,3 +29,10 @@ def call_here(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         except SystemExit as stop:
             code = int(stop.code or 0)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def document(folder: Path, *arguments: str, run=call_here):
+    """Run a command with --json and return its document; nothing else may be on stdout."""
+    done = run(folder, *arguments, "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 
 import h5py
 import numpy as np
@@ -74,8 +75,8 @@ def test_error_document(tmp_path):
 
 
 def test_wrong_usage_is_exit_code_2(tmp_path):
-    assert call(tmp_path, "export", "--nonsense").returncode == 2
-    assert call(tmp_path, "nonsense").returncode == 2
+    assert call_here(tmp_path, "export", "--nonsense").returncode == 2
+    assert call_here(tmp_path, "nonsense").returncode == 2
 
 
 @pytest.mark.parametrize("name", ["a.nir", "a.net"])
@@ -92,12 +93,12 @@ def test_teachers_that_are_none(tmp_path):
     matrix = np.ones((64, 10))
     for content in (b"", b"no", classifier(matrix, (1, 8, 8)).SerializeToString()[:-40]):
         (tmp_path / "a.onnx").write_bytes(content)
-        refused(call(tmp_path, "inspect", "a.onnx"), "a.onnx is not a valid ONNX model")
+        refused(call_here(tmp_path, "inspect", "a.onnx"), "a.onnx is not a valid ONNX model")
     save(classifier(matrix[:, :9], (1, 8, 8)), tmp_path / "a.onnx")
-    refused(call(tmp_path, "distill", "--teacher", "a.onnx"), "no outputs of 10 classes")
+    refused(call_here(tmp_path, "distill", "--teacher", "a.onnx"), "no outputs of 10 classes")
     np.savez(tmp_path / "w.npz", x=np.zeros(3))
     weights = ["distill", "--teacher", "cnn", "--teacher-weights", "w.npz"]
-    refused(call(tmp_path, *weights), "w.npz does not hold this network's weights")
+    refused(call_here(tmp_path, *weights), "w.npz does not hold this network's weights")
     assert contents(tmp_path) == ["a.onnx", "w.npz"]
 
 
@@ -105,7 +106,7 @@ def test_nan_weights(tmp_path):
     nir_io.write(tmp_path / "a.nir", tiny())
     with h5py.File(tmp_path / "a.nir", "r+") as file:
         file["node/nodes/fc2/weight"][0, 0] = np.nan
-    refused(call(tmp_path, "export", "a.nir"), "fc2: weight holds 1 values that are NaN")
+    refused(call_here(tmp_path, "export", "a.nir"), "fc2: weight holds 1 values that are NaN")
     assert contents(tmp_path) == ["a.nir"]
 
 
@@ -120,7 +121,9 @@ def test_layer_that_does_not_fit(tmp_path):
     }  # fmt: skip
     net = Network(nodes, (("in", "fc"), ("fc", "lif"), ("lif", "out")), DT, 4)
     nir_io.write(tmp_path / "wide.nir", net)
-    refused(call(tmp_path, "export", "wide.nir"), "lif: one neuron needs", "has 196608", "prune")
+    refused(
+        call_here(tmp_path, "export", "wide.nir"), "lif: one neuron needs", "has 196608", "prune"
+    )
     assert contents(tmp_path) == ["wide.nir"]
 
 
@@ -130,52 +133,50 @@ def test_damaged_runs_and_builds(workshop, tmp_path):
     build, run = tmp_path / "builds/cnn-digits-s75-loihi2", tmp_path / "runs/cnn-digits-s75"
     whole = (build / "program.h5").read_bytes()
     (build / "program.h5").write_bytes(whole[:-100])
-    refused(call(tmp_path, "simulate"), "program.h5", "hash differs", "Export")
+    refused(call_here(tmp_path, "simulate"), "program.h5", "hash differs", "Export")
     (build / "program.h5").unlink()
-    refused(call(tmp_path, "verify"), "program.h5 is missing")
+    refused(call_here(tmp_path, "verify"), "program.h5 is missing")
     (build / "build.json").write_text("{")
-    refused(call(tmp_path, "energy", "report"), "build.json is not JSON")
+    refused(call_here(tmp_path, "energy", "report"), "build.json is not JSON")
     (run / "student.nir").write_bytes(b"no")
-    refused(call(tmp_path, "export"), "student.nir")
+    refused(call_here(tmp_path, "export"), "student.nir")
     (run / "metrics.json").unlink()
-    refused(call(tmp_path, "export"), "not finished", "resumes")
+    refused(call_here(tmp_path, "export"), "not finished", "resumes")
     (tmp_path / "runs/latest").write_text("../elsewhere")
-    refused(call(tmp_path, "export"), "latest", "snn2hw distill")
+    refused(call_here(tmp_path, "export"), "latest", "snn2hw distill")
 
 
 def test_wrong_samples(workshop, tmp_path):
+    def simulated(name):
+        return call_here(workshop, "simulate", "--input", str(tmp_path / name))
+
     np.savez(tmp_path / "wide.npz", x=np.zeros((2, 4, 1, 9, 9), int))
-    refused(call(workshop, "simulate", "--input", str(tmp_path / "wide.npz")), "1, 8, 8")
+    refused(simulated("wide.npz"), "1, 8, 8")
     np.savez(tmp_path / "bright.npz", x=np.full((2, 4, 1, 8, 8), 17))
-    refused(call(workshop, "simulate", "--input", str(tmp_path / "bright.npz")), "takes 0 to 16")
+    refused(simulated("bright.npz"), "takes 0 to 16")
     np.savez(tmp_path / "none.npz", z=np.zeros(3))
-    refused(call(workshop, "simulate", "--input", str(tmp_path / "none.npz")), "lacks x")
+    refused(simulated("none.npz"), "lacks x")
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nonsense")
-    refused(call(workshop, "simulate", "--input", str(tmp_path / "bad.npz")), "bad.npz")
+    refused(simulated("bad.npz"), "bad.npz")
     objects = np.empty(1, object)
     np.savez(tmp_path / "pickle.npz", x=objects)
-    refused(call(workshop, "simulate", "--input", str(tmp_path / "pickle.npz")), "pickle.npz")
+    refused(simulated("pickle.npz"), "pickle.npz")
 
 
-def test_python_310_not_found(workshop, tmp_path):
-    clean = {
-        **os.environ, "SNN2HW_CACHE": str(tmp_path / "cache"), "PATH": "/nowhere",
-        "PYENV_ROOT": "/nowhere", "HOME": str(tmp_path),
-    }  # fmt: skip
-    clean.pop("SNN2HW_PYTHON310", None)
-    refused(
-        call(tmp_path, "runtime", "install", "lava", env=clean),
-        "Python 3.10",
-        "uv python install",
-    )
-    done = call(workshop, "verify", "--json", env=clean)
+def test_python_310_not_found(workshop, tmp_path, monkeypatch):
+    for name in ("PATH", "PYENV_ROOT", "HOME", "SNN2HW_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "nowhere"))
+    monkeypatch.delenv("SNN2HW_PYTHON310", raising=False)
+    install = ["runtime", "install", "lava"]
+    refused(call_here(tmp_path, *install), "Python 3.10", "uv python install")
+    done = call_here(workshop, "verify", "--json")
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert told["against"] is None
     assert "runtime install lava" in told["reason"]
-    refused(call(workshop, "simulate", "--on", "lava", env=clean), "runtime install lava")
-    wrong = {**clean, "SNN2HW_PYTHON310": sys.executable}
-    refused(call(tmp_path, "runtime", "install", "lava", env=wrong), "not a working Python 3.10")
+    refused(call_here(workshop, "simulate", "--on", "lava"), "runtime install lava")
+    monkeypatch.setenv("SNN2HW_PYTHON310", sys.executable)
+    refused(call_here(tmp_path, *install), "not a working Python 3.10")
 
 
 def test_full_disk_leaves_nothing_behind(workshop, tmp_path):
@@ -191,29 +192,30 @@ def test_full_disk_leaves_nothing_behind(workshop, tmp_path):
 
 
 def test_ctrl_c_and_the_same_command_again(tmp_path):
-    command = ["distill", "--teacher", "cnn", "--epochs", "40", "--teacher-epochs", "1"]
+    command = ["distill", "--teacher", "cnn", "--epochs", "20", "--teacher-epochs", "1"]
     log = tmp_path / "runs/cnn-digits/log.jsonl"
-    running = subprocess.Popen(
-        [sys.executable, "-m", "snn2hw", *command],
-        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    with subprocess.Popen(
+        [sys.executable, "-m", "snn2hw", *command, "--verbose"],
+        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         # A test run in the background has Ctrl-C ignored, and so would its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    for _ in range(1200):
-        if log.exists() and len(log.read_text().splitlines()) >= 3:
-            break
-        assert running.poll() is None, running.communicate()
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    ) as running:  # fmt: skip
+        hung = threading.Timer(1800, running.kill)
+        hung.daemon = True
+        hung.start()
+        ends = (line for line in running.stderr if re.search(r"epoch \d", line))
+        assert len(list(itertools.islice(ends, 3))) == 3
+        running.send_signal(signal.SIGINT)
+        errors = running.stderr.read()
+    hung.cancel()
     assert running.returncode == 1
     assert "Traceback" not in errors
     assert "same" in errors.strip().splitlines()[-1]
     done = len(log.read_text().splitlines())
-    assert 3 <= done < 41
-    refused(call(tmp_path, "export"), "no run")
-    again = call(tmp_path, *command)
+    assert 3 <= done < 21
+    refused(call_here(tmp_path, "export"), "no run")
+    again = call_here(tmp_path, *command)
     assert again.returncode == 0, again.stderr
     lines = [json.loads(x) for x in log.read_text().splitlines()]
-    assert len(lines) == 41
-    assert [x["epoch"] for x in lines if x["stage"] == "student"] == list(range(40))
+    assert len(lines) == 21
+    assert [x["epoch"] for x in lines if x["stage"] == "student"] == list(range(20))

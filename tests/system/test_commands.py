@@ -47,7 +47,6 @@ def test_finished_run_is_not_trained_again(workshop):
     )
     assert again["run"] == "runs/cnn-digits"
     assert (workshop / "runs/cnn-digits/metrics.json").stat().st_mtime_ns == before
-    document(workshop, "prune", "cnn-digits", "--epochs", "3")  # the newest again
 
 
 def test_a_run_of_an_earlier_version_is_found_again(workshop, tmp_path):
@@ -58,10 +57,10 @@ def test_a_run_of_an_earlier_version_is_found_again(workshop, tmp_path):
     (path / "command.json").write_text(json.dumps(command))
     same = ("distill", "--teacher", "cnn", "--epochs", "3", "--teacher-epochs", "2")
     assert document(tmp_path, *same, "--name", "cnn-digits")["run"] == "runs/cnn-digits"
-    refused = call(tmp_path, *same, "--name", "cnn-digits", "--set", "lr=0.01")
+    refused = call_here(tmp_path, *same, "--name", "cnn-digits", "--set", "lr=0.01")
     assert refused.returncode == 1
     assert "holds a run with other settings: lr 0.003, not 0.01." in refused.stderr
-    refused = call(tmp_path, "prune", "cnn-digits", "--name", "cnn-digits")
+    refused = call_here(tmp_path, "prune", "cnn-digits", "--name", "cnn-digits")
     assert "other settings: command 'distill', not 'prune'." in refused.stderr
 
 
@@ -76,13 +75,13 @@ def test_pruning_for_a_chip_keeps_inputs_within_a_core(workshop, tmp_path):
     dense = [m.weight for m in student.modules() if isinstance(m, torch.nn.Linear)]
     assert dense
     assert all((w != 0).sum(1).max() <= 20 < w.shape[1] for w in dense)
-    refused = call(tmp_path, "prune", "cnn-digits", "--how", "upr", "--target", "loihi2")
+    refused = call_here(tmp_path, "prune", "cnn-digits", "--how", "upr", "--target", "loihi2")
     assert "does not count the inputs of a neuron" in refused.stderr
 
 
 def test_build_is_the_same_bytes_again(workshop, tmp_path):
     shutil.copytree(workshop / "runs", tmp_path / "runs")
-    made = document(tmp_path, "export")
+    made = document(tmp_path, "export", run=call)
     ours, theirs = tmp_path / made["build"], workshop / made["build"]
     names = sorted(p.name for p in ours.iterdir())
     assert names == ["build.json", "model.net", "placement.json", "program.h5"]
@@ -185,7 +184,7 @@ def test_teacher_from_a_file(tmp_path):
     assert measured["teacher_input"] == "unit"
     assert measured["samples"] == len(data.x_test)
     assert not (tmp_path / measured["run"] / "metrics.json").exists()
-    said = call(tmp_path, *order)
+    said = call_here(tmp_path, *order)
     assert said.returncode == 0, said.stderr
     assert "sees pixels" not in said.stderr  # it goes on from there
     metrics = json.loads((tmp_path / measured["run"] / "metrics.json").read_text())
@@ -206,7 +205,7 @@ def test_inspect_says_what_an_onnx_file_needs(tmp_path):
     assert [x["kind"] for x in found["layers"]] == ["Reshape", "Gemm", "Softmax", "Identity"]
     assert list(found["targets"]) == ["loihi2"]
     assert "snn2hw distill --teacher t.onnx" in found["targets"]["loihi2"][0]
-    text = call(tmp_path, "inspect", "t.onnx").stdout
+    text = call_here(tmp_path, "inspect", "t.onnx").stdout
     for part in ("Gemm", "1x10", "its logits are logits", "takes 1 at a time", "--teacher-input"):
         assert part in text
 
@@ -273,9 +272,10 @@ def test_a_float_network_is_simulated_as_it_is(workshop):
     run = document(workshop, "simulate", "cnn-digits-s75", "--on", "float", "--save", "f.npz")
     metrics = json.loads((workshop / "runs/cnn-digits-s75/metrics.json").read_text())
     assert run["on"] == "float"
-    assert run["accuracy"] == pytest.approx(metrics["accuracy"])
-    assert run["spikes_per_sample"] == pytest.approx(metrics["spikes_per_sample"])
-    assert run["synops_per_sample"] == pytest.approx(metrics["synops_per_sample"])
+    # Training counted in float32, where a membrane at the threshold may spike or not.
+    assert run["accuracy"] == pytest.approx(metrics["accuracy"], abs=2 / run["samples"])
+    assert run["spikes_per_sample"] == pytest.approx(metrics["spikes_per_sample"], rel=1e-4)
+    assert run["synops_per_sample"] == pytest.approx(metrics["synops_per_sample"], rel=1e-4)
     with np.load(workshop / "f.npz") as saved:
         assert saved["spikes"].shape[:2] == (run["samples"], run["steps"])
         assert saved["prediction"].shape == (run["samples"],)
@@ -285,7 +285,7 @@ def test_rewrites_are_recorded_and_measured(workshop, tmp_path):
     net, _ = nir_io.read(workshop / "runs/cnn-digits-s75/student.nir")
     soft = {k: replace(n, reset="subtract") for k, n in net.neurons().items()}
     nir_io.write(tmp_path / "soft.nir", replace(net, nodes={**net.nodes, **soft}))
-    refused = call(tmp_path, "export", "soft.nir", "--json")
+    refused = call_here(tmp_path, "export", "soft.nir", "--json")
     assert refused.returncode == 1
     assert "resets by subtract" in json.loads(refused.stdout)["error"]["message"]
     assert "--rewrite" in json.loads(refused.stdout)["error"]["hint"]
@@ -316,7 +316,7 @@ def test_several_inputs_come_from_one_file(tmp_path):
         assert found["samples"] == 6
         assert found["spikes_per_sample"] > 0
     np.savez(tmp_path / "one.npz", left=left)
-    refused = call(tmp_path, "simulate", "two-loihi2", "--input", "one.npz", "--json")
+    refused = call_here(tmp_path, "simulate", "two-loihi2", "--input", "one.npz", "--json")
     assert "lacks right" in json.loads(refused.stdout)["error"]["message"]
 
 
