@@ -18,11 +18,14 @@ venv: .venv/.ready
 	$(BIN)/python -m pip install --quiet --no-deps norse==1.1.0
 	@touch $@
 
+# A process for each core; one that runs out of tests takes some of the others'.
+APART := -n auto --maxprocesses 4 --dist worksteal
+
 test: venv
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(APART)
 
 test-slow: venv
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(APART)
 
 lint: venv
 	$(BIN)/ruff check .
