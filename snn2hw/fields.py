@@ -59,6 +59,12 @@ def text(*among: str) -> Check:
     return check
 
 
+def filled(value: Any) -> Iterator[str]:
+    """Take a text that says something."""
+    if not isinstance(value, str) or not value.strip():
+        yield f" is {shown(value)}, not a text that says something"
+
+
 def flag(value: Any) -> Iterator[str]:
     """Take true or false."""
     if not isinstance(value, bool):

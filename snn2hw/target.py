@@ -6,17 +6,18 @@ without a source is refused, so a number in a report can always be traced.
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from snn2hw.errors import InputError, unknown_name
-from snn2hw.ir.integer import Numbers
+from snn2hw.fields import Check, filled, flag, named, real, require, table, text, whole
+from snn2hw.files import read_text, reading
+from snn2hw.ir.integer import RANGES, Numbers
 
 Kind = Literal["measured", "published", "fitted", "assumed"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -72,6 +73,44 @@ PRICES = {"synop": "pJ", "update": "pJ", "static": "W"}
 TIMING = {"synop": "ns", "update": "ns", "step": "us", "io_value": "us"}
 ABILITIES = ("graded_input", "graded_output", "reset_zero", "reset_subtract")
 
+SCHEMA = 1
+LARGEST = 1e12  # figure, in whatever unit
+LARGEST_FILE = 1 << 16  # bytes: ten times the longest
+LONGEST_LINE = 2000  # characters: a key with 30,000 dots takes its reader a minute
+
+
+def _figure(low: float = 0, high: float = LARGEST, unit: str = "") -> Check:
+    number = real(low, high)
+    needed = {"value": number, "kind": text(*KINDS), "source": filled}
+    known = {"low": number, "high": number, "unit": text(unit) if unit else filled}
+    return table(needed, known, closed=True)
+
+
+def _figures(units: Mapping[str, str]) -> Check:
+    return table({k: _figure(unit=u) for k, u in units.items()}, closed=True)
+
+
+def _limits() -> Check:
+    # Of all but the density there is a whole number, and of what is divided by, more than none.
+    checks = {k: _figure(1, 1 << 31, unit) for k, unit in LIMITS.items()}
+    return table({**checks, "sparse_density": _figure(0, 1, "fraction")}, closed=True)
+
+
+_FILE = table(
+    {
+        "schema": whole(SCHEMA, SCHEMA),
+        "family": filled,
+        "numbers": table({"source": filled, **{k: whole(*r) for k, r in RANGES.items()}},
+                         closed=True),
+        "limits": _limits(),
+        "abilities": table(dict.fromkeys(ABILITIES, flag), closed=True),
+        "prices": _figures(PRICES),
+        "timing": _figures(TIMING),
+    },
+    {"title": filled, "about": text(), "calibration": named(_figure())},
+    closed=True,
+)  # fmt: skip
+
 
 def directory() -> Path:
     """Return where the shipped target files are: beside the package, or inside a wheel."""
@@ -103,90 +142,57 @@ def _shipped(name: str) -> Target:
 
 
 def _read(path: Path) -> Target:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"There is no target file {path}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a TOML file: {error}.") from None
-    return _Reader(path, data).target()
+    with reading(path, "a target"):
+        content = read_text(path, "a target", LARGEST_FILE)
+        if max(map(len, content.splitlines()), default=0) > LONGEST_LINE:
+            raise InputError(f"{path} has a line of more than {LONGEST_LINE} characters.")
+        data = tomllib.loads(content)
+        require(data, _FILE, path)
+        return _target(path, data)
 
 
-class _Reader:
-    """Walks one file, collecting every problem before it refuses."""
-
-    def __init__(self, path: Path, data: dict[str, Any]) -> None:
-        self.path, self.data, self.problems = path, data, list[str]()
-
-    def target(self) -> Target:
-        known = {"schema", "family", "title", "about", "numbers", "limits", "abilities"}
-        known |= {"prices", "timing", "calibration"}
-        self.problems += [f"unknown key {k}" for k in self.data if k not in known]
-        if self.data.get("schema") != 1:
-            self.problems.append("schema must be 1")
-        made = Target(
-            name=self.path.stem,
-            family=str(self.data.get("family", "")),
-            title=str(self.data.get("title", self.path.stem)),
-            about=str(self.data.get("about", "")).strip(),
-            numbers=self.numbers(),
-            limits=self.figures("limits", LIMITS),
-            abilities=self.abilities(),
-            prices=self.figures("prices", PRICES),
-            timing=self.figures("timing", TIMING),
-            calibration=self.figures("calibration", None),
+def _target(path: Path, data: Mapping[str, Any]) -> Target:
+    """Make a target of a file whose shape is right, or name what contradicts itself."""
+    sections = {
+        k: _ranges(data.get(k, {}), units)
+        for k, units in (
+            ("limits", LIMITS), ("prices", PRICES), ("timing", TIMING), ("calibration", {}),
         )
-        if self.problems:
-            raise InputError(f"{self.path}: {'; '.join(self.problems)}.")
-        return made
+    }  # fmt: skip
+    problems = [
+        f"{section}.{f.name} is not between its low and its high"
+        for section, figures in sections.items()
+        for f in figures.values()
+        if not f.low <= f.value <= f.high
+    ]
+    problems += [
+        f"limits.{f.name} is {f.value:g}, not a whole number"
+        for f in sections["limits"].values()
+        if f.unit != "fraction" and f.value != int(f.value)
+    ]
+    try:
+        numbers = Numbers(**{k: v for k, v in data["numbers"].items() if k != "source"})
+    except ValueError as error:
+        raise InputError(f"{path}: {'; '.join([*problems, str(error)])}.") from None
+    if problems:
+        raise InputError(f"{path}: {'; '.join(problems)}.")
+    return Target(
+        name=path.stem,
+        family=data["family"],
+        title=data.get("title", path.stem),
+        about=data.get("about", "").strip(),
+        numbers=numbers,
+        abilities=MappingProxyType({k: data["abilities"][k] for k in ABILITIES}),
+        **sections,
+    )
 
-    def table(self, name: str) -> dict[str, Any]:
-        value = self.data.get(name, {})
-        if isinstance(value, dict):
-            return cast("dict[str, Any]", value)
-        self.problems.append(f"{name} must be a table")
-        return {}
 
-    def numbers(self) -> Numbers:
-        table = self.table("numbers")
-        source = table.pop("source", None)
-        known = {f.name for f in fields(Numbers)}
-        if not source:
-            self.problems.append("numbers has no source")
-        self.problems += [f"numbers.{k} is unknown" for k in table if k not in known]
-        self.problems += [f"numbers.{k} is missing" for k in known if k not in table]
-        return Numbers(**{k: int(v) for k, v in table.items() if k in known})
-
-    def abilities(self) -> Mapping[str, bool]:
-        table = self.table("abilities")
-        self.problems += [f"abilities.{k} is missing" for k in ABILITIES if k not in table]
-        return MappingProxyType({k: bool(table.get(k, False)) for k in ABILITIES})
-
-    def figures(self, section: str, units: Mapping[str, str] | None) -> Mapping[str, Figure]:
-        table = self.table(section)
-        if units is not None:
-            self.problems += [f"{section}.{k} is unknown" for k in table if k not in units]
-            self.problems += [f"{section}.{k} is missing" for k in units if k not in table]
-        made = {
-            key: self.figure(f"{section}.{key}", raw, (units or {}).get(key, ""))
-            for key, raw in table.items()
-        }
-        return MappingProxyType(made)
-
-    def figure(self, name: str, raw: Any, unit: str) -> Figure:
-        entry: dict[str, Any] = raw if isinstance(raw, dict) else {}
-        value = entry.get("value", math.nan)
-        low, high = entry.get("low", value), entry.get("high", value)
-        kind, source = entry.get("kind", ""), str(entry.get("source", ""))
-        if not (isinstance(value, int | float) and 0 <= low <= value <= high < math.inf):
-            self.problems.append(f"{name} needs 0 <= low <= value <= high")
-            value = low = high = 0.0
-        if kind not in KINDS:
-            self.problems.append(f"{name} needs kind = one of {', '.join(KINDS)}")
-        if not source:
-            self.problems.append(f"{name} has no source")
-        if entry.get("unit", unit) != unit and unit:
-            self.problems.append(f"{name} is in {entry.get('unit')}, not in {unit}")
-        unit = unit or str(entry.get("unit", ""))
-        short = name.split(".", 1)[1]
-        return Figure(short, float(value), float(low), float(high), unit, kind, source)
+def _ranges(entries: Mapping[str, Any], units: Mapping[str, str]) -> Mapping[str, Figure]:
+    """Make figures; without a range, a value is its own low and high."""
+    made: dict[str, Figure] = {}
+    for name, entry in entries.items():
+        value = float(entry["value"])
+        low, high = (float(entry.get(k, value)) for k in ("low", "high"))
+        unit = units.get(name, entry.get("unit", ""))
+        made[name] = Figure(name, value, low, high, unit, entry["kind"], entry["source"])
+    return MappingProxyType(made)

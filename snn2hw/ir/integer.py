@@ -15,6 +15,13 @@ from snn2hw.ir.synapses import Conv, Synapses, reach, sizes
 
 Part = Literal["real", "imag"]
 
+# What the simulators, whose states are of 32 bits and whose sums are of 64, count exactly.
+RANGES: Mapping[str, tuple[int, int]] = {
+    "state_bits": (2, 32), "state_shift": (0, 7), "decay_bits": (1, 12), "threshold_bits": (1, 31),
+    "bias_bits": (3, 31), "weight_bits": (2, 15), "exponent_min": (-31, 0), "exponent_max": (0, 31),
+    "delay_max": (0, 1 << 16), "message_bits": (2, 32),
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -35,6 +42,14 @@ class Numbers:
     exponent_max: int = 7
     delay_max: int = 62
     message_bits: int = 24
+
+    def __post_init__(self) -> None:
+        off = [f"{k} is {getattr(self, k)}" for k, (a, b) in RANGES.items()
+               if not a <= getattr(self, k) <= b]  # fmt: skip
+        if not off and self.state_shift > self.state_bits - 2:
+            off = [f"state_shift {self.state_shift} leaves no weight in {self.state_bits} bits"]
+        if off:
+            raise ValueError(f"no simulator counts so: {', '.join(off)}")
 
     @property
     def threshold_max(self) -> int:

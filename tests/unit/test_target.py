@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import re
+from contextlib import suppress
+from dataclasses import replace
 
-from snn2hw import target
-from snn2hw.errors import InputError
+import pytest
+from nets import images, tiny
+from odd import refuses
+
+from snn2hw import mapping, target
+from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.ir.integer import RANGES, Numbers
+from snn2hw.pipeline import builds
+from snn2hw.pipeline.compiler import compile_network
+from snn2hw.simulate import engine
 
 
 @pytest.mark.parametrize("name", target.names())
@@ -38,8 +49,8 @@ def test_every_problem_is_named_at_once(tmp_path):
     with pytest.raises(InputError) as caught:
         target.load(str(path))
     for part in (
-        "unknown key extra", "numbers.state_shift is missing", "timing.stop is unknown",
-        "timing.step is missing", "needs kind = one of",
+        "extra is unknown", "numbers.state_shift is missing", "timing.stop is unknown",
+        "timing.step is missing", "kind is 'guessed', not 'measured' or",
     ):  # fmt: skip
         assert part in str(caught.value)
 
@@ -50,7 +61,7 @@ def test_a_price_without_a_source_is_refused(tmp_path):
     after = "\n".join(x for x in after.split("\n") if not x.startswith('source = "as for synop'))
     path = tmp_path / "mine.toml"
     path.write_text(before + "[prices.update]" + after)
-    with pytest.raises(InputError, match=r"prices.update has no source"):
+    with pytest.raises(InputError, match=r"prices.update.source is missing"):
         target.load(str(path))
 
 
@@ -66,3 +77,108 @@ def test_a_chip_of_a_known_family_is_one_file(tmp_path):
     assert program.target == "smaller"
     images = [p for p in program.network.populations if len(p.shape) == 3]
     assert program.placement.cores == sum(-(-p.size // 50) for p in images) + 1
+
+
+LOIHI2 = (target.directory() / "loihi2.toml").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def mine(tmp_path):
+    def write(content):
+        path = tmp_path / "mine.toml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        target.load.cache_clear()
+        return str(path)
+
+    yield write
+    target.load.cache_clear()
+
+
+# What TOML has for values, wherever a number, a text or a truth value belongs.
+LITERALS = (
+    "true", "0", "-1", "1000000", "0x" + "f" * 1900, "0.5", "1e300", "1e999", "nan", "' '", "'x'",
+    "[1]", "{value = 1}", "1979-05-27",
+)  # fmt: skip
+
+
+def use(path):
+    """Do with a target what the commands do."""
+    chip = target.load(path)
+    program = compile_network(tiny(), chip)
+    trace = engine.run(program, images(program.network, 2))
+    builds.estimate(program, trace, chip).json()
+    mapping.most_inputs(chip)
+
+
+def test_whatever_a_value_is_it_is_named_or_harmless(mine):
+    lines = LOIHI2.splitlines()
+    values, section = {}, ""
+    for i, line in enumerate(lines):
+        section = line.partition(".")[0] if line.startswith("[") else section
+        if re.match(r"\w+ = [^\"]|\w+ = \"[^\"]", line):
+            values.setdefault((section, line.partition(" ")[0]), i)  # of each section, one figure
+    refused = 0
+    for i in values.values():
+        key = lines[i].partition(" = ")[0]
+        for literal in (None, *LITERALS):
+            line = "" if literal is None else f"{key} = {literal}"
+            path = mine("\n".join([*lines[:i], line, *lines[i + 1 :]]))
+            refused += refuses(lambda path=path: use(path), "", f"{key} = {literal}")
+    assert refused > 11 * len(values)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "schema is missing; family is missing; numbers is missing"),
+        (LOIHI2.replace("schema = 1", "schema = 2"), "schema is 2, not"),
+        (LOIHI2.replace("schema = 1", "schema = true"), "schema is True, not"),
+        (LOIHI2.replace("state_bits = 24", "state_bits = 64"), "state_bits is 64, .* 2 to 32"),
+        (LOIHI2.replace("state_bits = 24", "state_bits = 7"), "leaves no weight in 7 bits"),
+        (LOIHI2.replace("high = 128", "high = 119"), "cores_per_chip is not between its low"),
+        (LOIHI2.replace("value = 8192", "value = 8192.5"), r"neurons_per_core is 8192\.5, not a w"),
+        (LOIHI2.replace("value = 8192", "value = 0"), "neurons_per_core.value is 0, not a number"),
+        (LOIHI2 + "\n[limits.more]\nvalue = 1", "limits.more is unknown"),
+        (LOIHI2 + "more = 1", "more is unknown"),
+        ("schema = 1\nschema = 1", "Cannot overwrite a value"),
+        ("x = " + "[" * 1000, "RecursionError"),
+        ("x = 0x" + "f" * 1900, "x is unknown"),
+        ("x = " + "9" * 1900, "x is unknown"),
+        ("a" + ".a" * 30_000 + " = 1", "line of more than 2000 characters"),
+        ("#\n" * (1 << 15) + "#", "larger than a target has reason to be"),
+        (b"title = '\xff'", "UnicodeDecodeError"),
+        (b"\0", "TOMLDecodeError"),
+    ],
+)
+def test_a_file_that_is_no_target_is_named(mine, content, said):
+    with pytest.raises(InputError, match=rf"mine\.toml.*{said}"):
+        target.load(mine(content))
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "folder.toml").mkdir()
+    for name, said in (
+        ("pipe.toml", "is a pipe or a device"),
+        ("folder.toml", "is a folder, not a target"),
+        ("no/where/x.toml", "There is no file"),
+    ):
+        with pytest.raises(InputError, match=said):
+            target.load(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_numbers_are_such_as_simulators_count(name):
+    chip = target.load("loihi2")
+    for end, outside in zip(RANGES[name], (-1, 1), strict=True):
+        numbers = replace(chip.numbers, **{name: end}, **_room(name, end))
+        with suppress(UnsupportedError):  # of few bits some are too few for this network
+            program = compile_network(tiny(), replace(chip, numbers=numbers))
+            engine.run(program, images(program.network, 2))
+        with pytest.raises(ValueError, match=f"{name} is {end + outside}"):
+            replace(Numbers(), **{name: end + outside})
+
+
+def _room(name, end):
+    """Return what goes with so few bits of a state."""
+    return {"state_shift": 0} if name == "state_bits" and end == 2 else {}
