@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from snn2hw.archives import write_npz
 from snn2hw.errors import InputError
+from snn2hw.files import reading
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.network import Network
 from snn2hw.pipeline import builds
@@ -41,6 +42,8 @@ def samples_for(
         outputs = [size_of(n.shape) for n in net.outputs().values()]
         classes = outputs[0] if len(outputs) == 1 else None
         inputs, labels = stored_arrays(file, limit, list(net.inputs()), classes)
+        with reading(file, "a file of samples"):
+            floating.check_inputs(net, inputs)
         return Samples(inputs, labels, file.name)
     if len(net.inputs()) != 1:
         raise one_input_only(model.name, len(net.inputs()))

@@ -15,6 +15,7 @@ from snn2hw.archives import read_npz
 from snn2hw.datasets import label_problems
 from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError
+from snn2hw.files import reading
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.program import Program
 from snn2hw.simulate import engine
@@ -182,5 +183,6 @@ def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
         if np.issubdtype(x.dtype, np.floating) and (port.gain, port.offset) != (1, 0):
             x = np.clip(port.gain * x + port.offset, -(2**31), 2**31 - 1)
             inputs[name] = x.astype(int)
-    engine.check_inputs(program, inputs)
+    with reading(file, "a file of samples"):
+        engine.check_inputs(program, inputs)
     return Samples(inputs, labels, file.name)

@@ -102,7 +102,7 @@ def run(
     Raises:
         InputError: if the inputs do not have the network's shapes.
     """
-    samples, steps = _check(net, inputs)
+    samples, steps = check_inputs(net, inputs)
     wires = wiring(net)
     synapses = {
         name: [(s.name, s.delay, *_by_source(s.synapses)) for s in into.sources]
@@ -143,7 +143,8 @@ def synops(net: Network, events: Mapping[str, Floats]) -> dict[str, float]:
     }
 
 
-def _check(net: Network, inputs: Mapping[str, NDArray[Any]]) -> tuple[int, int]:
+def check_inputs(net: Network, inputs: Mapping[str, NDArray[Any]]) -> tuple[int, int]:
+    """Return (samples, steps), or say what is wrong with the inputs."""
     ports = net.inputs()
     if set(inputs) != set(ports):
         raise InputError(

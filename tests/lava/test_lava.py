@@ -222,6 +222,19 @@ def test_netx_file_with_samples_shorter_than_its_depth(tmp_path):
     assert_equal(program, x, in_lava(program, x, tmp_path, net_file=net_file))
 
 
+def test_inputs_of_any_name(tmp_path):
+    """What ``numpy.savez`` takes for an argument of its own, and what a trace is saved under."""
+    names = ("file", "allow_pickle", "spikes", "prediction")
+    nodes = {name: Input((4,)) for name in names}
+    nodes |= {f"{n}.fc": Affine(np.eye(3, 4), np.zeros(3)) for n in names}
+    nodes |= {"file.spikes": lif((3,)), "output": Output((3,))}
+    edges = [(n, f"{n}.fc") for n in names] + [(f"{n}.fc", "file.spikes") for n in names]
+    net = Network(nodes, (*edges, ("file.spikes", "output")), DT, 4)
+    program = compile_network(net, LOIHI2)
+    x = images(program.network)
+    assert_equal(program, x, in_lava(program, x, tmp_path))
+
+
 def test_a_difference_is_found_and_named(tmp_path):
     program = compile_network(tiny(), LOIHI2)
     x = {"input": np.ones((2, 4, 4), int)}
