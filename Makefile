@@ -1,8 +1,8 @@
-# Targets: demo, test, lint, bench, fidelity; `make venv` makes the environment that they all use.
+# Targets: demo, test, lint, bench, fidelity, fuzz; `make venv` makes the environment that they all use.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo venv test test-slow lint bench fidelity clean
+.PHONY: demo venv test test-slow lint bench fidelity fuzz clean
 
 demo: venv
 	$(BIN)/snn2hw demo
@@ -39,6 +39,9 @@ bench: venv
 
 fidelity: venv
 	$(BIN)/python tests/fidelity/sweep.py
+
+fuzz: venv
+	$(BIN)/python tests/fuzz/run.py
 
 clean:
 	rm -rf .venv runs builds
