@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -9,10 +10,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from fuzz import seeds
 from fuzz.damage import damaged
 from fuzz.seeds import DISTILL, SHORT, Files
+
+from snn2hw.store import folders, program
 
 Command = tuple[str, ...]
 # One of these is done with a file: its commands in turn, until one is not fine.
@@ -77,14 +81,31 @@ def make(family: str, seed: int, index: int, valid: Mapping[str, Files]) -> Case
 
 
 def seal(files: Files, file: str) -> None:
-    """Write a changed file's hash into ``build.json``, unless that is itself beyond reading."""
+    """Make the hashes of a build right again, unless ``build.json`` is itself beyond reading."""
     at = f"{file.rpartition('/')[0]}/build.json"
-    try:
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
         info = json.loads(files[at])
-        info["outputs"][Path(file).name] = hashlib.sha256(files[file]).hexdigest()
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return
-    files[at] = json.dumps(info, indent=2).encode() + b"\n"
+        if file != at:
+            info["outputs"][Path(file).name] = hashlib.sha256(files[file]).hexdigest()
+        files[at] = _sealed(info)
+
+
+def seal_program(build: Path) -> None:
+    """Write the digest of a build's program into its ``build.json``, if it is an object still.
+
+    Reads the program, which may be damaged: for a process with limits.
+    """
+    info = json.loads((build / "build.json").read_bytes())
+    placement = folders._placement(json.loads((build / "placement.json").read_bytes()))
+    digest = program.read(build / "program.h5", placement).digest()
+    if "digest" in info:
+        (build / "build.json").write_bytes(_sealed({**info, "digest": digest}))
+
+
+def _sealed(info: dict[str, Any]) -> bytes:
+    if hasattr(folders, "_seal"):
+        info["sha256"] = folders._seal(info)
+    return json.dumps(info, indent=2).encode() + b"\n"
 
 
 def _nir(_files: Files, r: Random) -> Chains:

@@ -14,6 +14,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -62,7 +63,8 @@ def workers(count: int) -> Iterator[list[Executor]]:
     context = multiprocessing.get_context("spawn")
     os.environ.update(OFFLINE)  # read by libraries when a worker imports them
     with ExitStack() as stack:
-        made = [ProcessPoolExecutor(1, context, prepare) for _ in range(count)]
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-"))
+        made = [ProcessPoolExecutor(1, context, prepare, (scratch,)) for _ in range(count)]
         yield [stack.enter_context(m) for m in made]
 
 
@@ -93,7 +95,7 @@ def keep(family: str, seed: int, index: int, folder: Path) -> Path:
     """Write a case's files and commands, to look at."""
     case = make(family, seed, index, valid_files(family))
     where = folder / f"{family}-{seed}-{index}"
-    put(case.files, where)
+    put(case, where)
     lines = [f"# {case.said}", *("snn2hw " + " ".join(c) for c in case.commands)]
     (where / "commands.txt").write_text("\n".join(lines) + "\n")
     return where
@@ -101,15 +103,15 @@ def keep(family: str, seed: int, index: int, folder: Path) -> Path:
 
 def one(family: str, seed: int, index: int, folder: Path) -> int:
     """Examine one case and tell all about it."""
-    os.environ.update(OFFLINE)
-    prepare()
-    result = examined(family, seed, index)
+    with workers(1) as (executor,):
+        result = executor.submit(examined, family, seed, index).result()
+        where = executor.submit(keep, family, seed, index, folder.resolve()).result()
     print(f"{result.file}, {result.said}")
     for o in result.outcomes:
         print(f"\n{o.verdict}: snn2hw {' '.join(o.command)}")
         print(f"  {o.seconds:.2f} s of processor time, {o.memory >> 20} MiB; {o.kind} {o.place}")
         print(f"  {o.message}")
-    print(f"\nfiles: {keep(family, seed, index, folder)}")
+    print(f"\nfiles: {where}")
     return int(result.worst.verdict in BAD)
 
 

@@ -137,8 +137,8 @@ def test_no_process_is_left_of_what_was_stopped(tmp_path):
 
     worker.run(["inspect"], tmp_path, "a", Limits(clock=3), start)
     pid = int((tmp_path / "pid").read_text())
-    assert worker._below(pid) == [pid]
-    assert worker._cpu(pid) == 0 or worker._stat(pid)[0] == "Z"
+    assert worker.below(pid) == [pid]
+    assert worker.cpu_seconds(pid) == 0 or worker._stat(pid)[0] == "Z"
 
 
 @pytest.mark.parametrize(
@@ -168,6 +168,10 @@ def test_a_fault_of_a_reader_is_found_through_the_command_line(case, monkeypatch
     found = worker.run_case(case).worst
     assert (found.verdict, found.kind) == ("bug", "ZeroDivisionError")
     assert found.place.startswith("snn2hw/pipeline/builds.py:")
+    monkeypatch.setattr(nir_io, "read", lambda *_args, **_more: hold(900))
+    found = worker.run_case(case, Limits(memory=500 << 20)).worst
+    assert found.verdict == "large"
+    assert found.place.startswith("snn2hw/pipeline/builds.py:")
 
 
 def test_a_chain_ends_where_it_is_refused(case):
@@ -182,7 +186,7 @@ def nir_bytes(tmp_path):
 
 
 def test_every_kind_of_damage_to_hdf5_can_be_done(tmp_path):
-    data = seeds._keras(tmp_path / "k.h5", graph=True), nir_bytes(tmp_path)
+    data = seeds.keras_model(tmp_path / "k.h5", graph=True), nir_bytes(tmp_path)
     for kind in set(hdf5.KINDS):
         said = ""
         for i in range(200):
@@ -209,9 +213,9 @@ def test_repeated_text_is_read_as_often_as_said(tmp_path):
 
 @pytest.mark.parametrize("kind", set(protobuf.KINDS))
 def test_every_kind_of_damage_to_onnx_can_be_done(tmp_path, kind):
-    before, changed = seeds._branch().SerializeToString(), 0
+    before, changed = seeds.branching().SerializeToString(), 0
     for i in range(20):
-        model = seeds._branch()
+        model = seeds.branching()
         with contextlib.suppress(ValueError, TypeError, IndexError):
             kind(model, Random(i))
         changed += model.SerializeToString() != before
@@ -225,7 +229,7 @@ def test_damage_changes_nearly_every_file(tmp_path):
         ".jsonl": b'{"a": 1}\n{"a": 2}\n',
         ".toml": b'schema = 1\n[limits.x]\nvalue = 3\nkind = "fitted"\n',
         ".npz": seeds.packed(x=np.arange(6), y=np.ones(2)),
-        ".onnx": seeds._branch().SerializeToString(),
+        ".onnx": seeds.branching().SerializeToString(),
         ".safetensors": seeds_safetensors(),
     }
     for suffix, data in small.items():

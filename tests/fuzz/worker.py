@@ -24,11 +24,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from fuzz.families import FAMILIES, Case, Command, make
+from fuzz.families import FAMILIES, Case, Command, make, seal_program
 from fuzz.seeds import Files
 
+from snn2hw import cli
 from snn2hw.cli import main
+from snn2hw.cli.common import report_error
 
 # Best first; a file's verdict is the worst of its commands'.
 VERDICTS = ("fine", "refused", "garbled", "bug", "large", "slow", "crash")
@@ -108,6 +111,7 @@ class _Ended:
     stopped: str  # which limit made us stop it
     out: str
     err: str
+    cause: str  # the traceback of what was raised first
     seconds: float
     memory: int
 
@@ -123,7 +127,7 @@ def run(
     verdict, kind = _judge(ended, command, limits)
     lines = [line for line in ended.err.splitlines() if line.strip()]
     return Outcome(
-        tuple(command), verdict, kind, _place(ended.err), lines[-1][:1000] if lines else "",
+        tuple(command), verdict, kind, _place(ended), lines[-1][:1000] if lines else "",
         Path(file).name in ended.err or verdict != "refused", ended.seconds, ended.memory,
         "/numba/core/" in ended.err,
     )  # fmt: skip
@@ -144,9 +148,16 @@ def _run(command: list[str], folder: Path, limits: Limits, call: Call) -> _Ended
         most = max(own - before, others if others > 1.01 * own else 0)
         return _Ended(
             report.get("code"), os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, stopped,
-            *((here / n).read_text("utf-8", "backslashreplace") for n in ("out", "err")),
-            seconds=usage.ru_utime + usage.ru_stime, memory=most,
+            *(_read(here / n) for n in ("out", "err", "cause")),
+            seconds=usage.ru_utime + usage.ru_stime + report.get("running", 0), memory=most,
         )  # fmt: skip
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "backslashreplace")
+    except OSError:  # it was not written, or a process has ended
+        return ""
 
 
 def _child(command: list[str], folder: Path, here: Path, limits: Limits, call: Call) -> None:
@@ -164,9 +175,9 @@ def _child(command: list[str], folder: Path, here: Path, limits: Limits, call: C
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # VmHWM counts from now
-        code = _code(command, call)
+        code = _code(command, call, here)
         sys.stderr.flush()
-        told = {"code": code, "own": _status("VmHWM"), "others": _children_peak()}
+        told = {"code": code, "own": _status("VmHWM"), **_children()}
         (here / "told.json").write_text(json.dumps(told))
     finally:
         os._exit(0)
@@ -185,9 +196,18 @@ def _open_streams(here: Path) -> None:
 ESCAPED = 70  # an exception left the command line
 
 
-def _code(command: list[str], call: Call) -> int:
+def _code(command: list[str], call: Call, here: Path) -> int:
+    def noted(error: BaseException, arguments: Sequence[str]) -> int:
+        """Keep where the first of several errors came from: what is shown may say it no more."""
+        first = error
+        while first.__context__ is not None:
+            first = first.__context__
+        (here / "cause").write_text("".join(traceback.format_exception(first)), errors="replace")
+        return report_error(error, arguments)
+
     try:
-        call(command)
+        with mock.patch.object(cli, "report_error", noted):
+            call(command)
         sys.stdout.flush()
     except SystemExit as stop:
         with contextlib.suppress(Exception):
@@ -199,15 +219,20 @@ def _code(command: list[str], call: Call) -> int:
     return 0
 
 
-def _status(name: str) -> int:
-    """Return a size of this process from /proc, in bytes."""
-    text = Path("/proc/self/status").read_text()
-    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+def _status(name: str, pid: int | str = "self") -> int:
+    """Return a size of a process from /proc, in bytes."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", _read(Path(f"/proc/{pid}/status")), re.MULTILINE)
     return int(found[1]) << 10 if found else 0
 
 
-def _children_peak() -> int:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
+def _children() -> dict[str, float]:
+    """Return what the processes below this one took, those that still run and those that ended."""
+    running = below(os.getpid())[1:]
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
+    return {
+        "others": max([ended, *(_status("VmHWM", p) for p in running)]),
+        "running": sum(cpu_seconds(p) for p in running),  # who waits for them counts the rest
+    }
 
 
 def _watched(pid: int, limits: Limits) -> tuple[int, resource.struct_rusage, str]:
@@ -224,8 +249,8 @@ def _watched(pid: int, limits: Limits) -> tuple[int, resource.struct_rusage, str
         passed = time.monotonic() - began
         if passed > look and not stopped:
             look = passed + 0.25
-            family = _below(pid)
-            if sum(_cpu(p) for p in family) > limits.cpu:
+            family = below(pid)
+            if sum(cpu_seconds(p) for p in family) > limits.cpu:
                 stopped = f"{limits.cpu:g} s of processor time"
             elif passed - sum(_queued(p) for p in family) > limits.clock:
                 stopped = f"{limits.clock:g} s by the clock"
@@ -241,7 +266,7 @@ def _say_where(pid: int) -> None:
         time.sleep(0.2)
 
 
-def _below(pid: int) -> list[int]:
+def below(pid: int) -> list[int]:
     """Return a process and all that it started, theirs included, as far as they live."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
@@ -259,7 +284,7 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def _cpu(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Return seconds of processor time, those of children that ended included."""
     try:
         return sum(map(int, _stat(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
@@ -332,15 +357,12 @@ def _exception(err: str) -> str:
     return named[1] if named else (told[-1].rpartition(".")[2] if told else "unknown")
 
 
-def _place(err: str) -> str:
-    """Return the innermost line of snn2hw in the traceback printed last, if there is one."""
-    fault = re.search(r"Current thread.*?\n((?:  File .*\n?)+)", err)
-    last = fault[1] if fault else err.rpartition("Traceback (most recent call last)")[2]
-    found = re.findall(r'File "[^"]*?(snn2hw/(?!tests)[\w/]+\.py)", line (\d+)', last)
-    if not found or ("Traceback" not in err and not fault):
-        return ""
-    file, line = found[0] if fault else found[-1]
-    return f"{file.rpartition('snn2hw/snn2hw/')[2] if 'snn2hw/snn2hw' in file else file}:{line}"
+def _place(ended: _Ended) -> str:
+    """Return the innermost line of snn2hw in a dump of the stack or a traceback."""
+    dump = re.search(r"Current thread.*?\n((?:  File .*\n?)+)", ended.err)
+    stack = dump[1].splitlines()[::-1] if dump else (ended.cause or ended.err).splitlines()
+    found = re.findall(r'File ".*/(snn2hw/(?!tests/)[\w/]+\.py)", line (\d+)', "\n".join(stack))
+    return ":".join(found[-1]) if found else ""
 
 
 def _is_json(out: str) -> bool:
@@ -369,7 +391,7 @@ def run_case(case: Case, limits: Limits = LIMITS, call: Call = main) -> Result:
     """Write a case's files to a new folder, give the commands and judge them."""
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
-        put(case.files, Path(scratch))
+        put(case, Path(scratch), limits)
         for command in case.commands:
             outcomes.append(_settled(command, Path(scratch), case.file, limits, call))
             if outcomes[-1].verdict != "fine":
@@ -384,12 +406,15 @@ def _settled(command: Command, folder: Path, file: str, limits: Limits, call: Ca
     return run(command, folder, file, limits, call) if again else outcome
 
 
-def put(files: Files, folder: Path) -> None:
-    """Write a working directory."""
-    for name, content in files.items():
+def put(case: Case, folder: Path, limits: Limits = LIMITS) -> None:
+    """Write a case's working directory."""
+    for name, content in case.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    if FAMILIES[case.family].sealed:
+        build = Path(case.file).parent
+        _run(["seal"], folder, limits, lambda _: seal_program(build))
 
 
 _VALID: dict[str, dict[str, Files]] = {}
@@ -421,12 +446,16 @@ def _elsewhere(work: Callable[[Path], Any]) -> Any:
         return pickle.loads(answer.read_bytes())
 
 
-def prepare() -> None:
-    """Make this process a worker: nothing from outside, imports done, kernels loaded."""
-    os.environ.update(
-        SNN2HW_CACHE=tempfile.mkdtemp(prefix="fuzz-cache-"), HOME="/nonexistent", **OFFLINE
-    )
+def prepare(scratch: str) -> None:
+    """Make this process a worker: nothing from outside, imports done, kernels loaded.
+
+    Args:
+        scratch: a folder for temporary files, a cache and a home; its owner removes it.
+    """
+    told = {"TMPDIR": scratch, "HOME": scratch, "SNN2HW_CACHE": f"{scratch}/cache"}
+    os.environ.update(told | OFFLINE)
     os.environ.pop("SNN2HW_DATA", None)
+    tempfile.tempdir = scratch
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
     import PIL.Image  # noqa: F401

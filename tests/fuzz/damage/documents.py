@@ -90,7 +90,9 @@ def _recast(document: list[Any], r: Random, _raw: dict[str, str]) -> str:
         case list():
             holder[key] = r.choice(({str(i): x for i, x in enumerate(was)}, len(was), str(was)))
         case _:
-            holder[key] = r.choice((list(was.items()), list(was.values()), str(was), len(was)))
+            holder[key] = r.choice(
+                ([list(x) for x in was.items()], list(was.values()), str(was), len(was))
+            )
     return f"{path} became a {type(holder[key]).__name__}"
 
 
