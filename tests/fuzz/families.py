@@ -75,7 +75,7 @@ def make(family: str, seed: int, index: int, valid: Mapping[str, Files]) -> Case
     if row.sealed:
         seal(files, file)
     chain = r.choice(row.chains(files, r))
-    more = ("-v", "--json") if r.random() < 0.5 else ("-v",)
+    more = ("--json",) if r.random() < 0.5 else ()
     commands = tuple((*command, *more) for command in chain)
     return Case(family, index, files, file, f"{name}: {said}", commands)
 

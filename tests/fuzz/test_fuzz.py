@@ -156,7 +156,7 @@ def test_json_is_read_strictly(tmp_path, out, verdict):
 def case(tmp_path):
     nir_io.write(tmp_path / "a.nir", tiny())
     files = {"a.nir": (tmp_path / "a.nir").read_bytes()}
-    return Case("nir", 0, files, "a.nir", "tiny", (("inspect", "a.nir", "-v"),))
+    return Case("nir", 0, files, "a.nir", "tiny", (("inspect", "a.nir"),))
 
 
 def test_a_fault_of_a_reader_is_found_through_the_command_line(case, monkeypatch):

@@ -306,11 +306,8 @@ def _kill(pids: Sequence[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-TOO_LARGE = re.compile(
-    r"MemoryError|Unable to allocate|not enough memory|Cannot allocate memory|bad_alloc|"
-    r"can't allocate memory|memory allocation failed",
-    re.IGNORECASE,
-)
+# What NumPy, PyTorch and C++ say where the process's own limit stopped them.
+TOO_LARGE = re.compile(r"MemoryError|Unable to allocate|can't allocate memory|bad_alloc")
 
 
 def _judge(ended: _Ended, command: Sequence[str], limits: Limits) -> tuple[str, str]:
@@ -328,7 +325,7 @@ def _harm(ended: _Ended, limits: Limits) -> tuple[str, str] | None:
         return "crash", signal.Signals(ended.signal).name
     if ended.code is None:
         return "crash", "the process ended before the command did"
-    if TOO_LARGE.search(ended.err):
+    if TOO_LARGE.search(ended.cause or ended.err):
         return "large", f"more than {limits.memory / 2**30:g} GiB were asked for"
     return None
 
@@ -337,7 +334,7 @@ def _answer(ended: _Ended, command: Sequence[str]) -> tuple[str, str]:
     """Judge what a command that came to its end says."""
     errors = [x for x in ended.err.splitlines() if x.startswith("error: ")]
     if ended.code == ESCAPED or "bug of snn2hw" in ended.err:
-        return "bug", _exception(ended.err)
+        return "bug", _exception(ended)
     if ended.code not in (0, 1):
         return "bug", f"exit code {ended.code}"
     if ended.code == 1 and not errors and command[0] != "verify":  # verify says it has no Lava
@@ -350,11 +347,11 @@ def _answer(ended: _Ended, command: Sequence[str]) -> tuple[str, str]:
     return ("refused" if errors else "fine"), ""
 
 
-def _exception(err: str) -> str:
-    """Return the kind of the last exception that was printed."""
-    told = re.findall(r"^([\w.]+(?:Error|Exception|Interrupt|Exit|Bomb|Warning)\w*)\b", err, re.M)
-    named = re.search(r"bug of snn2hw: (\w+)", err)
-    return named[1] if named else (told[-1].rpartition(".")[2] if told else "unknown")
+def _exception(ended: _Ended) -> str:
+    """Return the kind of the exception that was shown, or printed as it left the command line."""
+    named = re.search(r"bug of snn2hw: (\w+)", ended.err)
+    lines = re.findall(r"^([\w.]+)(?::|$)", ended.err, re.MULTILINE)
+    return named[1] if named else lines[-1].rpartition(".")[2] if lines else "unknown"
 
 
 def _place(ended: _Ended) -> str:
