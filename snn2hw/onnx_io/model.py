@@ -23,7 +23,7 @@ from snn2hw.errors import InputError, Snn2hwError
 
 # What protobuf can hold in one message; external data count.
 LARGEST_MODEL = (1 << 31) - 1
-LARGEST_GRAPH = 100_000  # nodes, with functions unfolded
+LARGEST_GRAPH = 20_000  # nodes, with functions unfolded
 
 # Operators of these domains are ONNX Runtime's own; it says itself which it lacks.
 RUNTIME_DOMAINS = ("com.microsoft",)

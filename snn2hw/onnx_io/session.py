@@ -19,8 +19,12 @@ from snn2hw.errors import InputError, unknown_name
 from snn2hw.onnx_io.model import OnnxModel, Port, classes_of, first_line, input_problems, package
 
 BATCH = 32  # samples in one call, where the model leaves that open
-LARGEST_MEMORY = 8 << 30  # bytes of address space in the rehearsal
-LONGEST_SECONDS = 120.0
+# What the rehearsal may take, and more the larger a model is: bytes of address space, seconds of
+# the processor, and by the clock, where another process has the processor.
+MEMORY, MEMORY_A_BYTE = 3 << 30, 16
+SECONDS, BYTES_A_SECOND = 8, 1_000_000
+PATIENCE = 15
+ENDED = (24, 9)  # SIGXCPU, which not every system has a name for, and SIGKILL
 
 Image = tuple[int, int, int]
 
@@ -185,7 +189,8 @@ def _rehearse(
     batches = [fixed] if isinstance(fixed, int) else [BATCH, 1]
     asked = {
         "input": port.name, "dtype": port.dtype, "outputs": list(outputs),
-        "shapes": [[b, *shape] for b in batches], "memory": LARGEST_MEMORY,
+        "shapes": [[b, *shape] for b in batches], "memory": MEMORY + MEMORY_A_BYTE * len(content),
+        "seconds": (seconds := SECONDS + len(content) // BYTES_A_SECOND),
     }  # fmt: skip
     package("onnxruntime", f"Running {model.path}")
     try:
@@ -193,18 +198,17 @@ def _rehearse(
             [sys.executable, "-P", str(Path(__file__).with_name("rehearsal.py"))],
             input=json.dumps(asked).encode() + b"\n" + content,
             capture_output=True,
-            timeout=LONGEST_SECONDS,
+            timeout=PATIENCE * seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise InputError(
-            f"{model.path} did not finish {batches[-1]} samples in {LONGEST_SECONDS:g} seconds.",
-            "A teacher must be quicker.",
-        ) from None
+        raise _too_slow(model, seconds) from None
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         code = done.returncode
+        if -code in ENDED:
+            raise _too_slow(model, seconds) from None
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         answer = {"error": f"it crashed ({how})"}
     if "error" in answer:
@@ -213,6 +217,13 @@ def _rehearse(
             "Check it with onnxruntime, or export it again.",
         )
     return int(answer["batch"])
+
+
+def _too_slow(model: OnnxModel, seconds: int) -> InputError:
+    return InputError(
+        f"{model.path} did not finish a few samples in {seconds} seconds of the processor.",
+        "A teacher must be quicker.",
+    )
 
 
 def run(runner: Runner, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
