@@ -36,6 +36,7 @@ lint: venv
 bench: venv
 	$(BIN)/python tests/bench/simulators.py
 	$(BIN)/python tests/bench/training.py
+	$(BIN)/python tests/bench/files.py
 
 fidelity: venv
 	$(BIN)/python tests/fidelity/sweep.py
