@@ -12,12 +12,22 @@ from nets import DT, LOIHI2, NUMBERS, classifier, images, lif, residual, seeds, 
 
 from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.ir import populations as chip
-from snn2hw.ir.network import Affine, Conv2d, Input, Leaky, Network, Output, Rules
+from snn2hw.ir.network import (
+    Affine,
+    Coefficients,
+    Conv2d,
+    Input,
+    Leaky,
+    Network,
+    Output,
+    Rules,
+)
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, matrix
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.quantize import quantize, scale
+from snn2hw.quantize.drive import forgets
 from snn2hw.simulate import engine, floating
 
 
@@ -247,11 +257,26 @@ def test_weights_of_a_readout_use_all_their_bits_whatever_their_size():
 def test_time_constants_within_the_chips_fraction_of_all_or_nothing_are_taken():
     tau_synapse, w_in = np.array(DT), np.array(2.0)
     for net, kind in (
+        (read(np.eye(2), np.zeros(2), tau=1e4 * DT), chip.Sigma),
+        (read(np.eye(2), np.zeros(2), tau=DT * (1 + 1e-4)), chip.Graded),
         (read(np.eye(2), np.zeros(2), tau=np.float32(DT)), chip.Graded),
         (read(np.eye(2), np.zeros(2), tau=1e5 * DT), chip.Sigma),
         (read(np.eye(2), np.zeros(2), tau_synapse=tau_synapse, w_in=w_in), chip.Graded),
     ):
         assert isinstance(quantize(net, LOIHI2).populations[0], kind)
+
+
+@pytest.mark.parametrize(
+    ("current", "membrane", "wanted"),
+    [(0.0, 0.0, True), (0.0, 1.0, False), (0.0, 0.5, None), (0.5, 0.0, None), (1.0, 1.0, None),
+     (1e-4, 1e-4, True), (0.0, 1 - 1e-4, False), (0.0, 2e-4, None), (0.0, 1 - 2e-4, None)],
+)  # fmt: skip
+def test_an_integrator_forgets_all_or_nothing_within_half_of_the_chips_fraction(
+    current, membrane, wanted
+):
+    one = np.ones(())
+    step = Coefficients(np.array(current), one, np.array(membrane), one, 0 * one)
+    assert forgets(step, NUMBERS) is wanted
 
 
 def test_an_integrator_that_is_no_readout_is_refused_with_what_works():
@@ -329,7 +354,9 @@ def neurons(r, shape, silent):
     Their thresholds differ: by neuron, by channel of an image, or not at all.
     """
     sizes = [(), shape, (shape[0], *[1] * (len(shape) - 1))]
-    each = np.broadcast_to(r.uniform(1, 3, sizes[int(r.integers(0, 3))]), shape)
+    each = np.array(np.broadcast_to(r.uniform(1, 3, sizes[int(r.integers(0, 3))]), shape))
+    if r.random() < 0.3:
+        each[-1] = 2.0  # one channel alike, others perhaps not
     gains = {
         "r": np.array(r.uniform(0.3, 3)),
         "v_leak": np.array(float(r.choice([0.0, 0.4, -0.7]))),
@@ -350,7 +377,8 @@ def test_membranes_are_the_float_ones_whatever_the_gains(seed):
     """Of a dense layer or a convolution, in units of each neuron's threshold, within 3 %."""
     r = np.random.default_rng(seed)
     image = (1, 4, 4)
-    kernel = Conv(r.normal(0, 1, (2, 1, 2, 2)), image, (1, 2), (1, 0))
+    side = 2 * int(r.integers(1, 3))
+    kernel = Conv(r.normal(0, 1, (2, 1, side, side)), image, (1, 2), (1, 0))
     weight = Affine(r.normal(0, 1, (5, 16)), r.normal(0, 1, 5))
     nodes = {"in": Input(image if seed % 2 else (16,), int(r.choice([1, 16])))}
     nodes["map"] = Conv2d(kernel, r.normal(0, 1, 2)) if seed % 2 else weight
@@ -455,6 +483,8 @@ def test_nothing_to_round_is_no_error():
     assert (told.relative_error, told.zeroed, told.limited_by) == (0.0, 0, "threshold")
     assert ints.populations[0].vth == NUMBERS.threshold_max
     assert ints.connections[0].exponent == 0
+    told = quantize(read(np.zeros((2, 3)), np.zeros(2)), LOIHI2).rounding["read"]
+    assert (told.scale, told.limited_by) == (1.0, "nothing")
 
 
 @settings(max_examples=40)

@@ -73,23 +73,24 @@ def test_a_search_takes_sixty_percent_of_the_epochs_and_then_cuts(epochs, search
     assert sum((w == 0).sum() for w in arrays(network).values()) == math.ceil(0.8 * total)
 
 
+@pytest.mark.parametrize(
+    ("steps", "every"), [(1, 1), (10, 1), (38, 1), (40, 2), (50, 2), (400, 20)]
+)
 @pytest.mark.parametrize("share", [0.6, 0.95])
-def test_as_many_strengths_fall_to_zero_as_the_schedule_wants(share):
+def test_as_many_strengths_fall_to_zero_as_the_schedule_wants(share, steps, every):
     """About 20 times an epoch: of 50 steps at every second one."""
-    network = at_once(student(), 0.3)
-    pruner = GradR(network, share, 5, 50)
+    network = at_once(student(), 0.3) if steps < 400 else student()
+    pruner = GradR(network, share, 5, steps)
     before = {n: pruner.original(n).detach().clone() for n in pruner.modules}
     total = sum(v.numel() for v in before.values())
-    start = sum(int((v <= 0).sum()) for v in before.values()) / total
-    assert start == pytest.approx(0.3, abs=1e-2)
-    was = start
-    for epoch in range(3):
-        pruner.before_epoch(epoch)
-        for step in range(50 * epoch, 50 * epoch + 50):
-            stepped(pruner, network, step)
-            wanted = math.ceil(scheduled(step, 150, start, share) * total - 1e-6) / total
-            assert pruner.found() == (was if step % 2 else pytest.approx(wanted, abs=0.5 / total))
-            was = pruner.found()
+    start = was = sum(int((v <= 0).sum()) for v in before.values()) / total
+    for step in (s for s in range(3 * steps) if s % every < 2):
+        if step % steps == 0:
+            pruner.before_epoch(step // steps)
+        stepped(pruner, network, step)
+        wanted = math.ceil(scheduled(step, 3 * steps, start, share) * total - 1e-6) / total
+        assert pruner.found() == (pytest.approx(wanted) if step % every == 0 else was)
+        was = pruner.found()
     mu = pruner.modules["fc1.weight"].center
     for name, old in before.items():
         new = pruner.original(name).detach()
@@ -97,10 +98,47 @@ def test_as_many_strengths_fall_to_zero_as_the_schedule_wants(share):
         assert (new >= torch.minimum(old, torch.tensor(mu)) - 1e-7).all()
 
 
+def test_an_epoch_of_one_step_ends_where_it_should():
+    network = student()
+    pruner = GradR(network, 0.8, 1, 1)
+    pruner.before_epoch(0)
+    stepped(pruner, network, 0)
+    total = sum(w.size for w in arrays(network).values())
+    assert pruner.found() == pytest.approx(math.ceil(0.8 * total) / total)
+
+
+def test_what_has_fallen_by_itself_is_left():
+    network = student()
+    pruner = GradR(network, 0.9, 5, 40)
+    pruner.before_epoch(0)
+    with torch.no_grad():
+        for name in pruner.modules:
+            pruner.original(name)[::2] = -0.01  # half of all, and the schedule wants little yet
+    before = {n: pruner.original(n).detach().clone() for n in pruner.modules}
+    stepped(pruner, network, 2)
+    assert all(torch.equal(pruner.original(n), old) for n, old in before.items())
+
+
+def test_a_weight_is_its_sign_times_what_is_above_zero_of_its_strength():
+    network = student()
+    signs = {n: np.where(w < 0, -1, 1) for n, w in arrays(network).items()}
+    pruner = GradR(network, 0.9, 5, 40)
+    with torch.no_grad():
+        for name in pruner.modules:
+            pruner.original(name).add_(-0.1)
+    for name in pruner.modules:
+        theta = pruner.original(name).detach().numpy()
+        sign = signs[f"{name}.weight"]
+        found = network.get_submodule(name).weight.detach().numpy()
+        np.testing.assert_allclose(found, sign * np.maximum(theta, 0).reshape(sign.shape))
+        assert (found == 0).any()
+
+
 @given(st.floats(0.5, 0.99), st.floats(0.1, 9.0))
 def test_the_center_is_the_published_one(share, scale):
     assert center(share, scale) == pytest.approx(scale * math.log(2 * (1 - share)))
     assert center(1 - share, scale) == pytest.approx(-scale * math.log(2 * (1 - share)))
+    assert scale < center(0.0, scale) < math.inf
 
 
 def test_the_centers_scale_is_the_mean_of_the_whole_network():
@@ -123,6 +161,17 @@ def test_a_kept_connection_without_strength_begins_with_a_thousandth_of_its_laye
     for name, weight in arrays(network).items():
         kept = weight != 0
         np.testing.assert_allclose(weight[kept], 1e-3 * means[name] * signs[name][kept], rtol=1e-5)
+
+
+def test_a_layer_of_zeros_keeps_connections_too():
+    network = student()
+    with torch.no_grad():
+        network.get_submodule("fc2").weight.weight.zero_()
+    pruner = GradR(network, 0.5, 2, 4)
+    pruner.finish()
+    total = sum(w.size for w in arrays(network).values())
+    assert sum((w != 0).sum() for w in arrays(network).values()) == total - math.ceil(0.5 * total)
+    assert (arrays(network)["fc2.weight.weight"] != 0).any()
 
 
 def penalty_of(network, sharpness, positions):
@@ -155,6 +204,17 @@ def test_masks_pay_for_the_operations_they_let_through(name, positions):
     pruner = Upr(network, 0.8, 5, 20, 3e-3)
     pruner.before_epoch(0)
     assert pruner.penalty().item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_neurons_have_masks_where_a_layer_hears_each_by_itself():
+    """Not in front of the first layer, nor where groups share a column of the weight."""
+    grouped = nn.Conv2d(6, 4, 2, groups=2)
+    network = nn.Sequential(nn.Conv2d(1, 6, 2), grouped, nn.Flatten(), nn.Linear(16, 3))
+    pruner = Upr(network, 0.5, 2, 4, 3e-3, torch.zeros(1, 1, 4, 4))
+    masked = {n: m.neuron_mask for n, m in pruner.modules.items()}
+    assert masked["0"] is None
+    assert masked["1"] is None
+    assert masked["3"].shape == (16,)
 
 
 def test_masks_sharpen_exponentially_from_5_to_1000():
@@ -307,23 +367,58 @@ def test_a_share_that_leaves_no_channels_is_refused_with_the_most_there_is():
         Channels(network, 0.99, 2)
     total = 16 * 8 + 8 * 6 + 6 * 5
     most = math.floor(1e4 * (1 - (16 + 1 + 5) / total)) / 1e4
-    assert f"{most:g}" in str(refused.value.hint)
+    assert f"about {most:g}." in str(refused.value.hint)
     Channels(network, most, 2).finish()
     assert masks.sparsity(network) >= most
 
 
-def test_the_share_of_a_set_that_stays_is_two_percent_or_half_of_the_density():
-    network = student("mlp-200-9")
+@pytest.mark.parametrize(("share", "least"), [(0.7, 4), (0.9, 4), (0.985, 2)])
+def test_the_share_of_a_set_that_stays_is_two_percent_or_half_of_the_density(share, least):
+    network = student("mlp-200-9-300")
+    with torch.no_grad():  # all of the first layer's channels but one are worth next to nothing
+        norm = network.get_submodule("fc1").norm
+        norm.weight.copy_(torch.linspace(1e-9, 2e-9, 200))
+        norm.weight[0] = 1.0
+    pruner = Channels(network, share, 1)
+    pruner.finish()
+    assert int(pruner.alive[0].sum()) == least
+    with pytest.raises(InputError, match="without channels"):
+        Channels(network, 0.999, 1)
+
+
+def test_no_channel_goes_beyond_the_share():
+    """Of 210 weights each of ten channels holds 21."""
+    for share, left in ((0.5, 5), (0.51, 4)):
+        pruner = Channels(student("mlp-10"), share, 1)
+        pruner.finish()
+        assert int(pruner.alive[0].sum()) == left
+
+
+def test_channels_of_a_layer_of_zeros_are_worth_nothing():
+    network = student()
     with torch.no_grad():
-        network.get_submodule("fc1").weight.weight.mul_(torch.linspace(1, 2, 200)[:, None])
-        network.get_submodule("fc1").norm.weight[:].fill_(1e-9)  # the whole layer is worth little
-        network.get_submodule("fc1").norm.weight[0] = 1.0
-    for share, least in ((0.5, 4), (0.9, 4), (0.985, 2)):
-        pruner = Channels(network, share, 1)
-        pruner.alive = pruner._choose(share)
-        assert int(pruner.alive[0].sum()) >= least
-        with pytest.raises(InputError, match="without channels"):
-            Channels(network, 0.999, 1)
+        network.get_submodule("fc1").weight.weight.zero_()
+    first, second = Channels(network, 0.5, 4).scores()
+    assert (first == 0).all()
+    assert (second > 0).any()
+
+
+def test_a_removed_channels_current_is_exactly_zero():
+    network = student().eval()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.running_mean.uniform_(-1, 1)
+                module.bias.uniform_(0.1, 1)
+    pruner = Channels(network, 0.5, 4)
+    pruner.finish()
+    for name, alive in zip(("fc1", "fc2"), pruner.alive, strict=True):
+        synapse = network.get_submodule(name)
+        x = torch.rand(3, synapse.weight.weight.shape[1])
+        current = synapse.step(x).detach()
+        assert (current[:, ~alive] == 0).all()
+        assert (current[:, alive] != 0).all()
+        assert not alive.all()
 
 
 # --- evolve
@@ -357,7 +452,34 @@ def test_what_full_layers_cannot_take_the_others_do():
     assert found["a"] / 100 == pytest.approx(found["b"] / 200, rel=1e-2)
 
 
-@pytest.mark.parametrize(("interval", "steps"), [(None, 44), (None, 1500), (3, 40), (1, 10)])
+def test_a_layer_is_never_left_without_a_connection():
+    """Five small layers have one each, which the large one has to give."""
+    shapes = {f"s{i}": (2, 2) for i in range(5)} | {"large": (40, 40)}
+    assert counts(shapes, 7.5 / 1620) == {**{f"s{i}": 1 for i in range(5)}, "large": 2}
+
+
+@pytest.mark.parametrize("value", [-0.1, 0.0, 0.5, 1.0, 1.1, 2.0])
+@pytest.mark.parametrize("name", ["fraction", "until"])
+def test_shares_are_from_0_to_1(name, value):
+    if 0 <= value <= 1:
+        Evolving(student(), 0.5, **{name: value})
+        return
+    with pytest.raises(InputError, match=f"{name} is {value}, not from 0 to 1"):
+        Evolving(student(), 0.5, **{name: value})
+
+
+@pytest.mark.parametrize("interval", [-1, 0, 1, 2])
+def test_an_interval_is_a_step_at_least(interval):
+    if interval > 0:
+        Evolving(student(), 0.5, interval=interval)
+        return
+    with pytest.raises(InputError, match=f"interval is {interval}, not 1 or more"):
+        Evolving(student(), 0.5, interval=interval)
+
+
+@pytest.mark.parametrize(
+    ("interval", "steps"), [(None, 40), (None, 44), (None, 1500), (3, 40), (1, 10)]
+)
 def test_fewer_connections_move_each_round_by_half_a_cosine(interval, steps):
     network = student("mlp-30-20")
     pruner = Evolving(network, 0.4, interval=interval)
@@ -411,7 +533,8 @@ def test_the_shares_of_layers_are_lamps():
         assert (weight != 0).sum() == int(chosen[name].sum())
 
 
-def test_a_round_takes_a_third_of_what_is_left_or_as_many_as_have_to_go(monkeypatch):
+@pytest.mark.parametrize("keep", [1, 20])
+def test_a_round_takes_a_third_of_what_is_left_or_as_many_as_have_to_go(monkeypatch, keep):
     left, solve = [], sbc._solve
 
     def see(mask, hessian, pull):
@@ -420,10 +543,10 @@ def test_a_round_takes_a_third_of_what_is_left_or_as_many_as_have_to_go(monkeypa
 
     monkeypatch.setattr(sbc, "_solve", see)
     weight = torch.randn(10, 9, dtype=torch.float64)
-    surgeon(weight, torch.eye(9, dtype=torch.float64), 20, torch.ones(10, dtype=torch.float64))
+    surgeon(weight, torch.eye(9, dtype=torch.float64), keep, torch.ones(10, dtype=torch.float64))
     wanted, now = [], 90
-    while now > 20:
-        now -= min(now - 20, max(1, math.ceil(now / 3)))
+    while now > keep:
+        now -= min(now - keep, math.ceil(now / 3))
         wanted.append(now)
     assert left == wanted
 
@@ -451,12 +574,14 @@ def test_damping_is_a_hundredth_of_the_mean_diagonal():
     square = torch.tensor([[3.0, 1.0], [1.0, 5.0]], dtype=torch.float64)
     wanted = square + 0.04 * torch.eye(2, dtype=torch.float64)
     torch.testing.assert_close(damped(square), wanted)
+    torch.testing.assert_close(damped(square / 100), wanted / 100)
     torch.testing.assert_close(damped(0 * square), torch.eye(2, dtype=torch.float64))
 
 
 def test_a_rows_batch_norm_scales_its_cost():
     """With the identity for H a weight is as dear as its square times its row's gain."""
     network = student()
+    network.get_submodule("fc2").norm.eps = 0.3
     layer = next(x for x in listed(network) if x.name == "fc2.weight")
     x = torch.randint(0, 17, (64, 1, 4, 4))
     (hessian,) = hessians(network, layer, x)
@@ -478,6 +603,36 @@ def test_samples_in_batches_have_the_hessian_of_all():
         whole = hessians(network, layer, x)
         parts = [hessians(network, layer, part) * len(part) for part in (x[:11], x[11:])]
         torch.testing.assert_close(whole, sum(parts) / 150, rtol=1e-5, atol=1e-5)
+
+
+# --- what all share
+
+
+def test_sparsity_is_the_share_of_weights_that_are_zero():
+    one = nn.Linear(1, 1)
+    nn.init.zeros_(one.weight)
+    assert masks.sparsity(one) == 1.0
+    assert masks.sparsity(nn.ReLU()) == 0.0
+    both = nn.Sequential(one, nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3))
+    assert masks.sparsity(both) == 0.25
+
+
+@pytest.mark.parametrize("name", ["magnitude", "layerwise", "lamp"])
+def test_a_gradual_pruner_goes_on_from_what_it_kept(name):
+    """The masks, and the share of zeros that its schedule began with."""
+    network = at_once(student(), 0.2)
+    pruner = find_pruner(name).build(Plan(network, 0.9, 8))
+    for epoch in range(2):
+        pruner.before_epoch(epoch)
+    again = find_pruner(name).build(Plan(network, 0.9, 8))
+    again.restore(pruner.state())
+    for epoch in (2, 3):
+        pruner.before_epoch(epoch)
+        found = {n: w.copy() for n, w in arrays(network).items()}
+        again.before_epoch(epoch)
+        assert all((found[n] == w).all() for n, w in arrays(network).items())
+        assert pruner.state().keys() == again.state().keys()
+        assert all(torch.equal(v, again.state()[k]) for k, v in pruner.state().items())
 
 
 # --- the rows
