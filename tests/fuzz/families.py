@@ -31,7 +31,8 @@ class Family:
         about: for the page.
         share: of all files, in hundredths.
         seeds: makes valid files, given an empty folder to work in.
-        damaged: patterns of the files that are damaged, one of them in each case.
+        damaged: patterns of the files that are damaged, one file in each case; what is listed
+            twice is damaged more often.
         chains: what a user may do with such files.
         sealed: hashes are made right again after the damage, as an attacker would.
     """
@@ -70,9 +71,9 @@ def make(family: str, seed: int, index: int, valid: Mapping[str, Files]) -> Case
     row, r = FAMILIES[family], Random(f"{seed}/{family}/{index}")
     name = r.choice(sorted(valid))
     files = dict(valid[name])
-    file = r.choice([f for f in files if any(fnmatch(f, p) for p in row.damaged)])
+    file = r.choice([f for p in row.damaged for f in files if fnmatch(f, p)])
     files[file], said = damaged(file, files[file], r)
-    if row.sealed:
+    if row.sealed and "/" in file.partition("/")[2]:  # in a build, not beside it
         seal(files, file)
     chain = r.choice(row.chains(files, r))
     more = ("--json",) if r.random() < 0.5 else ()
@@ -124,14 +125,17 @@ def _netx(_files: Files, _r: Random) -> Chains:
 
 
 def _build(_files: Files, r: Random) -> Chains:
-    given, few = "builds/a", ("--input", "x.npz", "--samples", "2")
+    given, few = (
+        r.choice(((), ("builds/a",), ("builds/a",))),
+        ("--input", "x.npz", "--samples", "2"),
+    )
     saved = ("--save", "s.npz", "--trace") if r.random() < 0.5 else ()
     page = ("--html", "page.html") if r.random() < 0.5 else ()
     return (
-        ((*_ran(given), *saved),),
-        (("inspect", given),),
-        (("energy", "report", given, *few, *page),),
-        (("verify", given, *few),),
+        (("simulate", *given, *few, *saved),),
+        (("inspect", "builds/a"),),
+        (("energy", "report", *given, *few, *page),),
+        (("verify", *given, *few),),
     )
 
 
@@ -206,7 +210,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "build": Family(
         "JSON of a build, hashes made right",
-        8, seeds.builds, ("builds/a/build.json", "builds/a/placement.json"), _build, sealed=True,
+        8, seeds.builds,
+        (*("builds/a/build.json", "builds/a/placement.json") * 3, "builds/latest"),
+        _build, sealed=True,
     ),
     "run": Family(
         "JSON and checkpoints of a run",

@@ -27,6 +27,7 @@ STRUCTURE: dict[str, Damage] = {
     ".json": documents.damage_json,
     ".jsonl": documents.damage_lines,
     ".toml": documents.damage_toml,
+    "": documents.damage_text,
     ".gz": pictures.damage_gzip,
     **{f".{kind}": pictures.damage for kind in pictures.KINDS},
 }

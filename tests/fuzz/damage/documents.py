@@ -33,6 +33,12 @@ def damage_json(data: bytes, r: Random) -> tuple[bytes, str]:
     return text.encode("utf-8", "surrogatepass") + b"\n", ", ".join(said)
 
 
+def damage_text(_data: bytes, r: Random) -> tuple[bytes, str]:
+    """Replace a text that names something, such as the newest run."""
+    text = r.choice(TEXTS)
+    return text.encode("utf-8", "surrogatepass"), repr(text[:40])
+
+
 def damage_lines(data: bytes, r: Random) -> tuple[bytes, str]:
     """Damage one line of JSON lines, or their order and number."""
     lines = data.splitlines() or [b"{}"]
