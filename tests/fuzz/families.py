@@ -12,9 +12,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from fuzz import seeds
 from fuzz.damage import damaged
-from fuzz.seeds import DISTILL, SHORT, Files
+from fuzz.seeds import Files, data, networks, teachers, training
+from fuzz.seeds.training import DISTILL, SHORT
 
 from snn2hw.store import folders, program
 
@@ -154,8 +154,8 @@ def _images(_files: Files, _r: Random) -> Chains:
 
 
 def _published(files: Files, _r: Random) -> Chains:
-    data = next(f.split("/")[1] for f in files if f.startswith("data/"))
-    return ((("simulate", "builds/a-loihi2", "--data", data, "--data-dir", "data"),),)
+    name = next(f.split("/")[1] for f in files if f.startswith("data/"))
+    return ((("simulate", "builds/a-loihi2", "--data", name, "--data-dir", "data"),),)
 
 
 def _events(_files: Files, _r: Random) -> Chains:
@@ -198,29 +198,29 @@ def _run(files: Files, _r: Random) -> Chains:
 
 
 FAMILIES: dict[str, Family] = {
-    "nir": Family(".nir networks", 20, seeds.nir_files, ("a.nir",), _nir),
-    "net": Family("netx's .net networks", 10, seeds.netx_files, ("a.net",), _netx),
-    "onnx": Family(".onnx teachers", 7, seeds.onnx_files, ("a.onnx",), _onnx),
-    "keras": Family("Keras' .h5 teachers", 6, seeds.keras_files, ("a.h5",), _keras),
-    "npz": Family("inputs and data sets in .npz", 8, seeds.arrays, ("x.npz", "d.npz"), _stored),
-    "weights": Family("weights: .safetensors, .npz, .pt", 6, seeds.weights, ("w.*",), _weights),
+    "nir": Family(".nir networks", 20, networks.nir_files, ("a.nir",), _nir),
+    "net": Family("netx's .net networks", 10, networks.netx_files, ("a.net",), _netx),
+    "onnx": Family(".onnx teachers", 7, teachers.onnx_files, ("a.onnx",), _onnx),
+    "keras": Family("Keras' .h5 teachers", 6, teachers.keras_files, ("a.h5",), _keras),
+    "npz": Family("inputs and data sets in .npz", 8, data.arrays, ("x.npz", "d.npz"), _stored),
+    "weights": Family("weights: .safetensors, .npz, .pt", 6, teachers.weights, ("w.*",), _weights),
     "program": Family(
         "program.h5 of a build, its hash made right",
-        12, seeds.builds, ("builds/a/program.h5",), _build, sealed=True,
+        12, networks.builds, ("builds/a/program.h5",), _build, sealed=True,
     ),
     "build": Family(
         "JSON of a build, hashes made right",
-        8, seeds.builds,
+        8, networks.builds,
         (*("builds/a/build.json", "builds/a/placement.json") * 3, "builds/latest"),
         _build, sealed=True,
     ),
     "run": Family(
         "JSON and checkpoints of a run",
-        7, seeds.runs,
+        7, training.runs,
         ("runs/*/*.json", "runs/*/log.jsonl", "runs/latest", "runs/a/checkpoint/*"), _run,
     ),
-    "target": Family("target files, TOML", 6, seeds.target_files, ("mine.toml",), _target),
-    "images": Family("image folders", 4, seeds.pictures, ("pictures/*",), _images),
-    "published": Family("IDX and CIFAR files", 3, seeds.idx_and_cifar, ("data/*",), _published),
-    "events": Family("packed events, .npz", 3, seeds.events, ("data/*",), _events),
+    "target": Family("target files, TOML", 6, networks.target_files, ("mine.toml",), _target),
+    "images": Family("image folders", 4, data.pictures, ("pictures/*",), _images),
+    "published": Family("IDX and CIFAR files", 3, data.idx_and_cifar, ("data/*",), _published),
+    "events": Family("packed events, .npz", 3, data.events, ("data/*",), _events),
 }  # fmt: skip

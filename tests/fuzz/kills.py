@@ -24,8 +24,8 @@ from random import Random
 sys.path[:1] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 import numpy as np  # noqa: E402
-from fuzz import seeds  # noqa: E402
-from fuzz.seeds import Files  # noqa: E402
+from fuzz.seeds import Files, contents, digits, packed  # noqa: E402
+from fuzz.seeds.training import timeless  # noqa: E402
 
 LONGEST = 600  # seconds; a command that takes longer hangs
 STAND_IN = """#!/bin/sh
@@ -49,8 +49,8 @@ class Kind:
 
 
 def _data(folder: Path) -> None:
-    many = {k: np.resize(v, (60, *v.shape[1:])) for k, v in seeds.digits().items()}
-    (folder / "d.npz").write_bytes(seeds.packed(**many))
+    many = {k: np.resize(v, (60, *v.shape[1:])) for k, v in digits().items()}
+    (folder / "d.npz").write_bytes(packed(**many))
 
 
 DISTILL = (
@@ -67,7 +67,7 @@ def _run(folder: Path) -> None:
 def _build(folder: Path) -> None:
     _finish(folder, ("export", "digits-cnn"))
     r = np.random.default_rng(0)
-    (folder / "x.npz").write_bytes(seeds.packed(x=r.integers(0, 17, (300, 8, 1, 8, 8))))
+    (folder / "x.npz").write_bytes(packed(x=r.integers(0, 17, (300, 8, 1, 8, 8))))
 
 
 def _python310(folder: Path) -> None:
@@ -163,7 +163,7 @@ def _finish(folder: Path, command: tuple[str, ...]) -> None:
 
 def left_by(folder: Path) -> Files:
     """Return all files, without what a clock said in them."""
-    return seeds.timeless(seeds.contents(folder))
+    return timeless(contents(folder))
 
 
 def _changed(folder: Path, before: set[Path]) -> bool:

@@ -11,7 +11,8 @@ from importlib.metadata import version
 import h5py
 from fuzz.families import FAMILIES
 from fuzz.kills import Killed
-from fuzz.worker import BAD, LIMITS, VERDICTS, Outcome, Result
+from fuzz.process import LIMITS
+from fuzz.verdicts import BAD, VERDICTS, Outcome, Result
 
 ABOUT = {
     "fine": "an answer, exit code 0",

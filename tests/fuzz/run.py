@@ -27,17 +27,9 @@ sys.path[:1] = [str(HERE.parent), str(HERE.parents[1])]  # this folder holds no 
 
 from fuzz import kills, page  # noqa: E402
 from fuzz.families import FAMILIES, make  # noqa: E402
-from fuzz.worker import (  # noqa: E402
-    BAD,
-    LIMITS,
-    OFFLINE,
-    Limits,
-    Result,
-    examined,
-    prepare,
-    put,
-    valid_files,
-)
+from fuzz.process import LIMITS, Limits  # noqa: E402
+from fuzz.verdicts import BAD, Result  # noqa: E402
+from fuzz.worker import OFFLINE, examined, prepare, put, valid_files  # noqa: E402
 
 FULL = 20_000  # files from which on the page is written
 PAGE = HERE.parents[1] / "docs" / "results" / "robustness.md"

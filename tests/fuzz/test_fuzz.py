@@ -16,10 +16,13 @@ from random import Random
 import h5py
 import numpy as np
 import pytest
-from fuzz import damage, kills, page, run, seeds, worker
+from fuzz import damage, kills, page, process, run, worker
 from fuzz.damage import archives, documents, hdf5, octets, protobuf
 from fuzz.families import FAMILIES, Case, make, seal
-from fuzz.worker import Limits, Outcome, Result
+from fuzz.process import Limits
+from fuzz.seeds import packed
+from fuzz.seeds.teachers import branching, keras_model
+from fuzz.verdicts import BAD, Outcome, Result
 from nets import tiny
 
 from snn2hw import nir_io
@@ -54,7 +57,7 @@ def test_files_of_every_family():
         assert sum(other[k] != v for k, v in first.result().items()) > 30
         results = list(run.examine_all(executors, run.schedule(counts), seed=1))
     assert len(results) == FILES
-    assert [page.line(r) for r in results if r.worst.verdict in worker.BAD] == []
+    assert [page.line(r) for r in results if r.worst.verdict in BAD] == []
     assert {r.worst.verdict for r in results} == {"fine", "refused"}
 
 
@@ -129,8 +132,8 @@ def test_no_process_is_left_of_what_was_stopped(tmp_path):
 
     worker.run(["inspect"], tmp_path, "a", Limits(clock=3), start)
     pid = int((tmp_path / "pid").read_text())
-    assert worker.below(pid) == [pid]
-    assert worker.cpu_seconds(pid) == 0 or worker._stat(pid)[0] == "Z"
+    assert process.below(pid) == [pid]
+    assert process.cpu_seconds(pid) == 0 or process.stat(pid)[0] == "Z"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def nir_bytes(tmp_path):
 
 
 def test_every_kind_of_damage_to_hdf5_can_be_done(tmp_path):
-    data = seeds.keras_model(tmp_path / "k.h5", graph=True), nir_bytes(tmp_path)
+    data = keras_model(tmp_path / "k.h5", graph=True), nir_bytes(tmp_path)
     for kind in set(hdf5.KINDS):
         said = ""
         for i in range(200):
@@ -205,9 +208,9 @@ def test_repeated_text_is_read_as_often_as_said(tmp_path):
 
 @pytest.mark.parametrize("kind", set(protobuf.KINDS))
 def test_every_kind_of_damage_to_onnx_can_be_done(tmp_path, kind):
-    before, changed = seeds.branching().SerializeToString(), 0
+    before, changed = branching().SerializeToString(), 0
     for i in range(20):
-        model = seeds.branching()
+        model = branching()
         with contextlib.suppress(ValueError, TypeError, IndexError):
             kind(model, Random(i))
         changed += model.SerializeToString() != before
@@ -220,8 +223,8 @@ def test_damage_changes_nearly_every_file(tmp_path):
         ".json": json.dumps({"a": [1, 2.5, "x"], "b": {"c": None}}).encode(),
         ".jsonl": b'{"a": 1}\n{"a": 2}\n',
         ".toml": b'schema = 1\n[limits.x]\nvalue = 3\nkind = "fitted"\n',
-        ".npz": seeds.packed(x=np.arange(6), y=np.ones(2)),
-        ".onnx": seeds.branching().SerializeToString(),
+        ".npz": packed(x=np.arange(6), y=np.ones(2)),
+        ".onnx": branching().SerializeToString(),
         ".safetensors": seeds_safetensors(),
     }
     for suffix, data in small.items():
@@ -244,8 +247,8 @@ def test_a_zip_that_is_written_by_hand_is_a_zip(tmp_path):
 
 
 def test_packed_zeros_are_zeros():
-    packed, crc = archives.zeros(1 << 25)
-    unpacked = zlib.decompress(packed, -15)
+    data, crc = archives.zeros(1 << 25)
+    unpacked = zlib.decompress(data, -15)
     assert (unpacked == bytes(1 << 25), zlib.crc32(unpacked)) == (True, crc)
 
 
