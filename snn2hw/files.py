@@ -1,64 +1,232 @@
-"""Files: written whole or not at all, and JSON that is not trusted when read."""
+"""Files: written whole or not at all, and JSON that is not trusted when read.
+
+What is under way lies in a hidden folder beside the place where it belongs, so that a rename that
+puts it there stays on one file system. The folder is locked while its owner lives: whoever writes
+there next clears those whose lock is free, which killed processes left.
+"""
 
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, SoftFileLock
 
 from snn2hw.errors import InputError, Interrupted, Snn2hwError
 from snn2hw.fields import Check, anything, require, shown
 
+HIDDEN = ".snn2hw-"
+LOCK, NEW, OLD = "lock", "new", "old"  # what a hidden folder holds
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def expanded(path: str | Path) -> Path:
+    """Replace a ``~`` at the start of a path.
+
+    Raises:
+        InputError: nothing tells where that home folder is.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{path} cannot be found: nothing tells where that home folder is.",
+            "Set HOME, or write the path without ~.",
+        ) from None
+
 
 def cache_folder() -> Path:
-    """Return the user's cache folder for data sets and vendor simulators."""
+    """Return the user's cache folder for data sets and vendor simulators.
+
+    Raises:
+        InputError: no variable names it, and there is no home folder.
+    """
     named = os.environ.get("SNN2HW_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(base) / "snn2hw"
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else expanded("~/.cache")) / "snn2hw"
+    except InputError:
+        raise InputError(
+            "There is no folder for data sets and vendor simulators, because nothing tells where "
+            "your home folder is.",
+            "Set SNN2HW_CACHE to a folder, or set HOME.",
+        ) from None
 
 
 @contextmanager
-def new_file(path: Path) -> Generator[Path, None, None]:
-    """Give a temporary path beside ``path`` and rename it when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+def scratch(beside: Path) -> Generator[Path, None, None]:
+    """Give a hidden folder inside ``beside``, which is gone after the block.
+
+    Hidden folders whose owners were killed are cleared first. What one of them had moved into
+    ``old``, and nothing has replaced since, is put back.
+    """
+    folder, lock = _locked_folder(beside)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        for left in beside.glob(f"{HIDDEN}*"):
+            _clear(left, folder)
+        yield folder
     finally:
-        temporary.unlink(missing_ok=True)
+        _put_back(folder)
+        if lock is not None:
+            lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked_folder(beside: Path) -> tuple[Path, FileLock | None]:
+    """Make a hidden folder and lock it; without a lock where the file system has none."""
+    while True:
+        folder = beside / (HIDDEN + secrets.token_hex(8))
+        folder.mkdir(0o700)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except OSError as error:
+            # Another process may see the folder before its lock, and clear it.
+            if isinstance(error, TimeoutError | FileNotFoundError):
+                continue
+            if error.errno in NO_LOCKS:
+                return folder, None
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if (folder / LOCK).exists():
+            return folder, lock
+        lock.release()
+
+
+def _clear(left: Path, own: Path) -> None:
+    """Remove a hidden folder, if it is of the same user and nobody holds its lock."""
+    with suppress(OSError):
+        about = left.lstat()
+        if left == own or left.is_symlink() or about.st_uid != own.stat().st_uid:
+            return
+        lock: Any = FileLock(left / LOCK)
+        with lock.acquire(timeout=0):
+            if isinstance(lock, SoftFileLock):
+                return  # the file system has no locks, so nothing tells whether the owner lives
+            _put_back(left)
+            for part in left.iterdir():
+                if part.name != LOCK:
+                    _remove(part)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _put_back(hidden: Path) -> None:
+    """Put what was moved away back, unless something has come in its place."""
+    with suppress(OSError):
+        for old in (hidden / OLD).iterdir():
+            place = hidden.parent / old.name
+            if not os.path.lexists(place):
+                old.replace(place)
+
+
+@contextmanager
+def told_as(path: Path) -> Generator[None, None, None]:
+    """Let errors name what was to be written, not where it is under way, nor nothing at all."""
+    try:
+        yield
+    except OSError as error:
+        hidden = error.filename is not None and HIDDEN in os.fsdecode(error.filename)
+        if hidden or (error.filename is None and error.errno is not None):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextmanager
+def new_file(path: Path, *, make_folder: bool = True) -> Generator[Path, None, None]:
+    """Give a path for a file that becomes ``path`` when the block succeeds.
+
+    Args:
+        path: where the file belongs.
+        make_folder: make the folder it lies in, if there is none.
+    """
+    with told_as(path):
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(path.parent) as hidden:
+            yield hidden / NEW
+            (hidden / NEW).replace(path)
 
 
 @contextmanager
 def new_folder(path: Path) -> Generator[Path, None, None]:
-    """Give a temporary folder beside ``path`` that replaces it when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    old = temporary.with_name(temporary.name + ".old")
+    """Give a folder that becomes ``path``, and replaces what is there, when the block succeeds."""
+    with told_as(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(path.parent) as hidden:
+            (hidden / NEW).mkdir()
+            yield hidden / NEW
+            if os.path.lexists(path):
+                (hidden / OLD).mkdir()
+                _move_away(path, hidden / OLD / path.name)
+            (hidden / NEW).replace(path)
+
+
+def _move_away(path: Path, to: Path) -> None:
     try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            old.replace(path)
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        path.replace(to)
+    except OSError as error:
+        # An overlay does not rename folders of its lower layer, such as a container image's.
+        if error.errno != errno.EXDEV or path.is_symlink():
+            raise
+        shutil.copytree(path, to, symlinks=True)
+        shutil.rmtree(path)
+
+
+def recover(path: Path) -> None:
+    """Put back what a killed process had moved away; wait for a living one to replace it."""
+    name = glob.escape(path.name)
+    for _ in range(100):
+        if os.path.lexists(path) or not any(path.parent.glob(f"{HIDDEN}*/{OLD}/{name}")):
+            return
+        clear(path.parent)
+        time.sleep(0.02)
+
+
+def clear(folder: Path) -> None:
+    """Remove what killed processes left in a folder, if it can be written."""
+    with suppress(OSError), scratch(folder):
+        pass
+
+
+def check_writable(path: Path) -> None:
+    """Check, before long work, that a file can be written there after it.
+
+    Raises:
+        InputError: there is no such folder, something that is no file has that name, or the
+            system says no.
+    """
+    try:
+        if not path.parent.is_dir():
+            problem = f"there is no folder {path.parent}"
+        elif path.exists() and not path.is_file():
+            problem = f"it is {'a folder' if path.is_dir() else 'no plain file'}"
+        else:
+            with scratch(path.parent) as hidden:
+                (hidden / path.name).touch()
+            return
+    except OSError as error:
+        problem = error.strerror or str(error)
+    raise InputError(f"{path} cannot be written: {problem}.", "Name a file in another folder.")
 
 
 def json_text(value: Any, indent: int | None = 2) -> str:
@@ -187,7 +355,7 @@ def json_value(text: str, where: object, hint: str = "") -> Any:
             text, parse_constant=_number, parse_float=_number, object_pairs_hook=_object
         )
         if "\\ud" in text.lower():  # half a character, which no file and no terminal takes
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
         return value
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON: {first_line(error)}.", hint) from None

@@ -1,8 +1,16 @@
-"""Several processes that do one command together."""
+"""Other processes: those that do one command together, and those that a command starts."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+PATIENCE = 5.0  # seconds in which a process may end by itself
+_others: list[subprocess.Popen[bytes]] = []
 
 
 def leads() -> bool:
@@ -11,3 +19,69 @@ def leads() -> bool:
     ``torchrun`` and Lightning Fabric tell the others their rank in the environment.
     """
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def start_with(others: list[subprocess.Popen[bytes]]) -> None:
+    """Remember processes that work with this one, in a list that may still grow."""
+    global _others
+    _others = others
+
+
+def end_others() -> None:
+    """End the processes that work with this one: it is about to end itself."""
+    others = list(_others)
+    _others.clear()  # Lightning Fabric kills this process if one that is listed fails
+    for process in others:
+        process.terminate()
+    until = time.monotonic() + 1.0  # one that waits for this one in a collective hears nothing
+    while any(p.poll() is None for p in others) and time.monotonic() < until:
+        time.sleep(0.02)
+    for process in others:
+        process.kill()
+
+
+def run(
+    command: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end; if that is not waited for, it ends with all that it has started.
+
+    Args:
+        command: program and arguments.
+        stdin: what it reads.
+        timeout: seconds it may take.
+        environment: instead of this process's own.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer.
+        OSError: there is no such program.
+    """
+    # A session of its own is how its children are found again.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=environment, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            out, err = process.communicate(stdin, timeout)
+        except BaseException:
+            _end(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it has started: politely, and after a while by force."""
+    if not hasattr(os, "killpg"):  # Windows
+        process.kill()
+        return
+    until = time.monotonic() + PATIENCE
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGTERM)
+        while time.monotonic() < until:
+            process.poll()  # so that it is not counted any more when it is gone
+            os.killpg(process.pid, 0)
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)

@@ -6,25 +6,25 @@ sides exchange files: ``program.h5`` or ``model.net`` and inputs go in, spikes a
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
+from snn2hw import processes
 from snn2hw.archives import write_npz
-from snn2hw.errors import RuntimeMissingError
-from snn2hw.files import cache_folder
+from snn2hw.errors import InputError, RuntimeMissingError
+from snn2hw.files import cache_folder, clear, expanded, new_folder, scratch, told_as
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import LayerTrace, Trace
 
@@ -33,6 +33,7 @@ REQUIREMENTS = HERE / "lava-requirements.txt"
 RUNNER = HERE / "lava_runner.py"
 WITHOUT_DEPENDENCIES = ("lava-dl==0.6.0",)  # of which only netx's loader is used; it needs no torch
 NAME = "lava 0.10.0"
+LONGEST_TMPDIR = 70  # characters: Lava puts sockets there, whose paths have at most 107
 
 ConvMode = Literal["auto", "conv", "sparse"]
 
@@ -55,8 +56,12 @@ def folder() -> Path:
 
 def python() -> Path | None:
     """Return the environment's interpreter, or None if Lava is not installed."""
-    path = folder() / "bin" / "python"
+    path = _python_in(folder())
     return path if path.exists() else None
+
+
+def _python_in(environment: Path) -> Path:
+    return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def find_python310() -> Path:
@@ -86,28 +91,33 @@ def _candidates() -> Iterator[Path]:
     on_path = shutil.which("python3.10")
     if on_path:
         yield Path(on_path)
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    yield from sorted(root.glob("versions/3.10*/bin/python"), reverse=True)
+    root = _pyenv()
+    if root is not None:
+        yield from sorted((_python_in(p) for p in root.glob("versions/3.10*")), reverse=True)
     uv = shutil.which("uv")
     if uv:
         for command in (["python", "find", "3.10"], ["python", "install", "3.10"]):
-            subprocess.run([uv, *command], capture_output=True, check=False)
-        found = subprocess.run(
-            [uv, "python", "find", "3.10"], capture_output=True, text=True, check=False
-        )
+            processes.run([uv, *command])
+        found = processes.run([uv, "python", "find", "3.10"])
         if found.returncode == 0:
-            yield Path(found.stdout.strip())
+            yield Path(os.fsdecode(found.stdout.strip()))
+
+
+def _pyenv() -> Path | None:
+    named = os.environ.get("PYENV_ROOT")
+    try:
+        return Path(named) if named else expanded("~/.pyenv")
+    except InputError:
+        return None
 
 
 def _is_310(path: Path) -> bool:
+    ask = "import sys; print(sys.version_info[:2])"
     try:
-        told = subprocess.run(
-            [str(path), "-c", "import sys; print(sys.version_info[:2])"],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        told = processes.run([str(path), "-c", ask], timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return told.stdout.strip() == "(3, 10)"
+    return told.stdout.strip() == b"(3, 10)"
 
 
 def install(say: Callable[[str], None] = lambda _: None) -> Path:
@@ -120,54 +130,60 @@ def install(say: Callable[[str], None] = lambda _: None) -> Path:
         RuntimeMissingError: if there is no Python 3.10 or pip fails.
     """
     target = folder()
-    with _lock(target.with_suffix(".lock")):
-        ready = python()
-        if ready:
-            return ready
-        base = find_python310()
-        say(f"Making Lava's environment in {target} with {base}")
-        made = Path(tempfile.mkdtemp(prefix=".lava-", dir=target.parent))
-        try:
-            _pip_into(made, base, say)
-            made.chmod(0o755)
-            made.replace(target)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-    say(f"{NAME} is ready")
-    return target / "bin" / "python"
+    if python() is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_suffix(".lock")):
+            if python() is None:
+                _make(target, say)
+                clear(target.parent)  # again: pip outlives an installer that was killed
+                say(f"{NAME} is ready")
+    return _python_in(target)
 
 
-def _pip_into(made: Path, base: Path, say: Callable[[str], None]) -> None:
-    _call([str(base), "-m", "venv", "--clear", str(made)], "make a virtual environment")
-    pip = [str(made / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    say("Installing Lava and what it needs (about 300 MB)")
-    _call([*pip, "--requirement", str(REQUIREMENTS)], "install Lava")
-    _call([*pip, "--no-deps", *WITHOUT_DEPENDENCIES], "install lava-dl")
-    _call([str(made / "bin" / "python"), "-c", "import lava.proc.lif.models"], "import Lava")
+def _make(target: Path, say: Callable[[str], None]) -> None:
+    base = find_python310()
+    say(f"Making Lava's environment in {target} with {base}")
+    # Beside the environment, pip's own temporary files are cleared like ours if it is killed.
+    with new_folder(target) as made, scratch(target.parent) as temporary:
+        environment = {
+            **{k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")},
+            "TMPDIR": str(temporary.resolve()),
+        }
+
+        def call(what: str, python: Path, *arguments: str) -> None:
+            done = processes.run([str(python), *arguments], environment=environment)
+            if done.returncode:
+                raise RuntimeMissingError(
+                    f"Could not {what}: {_last_line(done) or 'no message'}",
+                    "Check the network and the disk, then try again.",
+                )
+
+        own, pip = _python_in(made), ("-m", "pip", "install", "--quiet")
+        call("make a virtual environment", base, "-m", "venv", "--clear", str(made))
+        say("Installing Lava and what it needs (about 300 MB)")
+        call("install Lava", own, *pip, "--requirement", str(REQUIREMENTS))
+        call("install lava-dl", own, *pip, "--no-deps", *WITHOUT_DEPENDENCIES)
+        call("import Lava", own, "-c", "import lava.proc.lif.models")
 
 
-def _call(command: list[str], what: str) -> None:
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-        raise RuntimeMissingError(
-            f"Could not {what}: {last[0]}", "Check the network and the disk, then try again."
-        )
-
-
-@contextmanager
-def _lock(path: Path) -> Generator[None, None, None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
+    """Return the last that a process said, which is where Python and pip say what is wrong."""
+    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def remove() -> bool:
-    """Delete the environment; returns whether there was one."""
+    """Delete the environment, and what a killed installation left.
+
+    Returns:
+        Whether there was an environment.
+    """
     there = folder().exists()
-    shutil.rmtree(folder(), ignore_errors=True)
+    if folder().parent.is_dir():
+        with FileLock(folder().with_suffix(".lock")):
+            clear(folder().parent)
+            if there:
+                shutil.rmtree(folder())
     return there
 
 
@@ -194,8 +210,8 @@ def run(
     interpreter = python()
     if interpreter is None:
         raise RuntimeMissingError("Lava is not installed.", "Run: snn2hw runtime install lava")
-    with tempfile.TemporaryDirectory(prefix="snn2hw-lava-") as scratch:
-        here = Path(scratch)
+    temporary = Path(tempfile.gettempdir())
+    with told_as(temporary), scratch(temporary) as here:
         arrays: dict[str, Any] = {k: np.asarray(v, np.int32) for k, v in inputs.items()}
         write_npz(here / "inputs.npz", arrays, packed=False)
         job = {
@@ -231,16 +247,17 @@ def _netx(program: Program) -> dict[str, Any]:
 
 def _execute(interpreter: Path, job: Path) -> dict[str, Any]:
     # -I keeps this folder, whose lava.py would shadow Lava's, off the runner's path.
-    done = subprocess.run(
-        [str(interpreter), "-I", "-W", "ignore", str(RUNNER), str(job)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    environment = dict(os.environ)
+    if len(str(job.parent)) <= LONGEST_TMPDIR:
+        environment["TMPDIR"] = str(job.parent)  # so that what Lava leaves there is cleared
+    done = processes.run(
+        [str(interpreter), "-I", "-W", "ignore", str(RUNNER), str(job)], environment=environment
+    )
     for line in done.stdout.splitlines():
-        if line.startswith("STATUS ") and not done.returncode:
-            return json.loads(line.removeprefix("STATUS "))
-    last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it said nothing"]
+        if line.startswith(b"STATUS ") and not done.returncode:
+            return json.loads(line.removeprefix(b"STATUS "))
     raise RuntimeMissingError(
-        f"Lava stopped with exit code {done.returncode}: {last[0]}",
+        f"Lava stopped with exit code {done.returncode}: {_last_line(done) or 'it said nothing'}",
         "Try: snn2hw runtime remove lava, then install it again.",
     )
 

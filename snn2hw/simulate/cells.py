@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.compiled import compiled
 from snn2hw.ir.integer import Numbers
 from snn2hw.ir.populations import (
     Delta,
@@ -84,7 +84,7 @@ class Cells:
         return LayerTrace(*(x.reshape(shape) for x in (self.spikes, self.vs, self.us)))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _lif(arrived, written, bias, neuron, shifts, span, state, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Integrate a span of ``arrived [N, T, size]`` into the state ``u``, ``v [N, size]``.
 
@@ -120,7 +120,7 @@ def _lif(arrived, written, bias, neuron, shifts, span, state, kept, states):  # 
                     vs[n, t, i] = v[n, i]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _change(x, bias, neuron, span, state, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Delta encoding of ``x [N, T, size]`` itself, or, with a bias, of its rectified sum."""
     (threshold, scale, shift), (begin, end) = neuron, span
@@ -146,7 +146,7 @@ def _change(x, bias, neuron, span, state, kept, states):  # type: ignore[no-unty
                     vs[n, t, i] = residue[n, i]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _sum(x, span, sigma, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Send the sum of ``x [N, T, size]`` so far."""
     (begin, end), (spikes, us, vs) = span, kept
@@ -161,7 +161,7 @@ def _sum(x, span, sigma, kept, states):  # type: ignore[no-untyped-def]  # noqa:
                     vs[n, t, i] = 0
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _pass(x, span, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Send ``x [N, T, size]`` itself; -2**31 has no size in 32 bits, and is not sent."""
     (begin, end), (spikes, us, vs) = span, kept
@@ -176,7 +176,7 @@ def _pass(x, span, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN00
                     vs[n, t, i] = 0
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _turn(a_real, a_imag, neuron, shifts, span, state, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Resonate: each of the four products is cut toward zero by itself."""
     (cos, sin, threshold, resets), (bits, shift, top) = neuron, shifts
@@ -205,7 +205,7 @@ def _turn(a_real, a_imag, neuron, shifts, span, state, kept, states):  # type: i
                     vs[n, t, i] = new_y
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _part(x, factor, bits):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Multiply by ``factor / 2**bits``, toward zero."""
     product = x * factor

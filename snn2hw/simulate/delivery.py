@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.compiled import compiled
 from snn2hw.ir.synapses import Conv, Dense, Pair, Synapses, matrix
 
 # Adding a run takes about as long as an eighth of its synapses one by one (make bench).
@@ -120,7 +120,7 @@ def deliver(sent: Ints, way: Way, exponent: int, delay: int, span: Pair, arrived
         _by_kernel(sent, way, exponent, delay, span, arrived)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _by_columns(sent, columns, exponent, delay, span, arrived):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     (ends, targets, weight), (begin, end) = columns, span
     samples, _, sources = sent.shape
@@ -136,7 +136,7 @@ def _by_columns(sent, columns, exponent, delay, span, arrived):  # type: ignore[
             _arrive(total, 1, exponent, arrived[n, t])
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _by_kernel(sent, kernel, exponent, delay, span, arrived):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     weight, rows, first, phase, (out_h, out_w), groups = kernel
     (begin, end), (_, into, high, run) = span, weight.shape
@@ -166,13 +166,13 @@ def _by_kernel(sent, kernel, exponent, delay, span, arrived):  # type: ignore[no
             _arrive(total, channels, exponent, arrived[n, t])
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _add(total, weight, payload):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for i in range(total.size):
         total[i] += payload * weight[i]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _arrive(total, channels, exponent, arrived):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Shift sums ``[groups, places * channels]`` and add them, channels first."""
     groups, size = total.shape

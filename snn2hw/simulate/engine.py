@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, listed
 from snn2hw.ir.integer import Connection, Numbers
 from snn2hw.ir.populations import Delta, Lif, check_sums
 from snn2hw.ir.program import Program
@@ -71,8 +71,8 @@ def check_inputs(program: Program, inputs: Mapping[str, NDArray[np.integer]]) ->
     ports = program.network.inputs
     if set(inputs) != {p.name for p in ports}:
         raise InputError(
-            f"The program takes inputs {', '.join(p.name for p in ports)}, "
-            f"not {', '.join(inputs) or 'none'}."
+            f"The program takes inputs {listed(p.name for p in ports)}, "
+            f"not {listed(inputs) or 'none'}."
         )
     lengths = {x.shape[:2] for x in inputs.values()}
     for port in ports:

@@ -14,7 +14,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.compiled import compiled
+from snn2hw.errors import InputError, UnsupportedError, listed
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import Incoming, Wiring, wiring
 from snn2hw.ir.network import (
@@ -65,7 +66,7 @@ class FloatTrace:
         """
         if len(self.outputs) != 1:
             raise UnsupportedError(
-                f"The network has {len(self.outputs)} outputs ({', '.join(self.outputs)}), and an "
+                f"The network has {len(self.outputs)} outputs ({listed(self.outputs)}), and an "
                 "answer comes from one.",
                 "Keep one Output node.",
             )
@@ -148,7 +149,7 @@ def check_inputs(net: Network, inputs: Mapping[str, NDArray[Any]]) -> tuple[int,
     ports = net.inputs()
     if set(inputs) != set(ports):
         raise InputError(
-            f"The network takes inputs {', '.join(ports)}, not {', '.join(inputs) or 'none'}."
+            f"The network takes inputs {listed(ports)}, not {listed(inputs) or 'none'}."
         )
     for name, port in ports.items():
         x = inputs[name]
@@ -305,7 +306,7 @@ def _start(node: Node, dt: float, rules: Rules, samples: int) -> _Threshold | _L
             raise TypeError(f"{type(node).__name__} is not a cell")
 
 
-@numba.njit(cache=True)
+@compiled()
 def _deliver_row(sent, ends, targets, weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Add the synapses of everything in ``sent [pre]`` to ``total [post]``."""
     for j in range(sent.size):
@@ -315,13 +316,13 @@ def _deliver_row(sent, ends, targets, weights, total):  # type: ignore[no-untype
                 total[targets[k]] += value * weights[k]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _deliver_few(sent, ends, targets, weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for n in range(sent.shape[0]):
         _deliver_row(sent[n], ends, targets, weights, total[n])
 
 
-@numba.njit(parallel=True, cache=True)
+@compiled(parallel=True)
 def _deliver_many(sent, ends, targets, weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for n in numba.prange(sent.shape[0]):
         _deliver_row(sent[n], ends, targets, weights, total[n])

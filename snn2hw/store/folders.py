@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from snn2hw.files import (
     new_folder,
     read_json,
     reading,
+    recover,
     sha256,
     write_json,
 )
@@ -33,6 +35,7 @@ from snn2hw.store.documents import BUILD, METRICS, PLACEMENT
 
 # Since 2, build.json is covered by a hash of its own.
 BUILD_FORMAT = 2
+LONGEST_NAME = 4096  # bytes that are read of a pointer
 
 AGAIN = "Export the network again."
 
@@ -82,7 +85,7 @@ class Build:
 def set_latest(path: Path) -> None:
     """Remember a run or build as the newest of its folder."""
     with new_file(path.parent / "latest") as temporary:
-        temporary.write_text(path.name + "\n", encoding="utf-8")
+        temporary.write_bytes(os.fsencode(path.name) + b"\n")
 
 
 def find(kind: str, given: str | None, root: Path) -> Path:
@@ -99,22 +102,39 @@ def find(kind: str, given: str | None, root: Path) -> Path:
     base, what = root / kind, kind.removesuffix("s")
     makes = "snn2hw distill" if kind == "runs" else "snn2hw export"
     if given is None:
-        try:
-            name = (base / "latest").read_text(encoding="utf-8").strip()
-        except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
-            raise InputError(f"There is no {what} in {base} yet.", f"Run: {makes}") from None
-        if Path(name).name != name or not (base / name).is_dir():
-            raise InputError(
-                f"{base / 'latest'} names {name!r}, which is not there.", f"Run: {makes}"
-            )
-        return base / name
+        name = _latest(base / "latest")
+        if name is None:
+            raise InputError(f"There is no {what} in {base} yet.", f"Run: {makes}")
+        if is_plain(name) and _is_there(base / name):
+            return base / name
+        raise InputError(f"{base / 'latest'} names {name!r}, which is not there.", f"Run: {makes}")
     for path in (Path(given), base / given):
-        if path.is_dir():
+        if _is_there(path):
             return path
     raise InputError(
         f"There is no {what} {given!r}, neither here nor in {base}.",
         f"Leave it out for the newest, or run: {makes}",
     )
+
+
+def is_plain(name: str) -> bool:
+    """Say whether a name can be that of a run or build: of one folder, inside another."""
+    return Path(name).name == name and name not in ("", ".", "..", "latest")
+
+
+def _latest(pointer: Path) -> str | None:
+    """Return what a ``latest`` file names; None if there is none."""
+    if not pointer.is_file():  # a pipe would never end
+        return None
+    with pointer.open("rb") as file:
+        told = file.read(LONGEST_NAME)
+    return os.fsdecode(told.removesuffix(b"\n").removesuffix(b"\r"))
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether a folder is there, after putting back what a killed process had moved away."""
+    recover(path)
+    return path.is_dir()
 
 
 def read_run(path: Path) -> Run:
@@ -140,7 +160,7 @@ def write_build(
     inputs: Mapping[str, Path],
     options: Mapping[str, Any],
     extra: Mapping[str, Any],
-    net_file: Path | None,
+    write_net: Callable[[Path], None] | None,
     net_reason: str | None,
 ) -> Build:
     """Write a build folder whole, replacing an older one of the same name.
@@ -151,14 +171,14 @@ def write_build(
         inputs: files that went in, by what they are; their hashes are kept.
         options: what the caller chose.
         extra: more for ``build.json`` (data set, accuracy of the float student, notes).
-        net_file: a netx file to move in, or None.
+        write_net: writes the program as a netx file, or None.
         net_reason: why there is no netx file.
     """
     with new_folder(path) as folder:
         program_file.write(folder / "program.h5", program)
         write_json(folder / "placement.json", placement_json(program.placement))
-        if net_file is not None:
-            net_file.replace(folder / "model.net")
+        if write_net is not None:
+            write_net(folder / "model.net")
         outputs = {f.name: sha256(f) for f in sorted(folder.iterdir())}
         info = {
             "format": BUILD_FORMAT,
@@ -174,7 +194,7 @@ def write_build(
             "depth": program.depth,
             "cores": program.placement.cores,
             "chips": program.placement.chips,
-            "model_net": {"written": net_file is not None, "reason": net_reason},
+            "model_net": {"written": write_net is not None, "reason": net_reason},
             "layers": layers_json(program),
             **extra,
         }
@@ -187,7 +207,9 @@ def write_build(
 def _seal(info: Mapping[str, Any]) -> str:
     """Return the hash of a build's document, without what it says of its hash."""
     sealed = {k: v for k, v in info.items() if k != "sha256"}
-    return hashlib.sha256(json_text(sealed, indent=None).encode("utf-8")).hexdigest()
+    return hashlib.sha256(
+        json_text(sealed, indent=None).encode("utf-8", "surrogateescape")
+    ).hexdigest()
 
 
 def read_build(path: Path) -> Build:

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from snn2hw import train
-from snn2hw.cli import snn2hw as cli
+from snn2hw.cli.commands import snn2hw as cli
 from snn2hw.train import METHODS, PRUNERS
 from snn2hw.train.methods import Weights
 

@@ -456,6 +456,9 @@ def test_a_layer_is_never_left_without_a_connection():
     """Five small layers have one each, which the large one has to give."""
     shapes = {f"s{i}": (2, 2) for i in range(5)} | {"large": (40, 40)}
     assert counts(shapes, 7.5 / 1620) == {**{f"s{i}": 1 for i in range(5)}, "large": 2}
+    for nothing in (shapes, {}):
+        with pytest.raises(InputError, match="Density 2 is not"):
+            counts(nothing, 2.0)
 
 
 @pytest.mark.parametrize("value", [-0.1, 0.0, 0.5, 1.0, 1.1, 2.0])

@@ -87,11 +87,9 @@ def mine(tmp_path):
     def write(content):
         path = tmp_path / "mine.toml"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        target.load.cache_clear()
         return str(path)
 
-    yield write
-    target.load.cache_clear()
+    return write
 
 
 # What TOML has for values, wherever a number, a text or a truth value belongs.

@@ -210,8 +210,9 @@ def test_a_budget_of_cores_is_met_and_not_by_much():
 
 
 def test_masks_survive_a_checkpoint():
-    held = {n: w > 0 for n, w in weights(student()).items()}
-    again = masks.unpacked(masks.packed(held) | {"other": torch.ones(1)})
+    network = student()
+    held = {n: w > 0 for n, w in weights(network).items()}
+    again = masks.unpacked(network, masks.packed(held) | {"other": torch.ones(1)})
     assert again.keys() == held.keys()
     assert all(torch.equal(again[n], held[n]) for n in held)
 
