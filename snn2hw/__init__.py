@@ -13,16 +13,17 @@ Importing this is cheap: what a name needs is loaded when it is first used.
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version as _version
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing's own, whose import would take longer than the rest of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from snn2hw.errors import Snn2hwError
     from snn2hw.ir.network import Network
     from snn2hw.pipeline.api import Built, Simulation, build, distill, energy, load, measure
     from snn2hw.target import Target
 
-__version__ = _version("snn2hw")
+    __version__: str
 
 _HOMES = {
     "Built": ("snn2hw.pipeline.api", "Built"),
@@ -44,6 +45,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("snn2hw")
     if name not in _HOMES:
         raise AttributeError(f"module 'snn2hw' has no attribute {name!r}")
     module, attribute = _HOMES[name]

@@ -25,6 +25,7 @@ PIXELS = 32  # as RATIO, of images and their labels
 # What NumPy itself takes for a header, and some.
 HEADER = 12_000
 CHUNK = 1 << 20
+PIECE = 1 << 16  # of a packed file, which may hold a thousand times as much
 # The third differs from the second in how names of fields are written, and there are none here.
 VERSIONS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -93,10 +94,15 @@ def read_npy(path: Path) -> Array:
         return _numbers(file, path, header, None)
 
 
-def write_npz(path: Path, arrays: Mapping[str, Array], *, packed: bool = True) -> None:
+def write_npz(
+    path: Path, arrays: Mapping[str, Array], *, packed: bool = True, make_folder: bool = True
+) -> None:
     """Write arrays under any names whatever; ``numpy.savez`` takes ``file`` for an argument."""
     how = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
-    with new_file(path) as temporary, zipfile.ZipFile(temporary, "w", how) as archive:
+    with (
+        new_file(path, make_folder=make_folder) as temporary,
+        zipfile.ZipFile(temporary, "w", how) as archive,
+    ):
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
@@ -112,20 +118,24 @@ def check_zip(path: Path, ratio: int = RATIO) -> None:
         check_size(path, sum(i.file_size for i in archive.infolist()), ratio=ratio)
 
 
-def gunzip(path: Path, hint: str = "") -> bytes:
+def gunzip(path: Path, hint: str = "") -> bytearray:
     """Unpack a gzip file of pixels.
 
     Raises:
         InputError: it is none, is damaged, or unpacks to more than a file of its size should.
     """
     with reading(path, "a gzip-packed file", hint):
-        packed = path.read_bytes()
+        packed, content = path.read_bytes(), bytearray()
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        content = unpacker.decompress(packed, _most(len(packed), PIXELS) + 1)
+        most, at = _most(len(packed), PIXELS), 0
+        while at < len(packed) and len(content) <= most and not unpacker.eof:
+            piece = packed[at : at + PIECE]
+            content += unpacker.decompress(piece, most + 1 - len(content))
+            at += PIECE
         check_size(path, len(content), ratio=PIXELS)
         if not unpacker.eof:
             raise EOFError("it ends early")
-        if unpacker.unused_data.strip(b"\0"):
+        if (unpacker.unused_data + packed[at:]).strip(b"\0"):
             raise ValueError("something else follows its end")
         return content
 

@@ -14,21 +14,54 @@ Anything else that escapes is a bug of ours.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import accumulate
+
+LONGEST = 2000  # characters of anything that is told
+
+
+def visible(text: str) -> str:
+    r"""Return a text on one line, with what a terminal would obey instead of show as ``\x1b``.
+
+    Names come from other people's files: they may hold line breaks, escape sequences, marks that
+    turn the direction of writing, and bytes that are no text.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Return a text of at most ``most`` characters that says how many are left out."""
+    if len(text) <= most:
+        return text
+    room = most - len(f"... ({len(text)} more characters)")
+    return f"{text[:room]}... ({len(text) - room} more characters)"
+
+
+def listed(items: Iterable[str], separator: str = ", ", most: int = 1500) -> str:
+    """Join items, the first that fit into ``most`` characters, and say how many more there are."""
+    items = list(items)
+    ends = accumulate(len(i) + len(separator) for i in items)
+    shown = max(1, sum(end <= most for end in ends))
+    left = len(items) - shown
+    return separator.join([*items[:shown], *([f"... and {left:,} more"] if left > 0 else [])])
 
 
 class Snn2hwError(Exception):
     """Base of all errors a user can act on.
 
-    ``message`` says who, needs what and has what; ``hint`` says the way out.
+    ``message`` says who, needs what and has what; ``hint`` says the way out. Both are fit to be
+    shown: on one line, without control characters, and together no longer than ``LONGEST``.
     """
 
     kind = "error"
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message if not hint else f"{message} {hint}")
-        self.message = message
-        self.hint = hint
+        self.hint = shortened(visible(hint), LONGEST // 2)
+        # With a space between the two, behind "error: ".
+        self.message = shortened(visible(message), LONGEST - len(self.hint) - len("error:  "))
+        super().__init__(f"{self.message} {self.hint}" if hint else self.message)
 
 
 class InputError(Snn2hwError):
@@ -70,15 +103,7 @@ class Interrupted(Snn2hwError):
 def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
     """Build the error for a name that is not in ``known``, suggesting the nearest one."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.4)
     hint = f"Did you mean {near[0]!r}? " if near else ""
-    return InputError(f"There is no {what} {name!r}.", f"{hint}Known: {', '.join(names)}.")
-
-
-SHOWN = 12  # of many names or problems in one message
-
-
-def few(found: Sequence[str], separator: str = "; ", most: int = SHOWN) -> str:
-    """Join what was found, or the first of many and how many more there are."""
-    more = f"{separator}and {len(found) - most:,} more" if len(found) > most else ""
-    return separator.join(found[:most]) + more
+    known = listed(names, most=LONGEST // 3)
+    return InputError(f"There is no {what} {name!r}.", f"{hint}Known: {known}.")

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import DoesNotFitError, few
+from snn2hw.errors import DoesNotFitError, listed
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement, Slice
@@ -56,7 +56,7 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
         for start, stop, uses in cut:
             slices.append(Slice(population.name, start, stop, len(slices), uses))
     if problems:
-        raise DoesNotFitError(few([p.message for p in problems], " "), problems[0].hint)
+        raise DoesNotFitError(listed([p.message for p in problems], " "), problems[0].hint)
     have = cores_of(target)
     if len(slices) > have:
         counts = Counter(s.layer for s in slices)
@@ -163,7 +163,7 @@ def _cut(
 def _too_big(
     layer: str, uses: dict[str, int], costs: list[_Cost], neuron: int, target: Target
 ) -> DoesNotFitError:
-    why = "; ".join(c(neuron, neuron + 1)[1] for c in costs)
+    why = listed((c(neuron, neuron + 1)[1] for c in costs), "; ")
     return DoesNotFitError(
         f"{layer}: one neuron needs {uses['memory_bytes']} bytes on its core ({why}), "
         f"{target.title} has {target.limit('memory_per_core')}.",

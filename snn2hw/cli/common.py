@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import inspect
+import os
+import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +19,14 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from snn2hw.errors import Interrupted, Snn2hwError
+from snn2hw.cli.stopping import HINT, MESSAGE
+from snn2hw.cli.streams import OUTPUT
+from snn2hw.errors import Interrupted, Snn2hwError, shortened, visible
 from snn2hw.files import json_text
 from snn2hw.processes import leads
 
 F = TypeVar("F", bound=Callable[..., Any])
+GONE = re.compile("Connection (closed|reset) by (remote )?peer")  # as gloo and NCCL say it
 
 
 @dataclass
@@ -42,14 +48,15 @@ class Talk:
         """Tell what is going on."""
         if not self.quiet:
             self.close()
-            click.echo(message, err=True)
+            click.echo(shortened(visible(message)), err=True)
 
-    def result(self, document: Any, text: str) -> None:
-        """Print a result, as JSON if that was asked for."""
+    def result(self, document: Any, lines: Sequence[str]) -> None:
+        """Print a result: as JSON if that was asked for, else as lines."""
         self.close()
         if not leads():
             return
-        click.echo(json_text(document) if self.json else text)
+        shown = (shortened(visible(line)) for line in lines)
+        click.echo(json_text(document) if self.json else "\n".join(shown))
 
     def update(self, stage: str, done: int, total: int, **info: Any) -> None:
         """Report that ``done`` of ``total`` steps of a stage are over."""
@@ -73,7 +80,7 @@ class Talk:
         due = self.verbose or done >= total or now - self._spoken.get(stage, 0.0) > 10
         if due and ("epoch" in info or not info):
             self._spoken[stage] = now
-            click.echo(f"  {stage}: {100 * done // max(total, 1)} % {known}".rstrip(), err=True)
+            self.say(f"  {stage}: {100 * done // max(total, 1)} % {known}".rstrip())
 
     def _draw(self, stage: str, done: int, total: int, known: str) -> None:
         if self._bar is None:
@@ -159,17 +166,23 @@ def root() -> Path:
 def report_error(error: BaseException, arguments: Sequence[str]) -> int:
     """Print an error the way the contract asks and return the exit code."""
     known = as_ours(error)
+    if isinstance(error, BrokenPipeError) and error.filename == OUTPUT:
+        return 1  # whoever read the result has seen enough
+    if isinstance(known, Interrupted) and not leads():
+        return 1  # the first of several processes says it for all
     verbose = "-v" in arguments or "--verbose" in arguments
     if verbose and (known is None or error.__cause__ is not None):
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            click.echo(shortened(f"  | {visible(line)}"), err=True)
     if known is None:
         known = Snn2hwError(
             f"This is a bug of snn2hw: {type(error).__name__}: {error}.",
             "Run again with -v and report what it prints.",
         )
-    if "--json" in arguments:
+    if "--json" in arguments and leads():
         document = {"kind": known.kind, "message": known.message, "hint": known.hint}
-        click.echo(json_text({"error": document}))
+        with suppress(OSError):  # the message below goes another way
+            click.echo(json_text({"error": document}))
     click.echo(f"error: {known}", err=True)
     return 1
 
@@ -179,16 +192,25 @@ def as_ours(error: BaseException) -> Snn2hwError | None:
     if isinstance(error, Snn2hwError):
         return error
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return Interrupted("Stopped.", "Give the same command again to go on.")
+        return Interrupted(MESSAGE, HINT)
     if isinstance(error, MemoryError):
         return Snn2hwError("There is not enough memory for this.", "Use fewer --samples.")
+    if isinstance(error, RuntimeError) and GONE.search(str(error)):
+        return Snn2hwError(
+            "Another of the processes that train together has ended.",
+            "What it said, above or in its log, tells why.",
+        )
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
+        what = "A file could not be read or written"
+        if error.filename == OUTPUT:
+            what = f"{OUTPUT.capitalize()} could not be written"
+        elif error.filename:
+            what += f": {os.fsdecode(error.filename)}"
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         full = full or "No space left" in str(error) or "File too large" in str(error)
         reason = "no space left on the disk" if full else error.strerror or str(error)
         known = Snn2hwError(
-            f"A file could not be read or written: {where}{reason}.",
+            f"{what}: {reason}.",
             "Make room, or work in another folder." if full else "Check the path and its rights.",
         )
         known.kind = "disk"

@@ -13,6 +13,7 @@ from snn2hw import nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.cli.common import Talk, common, data_options, root
 from snn2hw.estimator import layer_counts
+from snn2hw.files import check_writable
 from snn2hw.pipeline import builds, floats
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.inspect import inspect_file
@@ -82,7 +83,7 @@ def export(
         "chips": info["chips"], "layers": info["layers"], "time_steps": info["time_steps"],
         "depth": info["depth"], "model_net": info["model_net"], "rewrites": info["rewrites"],
     }  # fmt: skip
-    talk.result(document, f"{text.build(info)}\nwritten: {build.path}")
+    talk.result(document, [*text.build(info), f"written: {build.path}"])
 
 
 @click.command()
@@ -110,6 +111,8 @@ def simulate(
     On Lava, 20 samples unless --samples says more; on our simulator, all of them. The options
     marked (.nir) say what such a file cannot, for --on float.
     """
+    if save is not None:
+        check_writable(save)
     if on == "float":
         _simulate_float(talk, build, choice, save, trace, limit=samples, **which)
         return
@@ -199,6 +202,8 @@ def energy_report(
     talk: Talk, build: str | None, html: Path | None, samples: int | None, **choice: Any
 ) -> None:
     """Count what a build does on test samples and price it; writes BUILD/energy.json."""
+    if html is not None:
+        check_writable(html)
     opened = builds.load_build(build, root())
     taken = _samples(talk, opened, limit=samples, **choice)
     ran = builds.simulate(
@@ -254,9 +259,7 @@ def energy_compare(
         )  # fmt: skip
     head = ["target", "size", "accuracy", "synops", "latency us", "energy uJ", "range"]
     reasons = [f"{r['target']}: {r['reason']}" for r in found if not r["fits"]]
-    talk.result(
-        {"model": loaded.name, "targets": found}, "\n".join([text.table(head, rows), *reasons])
-    )
+    talk.result({"model": loaded.name, "targets": found}, [*text.table(head, rows), *reasons])
 
 
 @click.command()
@@ -279,14 +282,14 @@ def inspect(talk: Talk, file: str, target: str | None, choice: nir_io.Choice) ->
     ]
     listed = ("layers", "targets", "rewrites", "notes")
     lines = [
-        text.pairs({k: v for k, v in document.items() if k not in listed}),
+        *text.pairs({k: v for k, v in document.items() if k not in listed}),
         "",
-        text.table(["node", "kind", "shape", "parameters", "non-zero", "synapses"], rows, left=3),
+        *text.table(["node", "kind", "shape", "parameters", "non-zero", "synapses"], rows, left=3),
         *(f"note: {n}" for n in document["notes"]),
         "",
         *text.refusals(document["targets"], document.get("rewrites", {})),
     ]
-    talk.result(document, "\n".join(lines))
+    talk.result(document, lines)
 
 
 def _kind(layer: dict[str, Any]) -> str:

@@ -52,7 +52,7 @@ def targets(talk: Talk, name: str | None) -> None:
         for x in figures.values():
             span = "" if x.low == x.value == x.high else f" ({x.low:g} to {x.high:g})"
             lines.append(f"  {x.name:<20} {x.value:g}{span} {x.unit}, {x.kind}: {x.source}")
-    talk.result(document, "\n".join(lines))
+    talk.result(document, lines)
 
 
 @click.command()
@@ -63,7 +63,7 @@ def models(talk: Talk, name: str | None) -> None:
     shipped = builds.model_names()
     if name is not None and name in shipped:
         card = (builds.models_directory() / name / "card.md").read_text(encoding="utf-8")
-        talk.result({"name": name, "card": card}, card.rstrip())
+        talk.result({"name": name, "card": card}, card.rstrip().splitlines())
         return
     train = runs.training()
     kinds = {"teacher": train.TEACHERS, "student": train.STUDENTS}
@@ -145,15 +145,24 @@ def _known_runtime(name: str) -> None:
 @common
 def runtime_list(talk: Talk) -> None:
     """List the simulators and whether they are installed."""
-    where = lava.folder() if lava.python() else None
+    where, told = _installed()
     row: dict[str, Any] = {
         "name": "lava",
         "what": f"{lava.NAME} with netx of lava-dl 0.6.0, on Python 3.10",
         "installed": where is not None,
         "path": str(where) if where else None,
     }
-    shown = [["lava", row["what"], str(where) if where else "no"]]
+    shown = [["lava", row["what"], told]]
     talk.result({"runtimes": [row]}, text.table(["runtime", "what", "installed"], shown, left=3))
+
+
+def _installed() -> tuple[Path | None, str]:
+    """Return where Lava is, and what to say about that."""
+    try:
+        where = lava.folder() if lava.python() else None
+    except Snn2hwError as error:
+        return None, f"no: {error}"
+    return where, str(where) if where else "no"
 
 
 @runtime.command("install")
@@ -163,7 +172,7 @@ def runtime_install(talk: Talk, name: str) -> None:
     """Install a simulator into the user cache."""
     _known_runtime(name)
     path = lava.install(talk.say)
-    talk.result({"name": name, "python": str(path)}, f"{name}: {path}")
+    talk.result({"name": name, "python": str(path)}, [f"{name}: {path}"])
 
 
 @runtime.command("remove")
@@ -174,7 +183,7 @@ def runtime_remove(talk: Talk, name: str) -> None:
     _known_runtime(name)
     gone = lava.remove()
     talk.result(
-        {"name": name, "removed": gone}, f"{name}: {'removed' if gone else 'was not there'}"
+        {"name": name, "removed": gone}, [f"{name}: {'removed' if gone else 'was not there'}"]
     )
 
 
@@ -209,14 +218,11 @@ def doctor(talk: Talk) -> None:
 
 
 def _lava_row() -> tuple[str, bool, str]:
-    there = lava.python()
-    if there:
-        return ("lava", True, str(there))
     try:
-        return (
-            "lava",
-            False,
-            f"snn2hw runtime install lava (Python 3.10: {lava.find_python310()})",
-        )
+        there = lava.python()
+        if there:
+            return ("lava", True, str(there))
+        base = lava.find_python310()
     except Snn2hwError as error:
         return ("lava", False, str(error))
+    return ("lava", False, f"snn2hw runtime install lava (Python 3.10: {base})")

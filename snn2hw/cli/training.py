@@ -258,11 +258,11 @@ def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
                  for r in story.rows],
     }  # fmt: skip
     lines = [
-        text.energy(report, story.build.name),
+        *text.energy(report, story.build.name),
         "",
-        text.verification(story.verification, story.build.name),
+        *text.verification(story.verification, story.build.name),
         "",
-        text.table(["network", "accuracy", "spikes", "synops"], rows),
+        *text.table(["network", "accuracy", "spikes", "synops"], rows),
         "",
         f"latency       {text.spread(report.latency_us)} us",
         f"energy, chip  {text.spread(boundaries['chip']['total_uj'])} uJ per inference",
@@ -271,6 +271,6 @@ def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
         "written:",
         *(f"  {p}" for p in paths),
     ]
-    talk.result(document, "\n".join(lines))
+    talk.result(document, lines)
     if story.verification["mismatches"]:
         raise SystemExit(1)

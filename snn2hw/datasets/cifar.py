@@ -111,7 +111,7 @@ def _read_cifar_archive(path: Path, files: CifarFiles) -> tuple[Ints, Labels, In
 MOST_MEMBERS = 100
 
 
-def _tar_members(content: bytes) -> dict[str, bytes]:
+def _tar_members(content: bytearray) -> dict[str, bytes]:
     """Return the plain files of a tar archive, the first ones; nothing else in it is followed."""
     members: dict[str, bytes] = {}
     at = 0
@@ -119,12 +119,12 @@ def _tar_members(content: bytes) -> dict[str, bytes]:
         header = content[at : at + tarfile.BLOCKSIZE]
         if not header.strip(b"\0"):
             break
-        info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        info = tarfile.TarInfo.frombuf(bytes(header), "utf-8", "surrogateescape")
         start = at + tarfile.BLOCKSIZE
         if not 0 <= info.size <= len(content) - start:
             raise ValueError(f"{info.name} has {info.size} bytes")
         if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            members[info.name] = content[start : start + info.size]
+            members[info.name] = bytes(content[start : start + info.size])
         at = start + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     return members
 

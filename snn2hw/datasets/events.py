@@ -21,7 +21,7 @@ from snn2hw.datasets.checks import LARGEST_ARRAY, checked, label_problems
 from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
 from snn2hw.datasets.search import missing_package, search_path
 from snn2hw.errors import InputError, Snn2hwError
-from snn2hw.files import cache_folder, first_line
+from snn2hw.files import cache_folder, first_line, reading
 
 MOST_EVENTS = 255  # that a frame counts in one place
 
@@ -107,7 +107,8 @@ def load_nmnist(request: Request) -> Dataset:
         inside = (*(folder / name for name in SUBSET_FOLDERS), folder)
         for path in (place / SUBSET_FILE for place in inside):
             if path.is_file():
-                return _nmnist_subset(path, request)
+                with reading(path, "a file of packed recordings"):
+                    return _nmnist_subset(path, request)
     return load_from_tonic(request)
 
 
@@ -119,7 +120,7 @@ def load_from_tonic(request: Request) -> Dataset:
     except ImportError:
         raise missing_package("tonic", f"Data set {name!r}", "events") from None
     folders = search_path(request.data_dir)
-    there = next((f for f in folders if (f / sensor.tonic).is_dir()), cache_folder())
+    there = next((f for f in folders if (f / sensor.tonic).is_dir()), None) or cache_folder()
     published: Any = getattr(tonic, sensor.tonic)
     parts: list[tuple[Ints, Labels]] = []
     try:

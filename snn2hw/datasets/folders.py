@@ -13,11 +13,12 @@ from snn2hw.datasets.checks import checked
 from snn2hw.datasets.dataset import Dataset, Ints, Request
 from snn2hw.datasets.images import FORMATS, need_pillow, opened, pixels
 from snn2hw.errors import InputError
+from snn2hw.files import expanded
 
 
 def load_image_folder(request: Request) -> Dataset:
     """Load ``DIR/train/<class>/`` and ``DIR/test/<class>/``; classes in order of their names."""
-    root = Path(request.argument).expanduser()
+    root = expanded(request.argument)
     missing = [str(root / p) for p in ("train", "test") if not (root / p).is_dir()]
     if missing:
         raise InputError(

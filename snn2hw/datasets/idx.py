@@ -74,8 +74,9 @@ def read_idx(path: Path) -> Ints:
         InputError: it is none, or does not hold what its header says.
     """
     content = gunzip(path)
-    if content[:3] != b"\0\0\x08" or content[3:4] not in (b"\1", b"\3"):
-        raise InputError(f"{path} is not an IDX file of bytes (it starts {content[:4]!r}).")
+    magic = bytes(content[:4])
+    if magic not in (b"\0\0\x08\1", b"\0\0\x08\3"):
+        raise InputError(f"{path} is not an IDX file of bytes (it starts {magic!r}).")
     start = 4 + 4 * content[3]
     shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
     if len(content) - start != math.prod(shape):

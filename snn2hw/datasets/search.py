@@ -8,12 +8,14 @@ What is in none of them is downloaded to the cache and checked by SHA-256.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from snn2hw.errors import InputError
-from snn2hw.files import cache_folder
+from snn2hw.files import cache_folder, new_file
 
 
 class Remote(NamedTuple):
@@ -26,8 +28,10 @@ class Remote(NamedTuple):
 def search_path(data_dir: Path | None) -> list[Path]:
     """Return the folders that data are looked for in, first to last."""
     named = os.environ.get("SNN2HW_DATA")
-    folders = [data_dir, Path(named) if named else None, cache_folder()]
-    return [f for f in folders if f is not None]
+    folders = [f for f in (data_dir, Path(named) if named else None) if f is not None]
+    with suppress(InputError):  # without a home folder, data may still lie in the others
+        folders.append(cache_folder())
+    return folders
 
 
 def candidates(data_dir: Path | None, names: Sequence[str]) -> list[Path]:
@@ -70,7 +74,10 @@ def _download(name: str, file: str, remote: Remote, target: Path, tried: Sequenc
     reasons: list[str] = []
     for url in remote.urls:
         try:
-            pooch.retrieve(url, f"sha256:{remote.sha256}", fname=file, path=target)
+            with new_file(target / file) as new:
+                # Pooch's file would be readable by its owner alone; a cache may be shared.
+                got = pooch.retrieve(url, f"sha256:{remote.sha256}", fname=file, path=new.parent)
+                shutil.copyfile(got, new)
         except (OSError, ValueError) as error:  # requests' errors are OSError
             reasons.append(f"{url}: {str(error).splitlines()[0][:120]}")
         else:

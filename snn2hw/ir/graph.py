@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snn2hw.errors import NetworkError, UnsupportedError
+from snn2hw.errors import NetworkError, UnsupportedError, listed
 from snn2hw.ir.arrays import Edge, size_of
 from snn2hw.ir.network import (
     Affine,
@@ -129,7 +129,7 @@ def output_populations(net: Network) -> list[str]:
         while len(before) == 1 and isinstance(net.nodes[before[0]], Flatten):
             before = net.predecessors(before[0])
         if len(before) != 1 or not isinstance(net.nodes[before[0]], Lif | Leaky | Threshold):
-            kinds = ", ".join(f"{b} ({type(net.nodes[b]).__name__})" for b in before)
+            kinds = listed(f"{b} ({type(net.nodes[b]).__name__})" for b in before)
             raise NetworkError(
                 f"Output {name} is fed by {kinds}, not by one population of neurons.",
                 "End the network with a spiking layer, whose spikes are the answer, or with an LI "

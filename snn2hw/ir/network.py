@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from snn2hw.errors import NetworkError, few
+from snn2hw.errors import NetworkError, listed
 from snn2hw.ir.arrays import Edge, Shape, digest, frozen, size_of
 from snn2hw.ir.synapses import Conv, Pair
 
@@ -277,7 +277,7 @@ class Network:
         object.__setattr__(self, "_before", {k: tuple(v) for k, v in before.items()})
         problems = _problems(self)
         if problems:
-            raise NetworkError(f"The network is not sound: {few(problems)}.")
+            raise NetworkError(f"The network is not sound: {listed(problems, '; ')}.")
 
     def predecessors(self, name: str) -> tuple[str, ...]:
         """Return the names of the nodes with an edge into ``name``."""
@@ -392,7 +392,7 @@ def _problems(net: Network) -> list[str]:
     ]
     looped = _linear_loop(net)
     if looped:
-        found.append(f"{few(looped, ', ')} form a loop that holds no neurons")
+        found.append(f"{listed(looped)} form a loop that holds no neurons")
     return found
 
 

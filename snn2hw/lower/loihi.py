@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snn2hw.errors import UnsupportedError, few
+from snn2hw.errors import UnsupportedError, listed
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.populations import Delta, Lif
@@ -35,7 +35,7 @@ def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
     loops = [found for i, some in inside.items() if (found := _too_fast(parts[i], some))]
     if loops:
         raise UnsupportedError(
-            f"{few(loops, '. ')}: on {target.title} each connection takes one.",
+            f"{listed(loops, '. ')}: on {target.title} each connection takes one.",
             "Add a delay to the loop, or remove a layer from it.",
         )
     free = _free(net)
@@ -55,7 +55,7 @@ def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
     ]
     if slow:
         raise UnsupportedError(
-            f"{few(slow)}, but {target.title} delays a spike by at most {longest} steps.",
+            f"{listed(slow, '; ')}, but {target.title} delays a spike by at most {longest} steps.",
             "Shorten the longer branch, or the delay.",
         )
     return Program(net, phase, delays, placement, target.name)
@@ -100,6 +100,6 @@ def _too_fast(names: list[str], inside: Sequence[Connection]) -> str:
     loop = [reason[last]]
     while loop[-1].pre != last:
         loop.append(reason[loop[-1].pre])
-    path = " -> ".join([last, *(c.post for c in reversed(loop))])
+    path = listed([last, *(c.post for c in reversed(loop))], " -> ")
     gives = sum(c.delay for c in loop)
     return f"The loop {path} takes {len(loop)} steps on the chip, but the network gives it {gives}"

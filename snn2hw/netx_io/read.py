@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import InputError, few
+from snn2hw.errors import InputError, listed
 from snn2hw.files import reading
 from snn2hw.hdf5 import Group, described, read_hdf5
 from snn2hw.ir.arrays import Shape, size_of
@@ -57,7 +57,7 @@ def read(path: Path, *, time_steps: int | None = None, input_max: int | None = N
             problems = ["it has no layer with neurons"]
         if problems:
             raise InputError(
-                f"{path} cannot be read: {few(problems)}.",
+                f"{path} cannot be read: {listed(problems, '; ')}.",
                 "lava-dl 0.6.0 loads chains of input, conv, dense, dense_rec and flatten.",
             )
         return IntNetwork(
@@ -101,11 +101,11 @@ def _layers(file: Group, path: Path) -> list[Group]:
         raise InputError(f"{path} declares {count} layers; more than {MOST_LAYERS} are refused.")
     wrong = sorted(set(layers) - {str(i) for i in range(count)})
     if wrong:
-        raise InputError(f"{path}: layers must be numbered from 0, not {few(wrong, ', ')}.")
+        raise InputError(f"{path}: layers must be numbered from 0, not {listed(wrong)}.")
     found = [(i, layers[str(i)]) for i in range(count)]
     flat = [f"layer {i} holds {described(x)}" for i, x in found if not isinstance(x, Group)]
     if flat:
-        raise InputError(f"{path}: {few(flat)}; a layer is a group.")
+        raise InputError(f"{path}: {listed(flat, '; ')}; a layer is a group.")
     return [x for _, x in found if isinstance(x, Group)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from snn2hw.errors import few
+from snn2hw.errors import listed
 from snn2hw.ir.arrays import Edge
 from snn2hw.nir_io.stored import StoredGraph, StoredNode
 
@@ -188,7 +188,7 @@ def _add_ends(flat: Flat) -> None:
         flat.nodes[name] = StoredNode(kind, {})
         flat.connect((name, n) if kind == "Input" else (n, name) for n in free)
         where = "before" if kind == "Input" else "after"
-        flat.note(f"there was no {kind} node: added {where} {few(free, ', ')}")
+        flat.note(f"there was no {kind} node: added {where} {listed(free)}")
 
 
 def new_name(wanted: str, taken: Container[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import InputError, few, unknown_name
+from snn2hw.errors import InputError, listed, unknown_name
 from snn2hw.files import reading
 from snn2hw.hdf5 import numbers
 from snn2hw.ir.network import Network, Reset, Rules
@@ -56,7 +56,7 @@ def read(
         nodes, edges = convert(flat, ours["resets"], reset, largest)
         if flat.problems:
             raise InputError(
-                f"{path} (nir {version}) cannot be read: {few(flat.problems)}.",
+                f"{path} (nir {version}) cannot be read: {listed(flat.problems, '; ')}.",
                 "Correct these nodes where the file was written.",
             )
         dt = _time_step(path, flat, choice, ours, notes, must_know_dt)
@@ -197,6 +197,5 @@ def _gathered(notes: list[Note]) -> list[str]:
     for note in notes:
         by_text.setdefault(note.text, {})[note.node] = None
     return [
-        text if "" in nodes else f"{few(list(nodes), ', ')}: {text}"
-        for text, nodes in by_text.items()
+        text if "" in nodes else f"{listed(list(nodes))}: {text}" for text, nodes in by_text.items()
     ]

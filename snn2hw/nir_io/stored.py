@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from snn2hw.errors import InputError, few
+from snn2hw.errors import InputError, listed
 from snn2hw.hdf5 import Group, Item, described, read_hdf5
 from snn2hw.ir.arrays import Edge
 
@@ -52,7 +52,7 @@ def read_graph(path: Path) -> tuple[StoredGraph, str]:
     graph = _graph(root, "", missing)
     if missing:
         raise InputError(
-            f"{path} is incomplete: {few(missing)}.",
+            f"{path} is incomplete: {listed(missing, '; ')}.",
             "It was not written to the end; write it again.",
         )
     version = _plain(file.get("version", "unknown"))

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snn2hw.errors import InputError, Snn2hwError
+from snn2hw.files import check_file
 
 # What protobuf can hold in one message; external data count.
 LARGEST_MODEL = (1 << 31) - 1
@@ -107,8 +108,7 @@ def read(path: Path) -> OnnxModel:
             place is named.
     """
     onnx = package("onnx", f"Reading {path}")
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
+    check_file(path, "an ONNX model")
     if path.stat().st_size > LARGEST_MODEL:
         raise InputError(f"{path} holds more than {LARGEST_MODEL} bytes, which is too much.")
     content = path.read_bytes()

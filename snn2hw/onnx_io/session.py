@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw import processes
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.onnx_io.model import OnnxModel, Port, classes_of, first_line, input_problems, package
 
@@ -194,12 +195,10 @@ def _rehearse(
     }  # fmt: skip
     package("onnxruntime", f"Running {model.path}")
     try:
-        done = subprocess.run(
+        done = processes.run(
             [sys.executable, "-P", str(Path(__file__).with_name("rehearsal.py"))],
-            input=json.dumps(asked).encode() + b"\n" + content,
-            capture_output=True,
+            stdin=json.dumps(asked).encode() + b"\n" + content,
             timeout=PATIENCE * seconds,
-            check=False,
         )
     except subprocess.TimeoutExpired:
         raise _too_slow(model, seconds) from None

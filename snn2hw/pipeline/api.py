@@ -17,6 +17,7 @@ from snn2hw import datasets, netx_io, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.estimator import EnergyReport
+from snn2hw.files import expanded, scratch
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
@@ -61,8 +62,8 @@ class Built:
 
     def verify(self, x: Inputs) -> dict[str, Any]:
         """Compare every spike and state with the vendor's simulator; as ``snn2hw verify``."""
-        with tempfile.TemporaryDirectory(prefix="snn2hw-") as scratch:
-            file, net_file = Path(scratch) / "program.h5", Path(scratch) / "model.net"
+        with scratch(Path(tempfile.gettempdir())) as folder:
+            file, net_file = folder / "program.h5", folder / "model.net"
             program_file.write(file, self.program)
             held = netx_io.why_not(self.program) is None
             if held:
@@ -187,7 +188,7 @@ def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> 
     dataset = (
         datasets.load(data, time_steps=options.get("time_steps")) if isinstance(data, str) else data
     )
-    teacher = str(teacher) if isinstance(teacher, Path) else teacher
+    teacher = str(expanded(teacher)) if isinstance(teacher, str | Path) else teacher
     named = student if isinstance(student, str) else "cnn"
     taught = teacher if isinstance(teacher, str) else "cnn"
     recipe = train.defaults(named, dataset.name, taught, **options)

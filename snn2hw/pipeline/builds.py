@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,27 +137,23 @@ def export(
     if isinstance(network, Network) and applied:  # only what compiles can be compared
         rewritten = _measured(model, network, applied, time_steps, data_dir)
     reason = netx_io.why_not(program)
-    with tempfile.TemporaryDirectory(prefix="snn2hw-") as scratch:
-        net_file = Path(scratch) / "model.net" if reason is None else None
-        if net_file is not None:
-            netx_io.write(net_file, program)
-        kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note")
-        return folders.write_build(
-            root / "builds" / f"{model.name}-{target.name}",
-            program,
-            inputs=model.files,
-            options={"time_steps": time_steps, "rewrite": list(allowed)},
-            extra={
-                "float": _rules(network) if isinstance(network, Network) else None,
-                "rewrites": rewritten,
-                "data": model.data,
-                "encoder": model.metrics.get("encoder"),
-                "run": {k: model.metrics[k] for k in kept if k in model.metrics},
-                "notes": list(model.notes),
-            },
-            net_file=net_file,
-            net_reason=reason,
-        )
+    kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note")
+    return folders.write_build(
+        root / "builds" / f"{model.name}-{target.name}",
+        program,
+        inputs=model.files,
+        options={"time_steps": time_steps, "rewrite": list(allowed)},
+        extra={
+            "float": _rules(network) if isinstance(network, Network) else None,
+            "rewrites": rewritten,
+            "data": model.data,
+            "encoder": model.metrics.get("encoder"),
+            "run": {k: model.metrics[k] for k in kept if k in model.metrics},
+            "notes": list(model.notes),
+        },
+        write_net=None if reason else partial(netx_io.write, program=program),
+        net_reason=reason,
+    )
 
 
 def _rules(net: Network) -> dict[str, Any]:
@@ -255,7 +251,7 @@ def save_trace(
             for what in ("spikes", "v", "u"):
                 whole = trace.on_chip_time(getattr(layer, what), trace.phase[name])
                 arrays[f"{name}.{what}"] = whole
-    write_npz(path, arrays)
+    write_npz(path, arrays, make_folder=False)
 
 
 def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:

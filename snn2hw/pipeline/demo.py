@@ -118,6 +118,6 @@ def write_page(
         verification=verification,
         story=rows,
     )
-    with new_file(path) as temporary:
+    with new_file(path, make_folder=False) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

@@ -94,7 +94,7 @@ def save(path: Path, trace: floating.FloatTrace, labels: NDArray[np.int64] | Non
     arrays |= {f"{k}.spikes": v for k, v in trace.recorded.items()}
     arrays |= {f"{k}.v": v for k, v in trace.membranes.items()}
     arrays |= {} if labels is None else {"label": labels}
-    write_npz(path, arrays)
+    write_npz(path, arrays, make_folder=False)
 
 
 def _float(model: builds.Model) -> Network:

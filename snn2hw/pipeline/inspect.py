@@ -10,6 +10,7 @@ import numpy as np
 from snn2hw import nir_io, onnx_io
 from snn2hw import target as targets
 from snn2hw.errors import UnsupportedError
+from snn2hw.files import recover
 from snn2hw.ir.graph import Wiring, along_edges, wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Affine, Conv1d, Conv2d, Network, Node, Scale, output_shape
@@ -37,6 +38,7 @@ def inspect_file(
             f"Distill a student from it first: snn2hw distill --teacher {given}"
         )
         return onnx_io.describe(Path(given)) | {"targets": {name: [why] for name in asked}}
+    recover(Path(given))
     if (Path(given) / "build.json").exists():
         build = builds.load_build(given, root)
         model = builds.Model(build.name, build.program.network, {})

@@ -20,7 +20,7 @@ from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError, unknown_name
-from snn2hw.files import read_json, write_json
+from snn2hw.files import expanded, read_json, write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
 from snn2hw.mapping import most_inputs
 from snn2hw.passes import unit_resistance
@@ -159,12 +159,11 @@ def _prepare(
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Any, Path, dict[str, Any]]:
     """Return recipe, folder and command of a distillation; nothing is written."""
-    train = training()
+    train, path = training(), expanded(teacher)
     own = {k: v for k, v in (options or {}).items() if v is not None}
     recipe = train.defaults(student, data, teacher, **own)
     command = {"command": "distill", "recipe": recipe.to_json()}
     if teacher not in train.TEACHERS:
-        path = Path(teacher).expanduser()
         file = train.student_file(path) if path.is_dir() else path
         command["teacher_sha256"] = train.digest(file)
     return recipe, _folder(root, name, f"{student}-{_plain(data)}", command), command
@@ -310,7 +309,7 @@ def _folder(root: Path, name: str | None, default: str, command: Mapping[str, An
     """Find the folder of this command: its own if it ran before, else a free one."""
     base = root / "runs"
     if name is not None:
-        if Path(name).name != name or name in (".", "..", "latest"):
+        if not folders.is_plain(name):
             raise InputError(f"{name!r} cannot be the name of a run.", "Use a plain word.")
         other = [] if _is_free(base / name) else _differences(_asked(base / name), command)
         if not other:

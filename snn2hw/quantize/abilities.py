@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn2hw.errors import NetworkError, few
+from snn2hw.errors import NetworkError, listed
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
 from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network
 from snn2hw.quantize.drive import as_spiking, decay, forgets
@@ -17,7 +17,7 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
     try:
         outputs = output_populations(net)
         if len(outputs) != 1:
-            found.append(f"it has {len(outputs)} outputs ({few(outputs, ', ')}); keep one")
+            found.append(f"it has {len(outputs)} outputs ({listed(outputs)}); keep one")
     except NetworkError as error:
         found.append(str(error).rstrip("."))
     rules = net.rules

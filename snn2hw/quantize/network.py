@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snn2hw.errors import NetworkError, UnsupportedError, few
+from snn2hw.errors import NetworkError, UnsupportedError, listed
 from snn2hw.ir import populations as chip
 from snn2hw.ir.graph import Wiring, output_populations, wiring
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Rounding
@@ -44,7 +44,7 @@ def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> 
     found = refusals(net, wires, target)
     if found:
         raise UnsupportedError(
-            f"{target.title} cannot run this network: {few(found)}.",
+            f"{target.title} cannot run this network: {listed(found, '; ')}.",
             "Change these layers, allow rewrites (--rewrite), or choose another target.",
         )
     return rounded(net, wires, target, steps)
@@ -76,7 +76,7 @@ def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwo
     too_large = [made.problem for made in done if made.problem]
     if too_large:
         raise UnsupportedError(
-            f"{target.title} cannot hold this network: {few(too_large)}.",
+            f"{target.title} cannot hold this network: {listed(too_large, '; ')}.",
             "Make these weights or biases smaller, or the largest input value.",
         )
     connections = tuple(c for made in done for c in made.connections)

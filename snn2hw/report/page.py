@@ -7,13 +7,21 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from snn2hw.errors import visible
 from snn2hw.estimator import EnergyReport
 from snn2hw.report.text import number, percent
 
-# Names of layers and files come from outside: everything is escaped.
+
+def _shown(value: Any) -> Any:
+    return visible(value) if type(value) is str else value
+
+
+# Names of layers and files come from outside: everything is escaped, and what turns the direction
+# of writing is shown as such.
 _ENVIRONMENT = Environment(
     loader=PackageLoader("snn2hw", "report"),
     autoescape=True,
+    finalize=_shown,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -1,16 +1,19 @@
-"""Results as plain text."""
+"""Results as lines of plain text. Whoever prints them escapes what names may hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from snn2hw.errors import shortened, visible
 from snn2hw.estimator import EnergyReport, Range
 
+WIDEST = 400  # characters of a cell: a longer name would widen its column for all
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
     """Align columns: the first ``left`` to the left, the others to the right."""
-    cells = [list(head), *(list(r) for r in rows)]
+    cells = [[shortened(visible(c), WIDEST) for c in r] for r in (head, *rows)]
     widths = [max(len(r[i]) for r in cells) for i in range(len(head))]
     lines = [
         "  ".join(
@@ -20,7 +23,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> 
         for row in cells
     ]
     lines.insert(1, "  ".join("-" * w for w in widths))
-    return "\n".join(lines)
+    return lines
 
 
 def number(value: float) -> str:
@@ -43,7 +46,7 @@ def spread(value: Range) -> str:
     return f"{number(value.typical)} ({number(value.low)} to {number(value.high)})"
 
 
-def energy(report: EnergyReport, name: str) -> str:
+def energy(report: EnergyReport, name: str) -> list[str]:
     """Write an energy report."""
     parts = report.boundaries()
     rows: list[list[str]] = []
@@ -72,39 +75,26 @@ def energy(report: EnergyReport, name: str) -> str:
         f"{report.time_steps} steps, {report.cores} cores, {report.chips} "
         f"{'chip' if report.chips == 1 else 'chips'}"
     )
-    return "\n".join(
-        [
-            head,
-            "",
-            table(["energy in uJ", "typical", "low", "high"], rows),
-            "",
-            table(
-                [
-                    "layer",
-                    "neurons",
-                    "cores",
-                    "spikes",
-                    "synops",
-                    "updates",
-                    "dynamic uJ",
-                    "share",
-                ],
-                layers,
-            ),
-            "",
-            f"{number(report.spikes)} spikes, {number(report.synops)} synops and "
-            f"{number(report.input_events)} input values per inference.",
-            "",
-            "prices (value, range, kind, source)",
-            *prices,
-        ]
-    )
+    columns = ["layer", "neurons", "cores", "spikes", "synops", "updates", "dynamic uJ", "share"]
+    return [
+        head,
+        "",
+        *table(["energy in uJ", "typical", "low", "high"], rows),
+        "",
+        *table(columns, layers),
+        "",
+        f"{number(report.spikes)} spikes, {number(report.synops)} synops and "
+        f"{number(report.input_events)} input values per inference.",
+        "",
+        "prices (value, range, kind, source)",
+        *prices,
+    ]
 
 
-def verification(found: Mapping[str, Any], name: str) -> str:
+def verification(found: Mapping[str, Any], name: str) -> list[str]:
     """Write what ``verify`` found."""
     if found["against"] is None:
-        return f"{name}: not verified. {found['reason']}"
+        return [f"{name}: not verified. {found['reason']}"]
     lines = [
         f"{name}: {found['samples']} samples of {found['steps']} chip steps, "
         f"against {found['against']}"
@@ -124,10 +114,10 @@ def verification(found: Mapping[str, Any], name: str) -> str:
         )
     else:
         lines.append(f"  all {found['compared']:,} values are equal")
-    return "\n".join(lines)
+    return lines
 
 
-def build(info: Mapping[str, Any]) -> str:
+def build(info: Mapping[str, Any]) -> list[str]:
     """Write what a build holds."""
     rows: list[list[str]] = []
     for layer in info["layers"]:
@@ -150,16 +140,14 @@ def build(info: Mapping[str, Any]) -> str:
         )  # fmt: skip
     head = ["layer", "shape", "phase", "from", "weights", "cores", "rounding"]
     net = info["model_net"]
-    return "\n".join(
-        [
-            f"{info['name']}: {info['target']}, {info['time_steps']} steps, depth {info['depth']}, "
-            f"{info['cores']} cores on {info['chips']} "
-            f"{'chip' if info['chips'] == 1 else 'chips'}",
-            table(head, rows, left=4),
-            "model.net: written" if net["written"] else f"model.net: not written, {net['reason']}",
-            *_changes(info),
-        ]
-    )
+    return [
+        f"{info['name']}: {info['target']}, {info['time_steps']} steps, depth {info['depth']}, "
+        f"{info['cores']} cores on {info['chips']} "
+        f"{'chip' if info['chips'] == 1 else 'chips'}",
+        *table(head, rows, left=4),
+        "model.net: written" if net["written"] else f"model.net: not written, {net['reason']}",
+        *_changes(info),
+    ]
 
 
 def _changes(info: Mapping[str, Any]) -> list[str]:
@@ -193,10 +181,10 @@ def refusals(targets: Mapping[str, list[str]], rewrites: Mapping[str, list[str]]
     return lines
 
 
-def pairs(values: Mapping[str, Any]) -> str:
+def pairs(values: Mapping[str, Any]) -> list[str]:
     """Write names and values, one a line."""
     width = max((len(k) for k in values), default=0)
-    return "\n".join(f"{k:<{width}}  {_plain(v)}" for k, v in values.items())
+    return [f"{k:<{width}}  {_plain(v)}" for k, v in values.items()]
 
 
 def _plain(value: Any) -> str:

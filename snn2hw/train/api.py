@@ -19,6 +19,7 @@ from torch import nn
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
+from snn2hw.files import expanded
 from snn2hw.processes import leads
 from snn2hw.train import foreign, students, teachers
 from snn2hw.train.copying import copy_teacher, matched
@@ -102,7 +103,7 @@ def open_teacher(recipe: Recipe, dataset: Dataset) -> Ready:
     Raises:
         InputError: there is no such teacher, a file cannot be used, or the data do not suit it.
     """
-    path = Path(recipe.teacher).expanduser()
+    path = expanded(recipe.teacher)
     if is_run(path):
         return Ready(_spiking_teacher(path, dataset), True)
     if foreign.is_file(recipe.teacher):
@@ -128,7 +129,7 @@ def open_teacher(recipe: Recipe, dataset: Dataset) -> Ready:
     teacher = new_teacher(recipe, dataset)
     if recipe.teacher_weights is None:
         return Ready(teacher, False)
-    loaded = teachers.load_weights(teacher, Path(recipe.teacher_weights).expanduser())
+    loaded = teachers.load_weights(teacher, expanded(recipe.teacher_weights))
     return Ready(teacher, not loaded.kept, False, loaded.kept)
 
 

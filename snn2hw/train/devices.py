@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from snn2hw.errors import InputError
+from snn2hw.processes import start_with
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 
@@ -54,6 +55,7 @@ def _launched(devices: Devices) -> Fabric:
         num_nodes=devices.nodes,
         precision=devices.precision,  # type: ignore[arg-type]
     )
+    start_with(getattr(fabric.strategy.launcher, "procs", []))
     fabric.launch()
     if fabric.device.type == "cuda":
         # Batches are alike, so the fastest convolutions are worth looking for; and dense layers may

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snn2hw import onnx_io
 from snn2hw.errors import InputError
-from snn2hw.files import new_file, sha256
+from snn2hw.files import check_file, new_file, sha256
 from snn2hw.train.keras_file import read_keras
 from snn2hw.train.scaling import Scaled
 from snn2hw.train.teachers import Settings
@@ -110,8 +110,7 @@ def digest(path: Path) -> str:
     Raises:
         InputError: there is no such file, or it is none that can be read.
     """
-    if not path.is_file():
-        raise InputError(f"There is no file {path} with the teacher.")
+    check_file(path, "a file with the teacher")
     return onnx_io.read(path).sha256 if path.suffix.lower() == ".onnx" else sha256(path)
 
 

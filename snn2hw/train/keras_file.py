@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snn2hw.errors import InputError, few
+from snn2hw.errors import InputError, listed
 from snn2hw.files import reading
 from snn2hw.hdf5 import Group, Item, described, numbers, read_hdf5
 from snn2hw.train.scaling import Scaled
@@ -272,7 +272,7 @@ def read_keras(path: Path, settings: Settings) -> tuple[KerasTeacher, tuple[str,
         unknown = [f"{x.name} ({x.kind})" for x in layers if x.kind not in LAYERS]
         if unknown:
             raise InputError(
-                f"{path} has layers that are not read: {few(unknown, ', ')}.",
+                f"{path} has layers that are not read: {listed(unknown)}.",
                 f"Known: {', '.join(LAYERS)}. Others may go through ONNX.",
             )
         order = Order(_channels_first(layers), file.attrs.get("backend") == "theano")

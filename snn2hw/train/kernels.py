@@ -19,6 +19,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
+from snn2hw.compiled import compiled
+
 BLOCK = 1024  # neurons whose states stay in the cache together
 
 # The surrogates by number, in the order of ``neurons.SURROGATES``.
@@ -76,7 +78,7 @@ def _narrow_code(value, like):  # type: ignore[no-untyped-def]  # noqa: ANN001, 
 
 
 _loop = numba.njit(error_model="numpy")  # no checks for division by zero
-_kernel = numba.njit(parallel=True, cache=True, error_model="numpy")
+_kernel = compiled(parallel=True, error_model="numpy")
 
 
 @_kernel

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from snn2hw.datasets import Dataset, default_time_steps
@@ -26,6 +25,7 @@ from snn2hw.fields import (
     text,
     whole,
 )
+from snn2hw.files import expanded
 from snn2hw.train.foreign import is_file
 from snn2hw.train.methods import Plan, Weights, plan
 from snn2hw.train.neurons import SURROGATES
@@ -278,7 +278,7 @@ def defaults(
     """
     if student not in STUDENTS:
         raise unknown_name("student", student, STUDENTS)
-    folder = Path(teacher).expanduser()
+    folder = expanded(teacher)
     if teacher not in TEACHERS and not is_file(teacher) and not folder.is_dir():
         raise unknown_name("teacher", teacher, TEACHERS)
     kind = data.partition(":")[0]

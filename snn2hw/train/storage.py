@@ -20,7 +20,7 @@ from snn2hw.datasets import Dataset
 from snn2hw.encoders import LONGEST
 from snn2hw.errors import InputError
 from snn2hw.fields import anything, many, named, real, require, table, text, whole
-from snn2hw.files import read_json, reading, sha256, write_json
+from snn2hw.files import expanded, read_json, reading, sha256, write_json
 from snn2hw.train import foreign, students, teachers
 from snn2hw.train.loop import state_path
 from snn2hw.train.recipe import Recipe
@@ -53,13 +53,13 @@ def keep_teacher(
     """Write a run's finished teacher."""
     facts = _facts(recipe, dataset.shape, dataset.classes, dataset.max_value, 0)
     if isinstance(teacher, Student):
-        own = load_recipe(Path(recipe.teacher).expanduser())
+        own = load_recipe(expanded(recipe.teacher))
         facts |= {"spiking": own.to_json(), "time_steps": teacher.time_steps}
         write_tensors(_teacher_file(run_dir), teacher.state_dict(), facts)
         return
     facts["scaling"] = teacher.scale.scaling._asdict()
     if foreign.is_file(recipe.teacher):
-        source = Path(recipe.teacher).expanduser()
+        source = expanded(recipe.teacher)
         kept = foreign.keep(teacher, source, run_dir / "checkpoint")
         # Written last: whoever finds it finds the teacher.
         write_json(_facts_file(run_dir), facts | {"file": kept.name, "sha256": sha256(kept)})

@@ -311,6 +311,11 @@ class Chain(Copied):
     def __init__(self, settings: Settings, channels: Sequence[int], hidden: Sequence[int]) -> None:
         super().__init__()
         into, height, width = settings.shape
+        if min(height, width) < 2 ** len(channels):
+            raise InputError(
+                f"Images of {height}x{width} are too small to be halved {len(channels)} times.",
+                f"Use a teacher that halves less often, or images of {2 ** len(channels)} pixels.",
+            )
         self.scale = settings.scale()
         self.convs = nn.Sequential()
         self.dense = nn.Sequential()

@@ -1,0 +1,72 @@
+"""All commands, and how each of them ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from snn2hw.cli.common import report_error
+from snn2hw.cli.compile import energy, export, inspect, simulate, verify
+from snn2hw.cli.info import datasets, doctor, encoders, methods, models, runtime, targets
+from snn2hw.cli.stopping import Stop
+from snn2hw.cli.training import demo, distill, prune
+from snn2hw.errors import Interrupted, shortened, visible
+from snn2hw.processes import end_others
+
+ORDER = [
+    "demo", "distill", "prune", "export", "simulate", "verify", "energy", "inspect",
+    "targets", "models", "datasets", "encoders", "methods", "runtime", "doctor",
+]  # fmt: skip
+
+
+class Story(click.Group):
+    """Lists commands in the order one uses them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, not sorted."""
+        return ORDER
+
+
+@click.group(cls=Story, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="snn2hw")
+def snn2hw() -> None:
+    """From a trained network to a spiking one on a chip, with proof and an energy bill.
+
+    Start with `snn2hw demo`. The long way: `snn2hw distill --teacher resnet34`,
+    `snn2hw export --target loihi2`, `snn2hw energy report`. Every command takes the newest run or
+    build of this folder unless you name one.
+    """
+
+
+for command in (
+    demo, distill, prune, export, simulate, verify, energy, inspect,
+    targets, models, datasets, encoders, methods, runtime, doctor,
+):  # fmt: skip
+    snn2hw.add_command(command)
+
+
+def run(arguments: Sequence[str], stop: Stop) -> int:
+    """Run a command and return its exit code; whatever is wrong has then been told."""
+    try:
+        code: Any = snn2hw.main(list(arguments), prog_name="snn2hw", standalone_mode=False)
+    except SystemExit as error:
+        code = error.code
+    except click.ClickException as error:
+        _show(error)
+        code = error.exit_code
+    except BaseException as error:
+        end_others()
+        # Whatever a signal became on its way through other people's code.
+        stopped = stop.seen and not isinstance(error, Interrupted)
+        code = report_error(KeyboardInterrupt() if stopped else error, arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _show(error: click.ClickException) -> None:
+    """Print what is wrong with the arguments, which may hold names of files."""
+    told = error.format_message
+    if not isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.format_message = lambda: shortened(visible(told()))
+    error.show()
