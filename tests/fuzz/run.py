@@ -53,7 +53,10 @@ def schedule(counts: dict[str, int]) -> Iterator[tuple[str, int]]:
 def workers(count: int) -> Iterator[list[Executor]]:
     """Start that many processes, each behind an executor of its own."""
     context = multiprocessing.get_context("spawn")
-    os.environ.update(OFFLINE)  # read by libraries when a worker imports them
+    # Numba would not take back a number of threads, where this is called in another process.
+    os.environ.update(
+        {k: v for k, v in OFFLINE.items() if not k.startswith("NUMBA")}
+    )  # read by libraries when a worker imports them
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-"))
         made = [ProcessPoolExecutor(1, context, prepare, (scratch,)) for _ in range(count)]

@@ -50,4 +50,4 @@ def test_energy_report(golden):
     program = compile_network(tiny(), LOIHI2)
     x = np.random.default_rng(0).integers(0, 2, (16, 4, 4))
     report = estimate(program, engine.run(program, {"input": x}), LOIHI2)
-    golden("tiny.energy.txt", text.energy(report, "tiny") + "\n")
+    golden("tiny.energy.txt", "\n".join(text.energy(report, "tiny")) + "\n")

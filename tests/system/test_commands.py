@@ -263,7 +263,7 @@ def test_import_is_lean(tmp_path):
     code = "import sys, snn2hw; print(sorted({'torch','nir','click','numba'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    code = "import sys, snn2hw.cli; print('torch' in sys.modules)"
+    code = "import sys, snn2hw.cli.commands; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

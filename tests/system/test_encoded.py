@@ -33,7 +33,10 @@ def made_run(folder, weights, bias, shape, max_value, **metrics):
     run = folder / "runs" / "made"
     run.mkdir(parents=True)
     nir_io.write(run / "student.nir", net)
-    (run / "metrics.json").write_text(json.dumps({"time_steps": STEPS, **metrics}))
+    rest = dict.fromkeys(("accuracy", "spikes_per_sample", "synops_per_sample", "seconds"), 0.5)
+    rest |= {"parameters": 1, "connections": 1, "method": "none", "seed": 0, "data": "digits"}
+    rest |= {"teacher_accuracy": None, "time_steps": STEPS}
+    (run / "metrics.json").write_text(json.dumps(rest | metrics))
     (folder / "runs" / "latest").write_text("made\n")
     return net
 

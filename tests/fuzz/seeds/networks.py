@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +142,12 @@ def builds(scratch: Path) -> dict[str, Files]:
     for name, program in made.items():
         path = scratch / name / "builds" / "a"
         reason = netx_io.why_not(program)
-        net_file = scratch / "model.net" if reason is None else None
-        if net_file is not None:
-            netx_io.write(net_file, program)
+        write_net = None if reason else partial(netx_io.write, program=program)
         folders.write_build(
             path, program, inputs={}, options={"time_steps": None, "rewrite": []},
             extra={"float": None, "rewrites": None, "data": None, "encoder": None, "run": {},
                    "notes": []},
-            net_file=net_file, net_reason=reason,
+            write_net=write_net, net_reason=reason,
         )  # fmt: skip
         found[name] = contents(scratch / name) | {"x.npz": samples_of(program)}
     return found
