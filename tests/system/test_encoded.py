@@ -112,7 +112,7 @@ def test_without_an_encoder_images_are_shown_as_they_are(tmp_path):
     ("encoder", "said"),
     [
         ({"name": "rates", "time_steps": 6}, "no encoder 'rates'"),
-        ("rate", "does not describe an encoder"),
+        ("rate", "is 'rate', not an object"),
         ({"name": "delta", "time_steps": 6}, "samples of shape [2, 8, 8] through encoder 'delta'"),
     ],
 )
