@@ -308,6 +308,7 @@ def reading(path: Path, what: str, hint: str = "") -> Generator[None, None, None
 
 # Documents of ours are smaller by far, and one of this size takes half a GiB when it is read.
 LARGEST_JSON = 16 << 20
+DEEPEST_JSON = 50
 
 
 def read_text(path: Path, what: str, largest: int = LARGEST_JSON) -> str:
@@ -356,9 +357,23 @@ def json_value(text: str, where: object, hint: str = "") -> Any:
         )
         if "\\ud" in text.lower():  # half a character, which no file and no terminal takes
             json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        # What is read must be written again: for a hash, or for a user.
+        if isinstance(value, dict | list) and _nests(value, DEEPEST_JSON):
+            raise ValueError(f"it nests more than {DEEPEST_JSON} deep")
         return value
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON: {first_line(error)}.", hint) from None
+
+
+def _nests(value: Any, most: int) -> bool:
+    """Say whether lists and objects lie in each other more than ``most`` deep."""
+    level = [value]
+    for _ in range(most + 1):
+        inner = (x.values() if isinstance(x, dict) else x for x in level)
+        level = [v for items in inner for v in items if isinstance(v, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _number(text: str) -> float:

@@ -45,6 +45,8 @@ def test_nan_and_infinity_become_null(tmp_path):
         (b'{"a": -Infinity}', "is not JSON: -Infinity is no finite number"),
         (b'{"a": 1e999}', "is not JSON: 1e999 is no finite number"),
         (b"[" * 100_000, "is not JSON: maximum recursion depth"),
+        (b'{"a": ' + b"[" * 900 + b"]" * 900 + b"}", "is not JSON: it nests more than 50 deep"),
+        (b'{"a": ' * 60 + b"1" + b"}" * 60, "is not JSON: it nests more than 50 deep"),
         (b'{"a": 1, "a": 2}', "is not JSON: an object has the same name twice"),
         (b'{"a": "\xff"}', "cannot|not a JSON document that snn2hw can read"),
         (rb'{"a": "\ud800"}', "is not JSON: .*surrogates not allowed"),
