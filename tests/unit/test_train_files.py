@@ -317,3 +317,9 @@ def test_a_shift_beyond_the_image_is_refused(digits):
     job = loop.Job("student", 1, shift=9)
     with pytest.raises(InputError, match="shifted by up to 9 pixels; their side is 8"):
         loop.fit(job, make_teacher("mlp-8", teachers.Settings((1, 8, 8), 10, 16)), digits, None)
+
+
+def test_images_too_small_for_a_teacher_are_refused():
+    with pytest.raises(InputError, match="Images of 3x8 are too small to be halved 2 times"):
+        make_teacher("cnn-4-4-4", teachers.Settings((1, 3, 8), 10, 16))
+    make_teacher("cnn-4-4", teachers.Settings((1, 2, 2), 10, 16))
