@@ -94,6 +94,7 @@ def prepare(scratch: str) -> None:
     os.environ.update(told | OFFLINE)
     os.environ.pop("SNN2HW_DATA", None)
     tempfile.tempdir = scratch
+    import numba
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
     import PIL.Image  # noqa: F401
@@ -102,6 +103,9 @@ def prepare(scratch: str) -> None:
     from snn2hw.pipeline import runs
 
     torch.set_num_threads(1)
+    # Numba reads its variables when it is imported, which has happened, and when it compiles: that
+    # is too late where kernels from its cache have started the threads.
+    numba.config.reload_config()
     runs.training()
     _load_kernels()
 
