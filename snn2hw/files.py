@@ -1,8 +1,8 @@
 """Files: written whole or not at all, and JSON that is not trusted when read.
 
 What is under way lies in a hidden folder beside the place where it belongs, so that a rename that
-puts it there stays on one file system. The folder is locked while its owner lives: whoever writes
-there next clears those whose lock is free, which killed processes left.
+puts it there stays on one file system. A lock file stands for it while its owner lives: whoever
+writes there next clears the folders whose lock is free, which killed processes left.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from snn2hw.errors import InputError, Interrupted, Snn2hwError
 from snn2hw.fields import Check, anything, require, shown
 
 HIDDEN = ".snn2hw-"
-LOCK, NEW, OLD = "lock", "new", "old"  # what a hidden folder holds
+NEW, OLD = "new", "old"  # what a hidden folder holds
+LOCK = ".lock"  # what follows its name in that of its lock file
+YOUNG = 60.0  # seconds; a lock file without a folder may be about to get it
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -75,59 +77,77 @@ def scratch(beside: Path) -> Generator[Path, None, None]:
     """
     folder, lock = _locked_folder(beside)
     try:
-        for left in beside.glob(f"{HIDDEN}*"):
-            _clear(left, folder)
+        for name in {p.name.removesuffix(LOCK) for p in beside.glob(f"{HIDDEN}*")}:
+            _clear(beside / name, folder)
         yield folder
     finally:
         _put_back(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             lock.release()
-        shutil.rmtree(folder, ignore_errors=True)
+            _forget(folder)
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(folder.name + LOCK)
+
+
+def _forget(folder: Path) -> None:
+    with suppress(OSError):
+        _lock_file(folder).unlink()
 
 
 def _locked_folder(beside: Path) -> tuple[Path, FileLock | None]:
-    """Make a hidden folder and lock it; without a lock where the file system has none."""
+    """Lock a hidden folder and make it; without a lock where the file system has none.
+
+    It is locked before it is there, and its name is never used again: so one that is there and not
+    locked has no owner, and whoever clears it can take it from nobody.
+    """
+    if not beside.is_dir():  # filelock would make it
+        why = errno.ENOTDIR if beside.exists() else errno.ENOENT
+        raise OSError(why, os.strerror(why))
     while True:
         folder = beside / (HIDDEN + secrets.token_hex(8))
-        folder.mkdir(0o700)
-        lock = FileLock(folder / LOCK)
+        lock: FileLock | None = FileLock(_lock_file(folder))
         try:
             lock.acquire(timeout=0)
+        except TimeoutError:
+            continue  # it took longer than `YOUNG` from the file to the lock
         except OSError as error:
-            # Another process may see the folder before its lock, and clear it.
-            if isinstance(error, TimeoutError | FileNotFoundError):
-                continue
-            if error.errno in NO_LOCKS:
-                return folder, None
-            shutil.rmtree(folder, ignore_errors=True)
+            _forget(folder)
+            if error.errno not in NO_LOCKS:
+                raise
+            lock = None
+        try:
+            folder.mkdir(0o700)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+                _forget(folder)
             raise
-        if (folder / LOCK).exists():
-            return folder, lock
-        lock.release()
+        return folder, lock
 
 
 def _clear(left: Path, own: Path) -> None:
-    """Remove a hidden folder, if it is of the same user and nobody holds its lock."""
+    """Remove a hidden folder and its lock file, if it is of the same user and nobody holds it."""
     with suppress(OSError):
-        about = left.lstat()
-        if left == own or left.is_symlink() or about.st_uid != own.stat().st_uid:
+        there = os.path.lexists(left)
+        about = (left if there else _lock_file(left)).lstat()
+        if left == own or about.st_uid != own.stat().st_uid:
             return
-        lock: Any = FileLock(left / LOCK)
+        if left.is_symlink() or not left.is_dir() if there else _age(about) < YOUNG:
+            return
+        lock: Any = FileLock(_lock_file(left))
         with lock.acquire(timeout=0):
             if isinstance(lock, SoftFileLock):
                 return  # the file system has no locks, so nothing tells whether the owner lives
             _put_back(left)
-            for part in left.iterdir():
-                if part.name != LOCK:
-                    _remove(part)
-        shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True)
+        _forget(left)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+def _age(about: os.stat_result) -> float:
+    return time.time() - about.st_mtime
 
 
 def _put_back(hidden: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from snn2hw import files
 from snn2hw.errors import InputError
@@ -103,8 +103,9 @@ def test_a_failure_leaves_what_was_there(tmp_path):
 )
 def test_the_next_one_clears_what_a_killed_one_left(tmp_path, script):
     killed(tmp_path, script)
-    (left,) = names(tmp_path)
+    left, lock = names(tmp_path)
     assert left.startswith(HIDDEN)
+    assert lock == f"{left}.lock"
     files.write_json(tmp_path / "other.json", {})
     assert names(tmp_path) == ["other.json"]
 
@@ -139,9 +140,9 @@ def test_many_at_once_lose_nothing(tmp_path):
     script = 'for i in range(40): open(folder / "log", "a").close()\n'
     script += 'for i in range(40):\n with new_file(folder / f"{os.getpid()}-{i}") as new:'
     script += ' new.write_text("x")'
-    running = [child(tmp_path, script) for _ in range(4)]
-    assert [p.wait(120) for p in running] == [0] * 4
-    assert len(names(tmp_path)) == 4 * 40 + 1
+    running = [child(tmp_path, script) for _ in range(6)]
+    assert [p.wait(120) for p in running] == [0] * 6
+    assert len(names(tmp_path)) == 6 * 40 + 1
 
 
 def test_a_kill_between_two_renames_loses_nothing(tmp_path):
@@ -213,25 +214,49 @@ def test_without_locks_files_are_written_and_nothing_is_cleared(tmp_path, monkey
 
     monkeypatch.setattr(files.FileLock, "acquire", refuse)
     files.write_json(tmp_path / "b.json", {})
-    left, written = names(tmp_path)
+    left, lock, written = names(tmp_path)
     assert left.startswith(HIDDEN)
+    assert lock == f"{left}.lock"
     assert written == "b.json"
 
 
-def test_one_that_was_cleared_before_its_lock_is_made_again(tmp_path, monkeypatch):
-    acquire, calls = files.FileLock.acquire, []
-
-    def late(self, **how):
-        got = acquire(self, **how)
-        if not calls:
-            shutil.rmtree(Path(self.lock_file).parent)
-        calls.append(self)
-        return got
-
-    monkeypatch.setattr(files.FileLock, "acquire", late)
+def test_a_lock_without_a_folder_is_left_alone_while_it_is_young(tmp_path):
+    """Its owner may be about to make the folder."""
+    lock = tmp_path / f"{HIDDEN}0.lock"
+    lock.touch()
+    files.write_json(tmp_path / "a.json", {})
+    assert names(tmp_path) == [lock.name, "a.json"]
+    os.utime(lock, times=(time.time() - 61,) * 2)
+    with FileLock(lock):
+        files.write_json(tmp_path / "a.json", {})
+        assert lock.exists()
     files.write_json(tmp_path / "a.json", {})
     assert names(tmp_path) == ["a.json"]
-    assert len(calls) == 2
+
+
+def test_a_folder_is_never_there_without_its_lock(tmp_path, monkeypatch):
+    mkdir, made = Path.mkdir, []
+
+    def watched(self, *how, **more):
+        mkdir(self, *how, **more)
+        if self.name.startswith(HIDDEN):
+            made.append(self)
+            with pytest.raises(TimeoutError):
+                FileLock(f"{self}.lock").acquire(timeout=0)
+
+    monkeypatch.setattr(Path, "mkdir", watched)
+    files.write_json(tmp_path / "a.json", {})
+    assert len(made) == 1
+
+
+def test_a_hidden_folder_that_cannot_be_made_leaves_no_lock(tmp_path, monkeypatch):
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, "no space", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(OSError, match="no space"), new_file(tmp_path / "a", make_folder=False):
+        pass
+    assert names(tmp_path) == []
 
 
 def test_strange_hidden_things_are_left_alone(tmp_path):
