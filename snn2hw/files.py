@@ -7,6 +7,7 @@ writes there next clears the folders whose lock is free, which killed processes 
 
 from __future__ import annotations
 
+import atexit
 import errno
 import glob
 import hashlib
@@ -75,17 +76,38 @@ def scratch(beside: Path) -> Generator[Path, None, None]:
     Hidden folders whose owners were killed are cleared first. What one of them had moved into
     ``old``, and nothing has replaced since, is put back.
     """
-    folder, lock = _locked_folder(beside)
+    folder = _locked_folder(beside)
     try:
         for name in {p.name.removesuffix(LOCK) for p in beside.glob(f"{HIDDEN}*")}:
             _clear(beside / name, folder)
         yield folder
     finally:
-        _put_back(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            lock.release()
-            _forget(folder)
+        _end(folder)
+
+
+# Folders of this process. A signal may come between any two lines, also while one is made or
+# removed, so what is here when the process ends is removed then.
+_own: dict[Path, FileLock] = {}
+_OWNER = os.getpid()
+
+
+def _end(folder: Path) -> None:
+    _put_back(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    _unlock(folder)
+
+
+def _unlock(folder: Path) -> None:
+    if folder in _own:
+        _own[folder].release()
+        _forget(folder)
+        del _own[folder]
+
+
+@atexit.register
+def _end_all() -> None:
+    for folder in list(_own) if os.getpid() == _OWNER else ():
+        _end(folder)
 
 
 def _lock_file(folder: Path) -> Path:
@@ -97,7 +119,7 @@ def _forget(folder: Path) -> None:
         _lock_file(folder).unlink()
 
 
-def _locked_folder(beside: Path) -> tuple[Path, FileLock | None]:
+def _locked_folder(beside: Path) -> Path:
     """Lock a hidden folder and make it; without a lock where the file system has none.
 
     It is locked before it is there, and its name is never used again: so one that is there and not
@@ -108,24 +130,22 @@ def _locked_folder(beside: Path) -> tuple[Path, FileLock | None]:
         raise OSError(why, os.strerror(why))
     while True:
         folder = beside / (HIDDEN + secrets.token_hex(8))
-        lock: FileLock | None = FileLock(_lock_file(folder))
+        _own[folder] = FileLock(_lock_file(folder))
         try:
-            lock.acquire(timeout=0)
+            _own[folder].acquire(timeout=0)
         except TimeoutError:
+            del _own[folder]
             continue  # it took longer than `YOUNG` from the file to the lock
         except OSError as error:
-            _forget(folder)
+            _unlock(folder)
             if error.errno not in NO_LOCKS:
                 raise
-            lock = None
         try:
             folder.mkdir(0o700)
-        except BaseException:
-            if lock is not None:
-                lock.release()
-                _forget(folder)
+        except OSError:
+            _unlock(folder)
             raise
-        return folder, lock
+        return folder
 
 
 def _clear(left: Path, own: Path) -> None:

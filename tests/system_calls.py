@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from snn2hw.cli import main
@@ -36,3 +37,28 @@ def document(folder: Path, *arguments: str, run=call_here):
     done = run(folder, *arguments, "--json", "-q")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def _processes() -> Iterator[tuple[int, int, str, str]]:
+    """Yield number, parent, state and program of every process."""
+    told = subprocess.run(["ps", "-eo", "pid=,ppid=,stat=,comm="], capture_output=True, text=True)
+    for line in told.stdout.splitlines():
+        number, parent, state, program = line.split(None, 3)
+        yield int(number), int(parent), state, program
+
+
+def alive(number: int) -> bool:
+    """Say whether a process is there and not merely waiting to be noticed."""
+    return any(n == number and not state.startswith("Z") for n, _, state, _ in _processes())
+
+
+def descendants(number: int) -> list[tuple[int, str]]:
+    """Return numbers and programs of what a process has started, and what that has."""
+    below: list[tuple[int, str]] = []
+    parents = {number}
+    known = list(_processes())
+    while parents:
+        found = [(n, program) for n, parent, _, program in known if parent in parents]
+        below += found
+        parents = {n for n, _ in found}
+    return below

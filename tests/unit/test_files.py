@@ -249,6 +249,26 @@ def test_a_folder_is_never_there_without_its_lock(tmp_path, monkeypatch):
     assert len(made) == 1
 
 
+@pytest.mark.parametrize("moment", ["mkdir", "rmtree"])
+def test_an_interrupt_in_the_midst_of_it_leaves_nothing(tmp_path, moment):
+    """A signal comes between any two lines, also those that make and remove hidden folders."""
+    script = f"""
+import shutil
+owner, whole = {dict(mkdir="Path", rmtree="shutil")[moment]}, []
+def interrupted(*a, **k):
+    if "mkdir" == "{moment}": whole[0](*a, **k)
+    if a[0].name.startswith(".snn2hw-"):
+        setattr(owner, "{moment}", whole[0])
+        raise KeyboardInterrupt
+whole.append(getattr(owner, "{moment}"))
+setattr(owner, "{moment}", interrupted)
+with new_file(folder / "a", make_folder=False) as new: new.touch()
+"""
+    running = child(tmp_path, script, stderr=subprocess.PIPE, text=True)
+    assert "KeyboardInterrupt" in running.communicate(timeout=60)[1]
+    assert names(tmp_path) in ([], ["a"])
+
+
 def test_a_hidden_folder_that_cannot_be_made_leaves_no_lock(tmp_path, monkeypatch):
     def full(self, *_, **__):
         raise OSError(errno.ENOSPC, "no space", str(self))

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from system_calls import alive
 
 from snn2hw import processes
 
@@ -25,11 +26,6 @@ os.rename(sys.argv[1] + ".part", sys.argv[1])
 time.sleep(600)
 """
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-
-
-def is_alive(number):
-    told = subprocess.run(["ps", "-o", "stat=", "-p", number], capture_output=True, text=True)
-    return told.stdout.strip()[:1] not in ("", "Z")
 
 
 def test_what_a_process_says(monkeypatch):
@@ -63,7 +59,7 @@ def test_grandchildren_end_when_nobody_waits_any_more(tmp_path, monkeypatch, man
         processes.run([sys.executable, "-c", PARENT, CHILD.format(manner), str(noted)])
     monkeypatch.setattr(subprocess.Popen, "communicate", whole)
     time.sleep(0.2)
-    assert not is_alive(noted.read_text())
+    assert not alive(int(noted.read_text()))
 
 
 def test_a_process_may_take_too_long():

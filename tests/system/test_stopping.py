@@ -1,0 +1,165 @@
+"""Ctrl-C, SIGTERM and a closed terminal end a command in order, whenever they come.
+
+Tests wait for what happens, never for a time: how long imports take depends on the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from system_calls import alive, descendants
+
+from snn2hw.files import HIDDEN
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LONG = ("distill", "--teacher", "cnn", "--epochs", "200", "--teacher-epochs", "1", "--json")
+
+
+def plain():
+    """Give signals the meaning that they have in a terminal.
+
+    A test run in the background has Ctrl-C ignored, and so would its children.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def start(folder, *arguments, **how):
+    return subprocess.Popen(
+        [sys.executable, "-m", "snn2hw", *arguments], cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **{"preexec_fn": plain, **how},
+    )  # fmt: skip
+
+
+def until(condition, running, seconds=300):
+    """Wait until something is so, while a process runs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def watches(running):
+    """Say whether a process catches SIGTERM: from then on signals are its own affair."""
+    status = Path(f"/proc/{running.pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def has_trained(folder):
+    log = folder / "runs/cnn-digits/log.jsonl"
+    return lambda: log.exists() and len(log.read_text().splitlines()) > 1
+
+
+def ended(running):
+    """Return a stopped command's document and messages, after looking for signs of disorder."""
+    out, told = running.communicate(timeout=300)
+    assert running.returncode == 1, (running.returncode, out, told)
+    for sign in ("Traceback", "Exception ignored", "KeyboardInterrupt", "Error"):
+        assert sign not in told
+    return out, told
+
+
+def stopped(running):
+    """Return the error of the JSON document of a stopped command, and look at its messages."""
+    out, told = ended(running)
+    error = json.loads(out)["error"]
+    assert error["kind"] == "interrupted"
+    (line,) = (x for x in told.splitlines() if x.startswith("error: "))
+    assert line.startswith(f"error: {error['message']}")
+    return error
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_training_ends_in_order(tmp_path, number):
+    with start(tmp_path, *LONG) as running:
+        until(has_trained(tmp_path), running)
+        running.send_signal(number)
+        assert "same command" in stopped(running)["hint"]
+    assert not list(tmp_path.rglob(f"{HIDDEN}*"))
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("arguments", [("export", "digits-cnn"), ("doctor",)])
+def test_the_first_second(tmp_path, number, arguments):
+    """Imports are under way for most of it; some of these signals come after them."""
+    for attempt in range(4):
+        with start(tmp_path, *arguments, "--json") as running:
+            until(lambda: watches(running), running)
+            time.sleep(attempt * random.random() * 0.3)
+            running.send_signal(number)
+            if running.wait(300) == 0:
+                continue  # it was faster
+            stopped(running)
+    assert not list(tmp_path.rglob(f"{HIDDEN}*"))
+
+
+def test_a_signal_that_comes_twice_is_one(tmp_path):
+    """``timeout`` sends its signal to the command and to its group."""
+    with start(tmp_path, *LONG) as running:
+        until(has_trained(tmp_path), running)
+        running.send_signal(signal.SIGTERM)
+        running.send_signal(signal.SIGTERM)
+        stopped(running)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    """As ``nohup`` does, and a shell for what runs in the background."""
+
+    def ignore():
+        plain()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with start(tmp_path, "export", "digits-cnn", "--json", preexec_fn=ignore) as running:
+        until(lambda: watches(running), running)
+        running.send_signal(signal.SIGHUP)
+        out, _ = running.communicate(timeout=300)
+    assert running.returncode == 0
+    assert json.loads(out)["target"] == "loihi2"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_children_end_with_the_command(tmp_path, number):
+    """The stand-in for Python 3.10 starts a child and waits for it, as pip would."""
+    script = tmp_path / "python3.10"
+    script.write_text('#!/bin/sh\ncase "$1" in\n-c) echo "(3, 10)" ;;\n*) sleep 600 ;;\nesac\n')
+    script.chmod(0o755)
+    told = {"SNN2HW_PYTHON310": str(script), "SNN2HW_CACHE": str(tmp_path / "cache")}
+    with start(
+        tmp_path, "runtime", "install", "lava", "--json", env=os.environ | told
+    ) as running:  # fmt: skip
+        below = []
+
+        def sleeps():
+            below[:] = descendants(running.pid)
+            return any(name == "sleep" for _, name in below)
+
+        until(sleeps, running)
+        running.send_signal(number)
+        stopped(running)
+    assert [p for p in below if alive(p[0])] == []
+    assert not list(tmp_path.rglob(f"{HIDDEN}*"))
+
+
+def test_lava_ends_with_the_command(workshop, lava_python):
+    with start(workshop, "simulate", "--on", "lava", "--samples", "50", "--json") as running:
+        below = []
+
+        def simulates():
+            below[:] = descendants(running.pid)
+            return len(below) > 2  # Lava has a process for each part of a network
+
+        until(simulates, running)
+        running.send_signal(signal.SIGTERM)
+        stopped(running)
+    assert [p for p in below if alive(p[0])] == []
+    assert not list(workshop.rglob(f"{HIDDEN}*"))
