@@ -1,8 +1,8 @@
-# Targets: demo, test, lint, bench, fidelity, fuzz; `make venv` makes the environment that they all use.
+# Targets: demo, test, lint, bench, fidelity, fuzz, mutation; `make venv` makes the environment that they all use.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo venv test test-slow lint bench fidelity fuzz clean
+.PHONY: demo venv test test-slow lint bench fidelity fuzz mutation clean
 
 demo: venv
 	$(BIN)/snn2hw demo
@@ -43,6 +43,9 @@ fidelity: venv
 
 fuzz: venv
 	$(BIN)/python tests/fuzz/run.py
+
+mutation: venv
+	$(BIN)/python tests/mutation/run.py
 
 clean:
 	rm -rf .venv runs builds

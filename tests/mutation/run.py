@@ -1,0 +1,322 @@
+"""Put small faults into the compiler's arithmetic, and see whether a test fails.
+
+    python tests/mutation/run.py                     # 400 faults, and the page
+    python tests/mutation/run.py --module snn2hw/passes.py --faults 50
+    python tests/mutation/run.py --again             # only those that survived the last time
+
+The tests run once to find which of them run which lines (``covering.py``). Then each fault is put
+into a copy of the project, and the tests that run its line are run there, the quickest first. A
+fault that no test notices is a survivor: ``reasons.json`` says of some why no test can notice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from queue import SimpleQueue
+from random import Random
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path[:1] = [str(HERE.parent)]  # this folder holds no modules to import
+
+from mutation.mutants import Mutant, mutants  # noqa: E402
+
+PAGE = ROOT / "docs" / "results" / "mutation.md"
+FOUND = PAGE.with_suffix(".json")
+REASONS = HERE / "reasons.json"
+MODULES = (
+    "snn2hw/quantize/*.py", "snn2hw/passes.py", "snn2hw/mapping.py", "snn2hw/estimator.py",
+    "snn2hw/lower/*.py", "snn2hw/train/methods/losses.py", "snn2hw/train/pruning/*.py",
+    "snn2hw/files.py",
+)  # fmt: skip
+COPIED = (
+    "snn2hw", "tests", "targets", "models", "docs", "README.md", "pyproject.toml", "Makefile",
+    "constraints.txt",
+)  # fmt: skip
+TESTS = ("unit", "property", "golden", "peers", "lava", "system")
+FIRST = 30.0  # seconds that the quickest tests of a line may take before the others are run
+LONGEST = 300.0  # seconds for all of them together; slower tests are left out
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """Which tests run which lines.
+
+    Args:
+        seconds: by test.
+        lines: tests by module and line.
+    """
+
+    seconds: dict[str, float]
+    lines: dict[str, dict[int, list[str]]]
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """Return the tests of a fault's line, the quickest first.
+
+        Of a line that only runs when the module is imported, or holds the middle of an expression,
+        those of the lines around it.
+        """
+        lines = self.lines.get(mutant.module, {})
+        near = [lines.get(n, []) for n in range(mutant.line, max(mutant.line - 8, 0), -1)]
+        found: Iterable[str] = next((tests for tests in near if tests), [])
+        if not found or not mutant.where:
+            found = {t for tests in lines.values() for t in tests}
+        return sorted(found, key=lambda t: (self.seconds[t], t))
+
+
+@contextmanager
+def copies(count: int) -> Iterator[list[Path]]:
+    """Give copies of the project, each beside the real data if there is some."""
+    with ExitStack() as stack:
+        made = []
+        for _ in range(count):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutation-")))
+            copy = folder / "main"
+            copy.mkdir()
+            for name in COPIED:
+                if (ROOT / name).is_dir():
+                    shutil.copytree(
+                        ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
+                    )
+                else:
+                    shutil.copy2(ROOT / name, copy / name)
+            if (ROOT.parent / "shared").is_dir():
+                (folder / "shared").symlink_to(ROOT.parent / "shared")
+            made.append(copy)
+        yield made
+
+
+def pytest(copy: Path, *arguments: str, seconds: float | None = None, **told: str) -> int | None:
+    """Run tests in a copy and return the exit code; None if it took too long."""
+    environment = {
+        **os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{copy / 'tests'}",
+        "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_CACHE_DIR": str(copy.parent / "numba"), **told,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow"]
+    with subprocess.Popen(
+        [*command, *arguments], cwd=copy, env=environment, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as running:  # fmt: skip
+        try:
+            out, _ = running.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, 9)
+            return None
+    if running.returncode not in (0, 1) or "COVERING" in told:
+        print(out.decode(errors="replace")[-2000:], flush=True)
+    return running.returncode
+
+
+def cover(copy: Path, processes: int) -> Covered:
+    """Run the tests once, following each.
+
+    Raises:
+        SystemExit: one failed.
+    """
+    folder = copy.parent / "covering"
+    folder.mkdir()
+    tests = [f"tests/{t}" for t in TESTS]
+    plan = ["-n", str(processes), "--dist", "worksteal", "-p", "mutation.covering"]
+    if code := pytest(copy, *plan, *tests, COVERING=str(folder)):
+        raise SystemExit(f"the tests fail without any fault (exit code {code})")
+    seconds: dict[str, float] = {}
+    lines: dict[str, dict[int, list[str]]] = {}
+    for part in sorted(folder.iterdir()):
+        told = json.loads(part.read_text())
+        seconds |= told["seconds"]
+        for file, found in told["lines"].items():
+            module = lines.setdefault(str(Path(file).relative_to(copy)), {})
+            for line, tests in found.items():
+                module.setdefault(int(line), []).extend(tests)
+    return Covered(seconds, lines)
+
+
+def verdict(mutant: Mutant, copy: Path, covered: Covered) -> str:
+    """Return what became of a fault: "killed", "hung", "survived" or "not run"."""
+    tests = covered.tests(mutant)
+    if not tests:
+        return "not run"
+    quick, slow, total = [], [], 0.0
+    for test in tests:
+        total += covered.seconds[test]
+        if total < FIRST or not quick:
+            quick.append(test)
+        elif total < LONGEST:
+            slow.append(test)
+    place = copy / mutant.module
+    source = place.read_bytes()
+    place.write_bytes(mutant.put(source))
+    try:
+        for part in (quick, slow):
+            if not part:
+                continue
+            listed = copy.parent / "tests.txt"
+            listed.write_text("\n".join(part))
+            expected = sum(covered.seconds[t] for t in part)
+            code = pytest(copy, "-x", f"@{listed}", seconds=90 + 8 * expected)
+            if code:
+                return "killed"
+            if code is None:
+                return "hung"
+    finally:
+        place.write_bytes(source)
+    return "survived"
+
+
+@cache
+def every(patterns: tuple[str, ...]) -> list[Mutant]:
+    """Return all faults of the modules of these names."""
+    names = sorted({str(p.relative_to(ROOT)) for m in patterns for p in ROOT.glob(m)})
+    return [m for name in names for m in mutants(ROOT, name)]
+
+
+def chosen(told: argparse.Namespace) -> list[Mutant]:
+    """Return the faults to try, in an order that mixes modules."""
+    possible = every(tuple(told.module))
+    if told.again:
+        survived = {k for k, v in json.loads(FOUND.read_text())["faults"].items() if v != "killed"}
+        return [m for m in possible if m.key in survived]
+    return Random(told.seed).sample(possible, min(told.faults, len(possible)))
+
+
+def try_all(faults: Sequence[Mutant], covered: Covered, places: Sequence[Path]) -> dict[str, str]:
+    """Try faults in as many copies as there are; say what survives."""
+    free: SimpleQueue[Path] = SimpleQueue()
+    for place in places:
+        free.put(place)
+    found: dict[str, str] = {}
+
+    def one(mutant: Mutant) -> None:
+        copy = free.get()
+        try:
+            found[mutant.key] = verdict(mutant, copy, covered)
+        finally:
+            free.put(copy)
+        if found[mutant.key] != "killed":
+            print(f"{found[mutant.key]}: {mutant.module}:{mutant.line} {mutant.key}", flush=True)
+        if len(found) % 50 == 0:
+            print(f"{len(found)} of {len(faults)}", flush=True)
+
+    with ThreadPoolExecutor(len(places)) as pool:
+        list(pool.map(one, faults))
+    return {m.key: found[m.key] for m in sorted(faults)}
+
+
+def page(faults: dict[str, str], of: int, seed: int) -> str:
+    """Return the page: counts by module, survivors, and why some are none."""
+    reasons: dict[str, str] = json.loads(REASONS.read_text(encoding="utf-8"))
+    alive = [k for k, v in faults.items() if v in ("survived", "not run")]
+    modules = sorted({k.split(":")[0] for k in faults})
+    counts = {m: Counter(v for k, v in faults.items() if k.startswith(f"{m}:")) for m in modules}
+    excused = Counter(k.split(":")[0] for k in alive if k in reasons)
+    rows = [
+        f"| {m} | {c.total()} | {c['killed'] + c['hung']} | {excused[m]} | "
+        f"{c['survived'] + c['not run'] - excused[m]} |"
+        for m, c in counts.items()
+    ]
+    of_all = Counter(faults.values())
+    rows.append(
+        f"| all | {len(faults)} | {of_all['killed'] + of_all['hung']} | {excused.total()} | "
+        f"{len(alive) - excused.total()} |"
+    )
+    open_ = [f"* `{k}`" for k in alive if k not in reasons]
+    same = [f"| `{k.replace('|', chr(92) + '|')}` | {reasons[k]} |" for k in alive if k in reasons]
+    return "\n".join(
+        [
+            "# Faults put in on purpose",
+            "",
+            f"Made by `make mutation`. {len(faults)} faults (one operator, number, condition or",
+            f"function changed), drawn with seed {seed} from {of} possible ones, were put into the",
+            "project one at a time. A fault counts as noticed if a test fails, or hangs.",
+            "",
+            "| module | faults | noticed | change nothing that counts | survivors |",
+            "| --- | ---: | ---: | ---: | ---: |",
+            *rows,
+            "",
+            "## Survivors",
+            "",
+            *(open_ or ["None."]),
+            "",
+            "## Faults that change nothing that counts",
+            "",
+            "They change no result, or only a choice that is free: `tests/mutation/reasons.json`.",
+            "",
+            "| fault | why no test can or should notice |",
+            "| --- | --- |",
+            *same,
+            "",
+        ]
+    )
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; what is wrong with it ends with exit code 2."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--faults", type=_positive, default=400, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="a whole number")
+    parser.add_argument("--module", action="append", help="a pattern; may be given several times")
+    parser.add_argument("--processes", type=_positive, default=2)
+    parser.add_argument("--covering", type=Path, help="keep what tests run which lines there")
+    parser.add_argument("--again", action="store_true", help="only those that survived last time")
+    told = parser.parse_args(given)
+    if told.module and not every(tuple(told.module)):
+        parser.error("--module: no module of that name has anything to change")
+    return told
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def main(given: list[str] | None = None) -> int:
+    """Try faults and write the page; 1 if one survived without a reason."""
+    told = arguments(given)
+    whole = not told.module and not told.again
+    told.module = told.module or list(MODULES)
+    began = time.monotonic()
+    faults = chosen(told)
+    with copies(told.processes) as places:
+        if told.covering and told.covering.exists():
+            kept = json.loads(told.covering.read_text())
+            lines = {m: {int(n): t for n, t in x.items()} for m, x in kept["lines"].items()}
+            covered = Covered(kept["seconds"], lines)
+        else:
+            covered = cover(places[0], told.processes)
+            if told.covering:
+                kept = {"seconds": covered.seconds, "lines": covered.lines}
+                told.covering.write_text(json.dumps(kept))
+        print(f"{len(covered.seconds)} tests, {time.monotonic() - began:.0f} s", flush=True)
+        found = try_all(faults, covered, places)
+    of, seed = len(every(MODULES)), told.seed
+    if told.again:
+        before = json.loads(FOUND.read_text())
+        found, of, seed = before["faults"] | found, before["of"], before["seed"]
+    text = page(found, of, seed)
+    if whole or told.again:
+        FOUND.write_text(json.dumps({"of": of, "seed": seed, "faults": found}, indent=1) + "\n")
+        PAGE.write_text(text, encoding="utf-8")
+        print(f"written: {PAGE}")
+    else:
+        print(text)
+    reasons = json.loads(REASONS.read_text(encoding="utf-8"))
+    return int(any(v in ("survived", "not run") and k not in reasons for k, v in found.items()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
