@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 DATA = Path(
-    os.environ.get("SNN2HW_DATA", Path(__file__).parents[1].parent / "shared" / "data")
+    os.environ.get("SNN2HW_DATA") or Path(__file__).parents[1].parent / "shared" / "data"
 ).resolve()
 
 # CI always has the data, so there a missing folder is a failure and not a skip.
