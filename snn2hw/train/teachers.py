@@ -21,6 +21,7 @@ from torch.nn import functional
 from snn2hw.archives import check_zip, read_npz
 from snn2hw.errors import InputError
 from snn2hw.files import check_file, reading
+from snn2hw.train.convolution import convolution
 from snn2hw.train.names import Names, built
 from snn2hw.train.scaling import Scale, Scaled, Scaling, unit
 from snn2hw.train.state import finite, read_tensors
@@ -46,10 +47,6 @@ class Settings(NamedTuple):
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels)
-
-
-def _conv(into: int, out: int, side: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(into, out, side, stride, side // 2, bias=False)
 
 
 class Layer(NamedTuple):
@@ -96,8 +93,8 @@ class BasicBlock(nn.Module):
 
     def __init__(self, into: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _conv(into, width, 3, stride), _norm(width)
-        self.conv2, self.bn2 = _conv(width, width, 3), _norm(width)
+        self.conv1, self.bn1 = convolution(into, width, 3, stride), _norm(width)
+        self.conv2, self.bn2 = convolution(width, width, 3), _norm(width)
         self.downsample = _shortcut(into, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,9 +112,9 @@ class Bottleneck(nn.Module):
     def __init__(self, into: int, width: int, stride: int) -> None:
         super().__init__()
         out = width * self.expansion
-        self.conv1, self.bn1 = _conv(into, width, 1), _norm(width)
-        self.conv2, self.bn2 = _conv(width, width, 3, stride), _norm(width)
-        self.conv3, self.bn3 = _conv(width, out, 1), _norm(out)
+        self.conv1, self.bn1 = convolution(into, width, 1), _norm(width)
+        self.conv2, self.bn2 = convolution(width, width, 3, stride), _norm(width)
+        self.conv3, self.bn3 = convolution(width, out, 1), _norm(out)
         self.downsample = _shortcut(into, out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,7 +128,7 @@ class Bottleneck(nn.Module):
 def _shortcut(into: int, out: int, stride: int) -> nn.Sequential | None:
     if stride == 1 and into == out:
         return None
-    return nn.Sequential(_conv(into, out, 1, stride), _norm(out))
+    return nn.Sequential(convolution(into, out, 1, stride), _norm(out))
 
 
 class ResNet(Copied):
@@ -153,7 +150,7 @@ class ResNet(Copied):
         channels, height, width = settings.shape
         self.scale = settings.scale()
         small = min(height, width) < SMALL_SIDE
-        self.conv1 = _conv(channels, 64, 3) if small else _conv(channels, 64, 7, 2)
+        self.conv1 = convolution(channels, 64, 3) if small else convolution(channels, 64, 7, 2)
         self.bn1 = _norm(64)
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
         into = 64
@@ -217,8 +214,8 @@ class CifarBlock(nn.Module):
 
     def __init__(self, into: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _conv(into, width, 3, stride), _norm(width)
-        self.conv2, self.bn2 = _conv(width, width, 3), _norm(width)
+        self.conv1, self.bn1 = convolution(into, width, 3, stride), _norm(width)
+        self.conv2, self.bn2 = convolution(width, width, 3), _norm(width)
         self.stride, self.added = stride, (width - into) // 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -236,7 +233,7 @@ class CifarResNet(Copied):
     def __init__(self, settings: Settings, depth: int) -> None:
         super().__init__()
         self.scale = settings.scale()
-        self.conv1, self.bn1 = _conv(settings.shape[0], 16, 3), _norm(16)
+        self.conv1, self.bn1 = convolution(settings.shape[0], 16, 3), _norm(16)
         into = 16
         for stage, width in enumerate((16, 32, 64)):
             blocks: list[nn.Module] = []
@@ -276,7 +273,7 @@ class Cnn(Copied):
         first = 2 if min(height, width) > 16 else 1
         layers: list[nn.Module] = []
         for into, out, stride in ((channels, 32, first), (32, 64, 2), (64, 64, 1)):
-            layers += [_conv(into, out, 3, stride), _norm(out), nn.ReLU()]
+            layers += [convolution(into, out, 3, stride), _norm(out), nn.ReLU()]
             height, width = -(-height // stride), -(-width // stride)
         self.features = nn.Sequential(*layers)
         self.fc = nn.Linear(64 * height * width, settings.classes)
@@ -320,7 +317,7 @@ class Chain(Copied):
         self.convs = nn.Sequential()
         self.dense = nn.Sequential()
         for number, out in enumerate(channels, 1):
-            self.convs.add_module(f"conv{number}", _conv(into, out, 3))
+            self.convs.add_module(f"conv{number}", convolution(into, out, 3))
             self.convs.add_module(f"bn{number}", _norm(out))
             self.convs.add_module(f"relu{number}", nn.ReLU())
             self.convs.add_module(f"pool{number}", nn.AvgPool2d(2))

@@ -12,6 +12,7 @@ fault that no test notices is a survivor: ``reasons.json`` says of some why no t
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import shutil
@@ -47,6 +48,7 @@ COPIED = (
     "snn2hw", "tests", "targets", "models", "docs", "README.md", "pyproject.toml", "Makefile",
     "constraints.txt",
 )  # fmt: skip
+OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not slow")
 TESTS = ("unit", "property", "golden", "peers", "lava", "system")
 FIRST = 30.0  # seconds that the quickest tests of a line may take before the others are run
 LONGEST = 300.0  # seconds for all of them together; slower tests are left out
@@ -78,103 +80,129 @@ class Covered:
         return sorted(found, key=lambda t: (self.seconds[t], t))
 
 
+class Copy:
+    """A copy of the project in which tests are run, beside the real data if there is some."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "main"
+        self.folder.mkdir()
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                plain = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / name, self.folder / name, ignore=plain)
+            else:
+                shutil.copy2(ROOT / name, self.folder / name)
+        if (ROOT.parent / "shared").is_dir():
+            (folder / "shared").symlink_to(ROOT.parent / "shared")
+        compileall.compile_dir(self.folder / "snn2hw", quiet=1)
+        self.environment = {
+            **os.environ, "NUMBA_CACHE_DIR": str(folder / "numba"),
+            "PYTHONPATH": f"{self.folder}{os.pathsep}{self.folder / 'tests'}",
+        }  # fmt: skip
+        self.server: subprocess.Popen[str] | None = None
+
+    def cover(self, processes: int, results: Path) -> None:
+        """Run all tests once, following each.
+
+        Raises:
+            SystemExit: one failed.
+        """
+        tests = [f"tests/{t}" for t in TESTS]
+        plan = ["-n", str(processes), "--dist", "worksteal", "-p", "mutation.covering"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *OPTIONS, *plan, *tests],
+            cwd=self.folder, env={**self.environment, "COVERING": str(results)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise SystemExit(f"The tests fail without any fault:\n{done.stdout[-3000:]}")
+
+    def run(self, tests: Sequence[str], seconds: float) -> int | None:
+        """Run tests until one fails; return the exit code, or None if they took longer."""
+        if self.server is None:
+            self.server = subprocess.Popen(
+                [sys.executable, str(HERE / "server.py")], cwd=self.folder, text=True,
+                env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )  # fmt: skip
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        listed = self.folder.parent / "tests.txt"
+        listed.write_text("\n".join(tests))
+        asked = {"arguments": [*OPTIONS, "-x", f"@{listed}"], "seconds": seconds}
+        self.server.stdin.write(json.dumps(asked) + "\n")
+        self.server.stdin.flush()
+        return json.loads(self.server.stdout.readline())
+
+    @contextmanager
+    def with_fault(self, mutant: Mutant) -> Iterator[None]:
+        """Put a fault in, and take it out again."""
+        place = self.folder / mutant.module
+        source = place.read_bytes()
+        # What was compiled before is told by size and second, which may be the same.
+        for compiled in (place.parent / "__pycache__").glob(f"{place.stem}.*"):
+            compiled.unlink()
+        place.write_bytes(mutant.put(source))
+        try:
+            yield
+        finally:
+            place.write_bytes(source)
+
+    def close(self) -> None:
+        """End the process that runs tests."""
+        if self.server is not None:
+            self.server.communicate()
+
+
 @contextmanager
-def copies(count: int) -> Iterator[list[Path]]:
-    """Give copies of the project, each beside the real data if there is some."""
+def copies(count: int) -> Iterator[list[Copy]]:
+    """Give copies of the project."""
     with ExitStack() as stack:
-        made = []
+        made: list[Copy] = []
         for _ in range(count):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutation-")))
-            copy = folder / "main"
-            copy.mkdir()
-            for name in COPIED:
-                if (ROOT / name).is_dir():
-                    shutil.copytree(
-                        ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
-                    )
-                else:
-                    shutil.copy2(ROOT / name, copy / name)
-            if (ROOT.parent / "shared").is_dir():
-                (folder / "shared").symlink_to(ROOT.parent / "shared")
-            made.append(copy)
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mutation-"))
+            made.append(Copy(Path(folder)))
+            stack.callback(made[-1].close)
         yield made
 
 
-def pytest(copy: Path, *arguments: str, seconds: float | None = None, **told: str) -> int | None:
-    """Run tests in a copy and return the exit code; None if it took too long."""
-    environment = {
-        **os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{copy / 'tests'}",
-        "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_CACHE_DIR": str(copy.parent / "numba"), **told,
-    }  # fmt: skip
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow"]
-    with subprocess.Popen(
-        [*command, *arguments], cwd=copy, env=environment, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as running:  # fmt: skip
-        try:
-            out, _ = running.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, 9)
-            return None
-    if running.returncode not in (0, 1) or "COVERING" in told:
-        print(out.decode(errors="replace")[-2000:], flush=True)
-    return running.returncode
-
-
-def cover(copy: Path, processes: int) -> Covered:
-    """Run the tests once, following each.
-
-    Raises:
-        SystemExit: one failed.
-    """
-    folder = copy.parent / "covering"
-    folder.mkdir()
-    tests = [f"tests/{t}" for t in TESTS]
-    plan = ["-n", str(processes), "--dist", "worksteal", "-p", "mutation.covering"]
-    if code := pytest(copy, *plan, *tests, COVERING=str(folder)):
-        raise SystemExit(f"the tests fail without any fault (exit code {code})")
+def covering(copy: Copy, processes: int) -> Covered:
+    """Find out which tests run which lines."""
+    results = copy.folder.parent / "covering"
+    results.mkdir()
+    copy.cover(processes, results)
     seconds: dict[str, float] = {}
     lines: dict[str, dict[int, list[str]]] = {}
-    for part in sorted(folder.iterdir()):
+    for part in sorted(results.iterdir()):
         told = json.loads(part.read_text())
         seconds |= told["seconds"]
         for file, found in told["lines"].items():
-            module = lines.setdefault(str(Path(file).relative_to(copy)), {})
+            module = lines.setdefault(str(Path(file).relative_to(copy.folder)), {})
             for line, tests in found.items():
                 module.setdefault(int(line), []).extend(tests)
     return Covered(seconds, lines)
 
 
-def verdict(mutant: Mutant, copy: Path, covered: Covered) -> str:
+def verdict(mutant: Mutant, copy: Copy, covered: Covered) -> str:
     """Return what became of a fault: "killed", "hung", "survived" or "not run"."""
     tests = covered.tests(mutant)
-    if not tests:
-        return "not run"
-    quick, slow, total = [], [], 0.0
+    quick: list[str] = []
+    slow: list[str] = []
+    total = 0.0
     for test in tests:
         total += covered.seconds[test]
         if total < FIRST or not quick:
             quick.append(test)
         elif total < LONGEST:
             slow.append(test)
-    place = copy / mutant.module
-    source = place.read_bytes()
-    place.write_bytes(mutant.put(source))
-    try:
-        for part in (quick, slow):
-            if not part:
-                continue
-            listed = copy.parent / "tests.txt"
-            listed.write_text("\n".join(part))
-            expected = sum(covered.seconds[t] for t in part)
-            code = pytest(copy, "-x", f"@{listed}", seconds=90 + 8 * expected)
-            if code:
-                return "killed"
-            if code is None:
-                return "hung"
-    finally:
-        place.write_bytes(source)
-    return "survived"
+    for part in filter(None, (quick, slow)):
+        seconds = 90 + 8 * sum(covered.seconds[t] for t in part)
+        with copy.with_fault(mutant):
+            code = copy.run(part, seconds)
+        if code not in (0, 1, None) and copy.run(part, seconds) != 0:
+            raise RuntimeError(f"tests could not be run: exit code {code} of {part[:3]}")
+        if code != 0:
+            return "hung" if code is None else "killed"
+    return "survived" if tests else "not run"
 
 
 @cache
@@ -193,9 +221,9 @@ def chosen(told: argparse.Namespace) -> list[Mutant]:
     return Random(told.seed).sample(possible, min(told.faults, len(possible)))
 
 
-def try_all(faults: Sequence[Mutant], covered: Covered, places: Sequence[Path]) -> dict[str, str]:
+def try_all(faults: Sequence[Mutant], covered: Covered, places: Sequence[Copy]) -> dict[str, str]:
     """Try faults in as many copies as there are; say what survives."""
-    free: SimpleQueue[Path] = SimpleQueue()
+    free: SimpleQueue[Copy] = SimpleQueue()
     for place in places:
         free.put(place)
     found: dict[str, str] = {}
@@ -297,7 +325,7 @@ def main(given: list[str] | None = None) -> int:
             lines = {m: {int(n): t for n, t in x.items()} for m, x in kept["lines"].items()}
             covered = Covered(kept["seconds"], lines)
         else:
-            covered = cover(places[0], told.processes)
+            covered = covering(places[0], told.processes)
             if told.covering:
                 kept = {"seconds": covered.seconds, "lines": covered.lines}
                 told.covering.write_text(json.dumps(kept))

@@ -12,13 +12,15 @@ import snn2hw
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.ir.network import Leaky
 from snn2hw.simulate import floating
+from snn2hw.train import teachers
+from snn2hw.train.convolution import Sampling, convolution
 from snn2hw.train.evaluation import outputs_of
 from snn2hw.train.export import to_network
 from snn2hw.train.methods import watch
 from snn2hw.train.neurons import SURROGATES
 from snn2hw.train.students import STUDENTS, Neuron, Settings, make_student
 from snn2hw.train.students.wiring import Plan, Synapse, averaged, conv, dense
-from snn2hw.train.teachers import TEACHERS
+from snn2hw.train.teachers import TEACHERS, make_teacher
 
 STEPS = 3
 
@@ -231,3 +233,36 @@ def test_average_pooling_and_its_gradient_are_those_of_torch(side, below, beside
     given_back = torch.rand_like(plain)
     gradients = [torch.autograd.grad(y, x, given_back)[0] for y in (mine, plain)]
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("into", [1, 3, 4, 6, 8, 15, 16, 20])
+def test_a_strided_shortcut_has_the_gradients_of_a_convolution(into):
+    """Computed by the library alone, few channels damage memory: docs/decisions/0012."""
+    torch.manual_seed(into)
+    ours, x = convolution(into, 2 * into, 1, 2), torch.randn(9, into, 8, 7)
+    plain = torch.nn.Conv2d(into, 2 * into, 1, 2, bias=False).double()
+    plain.load_state_dict(ours.state_dict())
+    x = x.to(memory_format=torch.channels_last).requires_grad_()
+    wide = x.detach().double().requires_grad_()
+    y, expected = ours(x), plain(wide)
+    assert y.shape == expected.shape
+    slope = torch.randn(y.shape)
+    y.backward(slope)
+    expected.backward(slope.double())
+    torch.testing.assert_close(y, expected, check_dtype=False)
+    torch.testing.assert_close(x.grad, wide.grad, check_dtype=False)
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad, check_dtype=False)
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_no_network_of_ours_has_another_strided_shortcut(kind):
+    with torch.device("meta"):
+        made = (
+            [make_student(n, Settings((2, 32, 32), 3, 9, STEPS, Neuron(0.75))) for n in STUDENTS]
+            if kind == "student"
+            else [make_teacher(n, teachers.Settings((2, 32, 32), 3, 9)) for n in TEACHERS]
+        )
+    convolutions = [m for x in made for m in x.modules() if isinstance(m, nn.Conv2d)]
+    found = [m for m in convolutions if m.kernel_size == (1, 1) and m.stride != (1, 1)]
+    assert len(found) > 5
+    assert {type(m) for m in found} == {Sampling}

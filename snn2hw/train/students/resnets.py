@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import nn
 
+from snn2hw.train.convolution import convolution
 from snn2hw.train.students.wiring import (
     SOURCE,
     Branch,
@@ -38,7 +38,7 @@ def passing(into: int, out: int, stride: int) -> Synapse:
     """
     if stride == 1 and into == out:
         return Synapse(Diagonal(into), None)
-    weight = nn.Conv2d(into, out, 1, stride, bias=False)
+    weight = convolution(into, out, 1, stride)
     channel = torch.arange(into)
     with torch.no_grad():
         weight.weight.zero_()

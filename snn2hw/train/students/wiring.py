@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from snn2hw.errors import InputError
 from snn2hw.ir.network import Network, Reset
+from snn2hw.train.convolution import convolution
 from snn2hw.train.neurons import Lif
 
 Chw = tuple[int, int, int]
@@ -401,7 +402,7 @@ def conv(
     into: int, out: int, side: int = 3, stride: int = 1, pool: int = 1, gain: float = GAIN
 ) -> Synapse:
     """Return a convolution with "same" padding for odd kernels; batch norm brings the bias."""
-    return Synapse(nn.Conv2d(into, out, side, stride, side // 2, bias=False), gain, pool)
+    return Synapse(convolution(into, out, side, stride), gain, pool)
 
 
 def dense(into: int, out: int, pool: int = 1, gain: float | None = GAIN) -> Synapse:
