@@ -13,6 +13,8 @@ from snn2hw.ir.integer import Numbers
 from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network, coefficients
 from snn2hw.ir.synapses import Conv, Dense, Synapses, from_matrix, matrix, with_weight
 
+LEAST, MOST = 1e-100, 1e100  # in thresholds; what anybody trains is within 1e-10 to 1e10
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drive:
@@ -47,6 +49,14 @@ class Drive:
     def held_peak(self) -> float:
         """Largest size of what is held."""
         return float(np.abs(self.held).max(initial=0.0))
+
+    def extreme(self) -> float | None:
+        """Return a largest weight or bias too far from the threshold for a scale, if there is one.
+
+        Beyond these bounds a scale, or a sum of scaled weights, may leave the range of floats.
+        """
+        found = [*self.peaks, self.bias_peak, self.held_peak]
+        return next((v for v in found if v and not LEAST < v < MOST), None)
 
     def heard_from(self, ticking: str) -> Drive:
         """Return the same with what is held as synapses of a neuron that spikes in every step."""

@@ -66,13 +66,23 @@ def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwo
     largest = {name: node.max_value for name, node in net.inputs().items()}
     ticking = _unused("bias", net)
     done: list[_Rounded] = []
+    extremes: list[str] = []
     for name in wires.order:
         cell, into = cells[name], wires.into[name]
-        drive = drive_of(net, cell, into, target.numbers, largest)
+        with np.errstate(over="ignore", invalid="ignore"):
+            drive = drive_of(net, cell, into, target.numbers, largest)
+        if extreme := drive.extreme():
+            extremes.append(f"{name} is driven by {extreme:.3g} times its threshold")
+            continue
         if isinstance(cell, Leaky):
             done.append(_readout(name, cell, drive, ticking, target.numbers, steps))
         else:
             done.append(_neurons(name, cell, drive, ticking, target.numbers))
+    if extremes:
+        raise UnsupportedError(
+            f"No integers stand for the numbers of this network: {listed(extremes, '; ')}.",
+            "Bring weights, biases and thresholds to sizes that can be compared.",
+        )
     too_large = [made.problem for made in done if made.problem]
     if too_large:
         raise UnsupportedError(
