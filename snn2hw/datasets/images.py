@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from collections.abc import Generator
@@ -26,6 +27,7 @@ FORMATS = {
     ".tif": "TIFF", ".tiff": "TIFF", ".pgm": "PPM", ".ppm": "PPM",
 }  # fmt: skip
 MOST_PIXELS = 1 << 26
+MOST_BYTES = 8 * MOST_PIXELS  # of a file: twice what four channels take without compression
 
 
 def need_pillow(what: str) -> None:
@@ -61,7 +63,11 @@ def opened(path: Path) -> Generator[Image, None, None]:
     formats = sorted(set(FORMATS.values()))
     with reading(path, "an image", "Save it again, or remove it."), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large images and odd tags: they are judged here
-        with Image.open(path, formats=formats) as image:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise InputError(f"{path} takes {size} bytes; images may take {MOST_BYTES}.")
+        # From memory: Pillow asks a file for as many bytes as a damaged header says.
+        with Image.open(io.BytesIO(path.read_bytes()), formats=formats) as image:
             problem = _problem(image)
             if problem:
                 raise InputError(f"{path} {problem}.", "Convert or remove it.")

@@ -66,9 +66,9 @@ class Case:
     commands: tuple[Command, ...]
 
 
-def make(family: str, seed: int, index: int, valid: Mapping[str, Files]) -> Case:
-    """Return a case: for the same valid files, the same bytes for the same three."""
-    row, r = FAMILIES[family], Random(f"{seed}/{family}/{index}")
+def make(family: str, seed: int, index: int, valid: Mapping[str, Files], attempt: int = 0) -> Case:
+    """Return a case: for the same valid files, the same bytes for the same numbers."""
+    row, r = FAMILIES[family], Random(f"{seed}/{family}/{index}{'+' * attempt}")
     name = r.choice(sorted(valid))
     files = dict(valid[name])
     file = r.choice([f for p in row.damaged for f in files if fnmatch(f, p)])

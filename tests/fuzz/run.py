@@ -26,10 +26,10 @@ HERE = Path(__file__).parent
 sys.path[:1] = [str(HERE.parent), str(HERE.parents[1])]  # this folder holds no modules to import
 
 from fuzz import kills, page  # noqa: E402
-from fuzz.families import FAMILIES, make  # noqa: E402
+from fuzz.families import FAMILIES  # noqa: E402
 from fuzz.process import LIMITS, Limits  # noqa: E402
 from fuzz.verdicts import BAD, Result  # noqa: E402
-from fuzz.worker import OFFLINE, examined, prepare, put, valid_files  # noqa: E402
+from fuzz.worker import OFFLINE, examined, made, prepare, put  # noqa: E402
 
 FULL = 20_000  # files from which on the page is written
 PAGE = HERE.parents[1] / "docs" / "results" / "robustness.md"
@@ -88,7 +88,7 @@ def examine_all(
 
 def keep(family: str, seed: int, index: int, folder: Path) -> Path:
     """Write a case's files and commands, to look at."""
-    case = make(family, seed, index, valid_files(family))
+    case = made(family, seed, index)
     where = folder / f"{family}-{seed}-{index}"
     put(case, where)
     lines = [f"# {case.said}", *("snn2hw " + " ".join(c) for c in case.commands)]

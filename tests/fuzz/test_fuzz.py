@@ -62,6 +62,23 @@ def test_files_of_every_family():
     assert {r.worst.verdict for r in results} == {"fine", "refused"}
 
 
+def test_a_case_that_cannot_be_made_is_replaced(monkeypatch):
+    """The library that writes damaged HDF5 files may itself crash on them."""
+
+    def crashing(*given):
+        if given[-1] < 2:
+            os.abort()
+        return given
+
+    valid = {"x": {"a": b""}}
+    monkeypatch.setattr(worker, "valid_files", lambda _: valid)
+    monkeypatch.setattr(worker, "make", crashing)
+    assert worker.made("nir", 3, 7) == ("nir", 3, 7, valid, 2)
+    monkeypatch.setattr(worker, "make", lambda *_: os.abort())
+    with pytest.raises(RuntimeError, match="nir 7 cannot be made"):
+        worker.made("nir", 3, 7)
+
+
 def elsewhere(function, *arguments):
     """Call a function in a new process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as made:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import os
 import pickle
+import signal
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +70,41 @@ def valid_files(family: str) -> Mapping[str, Files]:
     return _VALID[family]
 
 
+def made(family: str, seed: int, index: int) -> Case:
+    """Make a case, elsewhere: libhdf5 may crash on what it is told to damage. Then another one."""
+    valid = valid_files(family)
+    for attempt in range(9):
+        work = partial(make, family, seed, index, valid, attempt)
+        with contextlib.suppress(RuntimeError):
+            return _elsewhere(lambda _, work=work: work())
+    raise RuntimeError(f"{family} {index} cannot be made")
+
+
+SECONDS = 300  # to make something
+
+
 def _elsewhere(work: Callable[[Path], Any]) -> Any:
+    """Do something in a process of its own.
+
+    Raises:
+        RuntimeError: it failed, crashed, or took too long.
+    """
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         answer = Path(scratch) / "answer"
         pid = os.fork()
         if pid == 0:
             try:
+                faulthandler.disable()
+                signal.alarm(SECONDS)
                 (Path(scratch) / "work").mkdir()
                 answer.write_bytes(pickle.dumps(work(Path(scratch) / "work")))
             except BaseException:
                 traceback.print_exc()
-            finally:
-                os._exit(0)
-        os.waitpid(pid, 0)
-        if not answer.exists():
-            raise RuntimeError("the valid files could not be made")
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        if status:
+            raise RuntimeError(f"what should have been made was not: status {status}")
         return pickle.loads(answer.read_bytes())
 
 
@@ -135,4 +159,4 @@ def _load_kernels() -> None:
 
 def examined(family: str, seed: int, index: int, limits: Limits = LIMITS) -> Result:
     """Make a case and run it."""
-    return run_case(make(family, seed, index, valid_files(family)), limits)
+    return run_case(made(family, seed, index), limits)

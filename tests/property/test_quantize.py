@@ -523,5 +523,5 @@ def test_numbers_that_no_integers_stand_for_are_refused(size, where):
     if where == "gain":
         nodes = net.nodes | {"lif": replace(net.nodes["lif"], r=np.full(2, size))}
         net = replace(net, nodes=nodes)
-    with pytest.raises(UnsupportedError, match="lif is driven by .* times its threshold"):
+    with pytest.raises(UnsupportedError, match=r"lif is driven by .* times its threshold"):
         quantize(net, LOIHI2)

@@ -4,6 +4,7 @@ import re
 import struct
 import sys
 import tarfile
+import tracemalloc
 import types
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from snn2hw import datasets
+from snn2hw.datasets import images
 from snn2hw.encoders import ENCODERS
 from snn2hw.errors import InputError
 
@@ -198,6 +200,27 @@ def test_image_folder(folder):
     assert data.y_train.tolist() == [0, 0, 0, 1, 1, 1]
     assert data.x_train[:, 0, 0, 0].tolist() == [0, 1, 2, 100, 101, 102]
     assert data.max_value == 255
+
+
+def test_a_damaged_image_does_not_decide_on_memory(tmp_path):
+    """Pillow asks for as many bytes as a chunk says that it has."""
+    image = pytest.importorskip("PIL.Image")
+    path = tmp_path / "a.png"
+    image.new("RGB", (5, 5)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:33] + struct.pack(">I", 0x7FFFFFF0) + b"iCCP" + whole[33:])
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"a\.png"):
+            images.pixels(path, "RGB")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50 << 20
+    with path.open("wb") as file:
+        file.truncate(images.MOST_BYTES + 1)
+    with pytest.raises(InputError, match="takes 536870913 bytes"):
+        images.pixels(path, "RGB")
 
 
 def test_image_folder_refusals(folder):
