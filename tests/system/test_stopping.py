@@ -79,11 +79,13 @@ def stopped(running):
     return error
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_training_ends_in_order(tmp_path, number):
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM] * 2], ids=["SIGINT", "SIGTERM twice"])
+def test_a_training_ends_in_order(tmp_path, numbers):
+    """``timeout`` sends its signal to the command and to its group: twice."""
     with start(tmp_path, *LONG) as running:
         until(has_trained(tmp_path), running)
-        running.send_signal(number)
+        for number in numbers:
+            running.send_signal(number)
         assert "same command" in stopped(running)["hint"]
     assert not list(tmp_path.rglob(f"{HIDDEN}*"))
 
@@ -92,7 +94,7 @@ def test_a_training_ends_in_order(tmp_path, number):
 @pytest.mark.parametrize("arguments", [("export", "digits-cnn"), ("doctor",)])
 def test_the_first_second(tmp_path, number, arguments):
     """Imports are under way for most of it; some of these signals come after them."""
-    for attempt in range(4):
+    for attempt in range(3):
         with start(tmp_path, *arguments, "--json") as running:
             until(lambda: watches(running), running)
             time.sleep(attempt * random.random() * 0.3)
@@ -101,15 +103,6 @@ def test_the_first_second(tmp_path, number, arguments):
                 continue  # it was faster
             stopped(running)
     assert not list(tmp_path.rglob(f"{HIDDEN}*"))
-
-
-def test_a_signal_that_comes_twice_is_one(tmp_path):
-    """``timeout`` sends its signal to the command and to its group."""
-    with start(tmp_path, *LONG) as running:
-        until(has_trained(tmp_path), running)
-        running.send_signal(signal.SIGTERM)
-        running.send_signal(signal.SIGTERM)
-        stopped(running)
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path):
