@@ -97,6 +97,8 @@ class Copy:
         compileall.compile_dir(self.folder / "snn2hw", quiet=1)
         self.environment = {
             **os.environ, "NUMBA_CACHE_DIR": str(folder / "numba"),
+            # As conftest.py has it; and pools of threads do not survive a fork.
+            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
             "PYTHONPATH": f"{self.folder}{os.pathsep}{self.folder / 'tests'}",
         }  # fmt: skip
         self.server: subprocess.Popen[str] | None = None
@@ -236,7 +238,7 @@ def try_all(faults: Sequence[Mutant], covered: Covered, places: Sequence[Copy]) 
             free.put(copy)
         if found[mutant.key] != "killed":
             print(f"{found[mutant.key]}: {mutant.module}:{mutant.line} {mutant.key}", flush=True)
-        if len(found) % 50 == 0:
+        if len(found) % 20 == 0:
             print(f"{len(found)} of {len(faults)}", flush=True)
 
     with ThreadPoolExecutor(len(places)) as pool:

@@ -14,9 +14,10 @@ import time
 from contextlib import suppress
 from importlib import import_module
 
+# Not onnxruntime: it starts a thread, which a fork would lack.
 SLOW = (
-    "h5py", "hypothesis", "hypothesis.extra.numpy", "lightning.fabric", "nir", "nirtorch", "numba",
-    "onnx", "onnxruntime", "pytest", "scipy.signal", "scipy.sparse", "sklearn.datasets",
+    "h5py", "hypothesis", "hypothesis.extra.numpy", "lightning_fabric", "nir", "nirtorch", "numba",
+    "onnx", "pytest", "scipy.signal", "scipy.sparse", "sklearn.datasets",
     "snntorch", "torch",
 )  # fmt: skip
 
