@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -184,7 +184,26 @@ def covering(copy: Copy, processes: int) -> Covered:
     return Covered(seconds, lines)
 
 
-def verdict(mutant: Mutant, copy: Copy, covered: Covered) -> str:
+@dataclass(slots=True)
+class Checked:
+    """Which tests pass without a fault where faults are tried, found out when they are wanted."""
+
+    passing: set[str] = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
+
+    def among(self, tests: Sequence[str], copy: Copy) -> list[str]:
+        """Return those that pass."""
+        new = [t for t in tests if t not in self.passing | self.failing]
+        if new and copy.run(new, 1800) == 0:
+            self.passing |= set(new)
+        else:
+            for test in new:
+                passes = copy.run([test], 600) == 0
+                (self.passing if passes else self.failing).add(test)
+        return [t for t in tests if t in self.passing]
+
+
+def verdict(mutant: Mutant, copy: Copy, covered: Covered, checked: Checked) -> str:
     """Return what became of a fault: "killed", "hung", "survived" or "not run"."""
     tests = covered.tests(mutant)
     quick: list[str] = []
@@ -196,14 +215,12 @@ def verdict(mutant: Mutant, copy: Copy, covered: Covered) -> str:
             quick.append(test)
         elif total < LONGEST:
             slow.append(test)
-    for part in filter(None, (quick, slow)):
-        seconds = 90 + 8 * sum(covered.seconds[t] for t in part)
-        with copy.with_fault(mutant):
-            code = copy.run(part, seconds)
-        if code not in (0, 1, None) and copy.run(part, seconds) != 0:
-            raise RuntimeError(f"tests could not be run: exit code {code} of {part[:3]}")
-        if code != 0:
-            return "hung" if code is None else "killed"
+    for part in (quick, slow):
+        if sure := checked.among(part, copy):
+            with copy.with_fault(mutant):
+                code = copy.run(sure, 90 + 8 * sum(covered.seconds[t] for t in sure))
+            if code != 0:
+                return "hung" if code is None else "killed"
     return "survived" if tests else "not run"
 
 
@@ -229,11 +246,12 @@ def try_all(faults: Sequence[Mutant], covered: Covered, places: Sequence[Copy]) 
     for place in places:
         free.put(place)
     found: dict[str, str] = {}
+    checked = Checked()
 
     def one(mutant: Mutant) -> None:
         copy = free.get()
         try:
-            found[mutant.key] = verdict(mutant, copy, covered)
+            found[mutant.key] = verdict(mutant, copy, covered, checked)
         finally:
             free.put(copy)
         if found[mutant.key] != "killed":
@@ -243,6 +261,8 @@ def try_all(faults: Sequence[Mutant], covered: Covered, places: Sequence[Copy]) 
 
     with ThreadPoolExecutor(len(places)) as pool:
         list(pool.map(one, faults))
+    if checked.failing:
+        print(f"left out, as they fail here without a fault: {', '.join(sorted(checked.failing))}")
     return {m.key: found[m.key] for m in sorted(faults)}
 
 

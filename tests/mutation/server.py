@@ -16,7 +16,7 @@ from importlib import import_module
 
 # Not onnxruntime: it starts a thread, which a fork would lack.
 SLOW = (
-    "h5py", "hypothesis", "hypothesis.extra.numpy", "lightning_fabric", "nir", "nirtorch", "numba",
+    "h5py", "lightning_fabric", "nir", "nirtorch", "numba",
     "onnx", "pytest", "scipy.signal", "scipy.sparse", "sklearn.datasets",
     "snntorch", "torch",
 )  # fmt: skip
