@@ -218,7 +218,7 @@ def verdict(mutant: Mutant, copy: Copy, covered: Covered, checked: Checked) -> s
     for part in (quick, slow):
         if sure := checked.among(part, copy):
             with copy.with_fault(mutant):
-                code = copy.run(sure, 90 + 8 * sum(covered.seconds[t] for t in sure))
+                code = copy.run(sure, 60 + 2 * sum(covered.seconds[t] for t in sure))
             if code != 0:
                 return "hung" if code is None else "killed"
     return "survived" if tests else "not run"
