@@ -167,7 +167,7 @@ def test_pools_and_convolutions_become_one_kernel(seed):
     )
     if any(inner) or not clean:
         assert len(linear) == 2
-    elif not any(outer):
+    else:
         assert len(linear) == 1
     assert_same_outputs(net, done, seed)
 

@@ -465,6 +465,16 @@ def test_a_message_is_one_unit_below_what_would_be_too_long(tau, sign):
     assert engine.run(program, {"in": x}).spikes.reshape(-1).tolist() == [sign * 255 << 15]
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_longest_message_is_used(sign):
+    """2**23 - 1 is 47 times 178,481, the sum of 702 weights of 254 and one of 173."""
+    weight = sign * np.array([[254.0] * 702 + [173.0]])
+    program = compile_network(read(weight / 508, np.zeros(1), 47, DT, 1.0, steps=1), LOIHI2)
+    assert program.network.rounding["read"].limited_by == "message"
+    (found,) = engine.run(program, {"in": np.full((1, 1, 703), 47)}).spikes.reshape(-1)
+    assert found == sign * (2**23 - 1)
+
+
 @settings(max_examples=20)
 @given(seeds, st.sampled_from([1e-5, 1.0, 1e5]), st.sampled_from([DT, np.inf]))
 def test_a_readout_of_biases_alone_gives_them(seed, size, tau):

@@ -79,7 +79,9 @@ def stopped(running):
     return error
 
 
-@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM] * 2], ids=["SIGINT", "SIGTERM twice"])
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGINT], [signal.SIGTERM] * 2], ids=["SIGINT", "SIGTERM twice"]
+)
 def test_a_training_ends_in_order(tmp_path, numbers):
     """``timeout`` sends its signal to the command and to its group: twice."""
     with start(tmp_path, *LONG) as running:

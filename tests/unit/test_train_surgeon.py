@@ -41,6 +41,15 @@ def test_leak_is_the_toeplitz_matrix(beta):
     torch.testing.assert_close(leaked(x, beta), found)
 
 
+def test_layers_know_how_their_neurons_leak():
+    """A sum at the end keeps nothing: each step's current counts as it comes."""
+    neuron = Neuron(0.75, alpha=0.5)
+    for readout, last in (("spikes", (0.5, 0.75)), ("membrane", (0.0, 0.0))):
+        made = make_student("cnn", Settings((2, 8, 8), 3, 16, 3, neuron, 0.05, readout))
+        decays = [(x.alpha, x.beta) for x in listed(made)]
+        assert decays == [(0.5, 0.75)] * 3 + [last]
+
+
 @pytest.mark.parametrize(
     ("name", "steps"),
     [("cnn", 3), ("resnet8", 3), ("rnn-24", 3), ("rnn-24", 2), ("ms-resnet18", 3),
