@@ -467,11 +467,11 @@ def test_a_message_is_one_unit_below_what_would_be_too_long(tau, sign):
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_longest_message_is_used(sign):
-    """2**23 - 1 is 47 times 178,481, the sum of 702 weights of 254 and one of 173."""
-    weight = sign * np.array([[254.0] * 702 + [173.0]])
-    program = compile_network(read(weight / 508, np.zeros(1), 47, DT, 1.0, steps=1), LOIHI2)
+    """2**23 - 1 is 47 times 178,481, the sum of 713 weights of 250 and one of 231."""
+    weight = sign * np.array([[250.0] * 713 + [231.0]])
+    program = compile_network(read(weight / 500, np.zeros(1), 47, DT, 1.0, steps=1), LOIHI2)
     assert program.network.rounding["read"].limited_by == "message"
-    (found,) = engine.run(program, {"in": np.full((1, 1, 703), 47)}).spikes.reshape(-1)
+    (found,) = engine.run(program, {"in": np.full((1, 1, 714), 47)}).spikes.reshape(-1)
     assert found == sign * (2**23 - 1)
 
 
