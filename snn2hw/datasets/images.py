@@ -65,7 +65,7 @@ def opened(path: Path) -> Generator[Image, None, None]:
         warnings.simplefilter("ignore")  # of large images and odd tags: they are judged here
         size = path.stat().st_size
         if size > MOST_BYTES:
-            raise InputError(f"{path} takes {size} bytes; images may take {MOST_BYTES}.")
+            raise InputError(f"{path} takes {size} bytes; an image may take {MOST_BYTES}.")
         # From memory: Pillow asks a file for as many bytes as a damaged header says.
         with Image.open(io.BytesIO(path.read_bytes()), formats=formats) as image:
             problem = _problem(image)

@@ -81,7 +81,7 @@ def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwo
     if extremes:
         raise UnsupportedError(
             f"No integers stand for the numbers of this network: {listed(extremes, '; ')}.",
-            "Bring weights, biases and thresholds to sizes that can be compared.",
+            "Scale the weights, the biases and the thresholds to similar sizes.",
         )
     too_large = [made.problem for made in done if made.problem]
     if too_large:

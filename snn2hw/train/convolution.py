@@ -11,8 +11,15 @@ BLOCK = 16
 
 def convolution(into: int, out: int, side: int, stride: int = 1) -> nn.Conv2d:
     """Return a convolution without bias, with "same" padding for odd kernels."""
-    kind = Sampling if side == 1 and stride > 1 else nn.Conv2d
-    return kind(into, out, side, stride, side // 2, bias=False)
+    return nn.Conv2d(into, out, side, stride, side // 2, bias=False)
+
+
+def guard(network: nn.Module) -> None:
+    """Make every convolution ``Sampling`` that would damage memory once channels are last."""
+    for module in network.modules():
+        plain = type(module) is nn.Conv2d and module.groups == 1 and module.padding == (0, 0)
+        if plain and module.kernel_size == (1, 1) and module.stride != (1, 1):
+            module.__class__ = Sampling
 
 
 class Sampling(nn.Conv2d):

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn2hw.train.convolution import guard
 from snn2hw.train.methods import Means, Outputs, watch
 from snn2hw.train.showing import Show, shown
 from snn2hw.train.students import Spiking, predictions
@@ -124,6 +125,7 @@ def tensor(x: NDArray[Any], device: torch.device | str) -> Tensor:
 
 def placed(network: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to a device, channels last: convolutions are fastest so."""
+    guard(network)
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

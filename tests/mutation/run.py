@@ -291,7 +291,8 @@ def page(faults: dict[str, str], of: int, seed: int) -> str:
             "",
             f"Made by `make mutation`. {len(faults)} faults (one operator, number, condition or",
             f"function changed), drawn with seed {seed} from {of} possible ones, were put into the",
-            "project one at a time. A fault counts as noticed if a test fails, or hangs.",
+            "project one at a time. A fault counts as noticed if a test fails, or hangs: the",
+            f"quickest of those that run its line, up to {LONGEST:.0f} seconds of them.",
             "",
             "| module | faults | noticed | change nothing that counts | survivors |",
             "| --- | ---: | ---: | ---: | ---: |",
@@ -325,6 +326,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     told = parser.parse_args(given)
     if told.module and not every(tuple(told.module)):
         parser.error("--module: no module of that name has anything to change")
+    if told.again and not FOUND.exists():
+        parser.error(f"--again: there is no {FOUND}, which a run without it writes")
     return told
 
 

@@ -516,22 +516,10 @@ def test_numbers_that_no_integers_stand_for_are_refused(size, where):
     """Else a scale is 0 or infinite."""
     weight = np.full((2, 3), size if where in ("weight", "readout") else 0.5)
     bias = np.full(2, size if where == "bias" else 0.0)
-    if where == "readout":
-        net = Network(
-            {
-                "in": Input((3,)),
-                "fc": Affine(weight, bias),
-                "lif": Leaky((2,), np.full(2, DT), np.ones(2), np.zeros(2)),
-                "out": Output((2,)),
-            },
-            (("in", "fc"), ("fc", "lif"), ("lif", "out")),
-            DT,
-            3,
-        )
-    else:
-        net = single(weight, bias, threshold=size if where == "threshold" else 1.0)
+    threshold = size if where == "threshold" else 1.0
+    net = single(weight, bias, threshold) if where != "readout" else read(weight, bias)
     if where == "gain":
         nodes = net.nodes | {"lif": replace(net.nodes["lif"], r=np.full(2, size))}
         net = replace(net, nodes=nodes)
-    with pytest.raises(UnsupportedError, match=r"lif is driven by .* times its threshold"):
+    with pytest.raises(UnsupportedError, match=r"(lif|read) is driven by .* times its threshold"):
         quantize(net, LOIHI2)
