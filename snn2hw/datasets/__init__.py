@@ -14,7 +14,7 @@ from snn2hw.datasets.checks import LARGEST_ARRAY, checked, label_problems
 from snn2hw.datasets.cifar import load_cifar
 from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
 from snn2hw.datasets.digits import load_digits
-from snn2hw.datasets.events import load_from_tonic, load_nmnist
+from snn2hw.datasets.events import load_from_tonic, load_nmnist, load_shd
 from snn2hw.datasets.folders import load_image_folder
 from snn2hw.datasets.idx import IDX_REMOTES, load_idx, read_idx
 from snn2hw.datasets.npz import load_npz
@@ -90,7 +90,7 @@ DATASETS: dict[str, Entry] = {
         16,
     ),
     "shd": Entry(
-        load_from_tonic,
+        load_shd,
         "Spiking Heidelberg Digits: 10,420 spoken digits in 20 classes as 700 channels of a "
         "model cochlea, by default 100 frames",
         "B. Cramer et al., IEEE TNNLS 33:2744, 2022; CC BY 4.0; through Tonic",

@@ -8,7 +8,8 @@ are cut. Tonic (G. Lenz et al., 2021) finds, downloads and decodes the published
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 from snn2hw.archives import check_size, read_npz
 from snn2hw.datasets.checks import LARGEST_ARRAY, checked, label_problems
 from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
-from snn2hw.datasets.search import missing_package, search_path
+from snn2hw.datasets.search import folder_with, missing_package, search_path
 from snn2hw.errors import InputError, Snn2hwError
 from snn2hw.files import cache_folder, first_line, reading
+from snn2hw.hdf5 import Group, described, read_hdf5
 
 MOST_EVENTS = 255  # that a frame counts in one place
 
@@ -114,6 +116,19 @@ def load_nmnist(request: Request) -> Dataset:
 
 def load_from_tonic(request: Request) -> Dataset:
     """Load one of ``SENSORS`` from Tonic's files, which are downloaded if they are not there."""
+    sensor, parts = SENSORS[request.name], list[tuple[Ints, Labels]]()
+    with _tonic(request) as published:
+        for train in (True, False):
+            held = published(train)
+            recordings = (_of_tonic(sensor, *held[i]) for i in range(len(held)))
+            parts.append(_counted(recordings, len(held), sensor, request))
+    (x_train, y_train), (x_test, y_test) = parts
+    return checked(request.name, x_train, y_train, x_test, y_test, classes=sensor.classes)
+
+
+@contextmanager
+def _tonic(request: Request) -> Generator[Callable[[bool], Any], None, None]:
+    """Give what makes Tonic's training or test part of a data set, where its files are."""
     name, sensor = request.name, SENSORS[request.name]
     try:
         tonic = import_module("tonic.datasets")
@@ -122,12 +137,8 @@ def load_from_tonic(request: Request) -> Dataset:
     folders = search_path(request.data_dir)
     there = next((f for f in folders if (f / sensor.tonic).is_dir()), None) or cache_folder()
     published: Any = getattr(tonic, sensor.tonic)
-    parts: list[tuple[Ints, Labels]] = []
     try:
-        for train in (True, False):
-            held: Any = published(save_to=str(there), train=train)
-            recordings = (_of_tonic(sensor, *held[i]) for i in range(len(held)))
-            parts.append(_counted(recordings, len(held), sensor, request))
+        yield lambda train: published(save_to=str(there), train=train)
     except Snn2hwError:
         raise
     except Exception as error:  # Tonic raises whatever its decoders stumble over
@@ -137,8 +148,6 @@ def load_from_tonic(request: Request) -> Dataset:
             f"({first_line(error)[:120]}).",
             "Put Tonic's folder in one of these places, or name its parent with --data-dir.",
         ) from error
-    (x_train, y_train), (x_test, y_test) = parts
-    return checked(name, x_train, y_train, x_test, y_test, classes=sensor.classes)
 
 
 def _of_tonic(sensor: Sensor, events: Any, label: Any) -> tuple[Events, int]:
@@ -148,6 +157,72 @@ def _of_tonic(sensor: Sensor, events: Any, label: Any) -> tuple[Events, int]:
     p = events["p"] if polarities > 1 else nothing
     y = events["y"] if rows > 1 else nothing
     return Events(events["t"], p, y, events["x"]), int(label)
+
+
+SHD_FILES = ("shd_train.h5", "shd_test.h5")
+SHD_PER_SECOND = 1e6  # frames count times as integers: microseconds, as Tonic has them
+
+
+def load_shd(request: Request) -> Dataset:
+    """Load the Spiking Heidelberg Digits, which Tonic downloads and our own reader opens.
+
+    Tonic would open the HDF5 files in this process (docs/decisions/0010).
+    """
+    sensor = SENSORS[request.name]
+    folders = [f / sensor.tonic for f in search_path(request.data_dir)]
+    folder = folder_with(folders, SHD_FILES)
+    if folder is None:
+        begun = next((f for f in folders if f.is_dir()), cache_folder() / sensor.tonic)
+        with _tonic(request) as published:
+            for file, train in zip(SHD_FILES, (True, False), strict=True):
+                if not (begun / file).is_file():
+                    published(train)
+        folder = begun
+    (x_train, y_train), (x_test, y_test) = (_shd_part(folder / f, request) for f in SHD_FILES)
+    return checked(request.name, x_train, y_train, x_test, y_test, classes=sensor.classes)
+
+
+def _shd_part(path: Path, request: Request) -> tuple[Ints, Labels]:
+    """Read one of ``SHD_FILES``: ``labels`` and, in ``spikes``, ``times`` (s) and ``units``."""
+    held, sensor = read_hdf5(path, "a file of spoken digits", sequences=True), SENSORS[request.name]
+    labels = held.get("labels")
+    with reading(path, "a file of spoken digits"):
+        times, units = (_sequences(held, k) for k in ("times", "units"))
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1:
+            raise ValueError("it has no labels")
+        sizes = [list(map(len, v)) for v in (times, units)]
+        if sizes[0] != sizes[1] or len(labels) != len(times):
+            raise ValueError("labels, times and units differ in number")
+        problems = label_problems("labels", labels, sensor.classes)
+        if problems:
+            raise ValueError("; ".join(problems))
+        frame = math.prod(sensor.shape) * request.time_steps
+        # A recording of a published file takes about half of its frames at 100 steps.
+        check_size(path, frame * len(labels), ratio=request.time_steps)
+
+        def recordings() -> Iterable[tuple[Events, int]]:
+            for t, x, label in zip(times, units, labels, strict=True):
+                nothing = np.zeros(len(x), np.int64)
+                scaled = t.astype(np.float64) * SHD_PER_SECOND
+                yield Events(scaled, nothing, nothing, x), int(label)
+
+        return _counted(recordings(), len(labels), sensor, request)
+
+
+def _sequences(held: Group, name: str) -> list[NDArray[Any]]:
+    """Return the sequences of numbers in ``spikes``.
+
+    Raises:
+        ValueError: there are none.
+    """
+    spikes = held.get("spikes")
+    found = spikes.get(name) if isinstance(spikes, Group) else None
+    values, lengths = (
+        (found.get(k) for k in ("values", "lengths")) if isinstance(found, Group) else (None, None)
+    )
+    if not isinstance(values, np.ndarray) or not isinstance(lengths, np.ndarray):
+        raise ValueError(f"spikes/{name} holds {described(found)}, not sequences of numbers")
+    return np.split(values, np.cumsum(lengths)[:-1])
 
 
 def _counted(

@@ -35,12 +35,14 @@ SECONDS, BYTES_A_SECOND = 120, 1_000_000
 HINT = "Is it complete, and the right file?"
 
 
-def read_hdf5(path: Path, what: str) -> Group:
+def read_hdf5(path: Path, what: str, *, sequences: bool = False) -> Group:
     """Read a whole HDF5 file.
 
     Args:
         path: the file.
         what: what it should be, for messages: ``a NIR file``.
+        sequences: also read sequences of numbers, each of its own length; such a data set becomes
+            a group of ``values``, one sequence after another, and ``lengths``.
 
     Raises:
         InputError: it is missing or not HDF5, links outside itself, declares more than a file of
@@ -52,6 +54,7 @@ def read_hdf5(path: Path, what: str) -> Group:
         "path": str(path.absolute()),
         "values": VALUES + VALUES_A_BYTE * size,
         "texts": TEXTS + TEXTS_A_BYTE * size,
+        "sequences": sequences,
     }
     with _LOCK:
         answer, numbers = _reader().ask(asked, SECONDS + size // BYTES_A_SECOND)

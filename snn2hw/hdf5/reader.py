@@ -3,10 +3,12 @@
     python reader.py
 
 What a damaged or hostile file does to libhdf5 (endless loops, absurd sizes, a crash) ends with this
-process. Each line of standard input is a request, ``{"path", "values", "texts"}``; the
+process. Each line of standard input is a request, ``{"path", "values", "texts", "sequences"}``; the
 answer is a line ``{"bytes", "tree"}`` followed by so many bytes, or a line ``{"error"}``. In the
 tree a group is ``{"items", "attrs"}``; an array of numbers ``{"dtype", "shape", "at"}`` with its
 place among the bytes; text ``{"text"}`` or ``{"texts", "shape"}``; anything else ``{"other"}``.
+Sequences of numbers, each of its own length, are read where the request says so, and given as a
+group of ``values``, one after another, and ``lengths``.
 Imports nothing of snn2hw.
 """
 # pyright: basic
@@ -40,6 +42,7 @@ BYTES_A_SECOND = 20_000_000  # unpacked
 ROOM = 1 << 28  # bytes of address space beyond what the process has, plus what the file is granted
 MAPPED = Path("/proc/self/statm")
 TEXTS_AT_ONCE = 1024
+SEQUENCES_AT_ONCE = 64
 SMALLEST_BOMB = 1 << 12  # values; what was never written is refused from here on
 # Filters that come with libhdf5 and h5py; others are plug-ins, loaded from who knows where.
 FILTERS = (1, 2, 3, 4, 5, 6, 32000)
@@ -53,7 +56,8 @@ class Refused(Exception):
 class Reader:
     """Walks one file. Numbers are kept as they are stored, in ``chunks``."""
 
-    def __init__(self, values: int, texts: int) -> None:
+    def __init__(self, values: int, texts: int, sequences: bool = False) -> None:
+        self.sequences_wanted = sequences
         self.values_left, self.texts_left = values, texts
         self.most_values, self.most_texts = values, texts
         self.objects = 0
@@ -119,21 +123,41 @@ class Reader:
         count = math.prod(shape)
         if isinstance(kind, h5t.TypeStringID):
             return self.texts(item, where, kind, count)
+        if self.sequences_wanted and isinstance(kind, h5t.TypeVlenID) and len(shape) == 1:
+            return self.sequences(item, where, kind, count)
         dtype = _number(kind)
         if dtype is None:
             return {"other": f"values of type {_kind(kind)}"}
-        self.values_left -= count
-        if self.values_left < 0:
-            raise Refused(
-                f"declares more than {self.most_values:,} values, with {where} of shape "
-                f"{tuple(shape)}"
-            )
+        self.take_values(count, f"{where} of shape {tuple(shape)}")
         out = np.zeros(shape, dtype)
         if out.nbytes > BYTES_A_SECOND:
             grant(SECONDS + out.nbytes // BYTES_A_SECOND)
         if count:
             read(out)
         return self.keep(out)
+
+    def take_values(self, count: int, where: str) -> None:
+        """Count numbers."""
+        self.values_left -= count
+        if self.values_left < 0:
+            raise Refused(f"declares more than {self.most_values:,} values, with {where}")
+
+    def sequences(self, item: Any, where: str, kind: Any, count: int) -> dict[str, Any]:
+        """Read sequences of numbers, a part at a time: many references may lead to a long one."""
+        dtype = _number(kind.get_super())
+        if dtype is None or isinstance(item, h5a.AttrID):
+            return {"other": "sequences of what is no number"}
+        self.take_values(count, f"{where} of {count:,} sequences")
+        parts = [np.empty(0, dtype)]
+        lengths = np.zeros(count, np.int64)
+        for i, sequence in enumerate(_in_parts(item, kind, count, SEQUENCES_AT_ONCE)):
+            lengths[i] = len(sequence)
+            self.take_values(len(sequence), where)
+            if i % SEQUENCES_AT_ONCE == 0:
+                grant(SECONDS)
+            parts.append(np.asarray(sequence, dtype))
+        values, told = self.keep(np.concatenate(parts)), self.keep(lengths)
+        return {"items": {"values": values, "lengths": told}, "attrs": {}}
 
     def keep(self, out: np.ndarray) -> dict[str, Any]:
         """Put numbers among the bytes of the answer."""
@@ -155,7 +179,7 @@ class Reader:
             item.read(out) if isinstance(item, h5a.AttrID) else item.read(h5s.ALL, h5s.ALL, out)
             found = [self.take(t, where) for t in out.reshape(-1).tolist()]
         else:
-            found = [self.take(t, where) for t in _in_parts(item, kind, count)]
+            found = [self.take(t, where) for t in _in_parts(item, kind, count, TEXTS_AT_ONCE)]
         return {"texts": found, "shape": list(shape)} if shape else {"text": found[0]}
 
     def take(self, raw: Any, where: str) -> str:
@@ -171,17 +195,17 @@ class Reader:
         return Refused(f"holds more than {self.most_texts:,} bytes of text, with {where}")
 
 
-def _in_parts(item: Any, kind: Any, count: int) -> Iterator[Any]:
-    """Read a data set of texts along its first axis."""
+def _in_parts(item: Any, kind: Any, count: int, at_once: int) -> Iterator[Any]:
+    """Read a data set of texts or sequences along its first axis."""
     shape = item.shape
-    rows = max(1, TEXTS_AT_ONCE * shape[0] // max(count, 1))
+    rows = max(1, at_once * shape[0] // max(count, 1))
     for start in range(0, shape[0] if count else 0, rows):
         part = (min(rows, shape[0] - start), *shape[1:])
         space = item.get_space()
         space.select_hyperslab((start, *[0] * (len(shape) - 1)), part)
         out = np.empty(part, kind.dtype)
         item.read(h5s.create_simple(part), space, out)
-        yield from out.reshape(-1).tolist()
+        yield from out.reshape(-1)
 
 
 def _links(group: Any) -> list[tuple[bytes, int]]:
@@ -237,7 +261,7 @@ def _text(raw: Any) -> str:
 
 def read(asked: dict[str, Any]) -> tuple[dict[str, Any], Reader]:
     """Read one file whole."""
-    reader = Reader(asked["values"], asked["texts"])
+    reader = Reader(asked["values"], asked["texts"], asked["sequences"])
     with h5py.File(asked["path"], "r", locking=False) as file:
         return reader.group(h5g.open(file.id, b"/"), ""), reader
 

@@ -158,8 +158,9 @@ def _published(files: Files, _r: Random) -> Chains:
     return ((("simulate", "builds/a-loihi2", "--data", name, "--data-dir", "data"),),)
 
 
-def _events(_files: Files, _r: Random) -> Chains:
-    return ((("simulate", "builds/a-loihi2", "--data", "nmnist", "--data-dir", "data"),),)
+def _events(files: Files, _r: Random) -> Chains:
+    name = "shd" if "data/SHD/shd_train.h5" in files else "nmnist"
+    return ((("simulate", "builds/a-loihi2", "--data", name, "--data-dir", "data"),),)
 
 
 def _target(_files: Files, _r: Random) -> Chains:
@@ -222,5 +223,5 @@ FAMILIES: dict[str, Family] = {
     "target": Family("target files, TOML", 6, networks.target_files, ("mine.toml",), _target),
     "images": Family("image folders", 4, data.pictures, ("pictures/*",), _images),
     "published": Family("IDX and CIFAR files", 3, data.idx_and_cifar, ("data/*",), _published),
-    "events": Family("packed events, .npz", 3, data.events, ("data/*",), _events),
+    "events": Family("packed events, .npz; SHD's .h5", 3, data.events, ("data/*",), _events),
 }  # fmt: skip

@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed import packed_recordings
+from packed import packed_recordings, spoken_digits
 from shared import DATA, needs_data
 
 from snn2hw import datasets
-from snn2hw.datasets.events import SENSORS, Events, chosen_for_test, frames
+from snn2hw.datasets.dataset import Request
+from snn2hw.datasets.events import (
+    SENSORS,
+    Events,
+    chosen_for_test,
+    frames,
+    load_from_tonic,
+)
 from snn2hw.errors import InputError
 
 SIZE = (2, 3, 4)
@@ -185,33 +192,62 @@ def test_tonic_cannot_download(tmp_path, monkeypatch):
         assert str(tmp_path / "mine" / sensor.tonic) in caught.value.message
 
 
-def test_shd_through_tonic(tmp_path):
-    pytest.importorskip("tonic")
-    r, folder, written = np.random.default_rng(0), tmp_path / "SHD", {}
-    folder.mkdir()
-    for part, labels in (("train", [0, 1, 19, 3]), ("test", [3, 0])):
-        (folder / f"shd_{part}.h5.zip").touch()  # Tonic looks for what it would have fetched
-        with h5py.File(folder / f"shd_{part}.h5", "w") as file:
-            times, units = (
-                file.create_dataset(f"spikes/{k}", (len(labels),), h5py.vlen_dtype(t))
-                for k, t in (("times", np.float16), ("units", np.uint16))
-            )
-            for i in range(len(labels)):
-                times[i] = np.sort(r.uniform(0, 1, 50)).astype(np.float16)
-                units[i] = r.integers(0, 700, 50)
-            written[part] = [np.bincount(u, minlength=700) for u in units]
-            file["labels"] = np.array(labels, np.uint16)
-            file["extra/keys"] = [f"k{i}".encode() for i in range(20)]
-            file["extra/speaker"] = np.zeros(len(labels), int)
+def test_shd(tmp_path):
+    written = spoken_digits(tmp_path / "SHD", np.random.default_rng(0))
     data = datasets.load("shd", tmp_path)
     assert data.x_train.shape == (4, 100, 700, 1, 1)
-    assert (data.y_train.tolist(), data.y_test.tolist(), data.classes) == (
-        [0, 1, 19, 3],
-        [3, 0],
-        20,
-    )
+    labels = (data.y_train.tolist(), data.y_test.tolist(), data.classes)
+    assert labels == ([0, 1, 19, 3], [3, 0], 20)
     assert np.array_equal(data.x_train.sum(1)[..., 0, 0], written["train"])
     assert np.array_equal(data.x_test.sum(1)[..., 0, 0], written["test"])
+
+
+def test_shd_has_the_frames_of_tonic(tmp_path):
+    pytest.importorskip("tonic")
+    spoken_digits(tmp_path / "SHD", np.random.default_rng(1))
+    for part in ("train", "test"):  # Tonic looks for what it would have fetched
+        (tmp_path / "SHD" / f"shd_{part}.h5.zip").touch()
+    ours = datasets.load("shd", tmp_path, time_steps=7)
+    theirs = load_from_tonic(Request("shd", data_dir=tmp_path, time_steps=7))
+    for part in ("x_train", "y_train", "x_test", "y_test"):
+        assert np.array_equal(getattr(ours, part), getattr(theirs, part))
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"labels": np.array([20, 0])}, "labels runs from 0 to 20"),
+        ({"labels": np.array([1])}, "labels, times and units differ in number"),
+        ({"labels": np.array([0.5, 1])}, "labels holds float64, not integers"),
+        ({"labels": "zero"}, "it has no labels"),
+        ({"units": [np.arange(3), np.arange(2)]}, "labels, times and units differ in number"),
+        ({"units": [np.full(2, 700)] * 2}, "events outside its sensor"),
+        ({"times": [np.full(2, np.nan)] * 2}, "NaN or infinite"),
+    ],
+)
+def test_shd_that_is_none(tmp_path, changed, part):
+    two = {"times": [np.ones(2)] * 2, "units": [np.ones(2, int)] * 2, "labels": np.array([0, 1])}
+    spoken_digits(tmp_path / "SHD", np.random.default_rng(0), **two | changed)
+    with pytest.raises(InputError, match=r"shd_train\.h5") as caught:
+        datasets.load("shd", tmp_path)
+    assert part in caught.value.message
+
+
+def test_a_long_sequence_that_is_given_often_is_refused(tmp_path):
+    # The references of all sequences are made to lead to one.
+    path, long = tmp_path / "SHD" / "shd_train.h5", np.arange(200_000) % 700
+    spoken_digits(path.parent, np.random.default_rng(0))
+    with h5py.File(path, "w") as file:
+        for name in ("times", "units"):
+            made = file.create_dataset(f"spikes/{name}", (1000,), h5py.vlen_dtype(np.uint16))
+            made[0], at = long, made.id.get_offset()
+        file["labels"] = np.zeros(1000, int)
+    content = bytearray(path.read_bytes())
+    content[at : at + 16_000] = content[at : at + 16] * 1000
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"spikes/units|more memory than") as caught:
+        datasets.load("shd", tmp_path)
+    assert "shd_train.h5" in caught.value.message
 
 
 def test_nmnist_through_tonic(tmp_path, monkeypatch):

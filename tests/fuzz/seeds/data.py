@@ -10,9 +10,9 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-from fuzz.seeds import Files, digits, packed, taking
+from fuzz.seeds import Files, contents, digits, packed, taking
 from fuzz.seeds.networks import builds
-from packed import packed_recordings
+from packed import packed_recordings, spoken_digits
 from PIL import Image
 
 
@@ -103,7 +103,12 @@ def _sheets(r: np.random.Generator) -> Files:
 
 
 def events(scratch: Path) -> dict[str, Files]:
-    """Packed recordings, and a build that takes their frames."""
+    """Packed recordings and spoken digits, and builds that take their frames."""
     packed_recordings(scratch / "nmnist_subset.npz", each=27, events=4)
     content = (scratch / "nmnist_subset.npz").read_bytes()
-    return {"packed": taking((2, 34, 34), scratch) | {"data/nmnist/nmnist_subset.npz": content}}
+    spoken_digits(scratch / "data" / "SHD", np.random.default_rng(0))
+    spoken = {f"data/{k}": v for k, v in contents(scratch / "data").items()}
+    return {
+        "packed": taking((2, 34, 34), scratch) | {"data/nmnist/nmnist_subset.npz": content},
+        "spoken": taking((700, 1, 1), scratch) | spoken,
+    }
