@@ -19,8 +19,8 @@ from snn2hw.errors import InputError
 from snn2hw.files import new_file, reading
 
 # Sparse spikes shrink to a hundredth. A file may unpack to this many times its size and this much
-# more, so that one of a few MB cannot fill the memory; and none to more than the last.
-RATIO, ALLOWANCE, LARGEST = 128, 256 << 20, 16 << 30
+# more, so that one of a few KB keeps nobody waiting; and none to more than the last.
+RATIO, ALLOWANCE, LARGEST = 128, 32 << 20, 16 << 30
 PIXELS = 32  # as RATIO, of images and their labels
 # What NumPy itself takes for a header, and some.
 HEADER = 12_000

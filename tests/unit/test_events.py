@@ -240,7 +240,9 @@ def test_a_long_sequence_that_is_given_often_is_refused(tmp_path):
     with h5py.File(path, "w") as file:
         for name in ("times", "units"):
             made = file.create_dataset(f"spikes/{name}", (1000,), h5py.vlen_dtype(np.uint16))
-            made[0], at = long, made.id.get_offset()
+            made[0] = long
+            file.flush()
+            at = made.id.get_offset()
         file["labels"] = np.zeros(1000, int)
     content = bytearray(path.read_bytes())
     content[at : at + 16_000] = content[at : at + 16] * 1000
