@@ -30,7 +30,6 @@ from snn2hw.fields import Check, anything, require, shown
 HIDDEN = ".snn2hw-"
 NEW, OLD = "new", "old"  # what a hidden folder holds
 LOCK = ".lock"  # what follows its name in that of its lock file
-YOUNG = 60.0  # seconds; a lock file without a folder may be about to get it
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -99,8 +98,7 @@ def _end(folder: Path) -> None:
 
 def _unlock(folder: Path) -> None:
     if folder in _own:
-        _own[folder].release()
-        _forget(folder)
+        _release(_own[folder], folder)
         del _own[folder]
 
 
@@ -114,9 +112,16 @@ def _lock_file(folder: Path) -> Path:
     return folder.with_name(folder.name + LOCK)
 
 
-def _forget(folder: Path) -> None:
-    with suppress(OSError):
-        _lock_file(folder).unlink()
+def _release(lock: FileLock, folder: Path) -> None:
+    """Remove a lock file and release its lock, in this order.
+
+    Who was about to lock it then sees that it is gone (``filelock`` looks, from 3.21 on) and takes
+    another name. Windows removes no file that somebody has open.
+    """
+    for _ in range(2 if os.name == "nt" else 1):
+        with suppress(OSError):
+            _lock_file(folder).unlink()
+        lock.release()
 
 
 def _locked_folder(beside: Path) -> Path:
@@ -135,7 +140,7 @@ def _locked_folder(beside: Path) -> Path:
             _own[folder].acquire(timeout=0)
         except TimeoutError:
             del _own[folder]
-            continue  # it took longer than `YOUNG` from the file to the lock
+            continue  # somebody took the file for one that a killed process left
         except OSError as error:
             _unlock(folder)
             if error.errno not in NO_LOCKS:
@@ -155,7 +160,7 @@ def _clear(left: Path, own: Path) -> None:
         about = (left if there else _lock_file(left)).lstat()
         if left == own or about.st_uid != own.stat().st_uid:
             return
-        if left.is_symlink() or not left.is_dir() if there else _age(about) < YOUNG:
+        if there and (left.is_symlink() or not left.is_dir()):
             return
         lock: Any = FileLock(_lock_file(left))
         with lock.acquire(timeout=0):
@@ -163,11 +168,7 @@ def _clear(left: Path, own: Path) -> None:
                 return  # the file system has no locks, so nothing tells whether the owner lives
             _put_back(left)
             shutil.rmtree(left, ignore_errors=True)
-        _forget(left)
-
-
-def _age(about: os.stat_result) -> float:
-    return time.time() - about.st_mtime
+            _release(lock, left)
 
 
 def _put_back(hidden: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -16,7 +17,7 @@ from filelock import FileLock
 
 from snn2hw import files
 from snn2hw.errors import InputError
-from snn2hw.files import HIDDEN, check_writable, new_file, new_folder
+from snn2hw.files import HIDDEN, check_writable, new_file, new_folder, scratch
 from snn2hw.store import folders
 
 BEGIN = """
@@ -220,18 +221,32 @@ def test_without_locks_files_are_written_and_nothing_is_cleared(tmp_path, monkey
     assert written == "b.json"
 
 
-def test_a_lock_without_a_folder_is_left_alone_while_it_is_young(tmp_path):
-    """Its owner may be about to make the folder."""
+def test_a_lock_without_a_folder_is_removed_unless_it_is_held(tmp_path):
+    """A kill may come between the lock and the folder, or between their removals."""
     lock = tmp_path / f"{HIDDEN}0.lock"
-    lock.touch()
-    files.write_json(tmp_path / "a.json", {})
-    assert names(tmp_path) == [lock.name, "a.json"]
-    os.utime(lock, times=(time.time() - 61,) * 2)
     with FileLock(lock):
         files.write_json(tmp_path / "a.json", {})
         assert lock.exists()
     files.write_json(tmp_path / "a.json", {})
     assert names(tmp_path) == ["a.json"]
+
+
+def test_who_locks_a_file_that_was_removed_takes_another_name(tmp_path, monkeypatch):
+    """Between opening and locking its file somebody may take it for a left one."""
+    flock, removed = fcntl.flock, []
+
+    def removing(fd, how):
+        if not removed:
+            removed.extend(tmp_path.glob(f"{HIDDEN}*"))
+            removed[0].unlink()
+        flock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", removing)
+    with scratch(tmp_path) as hidden:
+        assert f"{hidden.name}.lock" != removed[0].name
+        with pytest.raises(TimeoutError):
+            FileLock(f"{hidden}.lock").acquire(timeout=0)
+    assert names(tmp_path) == []
 
 
 def test_a_folder_is_never_there_without_its_lock(tmp_path, monkeypatch):
