@@ -89,7 +89,7 @@ def _owners(synapses: Synapses) -> NDArray[np.int64]:
     weight = synapses.weight
     if isinstance(synapses, Sparse):
         return np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))
-    return np.repeat(np.arange(len(weight)), weight[0].size) if weight.size else np.zeros(0, int)
+    return np.repeat(np.arange(len(weight)), weight.size // max(len(weight), 1))
 
 
 def _owed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from snn2hw import train
 from snn2hw.cli.commands import snn2hw as cli
 from snn2hw.train import METHODS, PRUNERS
 from snn2hw.train.methods import Weights
+from snn2hw.train.recipe import Recipe
 
 PAGES = Path(__file__).parents[2] / "docs" / "methods"
 
@@ -57,8 +59,11 @@ def test_defaults_of_a_page_are_those_of_the_code(method):
     recipe = train.defaults("mlp", method=method, data="mnist")
     for name, value in listed.items():
         assert getattr(recipe, name) == float(value), name
-        if name in Weights._fields and name not in METHODS[method].constants:
-            assert getattr(Weights(), name) == float(value), name
+
+
+def test_the_constants_of_losses_are_by_default_those_of_a_recipe():
+    told = {f.name: f.default for f in fields(Recipe)}
+    assert Weights()._asdict() == {n: told[n] for n in Weights._fields}
 
 
 def test_every_constant_of_a_loss_is_on_a_page():

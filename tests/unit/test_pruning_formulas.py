@@ -445,6 +445,12 @@ def test_density_is_in_proportion_to_the_sum_of_sides_over_their_product(sides, 
             assert math.floor(exact[name]) <= number <= math.ceil(exact[name])
 
 
+def test_the_largest_remainders_get_what_rounding_took():
+    """Shares of 6.0, 12.9 and 20.1 of 39 are what 1 : 2.15 : 3.35 come to."""
+    found = counts({"a": (20, 20), "b": (43, 43), "c": (67, 67)}, 39 / (400 + 1849 + 4489))
+    assert found == {"a": 6, "b": 13, "c": 20}
+
+
 def test_what_full_layers_cannot_take_the_others_do():
     found = counts({"thin": (2, 1), "a": (50, 50), "b": (50, 150)}, 0.5)
     assert found["thin"] == 2

@@ -158,5 +158,6 @@ def test_groups_are_layers_of_their_own():
 def test_samples_are_needed():
     network = student("mlp")
     assert isinstance(network, Student)
-    with pytest.raises(InputError, match="samples"):
-        Sbc(network, 0.5, None)
+    for none in (None, torch.zeros(0, 1, 8, 8)):
+        with pytest.raises(InputError, match="samples"):
+            Sbc(network, 0.5, none)
