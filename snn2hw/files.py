@@ -407,9 +407,9 @@ def json_value(text: str, where: object, hint: str = "") -> Any:
 
 
 def _nests(value: Any, most: int) -> bool:
-    """Say whether lists and objects lie in each other more than ``most`` deep."""
+    """Say whether lists and objects lie in each other more than ``most`` deep, this one included."""
     level = [value]
-    for _ in range(most + 1):
+    for _ in range(most):
         inner = (x.values() if isinstance(x, dict) else x for x in level)
         level = [v for items in inner for v in items if isinstance(v, dict | list)]
         if not level:

@@ -67,6 +67,18 @@ def test_what_is_not_such_a_document_is_named(tmp_path, content, said):
     assert "a.json" in str(caught.value)
 
 
+@pytest.mark.parametrize(("left", "right"), ["[]", ('{"a":', "}")])
+def test_documents_nest_fifty_deep_and_no_deeper(left, right):
+    inner = "" if left == "[" else "{}"
+    for deep in (50, 51):
+        text = left * (deep - bool(inner)) + inner + right * (deep - bool(inner))
+        if deep == 50:
+            json_value(text, "a.json")
+        else:
+            with pytest.raises(InputError, match="nests more than 50 deep"):
+                json_value(text, "a.json")
+
+
 def test_a_folder_a_pipe_and_a_device_are_no_documents(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", tmp_path / "zero"):
