@@ -407,7 +407,7 @@ def json_value(text: str, where: object, hint: str = "") -> Any:
 
 
 def _nests(value: Any, most: int) -> bool:
-    """Say whether lists and objects lie in each other more than ``most`` deep, this one included."""
+    """Say whether lists and objects lie in each other more than ``most`` deep, it included."""
     level = [value]
     for _ in range(most):
         inner = (x.values() if isinstance(x, dict) else x for x in level)

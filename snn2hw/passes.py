@@ -125,7 +125,7 @@ def fold_pools(net: Network) -> Network:
     return _repeat(net, Pool2d, _fold_pool)
 
 
-def _repeat(net: Network, kind: type[Node], fold: Callable[[_Draft, str, Any], bool]) -> Network:
+def _repeat(net: Network, kind: type[Node], fold: Callable[[_Draft, str, Any], None]) -> Network:
     draft = _Draft(net)
     for name in [k for k, n in net.nodes.items() if isinstance(n, kind)]:
         fold(draft, name, draft.nodes[name])
@@ -179,15 +179,14 @@ class _Draft:
         return True
 
 
-def _fold_scale(draft: _Draft, name: str, node: Scale) -> bool:
+def _fold_scale(draft: _Draft, name: str, node: Scale) -> None:
     for neighbour, rows in ((draft.alone_before(name), True), (draft.alone_after(name), False)):
         if neighbour is None:
             continue
         folded = _scaled(draft.nodes[neighbour], node.scale, rows=rows)
         if folded is not None and draft.splice(name):
             draft.nodes[neighbour] = folded
-            return True
-    return False
+            return
 
 
 def _scaled(node: Node, scale: Floats, *, rows: bool) -> Node | None:
@@ -215,14 +214,14 @@ def _scaled(node: Node, scale: Floats, *, rows: bool) -> Node | None:
             return None
 
 
-def _fold_pool(draft: _Draft, name: str, pool: Pool2d) -> bool:
+def _fold_pool(draft: _Draft, name: str, pool: Pool2d) -> None:
     after = draft.alone_after(name)
     follower = draft.nodes[after] if after else None
     if after and isinstance(follower, Conv2d):
         kernel = _pooled_kernel(pool, follower.kernel)
         if kernel is not None and draft.splice(name):
             draft.nodes[after] = Conv2d(kernel, follower.bias)
-            return True
+            return
     if after and isinstance(follower, Flatten) and len(output_shape(follower)) == 1:
         last = draft.alone_after(after)
         dense = draft.nodes[last] if last else None
@@ -230,9 +229,8 @@ def _fold_pool(draft: _Draft, name: str, pool: Pool2d) -> bool:
             draft.nodes[after] = Flatten(pool.input_shape)
             weight = sparse.csr_array(dense.weight) @ matrix(pool_kernel(pool))
             draft.nodes[last] = Affine(weight.toarray(), dense.bias)
-            return True
+            return
     draft.nodes[name] = Conv2d(pool_kernel(pool), np.zeros(pool.input_shape[0]))
-    return True
 
 
 def _stays_small(dense: Affine, pool: Pool2d) -> bool:

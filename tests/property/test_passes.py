@@ -186,6 +186,20 @@ def test_a_pool_before_a_dense_layer_goes_into_its_weights():
     assert_same_outputs(net, done)
 
 
+@pytest.mark.parametrize(("side", "goes"), [(4, True), (5, False)])
+def test_a_pool_goes_into_a_dense_layer_that_stays_small(monkeypatch, side, goes):
+    """It may have 16 times its weights, or as many as any map."""
+    monkeypatch.setattr(passes, "MOST_KERNEL", 0)
+    image = (1, 2 * side, 2 * side)
+    nodes = {
+        "in": Input(image), "pool": Pool2d(image, (side,) * 2, (side,) * 2, (0, 0), average=True),
+        "flat": Flatten((1, 2, 2)), "fc": Affine(np.ones((3, 4)), np.zeros(3)),
+        "lif": lif((3,)), "out": Output((3,)),
+    }  # fmt: skip
+    done = passes.fold_pools(Network(nodes, tuple(itertools.pairwise(nodes)), DT, 4))
+    assert ("pool" not in done.nodes) == goes
+
+
 def test_unheard_nodes_go():
     nodes = dict(tiny().nodes) | {"side": Affine(np.eye(3), np.zeros(3)), "lone": lif((3,))}
     net = Network(nodes, (*tiny().edges, ("lif1", "side"), ("side", "lone")), DT, 4)

@@ -12,6 +12,7 @@ from nets import DT, LOIHI2, NUMBERS, classifier, images, lif, residual, seeds, 
 
 from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.ir import populations as chip
+from snn2hw.ir.graph import Source, wiring
 from snn2hw.ir.network import (
     Affine,
     Coefficients,
@@ -27,7 +28,7 @@ from snn2hw.lower import lower
 from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.quantize import quantize, scale
-from snn2hw.quantize.drive import forgets
+from snn2hw.quantize.drive import Drive, drive_of, forgets
 from snn2hw.simulate import engine, floating
 
 
@@ -523,3 +524,26 @@ def test_numbers_that_no_integers_stand_for_are_refused(size, where):
         net = replace(net, nodes=nodes)
     with pytest.raises(UnsupportedError, match=r"(lif|read) is driven by .* times its threshold"):
         quantize(net, LOIHI2)
+
+
+def test_a_sum_that_rounding_takes_over_its_limit_is_scaled_down_by_what_it_is_over():
+    """Ten weights of 0.6 round up to 10; at 7 / 10 of the scale they round down to nothing."""
+    kernel = Conv(np.full((1, 10, 1, 1), 0.6), (10, 1, 1))
+    drive = Drive(((Source("in", kernel), 1),), np.zeros(1), np.zeros(1), du=4095, dv=0)
+    found, (connection,) = scale.fitted(drive, "p", 1.0, 10.0, NUMBERS)
+    assert (found, connection.synapses.weight.sum()) == (1.0, 10)
+    found, (connection,) = scale.fitted(drive, "p", 1.0, 7.0, NUMBERS)
+    assert (found, connection.synapses.weight.sum()) == (0.7, 0)
+
+
+def test_a_source_sends_at_most_one_spike_a_step_and_an_input_its_largest_value():
+    net = residual()
+    wires, cells = wiring(net), net.cells()
+    largest = {name: 16 for name in net.inputs()}
+    sent = {
+        source.name: most
+        for name in wires.order
+        for source, most in drive_of(net, cells[name], wires.into[name], NUMBERS, largest).sources
+    }
+    assert sent == {name: largest.get(name, 1) for name in sent}
+    assert set(largest) < set(sent)

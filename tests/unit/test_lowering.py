@@ -101,10 +101,16 @@ def test_refusal_names_every_loop_what_it_needs_and_the_way_out():
     with pytest.raises(UnsupportedError) as caught:
         lowered(graph(4, [*edges, ("p3", "p2", 1)]))
     message = str(caught.value)
-    assert "takes 2 steps on the chip, but the network gives it 1" in message
+    assert message.count("takes 2 steps on the chip, but the network gives it 1") == 2
     assert message.count("The loop") == 2
     assert "p0 -> p1 -> p0" in message or "p1 -> p0 -> p1" in message
     assert "Add a delay" in message
+
+
+def test_a_loop_has_the_sum_of_its_delays():
+    edges = [("in", "p0", 0), ("p0", "p1", 0), ("p1", "p2", 0), ("p2", "p3", 1), ("p3", "p0", 2)]
+    with pytest.raises(UnsupportedError, match=r"takes 4 steps on the chip, but .* gives it 3"):
+        lowered(graph(4, edges))
 
 
 def test_a_recurrent_layer_costs_no_phase():

@@ -181,6 +181,9 @@ def test_refusal_when_the_board_is_full():
             "chips": dataclasses.replace(LOIHI2.limits["chips"], value=2.0),
         },
     )
-    net = chain((1, 66, 200), kernel(24, 1, (1, 66, 200), (2, 2)))
-    with pytest.raises(DoesNotFitError, match=r"needs 25 cores.*has 2 \(2 chips\); p0 alone"):
+    first = kernel(24, 1, (1, 66, 200), (2, 2))
+    second = kernel(2, 24, first.output_shape, (2, 2))
+    net = chain((1, 66, 200), first, second)
+    message = r"needs 26 cores.*has 2 \(2 chips\); p0 alone needs 25"
+    with pytest.raises(DoesNotFitError, match=message):
         map_network(net, small)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -215,6 +216,14 @@ def test_neurons_have_masks_where_a_layer_hears_each_by_itself():
     assert masked["0"] is None
     assert masked["1"] is None
     assert masked["3"].shape == (16,)
+
+
+def test_without_a_sample_a_network_of_your_own_is_taken_to_use_each_weight_once():
+    network = nn.Sequential(nn.Conv2d(1, 6, 2), nn.Conv2d(6, 4, 2), nn.Flatten())
+    for sample, places in ((None, (1, 1)), (torch.zeros(1, 1, 4, 4), (9, 4))):
+        pruner = Upr(copy.deepcopy(network), 0.5, 2, 4, 3e-3, sample)
+        through = [m.through for m in pruner.modules.values()]
+        assert through == [places[0] * 24, places[1] * 96]
 
 
 def test_masks_sharpen_exponentially_from_5_to_1000():

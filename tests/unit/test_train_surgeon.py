@@ -85,8 +85,9 @@ def test_hessian_gives_the_change_of_the_membrane(name, steps):
         assert float(error) == pytest.approx(float(membrane.square().sum()) / len(x), rel=1e-9)
 
 
-def test_one_by_one_it_is_optimal_brain_surgeon():
-    weight, hessian = problem()
+@pytest.mark.parametrize("seed", range(5))
+def test_one_by_one_it_is_optimal_brain_surgeon(seed):
+    weight, hessian = problem(seed=seed)
     gain = torch.tensor([1.0, 2.0, 0.5, 1.0, 3.0], dtype=torch.float64)
     found, mask = surgeon(weight, hessian, 12, gain, part=0.0)
     expected, inverses = weight.clone(), [torch.linalg.inv(hessian) for _ in weight]

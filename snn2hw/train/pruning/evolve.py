@@ -152,8 +152,8 @@ class Evolving(Structure):
     def _rewire(self, name: str, weight: Tensor, moving: float, chance: torch.Generator) -> None:
         mask = self.masks[name].flatten()
         held = int(mask.sum())
-        # One connection stays, so that no layer is without any that has learned something.
-        number = min(int(moving * held), mask.numel() - held, held - 1)
+        # Less than all, so no layer is left without a connection that has learned something.
+        number = min(int(moving * held), mask.numel() - held)
         if number < 1:
             return
         size = weight.detach().cpu().abs().flatten().double()

@@ -48,7 +48,7 @@ class Layer(NamedTuple):
     norm: nn.Module | None
     alpha: float
     beta: float
-    back: bool = False
+    back: bool
 
 
 def leaked(x: Tensor, decay: float) -> Tensor:
@@ -204,7 +204,7 @@ class Sbc(Structure):
 def listed(network: nn.Module) -> list[Layer]:
     """Return the layers of a network in order, with what a ``Student`` knows of their neurons."""
     if not isinstance(network, Student):
-        return [Layer(n, m, None, 0.0, 0.0) for n, m in masks.layers(network).items()]
+        return [Layer(n, m, None, 0.0, 0.0, back=False) for n, m in masks.layers(network).items()]
     found: dict[str, Layer] = {}
     for population in network.wiring:
         neuron = network.get_submodule(population.name)
