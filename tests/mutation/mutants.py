@@ -1,7 +1,8 @@
 """Small faults in source code: one operator, number or condition changed at a time.
 
-What is changed is what an arithmetic slip would be. Annotations, default messages, decorators and
-texts stay: no test of arithmetic can or should see them.
+What is changed is what an arithmetic slip would be. Annotations, default messages, decorators,
+texts and ``strict`` of ``zip``, which only asserts, stay: no test of arithmetic can or should see
+them.
 """
 
 from __future__ import annotations
@@ -200,6 +201,8 @@ def _walk(node: ast.AST, where: str) -> Iterator[tuple[ast.AST, str]]:
         for child in value if isinstance(value, list) else [value]:
             # Messages are not arithmetic.
             if isinstance(child, ast.Raise | ast.JoinedStr) or not isinstance(child, ast.AST):
+                continue
+            if isinstance(child, ast.keyword) and child.arg == "strict":
                 continue
             inside = where
             if isinstance(child, ast.FunctionDef | ast.ClassDef):

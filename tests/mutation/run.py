@@ -232,12 +232,15 @@ def every(patterns: tuple[str, ...]) -> list[Mutant]:
 
 
 def chosen(told: argparse.Namespace) -> list[Mutant]:
-    """Return the faults to try, in an order that mixes modules."""
+    """Return the faults to try, in an order that mixes modules.
+
+    Each has its place by its own name, so that a change elsewhere leaves the choice alone.
+    """
     possible = every(tuple(told.module))
     if told.again:
         survived = {k for k, v in json.loads(FOUND.read_text())["faults"].items() if v != "killed"}
         return [m for m in possible if m.key in survived]
-    return Random(told.seed).sample(possible, min(told.faults, len(possible)))
+    return sorted(possible, key=lambda m: Random(f"{told.seed}/{m.key}").random())[: told.faults]
 
 
 def try_all(faults: Sequence[Mutant], covered: Covered, places: Sequence[Copy]) -> dict[str, str]:
@@ -358,8 +361,9 @@ def main(given: list[str] | None = None) -> int:
         found = try_all(faults, covered, places)
     of, seed = len(every(MODULES)), told.seed
     if told.again:
-        before = json.loads(FOUND.read_text())
-        found, of, seed = before["faults"] | found, before["of"], before["seed"]
+        before, there = json.loads(FOUND.read_text()), {m.key for m in every(MODULES)}
+        kept = {k: v for k, v in before["faults"].items() if k in there}  # others were rewritten
+        found, seed = kept | found, before["seed"]
     text = page(found, of, seed)
     if whole or told.again:
         FOUND.write_text(json.dumps({"of": of, "seed": seed, "faults": found}, indent=1) + "\n")

@@ -131,6 +131,15 @@ def test_scales_beside_a_convolution_go_into_its_kernel(seed):
     assert_same_outputs(net, done, seed)
 
 
+def test_a_scale_that_differs_within_a_single_channel_stays():
+    r = np.random.default_rng(0)
+    conv = Conv2d(Conv(r.normal(size=(2, 3, 1, 1)), (3, 2, 2)), np.zeros(2))
+    factors = np.ones((3, 2, 2))
+    factors[1, 0, 1] = 2.0
+    done = passes.fold_scales(chained(Scale(factors), conv))
+    assert any(isinstance(n, Scale) for n in done.nodes.values())
+
+
 def test_scales_beside_a_dense_layer_go_into_its_weights():
     r = np.random.default_rng(0)
     dense = Affine(r.normal(size=(3, 4)), r.normal(size=3))

@@ -27,7 +27,7 @@ from snn2hw.ir.synapses import Conv, Dense, from_matrix, matrix
 from snn2hw.lower import lower
 from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.quantize import quantize, scale
+from snn2hw.quantize import network, quantize, scale
 from snn2hw.quantize.drive import Drive, drive_of, forgets
 from snn2hw.simulate import engine, floating
 
@@ -547,3 +547,13 @@ def test_a_source_sends_at_most_one_spike_a_step_and_an_input_its_largest_value(
     }
     assert sent == {name: largest.get(name, 1) for name in sent}
     assert set(largest) < set(sent)
+
+
+@pytest.mark.parametrize(("bias", "held"), [(4.0, 0.0), (0.0, 30.0), (4.0, 30.0), (4.0, 3000.0)])
+def test_a_bias_and_synapses_in_its_place_both_fit_their_bits(bias, held):
+    drive = Drive((), np.full(1, bias), np.full(1, held), du=0, dv=0)
+    found = network._bias_limit(drive, NUMBERS)["bias"]
+    most = NUMBERS.weight_range(mixed=True)[1] * 2.0**NUMBERS.exponent_max
+    tight = {bias * found: NUMBERS.bias_max, held * found: most}
+    assert all(size <= limit * (1 + 1e-12) for size, limit in tight.items())
+    assert any(size == pytest.approx(limit) for size, limit in tight.items())

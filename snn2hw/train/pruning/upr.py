@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snn2hw.train.pruning import masks
 from snn2hw.train.pruning.gradual import lamp, layerwise
 from snn2hw.train.pruning.searching import Searching, Valued
-from snn2hw.train.students import SOURCE, Diagonal, Student, Synapse
+from snn2hw.train.students import Diagonal, Student, Synapse
 
 FIRST, LAST = 5.0, 1000.0  # b
 MIDDLE = 0.4  # mean of m at the start
@@ -211,8 +211,8 @@ def _channels(network: nn.Module, layers: dict[str, nn.Conv2d | nn.Linear]) -> d
                 widths.setdefault(population.name, widths.get(source, 0))
                 continue
             name = f"{synapse}.weight"
-            if source != SOURCE and _plain(module.weight):
-                found[name] = widths.get(source, 0)
+            if _plain(module.weight):
+                found[name] = widths.get(source, 0)  # which has no row for the input
             widths[population.name] = len(module.weight.weight)
     return found
 
