@@ -165,18 +165,15 @@ class _Draft:
         after = self.after(name)
         return after[0] if len(after) == 1 and self.into[after[0]] == {name} else None
 
-    def splice(self, name: str) -> bool:
-        """Take a node out and join its neighbours; False if they are joined already."""
+    def splice(self, name: str) -> None:
+        """Take a node out and join its neighbours, one of which has no other neighbour there."""
         joined = [(a, b) for a in self.into[name] for b in self.out_of[name]]
-        if any(b in self.out_of[a] for a, b in joined):
-            return False
         for a in self.into.pop(name):
             self.out_of[a].discard(name)
         for b in self.out_of.pop(name):
             self.into[b].discard(name)
         del self.nodes[name]
         self.join(joined)
-        return True
 
 
 def _fold_scale(draft: _Draft, name: str, node: Scale) -> None:
@@ -184,7 +181,8 @@ def _fold_scale(draft: _Draft, name: str, node: Scale) -> None:
         if neighbour is None:
             continue
         folded = _scaled(draft.nodes[neighbour], node.scale, rows=rows)
-        if folded is not None and draft.splice(name):
+        if folded is not None:
+            draft.splice(name)
             draft.nodes[neighbour] = folded
             return
 
@@ -219,13 +217,15 @@ def _fold_pool(draft: _Draft, name: str, pool: Pool2d) -> None:
     follower = draft.nodes[after] if after else None
     if after and isinstance(follower, Conv2d):
         kernel = _pooled_kernel(pool, follower.kernel)
-        if kernel is not None and draft.splice(name):
+        if kernel is not None:
+            draft.splice(name)
             draft.nodes[after] = Conv2d(kernel, follower.bias)
             return
     if after and isinstance(follower, Flatten) and len(output_shape(follower)) == 1:
         last = draft.alone_after(after)
         dense = draft.nodes[last] if last else None
-        if last and isinstance(dense, Affine) and _stays_small(dense, pool) and draft.splice(name):
+        if last and isinstance(dense, Affine) and _stays_small(dense, pool):
+            draft.splice(name)
             draft.nodes[after] = Flatten(pool.input_shape)
             weight = sparse.csr_array(dense.weight) @ matrix(pool_kernel(pool))
             draft.nodes[last] = Affine(weight.toarray(), dense.bias)
