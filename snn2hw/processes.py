@@ -13,14 +13,6 @@ PATIENCE = 5.0  # seconds in which a process may end by itself
 _others: list[subprocess.Popen[bytes]] = []
 
 
-def leads() -> bool:
-    """Say whether this process writes and speaks: the first of several, or the only one.
-
-    ``torchrun`` and Lightning Fabric tell the others their rank in the environment.
-    """
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
-
-
 def start_with(others: list[subprocess.Popen[bytes]]) -> None:
     """Remember processes that work with this one, in a list that may still grow."""
     global _others

@@ -6,6 +6,7 @@ already be stopped.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from snn2hw.cli.stopping import Stop
@@ -27,13 +28,35 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is None:
         streams.mend()
     try:
+        os.getcwd()  # noqa: PTH109  (libraries ask for it when they are imported)
         from snn2hw.cli import commands
-
-        stop.begun = True
-        code = commands.run(given, stop)
-    except KeyboardInterrupt:  # between two lines, where no command could catch it
+    except KeyboardInterrupt:
         code = 1
+    except FileNotFoundError:
+        code = _cannot_start(stop, "The working directory is gone.", "Change to one that is there.")
+    except Exception as error:
+        why = " ".join(str(error).split())[:300]
+        hint = "An environment variable or a package is not what it should be."
+        code = _cannot_start(stop, f"snn2hw cannot start: {type(error).__name__}: {why}", hint)
+    else:
+        try:
+            stop.begun = True
+            code = commands.run(given, stop)
+        except KeyboardInterrupt:  # between two lines, where no command could catch it
+            code = 1
     if arguments is None:
         stop.over()
         code = code or streams.code()
     sys.exit(code)
+
+
+def _cannot_start(stop: Stop, message: str, hint: str) -> int:
+    """Say why no command could be imported, and return the exit code."""
+    message = message.rstrip(".") + "."
+    if stop.as_json:
+        import json
+
+        told = {"kind": "start", "message": message, "hint": hint}
+        print(json.dumps({"error": told}))  # noqa: T201
+    print(f"error: {message} {hint}", file=sys.stderr)  # noqa: T201
+    return 1

@@ -13,6 +13,7 @@ from snn2hw.cli.info import datasets, doctor, encoders, methods, models, runtime
 from snn2hw.cli.stopping import Stop
 from snn2hw.cli.training import demo, distill, prune
 from snn2hw.errors import Interrupted, shortened, visible
+from snn2hw.files import json_text
 from snn2hw.processes import end_others
 
 ORDER = [
@@ -54,7 +55,7 @@ def run(arguments: Sequence[str], stop: Stop) -> int:
     except SystemExit as error:
         code = error.code
     except click.ClickException as error:
-        _show(error)
+        _show(error, "--json" in arguments)
         code = error.exit_code
     except BaseException as error:
         end_others()
@@ -64,9 +65,16 @@ def run(arguments: Sequence[str], stop: Stop) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _show(error: click.ClickException) -> None:
+def _show(error: click.ClickException, as_json: bool) -> None:
     """Print what is wrong with the arguments, which may hold names of files."""
     told = error.format_message
     if not isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.format_message = lambda: shortened(visible(told()))
+    if as_json and not isinstance(error, click.exceptions.NoArgsIsHelpError):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "snn2hw"
+        document = {
+            "kind": "usage", "message": error.format_message(), "hint": f"See: {command} --help",
+        }  # fmt: skip
+        click.echo(json_text({"error": document}))
     error.show()

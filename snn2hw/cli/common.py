@@ -23,7 +23,7 @@ from snn2hw.cli.stopping import HINT, MESSAGE
 from snn2hw.cli.streams import OUTPUT
 from snn2hw.errors import Interrupted, Snn2hwError, shortened, visible
 from snn2hw.files import json_text
-from snn2hw.processes import leads
+from snn2hw.leading import leads
 
 F = TypeVar("F", bound=Callable[..., Any])
 GONE = re.compile("Connection (closed|reset) by (remote )?peer")  # as gloo and NCCL say it
@@ -169,7 +169,8 @@ def report_error(error: BaseException, arguments: Sequence[str]) -> int:
     if isinstance(error, BrokenPipeError) and error.filename == OUTPUT:
         return 1  # whoever read the result has seen enough
     if isinstance(known, Interrupted) and not leads():
-        return 1  # the first of several processes says it for all
+        # The first of several says it for all. It would be killed if another one had failed.
+        return 0
     verbose = "-v" in arguments or "--verbose" in arguments
     if verbose and (known is None or error.__cause__ is not None):
         for line in "".join(traceback.format_exception(error)).splitlines():
@@ -194,7 +195,9 @@ def as_ours(error: BaseException) -> Snn2hwError | None:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Interrupted(MESSAGE, HINT)
     if isinstance(error, MemoryError):
-        return Snn2hwError("There is not enough memory for this.", "Use fewer --samples.")
+        return Snn2hwError(
+            "There is not enough memory for this.", "Use fewer samples, or samples of fewer steps."
+        )
     if isinstance(error, RuntimeError) and GONE.search(str(error)):
         return Snn2hwError(
             "Another of the processes that train together has ended.",

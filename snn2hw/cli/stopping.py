@@ -8,12 +8,15 @@ import sys
 import time
 from contextlib import suppress
 
+from snn2hw.leading import leads
+
 TYPE_CHECKING = False  # as in snn2hw/__init__.py: until this is imported, nothing is caught
 if TYPE_CHECKING:
     from typing import Any
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # by name: not every system has each
 AGAIN = 1.0  # seconds in which a second signal is the same: `timeout` sends it twice
+PATIENCE = 5.0  # seconds until a signal that Python could not take ends the process
 MESSAGE, HINT = "Stopped.", "Give the same command again to go on."
 
 
@@ -36,6 +39,7 @@ class Stop:
         self.as_json = as_json
         self.begun = False
         self.seen = False
+        self.taken = False
         self._last = -AGAIN
 
     def watch(self) -> None:
@@ -44,17 +48,50 @@ class Stop:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._take)
         sys.unraisablehook = self._lost
+        if os.name != "nt":
+            self._listen_aside()
 
     def over(self) -> None:
         """Ignore signals from now on: what is left to do takes no time."""
         for number in _known():
             signal.signal(number, signal.SIG_IGN)
 
+    def _listen_aside(self) -> None:
+        """Hear of signals in a thread, too.
+
+        Python takes a signal between two lines. A library may wait within one, without end, for a
+        process that the same signal has ended.
+        """
+        import threading
+
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, args=(read,), daemon=True).start()
+
+    def _listen(self, read: int) -> None:
+        while os.read(read, 1)[0] not in _known():
+            pass
+        until = time.monotonic() + PATIENCE
+        while not self.taken and time.monotonic() < until:
+            time.sleep(0.02)
+        if not self.taken:
+            from snn2hw.processes import end_others
+
+            end_others()
+            self._end()
+
+    def _end(self) -> None:
+        """End at once; the first of several processes says so for all, and has failed for all."""
+        if leads():
+            self._tell()
+        os._exit(int(leads()))
+
     def _take(self, number: int, _frame: Any) -> None:
+        self.taken = True
         if not self.begun:
             # Interrupted imports leave modules in pieces; and there is nothing yet to clear up.
-            self._tell()
-            os._exit(1)
+            self._end()
         now = time.monotonic()
         if now - self._last >= AGAIN:
             self.seen, self._last = True, now

@@ -36,7 +36,7 @@ def device_options(function: F) -> F:
     ) -> Any:
         where = {
             "accelerator": accelerator,
-            "devices": int(devices) if devices.isdigit() else devices,
+            "devices": devices,
             "nodes": num_nodes,
             "precision": precision,
         }

@@ -26,6 +26,7 @@ from snn2hw.files import cache_folder, first_line, reading
 from snn2hw.hdf5 import Group, described, read_hdf5
 
 MOST_EVENTS = 255  # that a frame counts in one place
+LATEST = 2.0**63  # a time, in whatever unit, beyond what 64 bits count
 
 
 class Events(NamedTuple):
@@ -77,8 +78,8 @@ def frames(recording: Events, size: Sequence[int], time_steps: int) -> NDArray[n
     Raises:
         InputError: an event lies outside the sensor, or its time is no number or far too late.
     """
-    if not all(np.isfinite(v).all() for v in recording):
-        raise InputError("A recording has events whose time or place is NaN or infinite.")
+    if not all((np.abs(v) < LATEST).all() for v in recording):  # NaN is not less either
+        raise InputError("A recording has events whose time or place is no number, or too large.")
     t, *where = (np.asarray(v).astype(np.int64) for v in recording)
     shape = (time_steps, *size)
     if not t.size:
@@ -220,7 +221,11 @@ def _sequences(held: Group, name: str) -> list[NDArray[Any]]:
     values, lengths = (
         (found.get(k) for k in ("values", "lengths")) if isinstance(found, Group) else (None, None)
     )
-    if not isinstance(values, np.ndarray) or not isinstance(lengths, np.ndarray):
+    if (
+        not isinstance(values, np.ndarray)
+        or values.dtype.kind not in "biuf"
+        or not isinstance(lengths, np.ndarray)
+    ):
         raise ValueError(f"spikes/{name} holds {described(found)}, not sequences of numbers")
     return np.split(values, np.cumsum(lengths)[:-1])
 

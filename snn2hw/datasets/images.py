@@ -26,6 +26,7 @@ FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP", ".gif": "GIF",
     ".tif": "TIFF", ".tiff": "TIFF", ".pgm": "PPM", ".ppm": "PPM",
 }  # fmt: skip
+PLAIN = (b"P1", b"P2", b"P3")  # whose decoder takes seconds for a MB of comments
 MOST_PIXELS = 1 << 26
 MOST_BYTES = 8 * MOST_PIXELS  # of a file: twice what four channels take without compression
 
@@ -58,7 +59,7 @@ def opened(path: Path) -> Generator[Image, None, None]:
         InputError: it is none that can be read without loss, now or in the block.
     """
     need_pillow(f"Reading {path}")
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     formats = sorted(set(FORMATS.values()))
     with reading(path, "an image", "Save it again, or remove it."), warnings.catch_warnings():
@@ -66,8 +67,21 @@ def opened(path: Path) -> Generator[Image, None, None]:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise InputError(f"{path} takes {size} bytes; an image may take {MOST_BYTES}.")
+        content = path.read_bytes()
+        if content[:2] in PLAIN:
+            raise InputError(
+                f"{path} holds its pixels as text (P1, P2 or P3), which is not read.",
+                "Save it as PNG.",
+            )
         # From memory: Pillow asks a file for as many bytes as a damaged header says.
-        with Image.open(io.BytesIO(path.read_bytes()), formats=formats) as image:
+        try:
+            image = Image.open(io.BytesIO(content), formats=formats)
+        except UnidentifiedImageError:
+            raise InputError(
+                f"{path} is none of the images that are read: {', '.join(formats)}.",
+                "Save it again, or remove it.",
+            ) from None
+        with image:
             problem = _problem(image)
             if problem:
                 raise InputError(f"{path} {problem}.", "Convert or remove it.")

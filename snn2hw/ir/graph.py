@@ -92,11 +92,25 @@ class Wiring:
     closing: frozenset[Edge]
 
 
+MOST_CONNECTIONS = 16_384  # each takes half a millisecond to compile
+
+
 def wiring(net: Network) -> Wiring:
-    """Compose every path of linear nodes that ends in a cell or an output."""
+    """Compose every path of linear nodes that ends in a cell or an output.
+
+    Raises:
+        NetworkError: there are more than ``MOST_CONNECTIONS``.
+    """
     signals = _signals(net)
     cells = net.cells()
     found = {name: _incoming(net, name, signals) for name in (*cells, *net.outputs())}
+    many = sum(len(i.sources) for i in found.values())
+    if many > MOST_CONNECTIONS:
+        raise NetworkError(
+            f"The network joins its populations in {many:,} ways; at most {MOST_CONNECTIONS:,} are "
+            "compiled.",
+            "Join some of the populations.",
+        )
     now = {
         name: {s.name for s in into.sources if s.delay == 0}
         for name, into in found.items()

@@ -72,7 +72,7 @@ def _graph(group: Group, place: str, missing: list[str]) -> StoredGraph:
         kind = _plain(node["type"]) if isinstance(node, Group) and "type" in node else None
         if not isinstance(node, Group) or kind is None:
             missing.append(f"{place}{name} has no type")
-        elif kind == "NIRGraph":
+        elif isinstance(kind, str) and kind == "NIRGraph":
             nodes[name] = _graph(node, f"{place}{name}.", missing)
         elif isinstance(kind, str):
             nodes[name] = StoredNode(kind, _values(node))

@@ -7,6 +7,7 @@ was stopped goes on, one that is finished is reported and not repeated.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,10 +23,10 @@ from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.files import expanded, read_json, write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
+from snn2hw.leading import leads
 from snn2hw.mapping import most_inputs
 from snn2hw.passes import unit_resistance
 from snn2hw.pipeline.budget import cores_of, density_for_cores
-from snn2hw.processes import leads
 from snn2hw.simulate import floating
 from snn2hw.store import folders
 from snn2hw.store.documents import COMMAND
@@ -37,6 +38,8 @@ SPARSITY = 0.75  # of a pruned run, unless it is said
 
 def training() -> Any:
     """Import the training half, which needs PyTorch."""
+    # Where one of several processes ends, the others' C++ would print where in its code it waited.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     try:
         from snn2hw import train
     except ModuleNotFoundError as error:

@@ -132,6 +132,11 @@ def unknown_data(owner: str) -> InputError:
     )
 
 
+# Steps that a sample may have, and more the larger its file is. A step takes time and memory in
+# every neuron, and silence takes next to nothing in a packed file.
+STEPS, STEPS_A_BYTE = 8192, 2
+
+
 def one_input_only(owner: str, inputs: int) -> InputError:
     """Return the error for a data set that is to feed several inputs."""
     return InputError(
@@ -161,6 +166,14 @@ def stored_arrays(
     labelled = () if "y" in names else ("y",)
     arrays = read_npz(file, list(names), labelled, rows=limit, paired=True, hint=hint)
     inputs = {port: arrays[k] for k, port in names.items()}
+    size = file.stat().st_size
+    long = [f"{k} has {arrays[k].shape[1]:,} steps" for k in names
+            if arrays[k].ndim > 1 and arrays[k].shape[1] > STEPS + STEPS_A_BYTE * size]  # fmt: skip
+    if long:
+        raise InputError(
+            f"{file}: {'; '.join(long)}, too many for a file of {size:,} bytes.",
+            "Do not compress it, or store fewer steps.",
+        )
     problems = [f"{k} holds NaN or infinity" for k in names if not _finite(arrays[k])]
     labels = arrays.get("y") if labelled else None
     if labels is not None:

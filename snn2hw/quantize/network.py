@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +73,8 @@ def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwo
         with np.errstate(over="ignore", invalid="ignore"):
             drive = drive_of(net, cell, into, target.numbers, largest)
         if extreme := drive.extreme():
-            extremes.append(f"{name} is driven by {extreme:.3g} times its threshold")
+            times = f"{extreme:.3g} times" if math.isfinite(extreme) else "far more than"
+            extremes.append(f"{name} is driven by {times} its threshold")
             continue
         if isinstance(cell, Leaky):
             done.append(_readout(name, cell, drive, ticking, target.numbers, steps))

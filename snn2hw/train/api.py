@@ -20,7 +20,7 @@ from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
 from snn2hw.files import expanded
-from snn2hw.processes import leads
+from snn2hw.leading import leads
 from snn2hw.train import foreign, students, teachers
 from snn2hw.train.copying import copy_teacher, matched
 from snn2hw.train.devices import Devices

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,9 +12,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, unknown_name
+from snn2hw.fields import shown
+from snn2hw.files import first_line
 from snn2hw.processes import start_with
 
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+FEWEST = 8  # devices that may always be asked for; more, where there are as many processors
+MOST_NODES = 4096
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 
 
@@ -26,9 +32,12 @@ class Devices:
 
     Args:
         accelerator: ``cpu``, ``cuda``, ``auto``.
-        devices: processes on this machine, or ``auto``.
+        devices: processes on this machine, a whole number, or ``auto``.
         nodes: machines.
         precision: one of ``PRECISIONS``.
+
+    Raises:
+        InputError: names what is none of these, or too much for this machine.
     """
 
     accelerator: str = "auto"
@@ -38,9 +47,23 @@ class Devices:
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
+        if self.accelerator not in ACCELERATORS:
+            raise unknown_name("accelerator", self.accelerator, ACCELERATORS)
+        most = max(FEWEST, os.cpu_count() or 1)
+        told = str(self.devices)
+        count = int(told) if told.isascii() and told.isdecimal() and len(told) < 9 else 0
+        problems: list[str] = []
+        if told != "auto" and not 1 <= count <= most:
+            problems.append(f"devices is {shown(self.devices)}, not auto or 1 to {most}")
+        if not 1 <= self.nodes <= MOST_NODES:
+            problems.append(f"the number of nodes is {self.nodes}, not 1 to {MOST_NODES}")
+        if problems:
             raise InputError(
-                f"Precision {self.precision!r} is not known.", f"Known: {', '.join(PRECISIONS)}."
+                f"A training cannot run there: {'; '.join(problems)}.",
+                "Each device is a process of its own.",
             )
+        object.__setattr__(self, "devices", count or "auto")
 
     def fabric(self) -> Fabric:
         """Return this process's Fabric, launched; there is one for each choice of devices."""
@@ -49,12 +72,19 @@ class Devices:
 
 @functools.cache  # a second launch would start the other processes again
 def _launched(devices: Devices) -> Fabric:
-    fabric = Fabric(
-        accelerator=devices.accelerator,
-        devices=devices.devices,
-        num_nodes=devices.nodes,
-        precision=devices.precision,  # type: ignore[arg-type]
-    )
+    try:
+        fabric = Fabric(
+            accelerator=devices.accelerator,
+            devices=devices.devices,
+            num_nodes=devices.nodes,
+            precision=devices.precision,  # type: ignore[arg-type]
+        )
+    except Exception as error:  # Fabric raises whatever its parts do
+        raise InputError(
+            f"Lightning Fabric cannot train there: {first_line(error)}",
+            "Leave out --accelerator, --devices, --num-nodes and --precision, or say what this "
+            "machine has.",
+        ) from error
     start_with(getattr(fabric.strategy.launcher, "procs", []))
     fabric.launch()
     if fabric.device.type == "cuda":

@@ -152,10 +152,13 @@ def fit(
     try:
         return _Run(job, network, dataset, run_dir, teacher, progress, devices).all()
     except KeyboardInterrupt:
-        kept = f" The epochs so far are in {run_dir / 'checkpoint'}." if run_dir else ""
+        there = run_dir is not None and (run_dir / "checkpoint").exists()
+        kept = f" The epochs so far are in {run_dir / 'checkpoint'}." if run_dir and there else ""
         raise Interrupted(
             f"Stopped in stage {job.stage!r}.{kept}",
-            "The same command goes on from there." if run_dir else "",
+            ("The same command goes on from there." if there else "Give the same command again.")
+            if run_dir
+            else "",
         ) from None
     finally:
         plain_batch_norm(network)

@@ -9,6 +9,9 @@ pooling.
 
 from __future__ import annotations
 
+import io
+import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -410,6 +413,9 @@ class Loaded(NamedTuple):
 
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th")
+# Bytes that describe a file's tensors (a thousand take 100 kB), and how small the pieces are that
+# they are read in. PyTorch takes a second and 100 MB for each 2 MB.
+MOST_DESCRIPTION, PIECE = 2 << 20, 1 << 16
 
 # Published weights are for other images and other classes: these two ends may differ.
 ENDS = ("conv1.weight", "fc.weight", "fc.bias", "linear.weight", "linear.bias")
@@ -501,12 +507,39 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
     return {k: torch.from_numpy(v) for k, v in read_npz(path).items()}
 
 
+class _Described(io.BufferedReader):
+    """A file of tensors whose description, which PyTorch reads in small pieces, is limited."""
+
+    left = MOST_DESCRIPTION
+
+    def count(self, size: int) -> None:
+        """Count bytes of the description."""
+        self.left -= size
+        if self.left < 0:
+            raise ValueError(f"its description has more than {MOST_DESCRIPTION:,} bytes")
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and 0 <= size < PIECE:
+            self.count(size)
+        return super().read(size)
+
+
 def _read_torch(path: Path) -> dict[str, Tensor]:
     hint = "Save module.state_dict(), not the module."
-    with reading(path, "a file of tensors only", hint):
+    with reading(path, "a file of tensors only", hint), _Described(io.FileIO(path)) as file:
         if zipfile.is_zipfile(path):
             check_zip(path, ratio=1)  # PyTorch does not compress
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            with zipfile.ZipFile(path) as archive:
+                sizes = [i.file_size for i in archive.infolist() if i.filename.endswith(".pkl")]
+            file.count(sum(sizes))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd pickles: they are judged here
+                content = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # PyTorch's text says how to run what is in the file
+            raise InputError(
+                f"{path} holds more than tensors, and could run code: it is not loaded.", hint
+            ) from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):

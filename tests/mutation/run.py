@@ -16,6 +16,7 @@ import compileall
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -329,6 +330,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     told = parser.parse_args(given)
     if told.module and not every(tuple(told.module)):
         parser.error("--module: no module of that name has anything to change")
+    if told.covering and not told.covering.parent.is_dir():
+        parser.error(f"--covering: there is no folder {told.covering.parent}")
     if told.again and not FOUND.exists():
         parser.error(f"--again: there is no {FOUND}, which a run without it writes")
     return told
@@ -343,6 +346,7 @@ def _positive(text: str) -> int:
 def main(given: list[str] | None = None) -> int:
     """Try faults and write the page; 1 if one survived without a reason."""
     told = arguments(given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that copies are removed
     whole = not told.module and not told.again
     told.module = told.module or list(MODULES)
     began = time.monotonic()

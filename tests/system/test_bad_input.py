@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import resource
 import shutil
@@ -219,3 +220,84 @@ def test_ctrl_c_and_the_same_command_again(tmp_path):
     lines = [json.loads(x) for x in log.read_text().splitlines()]
     assert len(lines) == 21
     assert [x["epoch"] for x in lines if x["stage"] == "student"] == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--devices=0", "devices is '0', not auto or 1 to"),
+        ("--devices=-1", "devices is '-1'"),
+        ("--devices=two", "devices is 'two'"),
+        ("--devices=1.5", "devices is '1.5'"),
+        ("--devices=0,1", "devices is '0,1'"),
+        ("--devices=²", "devices is"),
+        ("--devices=99999", "devices is '99999'"),
+        (f"--devices={'9' * 40}", "devices is"),
+        ("--num-nodes=0", "the number of nodes is 0, not 1 to 4096"),
+        ("--accelerator=foo", "There is no accelerator 'foo'"),
+        ("--precision=8", "There is no precision '8'"),
+    ],
+)
+def test_where_nobody_can_train(tmp_path, option, said):
+    refused(call_here(tmp_path, "distill", "--teacher", "cnn", option), said)
+
+
+def test_what_fabric_refuses_is_named(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise ValueError("no such thing here")
+
+    monkeypatch.setattr("snn2hw.train.devices.Fabric", refuse)
+    refused(
+        call_here(tmp_path, "distill", "--teacher", "cnn", "--devices", "3"),
+        "Lightning Fabric cannot train there: no such thing here", "Leave out --accelerator",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["export", "--bogus"], "No such option"),
+        (["energy", "bogus"], "No such command"),
+        (["bogus"], "No such command"),
+        (["distill", "--time-steps", "0"], "Invalid value"),
+    ],
+)
+def test_wrong_usage_is_a_document_too(tmp_path, arguments, said):
+    done = call_here(tmp_path, *arguments, "--json")
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert error["kind"] == "usage"
+    assert said in error["message"]
+    assert error["hint"].startswith("See: snn2hw")
+    assert said in done.stderr
+
+
+def test_a_working_directory_that_is_gone(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    done = call(tmp_path, "targets", "--json", preexec_fn=lambda: leave(folder))
+    refused(done, "The working directory is gone")
+    assert json.loads(done.stdout)["error"]["kind"] == "start"
+
+
+def leave(folder):
+    os.chdir(folder)
+    folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("NUMBA_NUM_THREADS", "0", "Number of threads specified must be > 0"),
+        ("SOURCE_DATE_EPOCH", "abc", "cannot start: ValueError"),
+        ("RANK", "x", None),
+        ("RANK", "", None),
+    ],
+)
+def test_odd_variables_of_the_environment(tmp_path, name, value, said):
+    done = call(tmp_path, "targets", "--json", env=os.environ | {name: value})
+    if said is None:
+        assert json.loads(done.stdout)["targets"]
+    else:
+        refused(done, said)
+        assert said in json.loads(done.stdout)["error"]["message"]

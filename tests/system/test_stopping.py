@@ -158,3 +158,49 @@ def test_lava_ends_with_the_command(workshop, lava_python):
         stopped(running)
     assert [p for p in below if alive(p[0])] == []
     assert not list(workshop.rglob(f"{HIDDEN}*"))
+
+
+# Python takes no signal while this waits, as a library does that waits for another process.
+STUCK = """
+import ctypes, sys
+from snn2hw.cli.stopping import Stop
+stop = Stop(as_json=True)
+stop.watch()
+stop.begun = True
+mutex = ctypes.create_string_buffer(256)
+print("waiting", file=sys.stderr, flush=True)
+for _ in range(2): ctypes.CDLL(None).pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.parametrize(("rank", "code"), [("0", 1), ("1", 0)])
+def test_a_signal_that_python_cannot_take_ends_the_process(tmp_path, rank, code):
+    """The first of several processes tells and has failed; Fabric would kill it for another's."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK], cwd=tmp_path, text=True, preexec_fn=plain,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"RANK": rank},
+    ) as running:  # fmt: skip
+        assert running.stderr.readline() == "waiting\n"
+        running.send_signal(signal.SIGTERM)
+        out, told = running.communicate(timeout=300)
+    assert running.returncode == code
+    assert bool(told) == bool(out) == (rank == "0")
+    if out:
+        assert json.loads(out)["error"]["kind"] == "interrupted"
+
+
+@pytest.mark.parametrize("moment", ["begun", "imported"])
+def test_several_processes_stop_as_one_while_they_start(tmp_path, moment):
+    """In a terminal Ctrl-C goes to all of them."""
+    with start(tmp_path, *LONG, "--devices", "2", start_new_session=True) as running:
+        others = []
+
+        def there():
+            others[:] = [n for n, _ in descendants(running.pid)]
+            loaded = [n for n in others if "libtorch_cpu" in Path(f"/proc/{n}/maps").read_text()]
+            return bool(loaded if moment == "imported" else others)
+
+        until(there, running)
+        os.killpg(running.pid, signal.SIGINT)
+        stopped(running)
+    assert not any(alive(n) for n in others)

@@ -146,7 +146,8 @@ def test_broken_packed_recordings(tmp_path, spoil):
 def test_recordings_whose_times_cannot_be_counted():
     zero = np.zeros(2, int)
     for t, said in (
-        (np.array([0, np.nan]), "NaN or infinite"),
+        (np.array([0, np.nan]), "no number, or too large"),
+        (np.array([0, 1e20]), "no number, or too large"),
         (np.array([-(2**62), 2**62]), "lasts 9223372036854775809 units of time"),
     ):
         with pytest.raises(InputError, match=said):
@@ -222,7 +223,8 @@ def test_shd_has_the_frames_of_tonic(tmp_path):
         ({"labels": "zero"}, "it has no labels"),
         ({"units": [np.arange(3), np.arange(2)]}, "labels, times and units differ in number"),
         ({"units": [np.full(2, 700)] * 2}, "events outside its sensor"),
-        ({"times": [np.full(2, np.nan)] * 2}, "NaN or infinite"),
+        ({"times": [np.full(2, np.nan)] * 2}, "no number, or too large"),
+        ({"times": [np.full(2, np.inf)] * 2}, "no number, or too large"),
     ],
 )
 def test_shd_that_is_none(tmp_path, changed, part):

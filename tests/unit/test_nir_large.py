@@ -100,6 +100,15 @@ def test_many_edges_to_nowhere_are_named_in_few_words(tmp_path):
     assert len(str(caught.value)) < 2000
 
 
+def test_populations_that_all_hear_each_other_are_refused_in_time(tmp_path):
+    names = [f"n{i}" for i in range(129)]
+    nodes = {**ends(2), **dict.fromkeys(names, LIF)}
+    edges = [("input", "n0"), ("n0", "output"), *((a, b) for a in names for b in names)]
+    path = write(tmp_path / "a.nir", nodes, edges)
+    with pytest.raises(NetworkError, match="joins its populations in 16,643 ways; at most 16,384"):
+        inspect_file(str(path), tmp_path, None, CHOICE)
+
+
 def test_sub_graphs_of_many_ends_do_not_multiply():
     def graph(count):
         nodes = {f"i{k}": StoredNode("Input", {"shape": np.array([2])}) for k in range(count)}

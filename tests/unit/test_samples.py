@@ -103,6 +103,15 @@ def test_a_file_for_a_float_network_is_judged_alike(tmp_path):
     assert read_npz(tmp_path / "out.npz")["label"].tolist() == Y[:4].tolist()
 
 
+def test_a_packed_file_of_a_few_bytes_has_no_endless_sample(tmp_path, build):
+    x = np.zeros((1, 9000, 4), np.uint8)
+    np.savez_compressed(tmp_path / "a.npz", x=x)
+    with pytest.raises(InputError, match=r"a\.npz: x has 9,000 steps, too many .*not compress"):
+        samples_for(build, file=tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", x=x)
+    assert samples_for(build, file=tmp_path / "a.npz").inputs["input"].shape == x.shape
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_inputs_and_layers_of_any_name(tmp_path, name):
     other = "x" if name == "y" else "y"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import struct
 import zipfile
@@ -302,6 +303,39 @@ def test_weights_of_pytorch(tmp_path, small, make, monkeypatch):
     make(tmp_path / "w.pt", dict(small.state_dict()))
     with pytest.raises(InputError, match=r"w\.pt"):
         load_weights(small, tmp_path / "w.pt")
+
+
+def test_a_description_without_end_is_not_read(tmp_path, small):
+    for start in (b"", b"PK"):
+        (tmp_path / "w.pt").write_bytes(start + b"\x80\x02(" + b"}" * 3_000_000 + b"e.")
+        with pytest.raises(InputError, match=r"w\.pt"):
+            load_weights(small, tmp_path / "w.pt")
+    archive = tmp_path / "v.pt"
+    torch.save(dict(small.state_dict()), archive)
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("v/more.pkl", b"\x80\x02(" + b"}" * 3_000_000 + b"e.")
+    with pytest.raises(InputError, match="its description has more than 2,097,152 bytes"):
+        load_weights(small, archive)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_nobody_is_told_how_to_run_what_is_in_a_pickle(tmp_path, small, protocol):
+    class Call:
+        def __reduce__(self):
+            return os.system, ("true",)
+
+    (tmp_path / "w.pt").write_bytes(pickle.dumps(Call(), protocol))
+    with pytest.raises(InputError, match="could run code: it is not loaded") as caught:
+        load_weights(small, tmp_path / "w.pt")
+    assert "weights_only" not in str(caught.value)
+
+
+def test_weights_of_the_old_format_are_read(tmp_path, small):
+    state = {k: torch.ones_like(v) for k, v in small.state_dict().items()}
+    torch.save(state, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    fresh = make_teacher("mlp-8", teachers.Settings((1, 8, 8), 10, 16))
+    load_weights(fresh, tmp_path / "w.pth")
+    assert all((v == 1).all() for v in fresh.state_dict().values())
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bfloat16, torch.float64, torch.int8])
