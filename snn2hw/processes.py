@@ -11,6 +11,7 @@ from contextlib import suppress
 
 PATIENCE = 5.0  # seconds in which a process may end by itself
 _others: list[subprocess.Popen[bytes]] = []
+_own: list[subprocess.Popen[bytes]] = []  # those that nobody else watches any more
 
 
 def start_with(others: list[subprocess.Popen[bytes]]) -> None:
@@ -19,16 +20,21 @@ def start_with(others: list[subprocess.Popen[bytes]]) -> None:
     _others = others
 
 
+def watch_others_alone() -> None:
+    """Take them off that list: Lightning Fabric kills this process if one that is on it fails."""
+    _own.extend(_others)
+    _others.clear()
+
+
 def end_others() -> None:
     """End the processes that work with this one: it is about to end itself."""
-    others = list(_others)
-    _others.clear()  # Lightning Fabric kills this process if one that is listed fails
-    for process in others:
+    watch_others_alone()
+    for process in _own:
         process.terminate()
     until = time.monotonic() + 1.0  # one that waits for this one in a collective hears nothing
-    while any(p.poll() is None for p in others) and time.monotonic() < until:
+    while any(p.poll() is None for p in _own) and time.monotonic() < until:
         time.sleep(0.02)
-    for process in others:
+    for process in _own:
         process.kill()
 
 

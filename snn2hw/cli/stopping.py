@@ -72,13 +72,15 @@ class Stop:
     def _listen(self, read: int) -> None:
         while os.read(read, 1)[0] not in _known():
             pass
+        processes = sys.modules.get("snn2hw.processes")  # only then there are any
+        if processes is not None:
+            processes.watch_others_alone()
         until = time.monotonic() + PATIENCE
         while not self.taken and time.monotonic() < until:
             time.sleep(0.02)
         if not self.taken:
-            from snn2hw.processes import end_others
-
-            end_others()
+            if processes is not None:
+                processes.end_others()
             self._end()
 
     def _end(self) -> None:

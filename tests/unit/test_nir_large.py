@@ -9,7 +9,7 @@ import pytest
 from nir_files import write
 
 from snn2hw import nir_io
-from snn2hw.errors import InputError, Snn2hwError
+from snn2hw.errors import InputError, NetworkError, Snn2hwError
 from snn2hw.nir_io.flat import THROUGH, flatten
 from snn2hw.nir_io.stored import StoredGraph, StoredNode
 from snn2hw.pipeline.inspect import inspect_file
