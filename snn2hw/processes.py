@@ -6,10 +6,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
 
 PATIENCE = 5.0  # seconds in which a process may end by itself
+MAPPED = Path("/proc/self/statm")
 _others: list[subprocess.Popen[bytes]] = []
 _own: list[subprocess.Popen[bytes]] = []  # those that nobody else watches any more
 
@@ -36,6 +43,25 @@ def end_others() -> None:
         time.sleep(0.02)
     for process in _own:
         process.kill()
+
+
+@contextmanager
+def bounded(more: int) -> Generator[None, None, None]:
+    """Let this process take so many bytes of address space more in the block, where systems can.
+
+    A library then says that there is no memory, instead of asking for what a file tells it to.
+    """
+    if resource is None or not MAPPED.exists():
+        yield
+        return
+    held = int(MAPPED.read_text().split()[0]) * resource.getpagesize()
+    before, most = resource.getrlimit(resource.RLIMIT_AS)
+    known = [n for n in (before, most, held + more) if n != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(known), most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, most))
 
 
 def run(

@@ -10,6 +10,7 @@ pooling.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import warnings
 import zipfile
@@ -24,6 +25,7 @@ from torch.nn import functional
 from snn2hw.archives import check_zip, read_npz
 from snn2hw.errors import InputError
 from snn2hw.files import check_file, reading
+from snn2hw.processes import bounded
 from snn2hw.train.convolution import convolution
 from snn2hw.train.names import Names, built
 from snn2hw.train.scaling import Scale, Scaled, Scaling, unit
@@ -416,6 +418,7 @@ TORCH_SUFFIXES = (".pt", ".pth", ".th")
 # Bytes that describe a file's tensors (a thousand take 100 kB), and how small the pieces are that
 # they are read in. PyTorch takes a second and 100 MB for each 2 MB.
 MOST_DESCRIPTION, PIECE = 2 << 20, 1 << 16
+ROOM = 512 << 20  # bytes that reading any file may take; more, four times what the file has
 
 # Published weights are for other images and other classes: these two ends may differ.
 ENDS = ("conv1.weight", "fc.weight", "fc.bias", "linear.weight", "linear.bias")
@@ -521,6 +524,8 @@ class _Described(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and 0 <= size < PIECE:
             self.count(size)
+        if size is not None and size > max(MOST_DESCRIPTION, os.fstat(self.fileno()).st_size):
+            raise EOFError(f"it tells of {size:,} bytes, which it does not have")
         return super().read(size)
 
 
@@ -533,9 +538,14 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
                 sizes = [i.file_size for i in archive.infolist() if i.filename.endswith(".pkl")]
             file.count(sum(sizes))
         try:
-            with warnings.catch_warnings():
+            room = ROOM + 4 * path.stat().st_size
+            with warnings.catch_warnings(), bounded(room):
                 warnings.simplefilter("ignore")  # of odd pickles: they are judged here
                 content = torch.load(file, map_location="cpu", weights_only=True)
+        except MemoryError:
+            raise InputError(
+                f"{path} asks for more memory than a file of its size should.", hint
+            ) from None
         except pickle.UnpicklingError:  # PyTorch's text says how to run what is in the file
             raise InputError(
                 f"{path} holds more than tensors, and could run code: it is not loaded.", hint

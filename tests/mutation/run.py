@@ -1,6 +1,6 @@
 """Put small faults into the compiler's arithmetic, and see whether a test fails.
 
-    python tests/mutation/run.py                     # 400 faults, and the page
+    python tests/mutation/run.py                     # 250 faults, and the page
     python tests/mutation/run.py --module snn2hw/passes.py --faults 50
     python tests/mutation/run.py --again             # only those that survived the last time
 
@@ -321,7 +321,7 @@ def page(faults: dict[str, str], of: int, seed: int) -> str:
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; what is wrong with it ends with exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--faults", type=_positive, default=400, help="how many")
+    parser.add_argument("--faults", type=_positive, default=250, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="a whole number")
     parser.add_argument("--module", action="append", help="a pattern; may be given several times")
     parser.add_argument("--processes", type=_positive, default=2)

@@ -318,6 +318,22 @@ def test_a_description_without_end_is_not_read(tmp_path, small):
         load_weights(small, archive)
 
 
+def test_tensors_that_the_file_does_not_hold_take_no_memory(tmp_path, small):
+    """In the old format a storage says how large it is before it comes."""
+    torch.save({"w": torch.ones(70_000)}, tmp_path / "w.pt", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "w.pt").read_bytes()
+    told = (70_000).to_bytes(4, "little")
+    assert content.count(told) >= 2
+    for many in (1 << 30, (1 << 31) - 1):
+        (tmp_path / "w.pt").write_bytes(content.replace(told, many.to_bytes(4, "little")))
+        with pytest.raises(InputError, match=r"w\.pt"):
+            load_weights(small, tmp_path / "w.pt")
+    length = b"\x80\x02X" + (1 << 31).to_bytes(4, "little")
+    (tmp_path / "w.pt").write_bytes(length + content)
+    with pytest.raises(InputError, match=r"w\.pt.*tells of 2,147,483,648 bytes"):
+        load_weights(small, tmp_path / "w.pt")
+
+
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_nobody_is_told_how_to_run_what_is_in_a_pickle(tmp_path, small, protocol):
     class Call:
