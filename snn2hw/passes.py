@@ -1,13 +1,12 @@
 """Passes: a network in, a network of the same type out that spikes the same.
 
-Over float networks, exact in real numbers: ``unit_resistance``, ``fold_scales``, ``fold_pools``,
-``drop_unheard``; over integers, exact: ``remove_dead``. What changes the spikes is a rewrite, has a
-name, and is applied on request only (``rewrites.py``).
+They are over float networks, and exact in real numbers; a family has more, over its integers. What
+changes the spikes is a rewrite, has a name, and is applied on request only (``rewrites.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snn2hw.ir import populations as chip
 from snn2hw.ir.arrays import Edge, size_of
 from snn2hw.ir.graph import pool_kernel, pool_weight
-from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import (
     Affine,
     Conv1d,
@@ -33,13 +30,7 @@ from snn2hw.ir.network import (
 )
 from snn2hw.ir.synapses import (
     Conv,
-    Dense,
-    Synapses,
-    fan_out,
-    from_matrix,
     matrix,
-    received,
-    with_weight,
 )
 
 Floats = NDArray[np.float64]
@@ -268,139 +259,3 @@ def _pooled_kernel(pool: Pool2d, conv: Conv) -> Conv | None:
     except ValueError:
         return None
     return whole if whole.output_shape == conv.output_shape else None
-
-
-def remove_dead(net: IntNetwork) -> IntNetwork:
-    """Remove neurons that no input within range can make spike, and those that nobody hears.
-
-    Of an image only whole channels go, so that kernels stay kernels. The output population stays
-    whole, and so do neighbours of grouped convolutions.
-    """
-    while True:
-        most, smaller = _most(net), net
-        for p in _plain(net):
-            keep = (most[p.name] > 0) & _heard(net, p.name)
-            smaller = _only(smaller, p, keep) or smaller
-        if smaller is net:
-            return net
-        net = smaller
-
-
-def _plain(net: IntNetwork) -> list[chip.Lif]:
-    """Return the populations that receive nothing but spikes and numbers from 0 on."""
-    signed = {p.name for p in net.inputs if p.min_value < 0}
-    signed |= {p.name for p in net.populations if chip.sends_graded(p)}
-    return [
-        p
-        for p in net.populations
-        if isinstance(p, chip.Lif)
-        and p.driven_by is None
-        and not signed & {net.connections[i].pre for i in net.into(p.name)}
-    ]
-
-
-def _most(net: IntNetwork) -> dict[str, Floats]:
-    """Return the largest value that each element of inputs and populations can send."""
-    most = {p.name: np.full(p.size, float(p.max_value)) for p in net.inputs}
-    most |= {p.name: np.ones(p.size) for p in net.populations}
-    plain = {p.name: p for p in _plain(net)}
-    while True:
-        changed = False
-        for p in plain.values():
-            dead = _never(net, p, most) & (most[p.name] > 0)
-            if dead.any():
-                most[p.name] = np.where(dead, 0.0, most[p.name])
-                changed = True
-        if not changed:
-            return most
-
-
-def _never(net: IntNetwork, p: chip.Lif, most: Mapping[str, Floats]) -> NDArray[np.bool_]:
-    """Say which neurons stay below the threshold if all that excites them came in every step.
-
-    Decays truncate toward zero, so the geometric series bounds them from above.
-    """
-    n = net.numbers
-    high, low = np.zeros(p.size), np.zeros(p.size)
-    for i in net.into(p.name):
-        c = net.connections[i]
-        exciting, inhibiting = (
-            received(with_weight(c.synapses, clip(c.synapses.weight, 0)), most[c.pre])
-            for clip in (np.maximum, np.minimum)
-        )
-        high += exciting * 2.0**c.exponent
-        low += inhibiting * 2.0**c.exponent - (c.exponent < 0)  # which rounds down
-    one, top = float(1 << n.decay_bits), float(1 << (n.state_bits - 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        grown = one / (p.du + 1) if p.du >= 0 else np.inf
-        u_high, u_low = (np.where(x == 0, 0.0, x * 2.0**n.state_shift * grown) for x in (high, low))
-        push = u_high + p.bias * 2.0**p.bias_exp
-        v_high = np.where(push > 0, push * (one / p.dv if p.dv else np.inf), 0.0)
-    wraps = (u_high >= top) | (u_low <= -top)
-    return ~wraps & (v_high < (p.vth << n.state_shift))
-
-
-def _heard(net: IntNetwork, name: str) -> NDArray[np.bool_]:
-    heard = np.zeros(net.population(name).size, bool)
-    for c in net.connections:
-        if c.pre == name:
-            heard |= fan_out(c.synapses) > 0
-    return heard
-
-
-def _only(net: IntNetwork, p: chip.Lif, keep: NDArray[np.bool_]) -> IntNetwork | None:
-    """Keep some neurons, or channels, of a population; None where nothing can go."""
-    around = [c for c in net.connections if p.name in (c.pre, c.post)]
-    channels = _channels(p, around)
-    kept = np.flatnonzero(keep.reshape(channels, -1).any(axis=1))
-    if p.name == net.output or kept.size in (0, channels) or any(_grouped(c) for c in around):
-        return None
-    each = p.size // channels
-    neurons = (kept[:, None] * each + np.arange(each)).reshape(-1)
-    shape = (kept.size, *p.shape[1:]) if p.shape[0] == channels else (neurons.size,)
-    smaller = replace(p, shape=shape, bias=p.bias[neurons])
-    connections: list[Connection] = []
-    for c in net.connections:
-        synapses = c.synapses
-        if c.post == p.name:
-            synapses = _rows(synapses, kept, neurons)
-        if c.pre == p.name:
-            synapses = _columns(synapses, kept, neurons)
-        connections.append(replace(c, synapses=synapses))
-    if any(c.mixed != old.mixed for c, old in zip(connections, net.connections, strict=True)):
-        return None  # what is left has one sign, for which the chip has another grid
-    populations = tuple(smaller if q.name == p.name else q for q in net.populations)
-    rounding = dict(net.rounding)
-    if p.name in rounding:
-        removed = rounding[p.name].removed + p.size - smaller.size
-        rounding[p.name] = replace(rounding[p.name], removed=removed)
-    return replace(net, populations=populations, connections=tuple(connections), rounding=rounding)
-
-
-def _channels(p: chip.Lif, around: list[Connection]) -> int:
-    """Return how many parts of a population can go: channels of an image, or neurons."""
-    for c in around:
-        if isinstance(c.synapses, Conv):
-            return c.synapses.weight.shape[0] if c.post == p.name else c.synapses.input_shape[0]
-    return p.shape[0] if len(p.shape) > 1 else p.size
-
-
-def _grouped(c: Connection) -> bool:
-    return isinstance(c.synapses, Conv) and c.synapses.groups > 1
-
-
-def _rows(synapses: Synapses, channels: NDArray[np.intp], keep: NDArray[np.intp]) -> Synapses:
-    if isinstance(synapses, Dense):
-        return Dense(synapses.weight[keep])
-    if isinstance(synapses, Conv):
-        return replace(synapses, weight=synapses.weight[channels])
-    return from_matrix(matrix(synapses)[keep])
-
-
-def _columns(synapses: Synapses, channels: NDArray[np.intp], keep: NDArray[np.intp]) -> Synapses:
-    if isinstance(synapses, Dense):
-        return Dense(synapses.weight[:, keep])
-    if isinstance(synapses, Conv):
-        image = (channels.size, *synapses.input_shape[1:])
-        return replace(synapses, weight=synapses.weight[:, channels], input_shape=image)
-    return from_matrix(matrix(synapses).tocsc()[:, keep])

@@ -8,53 +8,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any
 
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.fields import Check, filled, flag, named, real, require, table, text, whole
 from snn2hw.files import read_text, reading
 from snn2hw.ir.integer import RANGES, Numbers
-
-Kind = Literal["measured", "published", "fitted", "assumed"]
-KINDS: tuple[str, ...] = get_args(Kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One number about a chip: value, how low and high it may be, and who says so."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    unit: str
-    kind: Kind
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A chip: limits of a core, arithmetic, abilities and prices."""
-
-    name: str
-    family: str
-    title: str
-    about: str
-    numbers: Numbers
-    limits: Mapping[str, Figure]
-    abilities: Mapping[str, bool]
-    prices: Mapping[str, Figure]
-    timing: Mapping[str, Figure]
-    calibration: Mapping[str, Figure]
-
-    def limit(self, name: str) -> int:
-        """Return a limit as an integer."""
-        return int(self.limits[name].value)
-
+from snn2hw.ir.target import KINDS, Figure, Target
 
 # What every file must hold, with the unit its figures are in; the estimator has an event for
 # each price, so an extra or a missing one is an error, never a silent zero.
@@ -72,6 +35,8 @@ LIMITS = {
 PRICES = {"synop": "pJ", "update": "pJ", "static": "W"}
 TIMING = {"synop": "ns", "update": "ns", "step": "us", "io_value": "us"}
 ABILITIES = ("graded_input", "graded_output", "reset_zero", "reset_subtract")
+
+__all__ = ["KINDS", "Figure", "Target", "directory", "load", "names", "read"]
 
 SCHEMA = 1
 LARGEST = 1e12  # figure, in whatever unit
@@ -130,7 +95,7 @@ def load(name: str) -> Target:
         InputError: if there is no such target or the file misses or adds a key.
     """
     if name.endswith(".toml"):
-        return _read(Path(name))
+        return read(Path(name))
     if name not in names():
         raise unknown_name("target", name, names())
     return _shipped(name)
@@ -138,20 +103,29 @@ def load(name: str) -> Target:
 
 @cache  # not of other files: those may change, or be others in another folder
 def _shipped(name: str) -> Target:
-    return _read(directory() / f"{name}.toml")
+    return read(directory() / f"{name}.toml")
 
 
-def _read(path: Path) -> Target:
+def read(path: Path, name: str | None = None) -> Target:
+    """Read a target file.
+
+    Args:
+        path: the file.
+        name: of the target, if not that of the file.
+
+    Raises:
+        InputError: names what is wrong with it.
+    """
     with reading(path, "a target"):
         content = read_text(path, "a target", LARGEST_FILE)
         if max(map(len, content.splitlines()), default=0) > LONGEST_LINE:
             raise InputError(f"{path} has a line of more than {LONGEST_LINE} characters.")
         data = tomllib.loads(content)
         require(data, _FILE, path)
-        return _target(path, data)
+        return _target(path, name or path.stem, data, content)
 
 
-def _target(path: Path, data: Mapping[str, Any]) -> Target:
+def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Target:
     """Make a target of a file whose shape is right, or name what contradicts itself."""
     sections = {
         k: _ranges(data.get(k, {}), units)
@@ -177,13 +151,14 @@ def _target(path: Path, data: Mapping[str, Any]) -> Target:
     if problems:
         raise InputError(f"{path}: {'; '.join(problems)}.")
     return Target(
-        name=path.stem,
+        name=name,
         family=data["family"],
-        title=data.get("title", path.stem),
+        title=data.get("title", name),
         about=data.get("about", "").strip(),
         numbers=numbers,
         abilities=MappingProxyType({k: data["abilities"][k] for k in ABILITIES}),
         **sections,
+        text=content,
     )
 
 

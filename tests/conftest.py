@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, register_random, settings
 
 from snn2hw.errors import RuntimeMissingError
-from snn2hw.runtime import lava
+from snn2hw.families.loihi import lava
 
 # The same examples in every run, and no limits on time: a machine may be busy with other things.
 settings.register_profile(
@@ -124,7 +124,7 @@ def golden(request) -> Callable[[str, str], None]:
 def lava_python() -> Path:
     """Install Lava if need be; without Python 3.10 that is a failure in CI and a skip elsewhere."""
     try:
-        return lava.install()
+        return lava.ENVIRONMENT.install()
     except RuntimeMissingError as error:
         if os.environ.get("CI") == "true":
             raise

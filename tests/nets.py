@@ -9,12 +9,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from snn2hw import target as targets
+from snn2hw.families.loihi.place import map_network
+from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir import populations as chip
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers
 from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Leaky, Lif, Network, Output
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, sizes
-from snn2hw.lower import lower
-from snn2hw.mapping import map_network
 
 DT = 1e-3
 LOIHI2 = targets.load("loihi2")

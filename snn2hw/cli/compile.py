@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from snn2hw import nir_io, rewrites
+from snn2hw import families, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.cli.common import Talk, common, data_options, root
 from snn2hw.estimator import layer_counts
@@ -81,7 +81,7 @@ def export(
     document = {
         "build": str(build.path), "target": info["target"], "cores": info["cores"],
         "chips": info["chips"], "layers": info["layers"], "time_steps": info["time_steps"],
-        "depth": info["depth"], "model_net": info["model_net"], "rewrites": info["rewrites"],
+        "depth": info["depth"], "vendor_file": info["vendor_file"], "rewrites": info["rewrites"],
     }  # fmt: skip
     talk.result(document, [*text.build(info), f"written: {build.path}"])
 
@@ -89,7 +89,10 @@ def export(
 @click.command()
 @click.argument("build", required=False)
 @click.option(
-    "--on", default="exact", show_default=True, help="exact (ours), lava, xylosim or float."
+    "--on",
+    default="exact",
+    show_default=True,
+    help=f"exact (ours), float, or a vendor's simulator: {', '.join(families.vendors())}.",
 )
 @data_options
 @click.option("--save", type=click.Path(path_type=Path), help="Write spikes and predictions (npz).")
@@ -108,8 +111,8 @@ def simulate(
 ) -> None:
     """Run a build on test samples, or with --on float a run or .nir file as it is.
 
-    On Lava, 20 samples unless --samples says more; on our simulator, all of them. The options
-    marked (.nir) say what such a file cannot, for --on float.
+    On a vendor's simulator, 20 samples unless --samples says more; on ours, all of them. The
+    options marked (.nir) say what such a file cannot, for --on float.
     """
     if save is not None:
         check_writable(save)
@@ -117,7 +120,7 @@ def simulate(
         _simulate_float(talk, build, choice, save, trace, limit=samples, **which)
         return
     opened = builds.load_build(build, root())
-    if on == "lava" and which["file"] is None:
+    if on in families.vendors() and which["file"] is None:
         samples = samples or 20
     taken = _samples(talk, opened, limit=samples, **which)
     ran = builds.simulate(

@@ -13,13 +13,14 @@ from typing import Any
 import click
 
 from snn2hw import datasets as data_sets
+from snn2hw import families
 from snn2hw import target as target_files
 from snn2hw.cli.common import Talk, common, root
 from snn2hw.encoders import ENCODERS
+from snn2hw.environments import Environment
 from snn2hw.errors import Snn2hwError, unknown_name
 from snn2hw.pipeline import builds, runs
 from snn2hw.report import text
-from snn2hw.runtime import lava
 
 
 @click.command()
@@ -136,30 +137,37 @@ def runtime() -> None:
     """Vendor simulators that need an environment of their own."""
 
 
-def _known_runtime(name: str) -> None:
-    if name != "lava":
-        raise unknown_name("runtime", name, ["lava"])
+def _environment(name: str) -> Environment:
+    known = {v.environment.name: v.environment for v in families.vendors().values()}
+    if name not in known:
+        raise unknown_name("runtime", name, known)
+    return known[name]
 
 
 @runtime.command("list")
 @common
 def runtime_list(talk: Talk) -> None:
     """List the simulators and whether they are installed."""
-    where, told = _installed()
-    row: dict[str, Any] = {
-        "name": "lava",
-        "what": f"{lava.NAME} with netx of lava-dl 0.6.0, on Python 3.10",
-        "installed": where is not None,
-        "path": str(where) if where else None,
-    }
-    shown = [["lava", row["what"], told]]
-    talk.result({"runtimes": [row]}, text.table(["runtime", "what", "installed"], shown, left=3))
+    rows: list[dict[str, Any]] = []
+    shown: list[list[str]] = []
+    for vendor in families.vendors().values():
+        environment = vendor.environment
+        where, told = _installed(environment)
+        what = f"{environment.title} {environment.about}"
+        rows.append(
+            {
+                "name": environment.name, "what": what, "installed": where is not None,
+                "path": str(where) if where else None,
+            }
+        )  # fmt: skip
+        shown.append([environment.name, what, told])
+    talk.result({"runtimes": rows}, text.table(["runtime", "what", "installed"], shown, left=3))
 
 
-def _installed() -> tuple[Path | None, str]:
-    """Return where Lava is, and what to say about that."""
+def _installed(environment: Environment) -> tuple[Path | None, str]:
+    """Return where an environment is, and what to say about that."""
     try:
-        where = lava.folder() if lava.python() else None
+        where = environment.folder if environment.interpreter else None
     except Snn2hwError as error:
         return None, f"no: {error}"
     return where, str(where) if where else "no"
@@ -170,8 +178,7 @@ def _installed() -> tuple[Path | None, str]:
 @common
 def runtime_install(talk: Talk, name: str) -> None:
     """Install a simulator into the user cache."""
-    _known_runtime(name)
-    path = lava.install(talk.say)
+    path = _environment(name).install(talk.say)
     talk.result({"name": name, "python": str(path)}, [f"{name}: {path}"])
 
 
@@ -180,8 +187,7 @@ def runtime_install(talk: Talk, name: str) -> None:
 @common
 def runtime_remove(talk: Talk, name: str) -> None:
     """Remove a simulator from the user cache."""
-    _known_runtime(name)
-    gone = lava.remove()
+    gone = _environment(name).remove()
     talk.result(
         {"name": name, "removed": gone}, [f"{name}: {'removed' if gone else 'was not there'}"]
     )
@@ -207,7 +213,7 @@ def doctor(talk: Talk) -> None:
             rows.append(
                 (package, False, f'pip install "snn2hw[{extra}]"' if extra else "reinstall")
             )
-    rows.append(_lava_row())
+    rows += [_row(v.environment) for v in families.vendors().values()]
     folder = target_files.directory()
     rows.append(("targets", bool(target_files.names()), f"{len(target_files.names())} in {folder}"))
     free = shutil.disk_usage(Path(root())).free / 2**30
@@ -217,12 +223,15 @@ def doctor(talk: Talk) -> None:
     talk.result(document, text.table(["part", "state", "detail"], shown, left=3))
 
 
-def _lava_row() -> tuple[str, bool, str]:
+def _row(environment: Environment) -> tuple[str, bool, str]:
+    """Say whether a vendor's simulator is there, and how to have it."""
+    name = environment.name
     try:
-        there = lava.python()
+        there = environment.interpreter
         if there:
-            return ("lava", True, str(there))
-        base = lava.find_python310()
+            return (name, True, str(there))
+        base = environment.base_python()
     except Snn2hwError as error:
-        return ("lava", False, str(error))
-    return ("lava", False, f"snn2hw runtime install lava (Python 3.10: {base})")
+        return (name, False, str(error))
+    version = ".".join(map(str, environment.python))
+    return (name, False, f"{environment.install_command} (Python {version}: {base})")

@@ -10,6 +10,7 @@ from snn2hw.ir.arrays import digest
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.populations import resettable
+from snn2hw.ir.target import Target
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,14 +28,14 @@ class Program:
         phase: chip step at which a population (inputs: 0) starts on a sample.
         delays: chip steps from spike to effect, by connection; 1 is the chip's least.
         placement: cores.
-        target: name of the chip.
+        target: the chip.
     """
 
     network: IntNetwork
     phase: Mapping[str, int]
     delays: tuple[int, ...]
     placement: Placement
-    target: str
+    target: Target
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phase", MappingProxyType(dict(self.phase)))

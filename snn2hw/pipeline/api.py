@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, netx_io, nir_io, rewrites
+from snn2hw import datasets, families, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.estimator import EnergyReport
@@ -24,7 +24,7 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline import builds, runs
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.simulate import engine, floating
+from snn2hw.simulate import floating
 from snn2hw.store import program as program_file
 from snn2hw.target import Target
 
@@ -54,23 +54,28 @@ class Built:
     """A network compiled for a target, in memory."""
 
     program: Program
-    target: Target
+
+    @property
+    def target(self) -> Target:
+        """The chip that it was compiled for."""
+        return self.program.target
 
     def simulate(self, x: Inputs, *, states: bool = False) -> Simulation:
         """Run samples ``[N, T, *shape]`` of integers (a mapping, if there are several inputs)."""
-        return Simulation(self.program, engine.run(self.program, self._named(x), states=states))
+        return Simulation(
+            self.program, families.of(self.target).run(self.program, self._named(x), states=states)
+        )
 
     def verify(self, x: Inputs) -> dict[str, Any]:
         """Compare every spike and state with the vendor's simulator; as ``snn2hw verify``."""
         with scratch(Path(tempfile.gettempdir())) as folder:
-            file, net_file = folder / "program.h5", folder / "model.net"
+            file, vendor_file = folder / "program.h5", None
             program_file.write(file, self.program)
-            held = netx_io.why_not(self.program) is None
-            if held:
-                netx_io.write(net_file, self.program)
-            return builds.compare_with_vendor(
-                self.program, self._named(x), file, net_file if held else None
-            )
+            vendors = families.of(self.target).file
+            if vendors is not None and vendors.why_not(self.program) is None:
+                vendor_file = folder / vendors.name
+                vendors.write(vendor_file, self.program)
+            return builds.compare_with_vendor(self.program, self._named(x), file, vendor_file)
 
     def _named(self, x: Inputs) -> Mapping[str, NDArray[Any]]:
         if isinstance(x, Mapping):
@@ -160,13 +165,18 @@ def build(
     chip = targets.load(target) if isinstance(target, str) else target
     if isinstance(network, Network):
         network, _ = rewrites.rewrite(network, chip, list(rewrite))
-    return Built(compile_network(network, chip, time_steps=time_steps), chip)
+    return Built(compile_network(network, chip, time_steps=time_steps))
 
 
-def energy(simulation: Simulation, target: str | Target = "loihi2") -> EnergyReport:
-    """Price what a simulation counted."""
+def energy(simulation: Simulation, target: str | Target | None = None) -> EnergyReport:
+    """Price what a simulation counted, with the prices of the chip that it was built for.
+
+    Args:
+        simulation: what ran.
+        target: the same chip with other prices.
+    """
     chip = targets.load(target) if isinstance(target, str) else target
-    return builds.estimate(simulation.program, simulation.trace, chip)
+    return builds.estimate(simulation.program, simulation.trace, chip or simulation.program.target)
 
 
 def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> Network:

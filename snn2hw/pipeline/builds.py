@@ -5,17 +5,16 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import estimator, mapping, netx_io, nir_io, rewrites
+from snn2hw import estimator, families, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.archives import write_npz
-from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, unknown_name
+from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, listed, unknown_name
 from snn2hw.files import write_json
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import Network
@@ -23,8 +22,8 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline.compiler import compile_network, reasons
 from snn2hw.pipeline.samples import Ints, Port, Samples, held_out, told_encoder
-from snn2hw.runtime import lava
-from snn2hw.simulate import compare, engine, floating
+from snn2hw.simulate import compare, floating
+from snn2hw.simulate.inputs import check_inputs
 from snn2hw.store import folders
 from snn2hw.target import Target
 
@@ -61,18 +60,18 @@ def load_model(
         if path.suffix == ".nir":
             net, notes = nir_io.read(path, choice, must_know_dt=must_know_dt)
             return Model(path.stem, net, {"nir": path}, notes=tuple(notes))
-        if path.suffix == ".net":
-            ints = netx_io.read(path, time_steps=choice.time_steps, input_max=choice.input_max)
-            return Model(path.stem, ints, {"net": path}, notes=netx_io.notes(ints))
+        vendor = _vendor_files().get(path.suffix)
+        if vendor is not None and vendor.read is not None:
+            ints = vendor.read(path, time_steps=choice.time_steps, input_max=choice.input_max)
+            return Model(path.stem, ints, {path.suffix[1:]: path}, notes=vendor.notes(ints))
         if path.suffix == ".onnx":
             raise UnsupportedError(
                 f"{path} is a network that does not spike.",
                 f"Distill a student from it first: snn2hw distill --teacher {path}",
             )
         if path.is_file():
-            raise InputError(
-                f"{path} is neither .nir nor .net.", "Give a run, a .nir or a .net file."
-            )
+            known = listed([".nir", *_vendor_files()])
+            raise InputError(f"{path} is of no kind known here: {known}.", "Give one, or a run.")
         if not path.exists() and not (root / "runs" / given).exists():
             return _shipped_model(given, root)
     run = folders.read_run(folders.find("runs", given, root))
@@ -80,6 +79,12 @@ def load_model(
     return Model(
         run.name, net, {"nir": run.student}, run.metrics.get("data"), run.metrics, tuple(notes)
     )
+
+
+def _vendor_files() -> dict[str, families.VendorFile]:
+    """Return the files of vendors that can be read, by what their names end with."""
+    files = (f.file for f in families.FAMILIES.values())
+    return {Path(f.name).suffix: f for f in files if f is not None and f.read is not None}
 
 
 def _shipped_model(name: str, root: Path) -> Model:
@@ -136,7 +141,7 @@ def export(
     program = compile_network(network, target, time_steps=time_steps)
     if isinstance(network, Network) and applied:  # only what compiles can be compared
         rewritten = _measured(model, network, applied, time_steps, data_dir)
-    reason = netx_io.why_not(program)
+    file = families.of(target).file
     kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note")
     return folders.write_build(
         root / "builds" / f"{model.name}-{target.name}",
@@ -151,8 +156,9 @@ def export(
             "run": {k: model.metrics[k] for k in kept if k in model.metrics},
             "notes": list(model.notes),
         },
-        write_net=None if reason else partial(netx_io.write, program=program),
-        net_reason=reason,
+        vendor_file=file and file.name,
+        why_not=file and file.why_not(program),
+        write_vendor_file=file and file.write,
     )
 
 
@@ -218,17 +224,22 @@ def simulate(
     progress: Callable[[int, int], None] | None = None,
 ) -> Trace:
     """Run a build on our exact simulator or in the vendor's."""
+    family = families.of(build.program.target)
     if on == "exact":
-        return engine.run(build.program, samples.inputs, states=states, progress=progress)
-    if on == "lava":
-        engine.check_inputs(build.program, samples.inputs)
-        return lava.run(build.program, samples.inputs, program_file=build.program_file).trace
-    if on == "xylosim":
+        return family.run(build.program, samples.inputs, states=states, progress=progress)
+    if on in family.vendors:
+        check_inputs(build.program, samples.inputs)
+        vendor = family.vendors[on]
+        return vendor.run(
+            build.program, samples.inputs, program_file=build.program_file, vendor_file=None
+        ).trace
+    if on in families.vendors():
         raise UnsupportedError(
-            f"{build.name} is built for {build.program.target}; XyloSim simulates Xylo.",
-            "Use --on exact or --on lava.",
+            f"{build.name} is built for {build.program.target.title}, which {on} does not "
+            "simulate.",
+            f"Use --on {' or '.join(['exact', *family.vendors])}.",
         )
-    raise unknown_name("simulator", on, ("exact", "lava", "xylosim", "float"))
+    raise unknown_name("simulator", on, ("exact", *families.vendors(), "float"))
 
 
 def accuracy(trace: Trace, labels: NDArray[np.int64] | None) -> float | None:
@@ -256,16 +267,16 @@ def save_trace(
 
 def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:
     """Compare a build with the vendor's simulator; see ``compare_with_vendor``."""
-    return compare_with_vendor(build.program, samples.inputs, build.program_file, build.net_file)
+    return compare_with_vendor(build.program, samples.inputs, build.program_file, build.vendor_file)
 
 
 def compare_with_vendor(
-    program: Program, inputs: Mapping[str, Ints], file: Path, net_file: Path | None
+    program: Program, inputs: Mapping[str, Ints], file: Path, vendor_file: Path | None
 ) -> dict[str, Any]:
     """Run samples here and in the vendor's simulator and compare every spike and state.
 
-    Through ``program.h5``, and, where there is one, through ``model.net`` and the vendor's own
-    loader as well.
+    Through ``program.h5``, and, where there is one, through the vendor's own file and its loader
+    as well.
 
     Returns:
         The document of ``snn2hw verify --json``.
@@ -273,35 +284,43 @@ def compare_with_vendor(
     total: dict[str, Any] = {
         "samples": 0, "steps": 0, "compared": 0, "mismatches": 0, "first": None,
     }  # fmt: skip
-    if lava.python() is None:
-        reason = "Lava is not installed. Run: snn2hw runtime install lava"
+    family = families.of(program.target)
+    if not family.vendors:
+        reason = f"There is no vendor's simulator of {program.target.title} to compare with."
         return {"against": None, "reason": reason, **total}
-    ours = engine.run(program, inputs, states=True)
+    vendor = next(
+        (v for v in family.vendors.values() if v.environment.interpreter is not None), None
+    )
+    if vendor is None:
+        them = [v.environment for v in family.vendors.values()]
+        ways = " or ".join(e.install_command for e in them)
+        reason = f"{' or '.join(e.title for e in them)} is not installed. Run: {ways}"
+        return {"against": None, "reason": reason, **total}
+    ours = family.run(program, inputs, states=True)
     total |= {"samples": ours.samples, "steps": program.chip_steps(ours.steps)}
     paths: list[dict[str, Any]] = []
-    for through in dict.fromkeys((None, net_file)):
-        done = lava.run(program, inputs, program_file=file, net_file=through)
+    for through in dict.fromkeys((None, vendor_file)):
+        done = vendor.run(program, inputs, program_file=file, vendor_file=through)
         found = compare.traces(ours, done.trace)
         paths.append({"through": done.through, "processes": dict(done.processes), **found.json()})
         total["compared"] += found.compared
         total["mismatches"] += found.mismatches
         total["first"] = total["first"] or paths[-1]["first"]
-    return {"against": lava.NAME, **total, "paths": paths}
+    return {"against": vendor.environment.title, **total, "paths": paths}
 
 
 def energy_report(build: folders.Build, trace: Trace) -> estimator.EnergyReport:
     """Price a trace of a build, and keep the result in the build folder."""
-    target = targets.load(build.program.target)
-    report = estimate(build.program, trace, target)
+    report = estimate(build.program, trace, build.program.target)
     write_json(build.path / "energy.json", report.json())
     return report
 
 
 def estimate(program: Program, trace: Trace, target: Target) -> estimator.EnergyReport:
-    """Price a trace; the mapper says which connections leave their zeros out."""
+    """Price a trace; the family says which connections leave their zeros out."""
 
     def sparse(connection: Connection) -> bool:
-        return mapping.stored_sparse(connection, target)
+        return families.of(target).stored_sparse(connection, target)
 
     return estimator.estimate(program, trace, target, sparse)
 

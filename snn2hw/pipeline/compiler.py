@@ -1,23 +1,22 @@
 """The whole compiler on one screen. A stage changes the type; nothing is changed in place.
 
 Network  ->  IntNetwork  ->  Placement  ->  Program  ->  Trace  ->  EnergyReport
-quantize()      map_network()      lower()    simulate    energy
+    quantize()          place()      schedule()      run()     energy
 
-Before a stage, passes that keep the spikes make its input simpler (``passes.py``).
+The stages are those of the target's family (``families/``). Passes that keep the spikes make their
+input simpler.
 """
 
 from __future__ import annotations
 
+from snn2hw import families
 from snn2hw.errors import DoesNotFitError, Snn2hwError
 from snn2hw.ir.graph import wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
-from snn2hw.lower import lower
-from snn2hw.mapping import crowded, map_network
-from snn2hw.passes import remove_dead, simplify
-from snn2hw.quantize import quantize, refusals, rounded
+from snn2hw.passes import simplify
 from snn2hw.target import Target
 
 
@@ -34,33 +33,34 @@ def compile_network(
     Raises:
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
     """
-    many = crowded(_populations(net), target)
+    family = families.of(target)
+    many = family.crowded(_populations(net), target)
     if many:
         raise DoesNotFitError(many[0])
     if isinstance(net, Network):
-        ints = remove_dead(quantize(simplify(net), target, time_steps=time_steps))
+        ints = family.exact(family.quantize(simplify(net), target, time_steps=time_steps))
     else:
         ints = net
-    placement = map_network(ints, target)
-    return lower(ints, placement, target)
+    return family.schedule(ints, family.place(ints, target), target)
 
 
 def reasons(net: Network | IntNetwork, target: Target) -> list[str]:
     """List everything that keeps a network off a target, from every stage that can be asked."""
-    found = crowded(_populations(net), target)
+    family = families.of(target)
+    found = family.crowded(_populations(net), target)
     try:
         if isinstance(net, Network):
             net = simplify(net)
             wires = wiring(net)
-            found = refusals(net, wires, target) + found
+            found = family.refusals(net, wires, target) + found
             if not found:
-                net = remove_dead(rounded(net, wires, target, net.time_steps or 1))
+                net = family.exact(family.rounded(net, wires, target, net.time_steps or 1))
     except Snn2hwError as error:
         return [*found, str(error)]
     if found or isinstance(net, Network):
         return found
     nowhere = Placement((), {}, 1)
-    for stage in (lambda: map_network(net, target), lambda: lower(net, nowhere, target)):
+    for stage in (lambda: family.place(net, target), lambda: family.schedule(net, nowhere, target)):
         try:
             stage()
         except Snn2hwError as error:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snn2hw import datasets
+from snn2hw import datasets, families
 from snn2hw import target as targets
 from snn2hw.estimator import EnergyReport
 from snn2hw.files import new_file
 from snn2hw.pipeline import builds, runs
 from snn2hw.pipeline.samples import samples_for
 from snn2hw.report import page
-from snn2hw.runtime import lava
 from snn2hw.store.folders import Build, Run, placement_json
 
 Say = Callable[[str], None]
@@ -50,8 +49,11 @@ def run(
 ) -> Story:
     """Run the demo; what an earlier demo finished in this folder is not done again."""
     datasets.load(data, data_dir)  # a wrong name should not cost the time of an installation
+    target = targets.load("loihi2")
+    vendors = [v.environment for v in families.of(target).vendors.values()]
     say("Installing the vendor's simulator, if it is not there")
-    lava.install(say)
+    for vendor in vendors:
+        vendor.install(say)
     say(f"Training a teacher and distilling a student on {data}")
     student = runs.distill(
         root, teacher="cnn", student="cnn", data=data, data_dir=data_dir, progress=progress,
@@ -61,15 +63,16 @@ def run(
     pruned = runs.prune(
         root, str(student.path), sparsity=sparsity, data_dir=data_dir, progress=progress
     )
-    say("Compiling for Loihi 2: integers, cores, chip time")
+    say(f"Compiling for {target.title}: integers, cores, chip time")
     model = builds.load_model(str(pruned.path), root)
-    build = builds.export(model, targets.load("loihi2"), root)
+    build = builds.export(model, target, root)
     everything = samples_for(build, data_dir=data_dir)
     say("Simulating the whole test set, bit for bit")
     trace = builds.simulate(
         build, everything, progress=lambda a, b: progress.update("simulate", a, b)
     )
-    say(f"Running {verify_samples} of them in {lava.NAME} and comparing every spike and state")
+    names = " and ".join(v.title for v in vendors)
+    say(f"Running {verify_samples} of them in {names} and comparing every spike and state")
     few = samples_for(build, limit=verify_samples, data_dir=data_dir)
     verification = builds.verify(build, few)
     report = builds.energy_report(build, trace)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, nir_io
+from snn2hw import datasets, families, nir_io
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.encoders import Encoder
@@ -24,7 +24,6 @@ from snn2hw.errors import InputError, unknown_name
 from snn2hw.files import expanded, read_json, write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
 from snn2hw.leading import leads
-from snn2hw.mapping import most_inputs
 from snn2hw.passes import unit_resistance
 from snn2hw.pipeline.budget import cores_of, density_for_cores
 from snn2hw.simulate import floating
@@ -235,7 +234,8 @@ def prune(
         raise InputError("A sparsity and a budget of cores were given.", "Give one of them.")
     asked = target or "loihi2"
     chip = None if cores is None else targets.load(asked)
-    inputs = most_inputs(targets.load(asked)) if target is not None and cores is None else None
+    bounded = targets.load(asked) if target is not None and cores is None else None
+    inputs = families.of(bounded).most_inputs(bounded) if bounded is not None else None
     sparsity = SPARSITY if sparsity is None else sparsity
     if not 0 < sparsity < 1:
         raise InputError(f"Sparsity {sparsity:g} is not between 0 and 1.", "Try --sparsity 0.75.")

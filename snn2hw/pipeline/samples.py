@@ -18,7 +18,7 @@ from snn2hw.errors import InputError
 from snn2hw.files import reading
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.program import Program
-from snn2hw.simulate import engine
+from snn2hw.simulate.inputs import check_inputs
 from snn2hw.store import folders
 
 Ints = NDArray[np.integer[Any]]
@@ -198,5 +198,5 @@ def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
                 x = np.clip(port.gain * x + port.offset, -(2**31), 2**31 - 1)
             inputs[name] = x.astype(int)
     with reading(file, "a file of samples"):
-        engine.check_inputs(program, inputs)
+        check_inputs(program, inputs)
     return Samples(inputs, labels, file.name)

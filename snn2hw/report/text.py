@@ -139,15 +139,19 @@ def build(info: Mapping[str, Any]) -> list[str]:
             ]
         )  # fmt: skip
     head = ["layer", "shape", "phase", "from", "weights", "cores", "rounding"]
-    net = info["model_net"]
+    vendor = info["vendor_file"]
     return [
         f"{info['name']}: {info['target']}, {info['time_steps']} steps, depth {info['depth']}, "
         f"{info['cores']} cores on {info['chips']} "
         f"{'chip' if info['chips'] == 1 else 'chips'}",
         *table(head, rows, left=4),
-        "model.net: written" if net["written"] else f"model.net: not written, {net['reason']}",
+        *([f"{vendor['name']}: {_written(vendor)}"] if vendor else []),
         *_changes(info),
     ]
+
+
+def _written(vendor: Mapping[str, Any]) -> str:
+    return "written" if vendor["written"] else f"not written, {vendor['reason']}"
 
 
 def _changes(info: Mapping[str, Any]) -> list[str]:

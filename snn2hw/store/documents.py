@@ -47,15 +47,13 @@ BUILD = table(
         "name": text(),
         "target": text(),
         "digest": text(),
-        "outputs": table(
-            {"program.h5": text(), "placement.json": text()}, {"model.net": text()}, closed=True
-        ),
+        "outputs": table({"program.h5": text(), "placement.json": text(), "target.toml": text()}),
         "versions": table({"snn2hw": text()}),
         "time_steps": whole(1),
         "depth": _COUNT,
         "cores": _COUNT,
         "chips": _COUNT,
-        "model_net": table({"written": flag, "reason": maybe(text())}),
+        "vendor_file": maybe(table({"name": text(), "written": flag, "reason": maybe(text())})),
         "layers": many(_LAYER),
         "rewrites": maybe(_REWRITES),
         "data": maybe(text()),

@@ -14,7 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from snn2hw.errors import InputError
+from snn2hw import target as targets
+from snn2hw.errors import InputError, listed
 from snn2hw.fields import require, shown
 from snn2hw.files import (
     check_file,
@@ -33,8 +34,8 @@ from snn2hw.ir.program import Program
 from snn2hw.store import program as program_file
 from snn2hw.store.documents import BUILD, METRICS, PLACEMENT
 
-# Since 2, build.json is covered by a hash of its own.
-BUILD_FORMAT = 2
+# Since 2, build.json is covered by a hash of its own; since 3, a build keeps its target.
+BUILD_FORMAT = 3
 LONGEST_NAME = 4096  # bytes that are read of a pointer
 
 AGAIN = "Export the network again."
@@ -77,9 +78,10 @@ class Build:
         return self.path / "program.h5"
 
     @property
-    def net_file(self) -> Path | None:
-        """The netx file, if the graph is one that netx reads."""
-        return self.path / "model.net" if "model.net" in self.info["outputs"] else None
+    def vendor_file(self) -> Path | None:
+        """The file that the vendor's own loader reads, if the program has one."""
+        told = self.info["vendor_file"]
+        return self.path / told["name"] if told and told["written"] else None
 
 
 def set_latest(path: Path) -> None:
@@ -160,8 +162,9 @@ def write_build(
     inputs: Mapping[str, Path],
     options: Mapping[str, Any],
     extra: Mapping[str, Any],
-    write_net: Callable[[Path], None] | None,
-    net_reason: str | None,
+    vendor_file: str | None,
+    why_not: str | None,
+    write_vendor_file: Callable[[Path, Program], None] | None,
 ) -> Build:
     """Write a build folder whole, replacing an older one of the same name.
 
@@ -171,19 +174,21 @@ def write_build(
         inputs: files that went in, by what they are; their hashes are kept.
         options: what the caller chose.
         extra: more for ``build.json`` (data set, accuracy of the float student, notes).
-        write_net: writes the program as a netx file, or None.
-        net_reason: why there is no netx file.
+        vendor_file: name of the file for the vendor's own loader, if the family has one.
+        why_not: why this program has none.
+        write_vendor_file: writes it.
     """
     with new_folder(path) as folder:
         program_file.write(folder / "program.h5", program)
         write_json(folder / "placement.json", placement_json(program.placement))
-        if write_net is not None:
-            write_net(folder / "model.net")
+        (folder / "target.toml").write_bytes(program.target.text.encode("utf-8"))
+        if vendor_file is not None and write_vendor_file is not None and why_not is None:
+            write_vendor_file(folder / vendor_file, program)
         outputs = {f.name: sha256(f) for f in sorted(folder.iterdir())}
         info = {
             "format": BUILD_FORMAT,
             "name": path.name,
-            "target": program.target,
+            "target": program.target.name,
             "digest": program.digest(),
             "inputs": {k: {"file": f.name, "sha256": sha256(f)} for k, f in inputs.items()},
             "outputs": outputs,
@@ -194,7 +199,8 @@ def write_build(
             "depth": program.depth,
             "cores": program.placement.cores,
             "chips": program.placement.chips,
-            "model_net": {"written": write_net is not None, "reason": net_reason},
+            "vendor_file": vendor_file
+            and {"name": vendor_file, "written": why_not is None, "reason": why_not},
             "layers": layers_json(program),
             **extra,
         }
@@ -219,6 +225,11 @@ def read_build(path: Path) -> Build:
         InputError: if a file is missing, changed or from another format.
     """
     info = _build_document(path / "build.json")
+    vendor = info["vendor_file"]
+    names = {*info["outputs"], *([vendor["name"]] if vendor and vendor["written"] else [])}
+    odd = [n for n in names if not is_plain(n) or not isinstance(info["outputs"].get(n), str)]
+    if odd:
+        raise InputError(f"{path} tells no hash of {listed(map(shown, odd))} inside it.", AGAIN)
     for name, digest in info["outputs"].items():
         file = path / name
         if not file.exists():
@@ -229,11 +240,11 @@ def read_build(path: Path) -> Build:
     file = path / "placement.json"
     with reading(file, "a placement", AGAIN):
         placement = _placement(read_json(file, PLACEMENT, AGAIN))
-    program = program_file.read(path / "program.h5", placement)
-    told = {"target": program.target, "digest": program.digest()}
+    target = targets.read(path / "target.toml", info["target"])
+    program = program_file.read(path / "program.h5", placement, target)
     placed = {s.layer: s.stop for s in placement.slices}
-    if placed != {p.name: p.size for p in program.network.populations} or any(
-        info[k] != v for k, v in told.items()
+    if placed != {p.name: p.size for p in program.network.populations} or (
+        info["digest"] != program.digest()
     ):
         raise InputError(
             f"{path} holds files that do not go together: build.json, placement.json and "

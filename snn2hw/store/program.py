@@ -34,6 +34,7 @@ from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Part
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, Pair, Sparse, Synapses
+from snn2hw.ir.target import Target
 
 KINDS = {k.__name__: k for k in get_args(chip.Population)}
 FORMAT, VERSION = "snn2hw-program", 3
@@ -44,7 +45,7 @@ def write(path: Path, program: Program) -> None:
     net = program.network
     with new_hdf5(path) as file:
         file.attrs.update(
-            format=FORMAT, version=VERSION, target=program.target, time_steps=net.time_steps,
+            format=FORMAT, version=VERSION, target=program.target.name, time_steps=net.time_steps,
             dt=net.dt, output=net.output,
         )  # fmt: skip
         file.attrs.update({f"numbers.{k}": v for k, v in asdict(net.numbers).items()})
@@ -93,8 +94,13 @@ def _write_synapses(group: Hdf5, synapses: Synapses) -> None:
         _dataset(group, "indptr", synapses.indptr)
 
 
-def read(path: Path, placement: Placement) -> Program:
+def read(path: Path, placement: Placement, target: Target) -> Program:
     """Read a program back and check it as strictly as when it was made.
+
+    Args:
+        path: the file.
+        placement: which neurons sit where.
+        target: the chip that it was made for.
 
     Raises:
         InputError: if the file is not a program of this format.
@@ -123,7 +129,9 @@ def read(path: Path, placement: Placement) -> Program:
         )
         phase = {p.name: 0 for p in net.inputs} | {p.name: at for p, at in populations}
         delays = tuple(d for _, d in connections)
-        return Program(net, phase, delays, placement, _text(about, "target"))
+        if _text(about, "target") != target.name:
+            raise InputError(f"{path} is a program for {about['target']}, not for {target.name}.")
+        return Program(net, phase, delays, placement, target)
 
 
 Facts = Mapping[str, Item]

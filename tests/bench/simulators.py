@@ -17,11 +17,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from nets import DT, LOIHI2, images, lif, residual
 
+from snn2hw.families.loihi import definition as reference
+from snn2hw.families.loihi import engine, lava
 from snn2hw.ir.network import Conv2d, Input, Network, Output
 from snn2hw.ir.synapses import Conv
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.runtime import lava
-from snn2hw.simulate import delivery, engine, reference
+from snn2hw.simulate import delivery
 from snn2hw.store import program as program_file
 
 ROUNDS = 5
@@ -99,7 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.h5"
         program_file.write(path, program)
-        lava.install()
+        lava.ENVIRONMENT.install()
         ours, theirs = [], []
         for _ in range(ROUNDS):
             ours.append(seconds(lambda: engine.run(program, many)))

@@ -24,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from nets import images, random_program
 
+from snn2hw.families.loihi import definition as reference
+from snn2hw.families.loihi import engine, lava
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv
 from snn2hw.ir.trace import Trace
-from snn2hw.runtime import lava
-from snn2hw.simulate import compare, engine, reference
+from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
 
 NETWORKS, IN_LAVA = 1000, 100
@@ -191,7 +192,7 @@ def in_lava(program: Program, x: Mapping[str, np.ndarray]) -> Trace:
 
 def page(ours: Count, theirs: Count) -> str:
     """Write the results as Markdown."""
-    columns = (("fast engine", ours), (lava.NAME, theirs))
+    columns = (("fast engine", ours), (lava.ENVIRONMENT.title, theirs))
     rows: list[tuple[str, Callable[[Count], int]]] = [
         ("networks", lambda c: c.networks),
         ("samples", lambda c: c.samples),
@@ -230,13 +231,17 @@ def page(ours: Count, theirs: Count) -> str:
         lines += [f"| {f} | {ours.features[f]:,} | {theirs.features[f]:,} |" for f in group]
     versions = [f"{k} {version(k)}" for k in ("snn2hw", "numpy", "numba")]
     python = ".".join(platform.python_version_tuple()[:2])
-    lines += ["", f"Versions: {', '.join(versions)}, Python {python}; {lava.NAME} on Python 3.10."]
+    lines += [
+        "",
+        f"Versions: {', '.join(versions)}, Python {python}; {lava.ENVIRONMENT.title} on Python "
+        "3.10.",
+    ]
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     """Count, write the page, and fail if a value differs or a feature is missing."""
-    lava.install()
+    lava.ENVIRONMENT.install()
     ours, theirs = count(range(NETWORKS), in_engine), count(range(IN_LAVA), in_lava)
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(page(ours, theirs), encoding="utf-8")

@@ -148,7 +148,8 @@ def _load_kernels() -> None:
     from fuzz.seeds.networks import programs
     from nets import images
 
-    from snn2hw.simulate import engine, floating
+    from snn2hw.families.loihi import engine
+    from snn2hw.simulate import floating
 
     for program in programs().values():
         engine.run(program, images(program.network, samples=2), states=True)

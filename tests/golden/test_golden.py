@@ -7,10 +7,10 @@ import json
 import numpy as np
 from nets import LOIHI2, residual, tiny
 
+from snn2hw.families.loihi import engine
 from snn2hw.pipeline.builds import estimate
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.report import text
-from snn2hw.simulate import engine
 from snn2hw.store.folders import layers_json, placement_json
 
 

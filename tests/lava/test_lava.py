@@ -22,8 +22,12 @@ from nets import (
 )
 from shared import DATA, needs_data
 
-from snn2hw import netx_io, nir_io
+from snn2hw import nir_io
 from snn2hw.errors import RuntimeMissingError
+from snn2hw.families.loihi import definition as reference
+from snn2hw.families.loihi import engine, lava, netx
+from snn2hw.families.loihi.place import map_network
+from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.network import (
     Affine,
@@ -38,13 +42,10 @@ from snn2hw.ir.network import (
 )
 from snn2hw.ir.populations import Graded, Sigma
 from snn2hw.ir.synapses import Conv, Dense
-from snn2hw.lower import lower
-from snn2hw.mapping import map_network
 from snn2hw.nir_io import Choice
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.rewrites import rewrite
-from snn2hw.runtime import lava
-from snn2hw.simulate import compare, engine, reference
+from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_python")]
@@ -203,11 +204,11 @@ def test_the_recurrent_network_of_the_nir_paper(tmp_path, rewritten):
 
 def test_netx_file_through_lava_dls_own_loader(tmp_path):
     program = compile_network(_chain(), LOIHI2)
-    assert netx_io.why_not(program) is None
+    assert netx.why_not(program) is None
     net_file = tmp_path / "model.net"
-    netx_io.write(net_file, program)
+    netx.write(net_file, program)
     x = images(program.network, samples=3)
-    done = in_lava(program, x, tmp_path, net_file=net_file)
+    done = in_lava(program, x, tmp_path, vendor_file=net_file)
     assert done.processes == {"netx": 3}
     assert done.trace.layers["lif3"].spikes.any()
     assert_equal(program, x, done)
@@ -217,9 +218,9 @@ def test_netx_file_with_samples_shorter_than_its_depth(tmp_path):
     """netx never resets a layer whose offset reaches the interval, so samples get a gap."""
     program = compile_network(_chain(), LOIHI2, time_steps=2)
     net_file = tmp_path / "model.net"
-    netx_io.write(net_file, program)
+    netx.write(net_file, program)
     x = {"input": images(_chain(), samples=4)["input"][:, :2]}
-    assert_equal(program, x, in_lava(program, x, tmp_path, net_file=net_file))
+    assert_equal(program, x, in_lava(program, x, tmp_path, vendor_file=net_file))
 
 
 def test_inputs_of_any_name(tmp_path):

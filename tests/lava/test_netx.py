@@ -8,10 +8,9 @@ from nets import LOIHI2, images, recurrent_chain
 from netx_files import random_file
 from shared import DATA, needs_data
 
-from snn2hw import netx_io
+from snn2hw.families.loihi import engine, lava, netx
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.runtime import lava
-from snn2hw.simulate import compare, engine
+from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_python")]
@@ -23,10 +22,10 @@ def compared(program, x, folder, *net_files):
     path, again = folder / "program.h5", folder / "again.net"
     program_file.write(path, program)
     assert program_file.read(path, program.placement).digest() == program.digest()
-    netx_io.write(again, program)
+    netx.write(again, program)
     ours = engine.run(program, x, states=True)
     for file in (*net_files, again):
-        done = lava.run(program, x, program_file=path, net_file=file)
+        done = lava.run(program, x, program_file=path, vendor_file=file)
         found = compare.traces(ours, done.trace)
         assert found.compared > 0
         assert found.mismatches == 0, (file, found.first)
@@ -42,7 +41,7 @@ REAL = {"tiny": (2, 6), "mnist_dense": (2, 12), "oxford": (2, 8), "pilotnet_sdnn
 def test_real_files(tmp_path, name):
     samples, steps = REAL[name]
     file = MODELS / f"{name}.net"
-    program = compile_network(netx_io.read(file, time_steps=steps), LOIHI2)
+    program = compile_network(netx.read(file, time_steps=steps), LOIHI2)
     x = images(program.network, samples=samples)["input"]
     if program.network.inputs[0].min_value:
         x = x // (64 if name == "pilotnet_sdnn" else 40)
@@ -57,7 +56,7 @@ def test_real_files(tmp_path, name):
 @pytest.mark.slow
 def test_pilotnet_lif(tmp_path):
     file = MODELS / "pilotnet_lif.net"
-    program = compile_network(netx_io.read(file, time_steps=6), LOIHI2)
+    program = compile_network(netx.read(file, time_steps=6), LOIHI2)
     x = images(program.network, samples=2)["input"] // 40
     ours = compared(program, {"input": x}, tmp_path, None, file)
     assert ours.layers["layer6"].spikes.any()
@@ -85,7 +84,7 @@ def test_many_random_files(tmp_path, family, seed):
 def _random(tmp_path, family, seed):
     file = tmp_path / "a.net"
     random_file(file, seed, family)
-    program = compile_network(netx_io.read(file), LOIHI2)
+    program = compile_network(netx.read(file), LOIHI2)
     x = images(program.network, samples=2, seed=seed)["input"]
     x = x // 16 if program.network.inputs[0].min_value else x
     compared(program, {"input": x}, tmp_path, None, file)

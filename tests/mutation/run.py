@@ -41,8 +41,9 @@ PAGE = ROOT / "docs" / "results" / "mutation.md"
 FOUND = PAGE.with_suffix(".json")
 REASONS = HERE / "reasons.json"
 MODULES = (
-    "snn2hw/quantize/*.py", "snn2hw/passes.py", "snn2hw/mapping.py", "snn2hw/estimator.py",
-    "snn2hw/lower/*.py", "snn2hw/train/methods/losses.py", "snn2hw/train/pruning/*.py",
+    "snn2hw/families/loihi/quantize/*.py", "snn2hw/families/loihi/exact.py",
+    "snn2hw/families/loihi/place.py", "snn2hw/families/loihi/schedule.py", "snn2hw/passes.py",
+    "snn2hw/estimator.py", "snn2hw/train/methods/losses.py", "snn2hw/train/pruning/*.py",
     "snn2hw/files.py",
 )  # fmt: skip
 COPIED = (

@@ -14,6 +14,10 @@ from hypothesis import given, settings
 from nets import DT, LOIHI2, NUMBERS, images, lif, random_program, residual, seeds, tiny
 
 from snn2hw import passes, rewrites
+from snn2hw.families.loihi import engine, exact
+from snn2hw.families.loihi.place import map_network
+from snn2hw.families.loihi.quantize import quantize
+from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir import populations as chip
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
 from snn2hw.ir.network import (
@@ -29,10 +33,7 @@ from snn2hw.ir.network import (
     output_shape,
 )
 from snn2hw.ir.synapses import Conv, Dense
-from snn2hw.lower import lower
-from snn2hw.mapping import map_network
-from snn2hw.quantize import quantize
-from snn2hw.simulate import engine, floating
+from snn2hw.simulate import floating
 
 
 def assert_same_outputs(one, other, seed=0):
@@ -237,7 +238,7 @@ def test_batch_norm_folds_as_torch_computes_it(seed):
 def test_removing_dead_neurons_keeps_the_chips_outputs(seed):
     """Also where states wrap and saturate, and in loops."""
     program = random_program(seed, extreme=seed % 2 == 0)
-    smaller = passes.remove_dead(program.network)
+    smaller = exact.remove_dead(program.network)
     again = lower(smaller, map_network(smaller, LOIHI2), LOIHI2)
     x = images(program.network, samples=3, seed=seed)
     assert (engine.run(program, x).spikes == engine.run(again, x).spikes).all()
@@ -251,7 +252,7 @@ def test_dead_neurons_and_zero_channels_are_removed():
     silent = Conv2d(replace(conv1.kernel, weight=weight), conv1.bias * [1, 0, 1])
     chain = tuple(e for e in net.edges if e != ("lif1", "lif3"))
     dead = replace(net, nodes={**net.nodes, "conv1": silent}, edges=chain)
-    ints = passes.remove_dead(quantize(dead, LOIHI2))
+    ints = exact.remove_dead(quantize(dead, LOIHI2))
     assert ints.population("lif1").shape == (2, 6, 6)
     (into,) = (c for c in ints.connections if c.post == "lif2")
     assert into.synapses.weight.shape == (3, 2, 3, 3)
@@ -260,7 +261,7 @@ def test_dead_neurons_and_zero_channels_are_removed():
     deaf = replace(net, edges=chain, nodes={
         **net.nodes, "conv2": Conv2d(replace(conv2.kernel, weight=unheard), conv2.bias)
     })  # fmt: skip
-    assert passes.remove_dead(quantize(deaf, LOIHI2)).population("lif1").shape[0] < 3
+    assert exact.remove_dead(quantize(deaf, LOIHI2)).population("lif1").shape[0] < 3
 
 
 def neuron_beside_another(weights, exponents, largest, **p) -> IntNetwork:
@@ -291,7 +292,7 @@ def driven(net, steps=700):
 
 
 def removed(net: IntNetwork) -> bool:
-    return passes.remove_dead(net).population("p").size == 1
+    return exact.remove_dead(net).population("p").size == 1
 
 
 @settings(max_examples=80)
@@ -388,7 +389,7 @@ def test_a_neuron_that_the_host_drives_is_not_removed():
     out = chip.Lif("out", (1,), 4095, 4096, 1, np.zeros(1))
     last = Connection("p", "out", Dense(np.array([[9, 9]])))
     net = IntNetwork(ports, (hidden, out), (last,), "out", DT, 4, NUMBERS, {})
-    assert passes.remove_dead(net) is net
+    assert exact.remove_dead(net) is net
 
 
 def test_a_neuron_that_hears_graded_spikes_is_not_removed():
@@ -400,7 +401,7 @@ def test_a_neuron_that_hears_graded_spikes_is_not_removed():
     last = Connection("p", "out", Dense(np.array([[9, 9]])))
     net = IntNetwork((InputPort("in", (1,)),), (relay, PLAIN, out), (heard, down, last),
                      "out", DT, 4, NUMBERS, {})  # fmt: skip
-    assert passes.remove_dead(net) is net
+    assert exact.remove_dead(net) is net
 
 
 def test_what_only_the_dead_excite_is_dead_too_and_so_is_what_nobody_hears():
@@ -417,7 +418,7 @@ def test_what_only_the_dead_excite_is_dead_too_and_so_is_what_nobody_hears():
     )
     told = {"p0": Rounding(1.0, "weights", 0.0, 0, 2)}
     net = IntNetwork((InputPort("in", (2,)),), (*layers, out), into, "out", DT, 4, NUMBERS, told)
-    done = passes.remove_dead(net)
+    done = exact.remove_dead(net)
     assert [p.size for p in done.populations] == [1, 1, 2]
     assert done.connections[0].synapses.weight.tolist() == [[20, 0]]
     assert done.connections[1].synapses.weight.tolist() == [[20]]
@@ -431,14 +432,14 @@ def test_a_neuron_stays_where_the_weights_would_be_left_with_one_sign(weights, s
     net = neuron_beside_another([1], [0], 1, vth=10)
     last = replace(net.connections[-1], synapses=Dense(np.array(weights)))
     net = replace(net, connections=(*net.connections[:-1], last))
-    assert passes.remove_dead(net).population("p").size == size
+    assert exact.remove_dead(net).population("p").size == size
 
 
 def test_random_programs_lose_neurons():
     removed = 0
     for seed in range(40):
         net = random_program(seed).network
-        smaller = passes.remove_dead(net)
+        smaller = exact.remove_dead(net)
         removed += sum(p.size for p in net.populations) - sum(p.size for p in smaller.populations)
     assert removed > 10
 

@@ -11,6 +11,11 @@ from hypothesis import strategies as st
 from nets import DT, LOIHI2, NUMBERS, classifier, images, lif, residual, seeds, tiny
 
 from snn2hw.errors import NetworkError, UnsupportedError
+from snn2hw.families.loihi import engine
+from snn2hw.families.loihi.place import map_network
+from snn2hw.families.loihi.quantize import network, quantize, scale
+from snn2hw.families.loihi.quantize.drive import Drive, drive_of, forgets
+from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir import populations as chip
 from snn2hw.ir.graph import Source, wiring
 from snn2hw.ir.network import (
@@ -24,12 +29,8 @@ from snn2hw.ir.network import (
     Rules,
 )
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, matrix
-from snn2hw.lower import lower
-from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.quantize import network, quantize, scale
-from snn2hw.quantize.drive import Drive, drive_of, forgets
-from snn2hw.simulate import engine, floating
+from snn2hw.simulate import floating
 
 
 def single(weight, bias, threshold=1.0, beta=0.5, max_value=1, **more) -> Network:

@@ -24,15 +24,17 @@ from nets import (
 )
 
 from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.families.loihi import definition as reference
+from snn2hw.families.loihi import engine
+from snn2hw.families.loihi.place import map_network
+from snn2hw.families.loihi.quantize import quantize
+from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir import populations as chip
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.network import Affine, Delay, Input, Network, Output
 from snn2hw.ir.synapses import Dense
-from snn2hw.lower import lower
-from snn2hw.mapping import map_network
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.quantize import quantize
-from snn2hw.simulate import compare, engine, floating, reference
+from snn2hw.simulate import compare, floating
 
 
 def assert_same(ours, theirs):

@@ -10,6 +10,7 @@ import pytest
 from nets import DT, LOIHI2, lif
 
 from snn2hw.errors import UnsupportedError
+from snn2hw.families.loihi.quantize import quantize, refusals
 from snn2hw.ir.graph import wiring
 from snn2hw.ir.network import (
     Affine,
@@ -21,7 +22,6 @@ from snn2hw.ir.network import (
     Rules,
     Threshold,
 )
-from snn2hw.quantize import quantize, refusals
 
 
 def chain(cell, *before, largest=1, rules=None):

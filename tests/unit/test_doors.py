@@ -23,11 +23,11 @@ from nets import (
     tiny,
 )
 
-from snn2hw import netx_io, nir_io
+from snn2hw import nir_io
 from snn2hw.errors import InputError, Snn2hwError
+from snn2hw.families.loihi import engine, netx
 from snn2hw.ir.network import Affine, Flatten, Input, Network, Output, Pool2d
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.simulate import engine
 from snn2hw.store import program as program_file
 
 once = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -85,12 +85,12 @@ def test_netx_round_trip_spikes_the_same(tmp_path):
     net = residual()
     chain = Network(net.nodes, tuple(e for e in net.edges if e != ("lif1", "lif3")), DT, 4)
     program = compile_network(chain, LOIHI2)
-    assert netx_io.why_not(program) is None
-    netx_io.write(tmp_path / "a.net", program)
+    assert netx.why_not(program) is None
+    netx.write(tmp_path / "a.net", program)
     time.sleep(1.1)  # HDF5 can store the time of day, in seconds
-    netx_io.write(tmp_path / "b.net", program)
+    netx.write(tmp_path / "b.net", program)
     assert (tmp_path / "a.net").read_bytes() == (tmp_path / "b.net").read_bytes()
-    back = compile_network(netx_io.read(tmp_path / "a.net", input_max=16), LOIHI2)
+    back = compile_network(netx.read(tmp_path / "a.net", input_max=16), LOIHI2)
     x = images(program.network)["input"]
     ours, theirs = engine.run(program, {"input": x}), engine.run(back, {"input": x})
     assert ours.spikes.any()
@@ -98,16 +98,14 @@ def test_netx_round_trip_spikes_the_same(tmp_path):
 
 
 def test_netx_says_why_it_cannot_hold_a_graph():
-    assert "takes spikes from" in str(netx_io.why_not(compile_network(residual(), LOIHI2)))
+    assert "takes spikes from" in str(netx.why_not(compile_network(residual(), LOIHI2)))
     program = compile_network(classifier(bias=False), LOIHI2)
-    assert (
-        netx_io.why_not(program) == "read sends the sum of each step, for which netx has no neuron"
-    )
+    assert netx.why_not(program) == "read sends the sum of each step, for which netx has no neuron"
 
 
 READERS = {
     ".nir": lambda p: nir_io.read(p, nir_io.Choice(dt=1e-3, time_steps=2)),
-    ".net": lambda p: netx_io.read(p, time_steps=2),
+    ".net": lambda p: netx.read(p, time_steps=2),
     ".h5": lambda p: program_file.read(p, random_program(0).placement),
 }
 
@@ -119,7 +117,7 @@ def _good(path):
     if path.suffix == ".nir":
         nir_io.write(path, net)
     elif path.suffix == ".net":
-        netx_io.write(path, program)
+        netx.write(path, program)
     else:
         program_file.write(path, program)
 
@@ -186,4 +184,4 @@ def test_absurd_sizes_are_refused_before_they_are_allocated(tmp_path):
         file.create_group("layer")
         file.create_dataset("layer/big", shape=(1 << 40,), dtype="f4", chunks=(1 << 20,))
     with pytest.raises(InputError, match="declares"):
-        netx_io.read(tmp_path / "a.net", time_steps=2)
+        netx.read(tmp_path / "a.net", time_steps=2)

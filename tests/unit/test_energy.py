@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from nets import LOIHI2, images, random_program, residual, seeds, tiny
 
 from snn2hw import estimator, mapping
+from snn2hw.families.loihi import definition as reference
+from snn2hw.families.loihi import engine
+from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.synapses import Conv, Dense, Sparse, matrix
-from snn2hw.lower import lower
 from snn2hw.pipeline.builds import estimate
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.simulate import engine, reference
 
 
 def test_prices_reproduce_the_measurement_they_are_fitted_to():

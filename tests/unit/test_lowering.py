@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from nets import DT, LOIHI2, NUMBERS, random_program, seeds
 
 from snn2hw.errors import UnsupportedError
+from snn2hw.families.loihi import definition as reference
+from snn2hw.families.loihi.place import map_network
+from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.populations import Lif
 from snn2hw.ir.synapses import Dense
-from snn2hw.lower import lower
-from snn2hw.mapping import map_network
-from snn2hw.simulate import reference
 
 
 def graph(n, edges, output="p0") -> IntNetwork:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from nets import DT, lif, residual, seeds, tiny
 
 from snn2hw.errors import NetworkError
+from snn2hw.families.loihi.definition import correlate
 from snn2hw.ir.graph import output_populations, wiring
 from snn2hw.ir.network import (
     Affine,
@@ -23,7 +24,6 @@ from snn2hw.ir.network import (
     Scale,
 )
 from snn2hw.ir.synapses import Conv, fan_out, matrix
-from snn2hw.simulate.reference import correlate
 
 
 def test_every_problem_is_listed_at_once():

@@ -14,14 +14,15 @@ from nets import LOIHI2, images, random_program, recurrent_chain, seeds
 from netx_files import random_file
 from shared import DATA, needs_data
 
-from snn2hw import netx_io
 from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.families.loihi import definition as reference
+from snn2hw.families.loihi import engine, netx
+from snn2hw.families.loihi.netx import weights
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers
 from snn2hw.ir.populations import Delta, Lif, SigmaDelta
 from snn2hw.ir.synapses import Conv, Dense, matrix
-from snn2hw.netx_io import weights
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.simulate import compare, engine, reference
+from snn2hw.simulate import compare
 
 MODELS = DATA / "models" / "lava-dl"
 FILES = ("tiny", "mnist_dense", "oxford", "pilotnet_lif", "pilotnet_sdnn")
@@ -29,7 +30,7 @@ FILES = ("tiny", "mnist_dense", "oxford", "pilotnet_lif", "pilotnet_sdnn")
 
 def read(name, steps=None):
     """Read a real file and compile it."""
-    return compile_network(netx_io.read(MODELS / f"{name}.net", time_steps=steps), LOIHI2)
+    return compile_network(netx.read(MODELS / f"{name}.net", time_steps=steps), LOIHI2)
 
 
 def both(program, x):
@@ -119,9 +120,9 @@ def test_convolutions_are_lavas(number):
 @pytest.mark.parametrize("name", FILES)
 def test_real_files_come_back(tmp_path, name):
     program = read(name, 16)
-    assert netx_io.why_not(program) is None
-    netx_io.write(tmp_path / "a.net", program)
-    back = netx_io.read(tmp_path / "a.net")
+    assert netx.why_not(program) is None
+    netx.write(tmp_path / "a.net", program)
+    back = netx.read(tmp_path / "a.net")
     assert back.digest() == program.network.digest()
     x = images(back, samples=1)["input"][:, :3]
     x = x // 32 if back.inputs[0].min_value else x
@@ -134,14 +135,14 @@ def test_random_files_come_back(tmp_path_factory, seed):
     path = tmp_path_factory.mktemp("net") / "a.net"
     random_file(path, seed)
     try:
-        net = netx_io.read(path)
+        net = netx.read(path)
     except InputError as error:
         assume("which lava-dl's loader changes" not in str(error))
         raise
     program = compile_network(net, LOIHI2)
-    assert netx_io.why_not(program) is None
-    netx_io.write(path, program)
-    assert netx_io.read(path).digest() == net.digest()
+    assert netx.why_not(program) is None
+    netx.write(path, program)
+    assert netx.read(path).digest() == net.digest()
     x = images(net, samples=2, seed=seed)["input"]
     both(program, x // 16 if net.inputs[0].min_value else x)
 
@@ -152,11 +153,11 @@ def test_what_is_written_of_random_programs_means_the_same(tmp_path_factory, see
     """Our own chains, loops and exponents: written exactly or refused."""
     path = tmp_path_factory.mktemp("net") / "a.net"
     program = random_program(seed, layers=1 + seed % 2, loops=seed % 3 == 0)
-    if netx_io.why_not(program) is not None:
+    if netx.why_not(program) is not None:
         return
-    netx_io.write(path, program)
+    netx.write(path, program)
     port = program.network.inputs[0]
-    back = compile_network(netx_io.read(path, input_max=port.max_value), LOIHI2)
+    back = compile_network(netx.read(path, input_max=port.max_value), LOIHI2)
     assert back.streams == program.streams
     x = images(program.network, samples=2, seed=seed)[port.name]
     ours = engine.run(program, {port.name: x}, states=True)
@@ -170,9 +171,9 @@ def test_what_is_written_of_random_programs_means_the_same(tmp_path_factory, see
 def test_recurrent_chains_come_back(tmp_path_factory, seed):
     path = tmp_path_factory.mktemp("net") / "a.net"
     program = recurrent_chain(seed)
-    assume("which lava-dl's loader changes" not in str(netx_io.why_not(program)))
-    netx_io.write(path, program)
-    assert netx_io.read(path).digest() == program.network.digest()
+    assume("which lava-dl's loader changes" not in str(netx.why_not(program)))
+    netx.write(path, program)
+    assert netx.read(path).digest() == program.network.digest()
 
 
 @given(seeds)
@@ -200,7 +201,7 @@ def _tiny_program():
 
 
 def _why(net):
-    return str(netx_io.why_not(compile_network(net, LOIHI2)))
+    return str(netx.why_not(compile_network(net, LOIHI2)))
 
 
 def test_what_netx_cannot_hold_is_refused():
@@ -276,7 +277,7 @@ def test_bad_layers_are_named(tmp_path, problem):
     with h5py.File(path, "r+") as file:
         BAD[problem](file)
     with pytest.raises(InputError, match=problem) as caught:
-        netx_io.read(path, time_steps=4)
+        netx.read(path, time_steps=4)
     assert "layer 1 (" in str(caught.value)
 
 
@@ -291,7 +292,7 @@ def test_all_bad_layers_are_named_at_once(tmp_path):
         _put(file, "layer/7/weight", np.full((100, 2560), np.nan))
         _put(file, "layer/9/shape", np.array([11, 1, 1]))
     with pytest.raises(InputError) as caught:
-        netx_io.read(path)
+        netx.read(path)
     said = str(caught.value)
     assert [f"layer {i} (" in said for i in range(11)] == [
         i in (1, 4, 7, 9, 10) for i in range(11)  # 10 takes what 9 says to give
@@ -303,7 +304,7 @@ def test_layers_must_be_numbered(tmp_path):
     with h5py.File(tmp_path / "a.net", "r+") as file:
         file.move("layer/0", "layer/first")
     with pytest.raises(InputError, match="numbered from 0, not first"):
-        netx_io.read(tmp_path / "a.net")
+        netx.read(tmp_path / "a.net")
 
 
 def test_sums_of_graded_spikes_beyond_24_bits_are_refused():

@@ -12,8 +12,9 @@ from nmnist import frames, labels
 from shared import DATA, needs_data
 
 from snn2hw import nir_io
-from snn2hw.passes import remove_dead, simplify
-from snn2hw.quantize import quantize
+from snn2hw.families.loihi.exact import remove_dead
+from snn2hw.families.loihi.quantize import quantize
+from snn2hw.passes import simplify
 from snn2hw.rewrites import rewrite
 from snn2hw.simulate import floating
 

@@ -52,7 +52,7 @@ def test_a_build_comes_back(made, build):
     back = folders.read_build(build)
     assert back.info == json.loads((build / "build.json").read_text())
     assert back.program.digest() == made.program.digest()
-    assert back.net_file is None
+    assert back.vendor_file is None
 
 
 @pytest.mark.parametrize("change", [{"data": "mnist"}, {"run": {}}, {"sha256": None}, {"x": 1}])
@@ -84,7 +84,7 @@ def test_files_of_different_builds_do_not_go_together(made, build, tmp_path):
 
 def test_a_file_that_the_build_does_not_list_is_not_used(build):
     (build / "model.net").write_bytes(b"from elsewhere")
-    assert folders.read_build(build).net_file is None
+    assert folders.read_build(build).vendor_file is None
 
 
 def use(path):

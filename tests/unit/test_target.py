@@ -13,10 +13,10 @@ from odd import refuses
 
 from snn2hw import mapping, target
 from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.families.loihi import engine
 from snn2hw.ir.integer import RANGES, Numbers
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.simulate import engine
 
 
 @pytest.mark.parametrize("name", target.names())

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from snn2hw import target, train
 from snn2hw.errors import InputError
-from snn2hw.passes import remove_dead, simplify
+from snn2hw.families.loihi.exact import remove_dead
+from snn2hw.families.loihi.quantize import quantize
+from snn2hw.passes import simplify
 from snn2hw.pipeline import budget
-from snn2hw.quantize import quantize
 from snn2hw.train.evaluation import outputs_of
 from snn2hw.train.pruning import Evolving, masks, weights
 from snn2hw.train.pruning.channels import Channels, sets

@@ -16,7 +16,8 @@ from nets import tiny as tiny_network
 from netx_files import random_file
 from nir_files import ONES, lif, write
 
-from snn2hw import netx_io, nir_io
+from snn2hw import nir_io
+from snn2hw.families.loihi import netx
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.pipeline.compiler import compile_network
@@ -106,13 +107,13 @@ def netx_files(scratch: Path) -> dict[str, Files]:
         found[f"{family}{seed}"] = {"a.net": path.read_bytes()}
     for seed in range(3):
         program = recurrent_chain(seed)
-        if netx_io.why_not(program) is None:
-            netx_io.write(path, program)
+        if netx.why_not(program) is None:
+            netx.write(path, program)
             found[f"chain{seed}"] = {"a.net": path.read_bytes()}
     for files in found.values():
         path.write_bytes(files["a.net"])
         try:
-            program = compile_network(netx_io.read(path), LOIHI2)
+            program = compile_network(netx.read(path), LOIHI2)
         except Exception:  # some cannot be placed; they are read all the same
             files["x.npz"] = packed(x=np.zeros((1, 1, 1), int))
         else:
@@ -137,12 +138,12 @@ def builds(scratch: Path) -> dict[str, Files]:
     made = programs()
     for seed, family in ((2, "sdnn"), (3, "rf")):
         random_file(scratch / "a.net", seed, family)
-        made[family] = compile_network(netx_io.read(scratch / "a.net"), LOIHI2)
+        made[family] = compile_network(netx.read(scratch / "a.net"), LOIHI2)
     found: dict[str, Files] = {}
     for name, program in made.items():
         path = scratch / name / "builds" / "a"
-        reason = netx_io.why_not(program)
-        write_net = None if reason else partial(netx_io.write, program=program)
+        reason = netx.why_not(program)
+        write_net = None if reason else partial(netx.write, program=program)
         folders.write_build(
             path, program, inputs={}, options={"time_steps": None, "rewrite": []},
             extra={"float": None, "rewrites": None, "data": None, "encoder": None, "run": {},

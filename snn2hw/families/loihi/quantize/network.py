@@ -8,19 +8,19 @@ from typing import NamedTuple
 import numpy as np
 
 from snn2hw.errors import NetworkError, UnsupportedError, listed
-from snn2hw.ir import populations as chip
-from snn2hw.ir.graph import Wiring, output_populations, wiring
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Rounding
-from snn2hw.ir.network import Leaky, Lif, Network, Threshold, input_shape
-from snn2hw.quantize.abilities import refusals
-from snn2hw.quantize.drive import Drive, drive_of
-from snn2hw.quantize.scale import (
+from snn2hw.families.loihi.quantize.abilities import refusals
+from snn2hw.families.loihi.quantize.drive import Drive, drive_of
+from snn2hw.families.loihi.quantize.scale import (
     current_limit,
     fitted,
     reach,
     rounding_of,
     weight_limit,
 )
+from snn2hw.ir import populations as chip
+from snn2hw.ir.graph import Wiring, output_populations, wiring
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Rounding
+from snn2hw.ir.network import Leaky, Lif, Network, Threshold, input_shape
 from snn2hw.target import Target
 
 

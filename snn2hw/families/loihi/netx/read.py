@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError, listed
+from snn2hw.families.loihi.netx import weights
 from snn2hw.files import reading
 from snn2hw.hdf5 import Group, described, read_hdf5
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Part
 from snn2hw.ir.populations import Delta, Lif, Population, Resonator, Sigma, SigmaDelta, sends_graded
 from snn2hw.ir.synapses import Conv, Dense, Synapses, from_matrix
-from snn2hw.netx_io import weights
 
 BIAS_EXP = 6
 MOST_LAYERS = 1000

@@ -9,6 +9,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.families.loihi.netx import weights
 from snn2hw.hdf5 import Hdf5, new_hdf5
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import Connection, IntNetwork, Numbers
@@ -24,7 +25,6 @@ from snn2hw.ir.populations import (
 )
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, matrix
-from snn2hw.netx_io import weights
 
 BIAS_EXP = SPIKE_EXP = 6
 

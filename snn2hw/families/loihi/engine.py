@@ -16,13 +16,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import InputError, listed
+from snn2hw.families.loihi.cells import Cells
 from snn2hw.ir.integer import Connection, Numbers
 from snn2hw.ir.populations import Delta, Lif, check_sums
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import LayerTrace, Trace, join
 from snn2hw.simulate import delivery
-from snn2hw.simulate.cells import Cells
+from snn2hw.simulate.inputs import check_inputs
 
 Ints = NDArray[np.int32]
 
@@ -64,35 +64,6 @@ def run(
             if progress:
                 progress(min(len(parts) * batch, samples), samples)
     return join(parts, time.perf_counter() - began)
-
-
-def check_inputs(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> tuple[int, int]:
-    """Return (samples, steps), or say what is wrong with the inputs."""
-    ports = program.network.inputs
-    if set(inputs) != {p.name for p in ports}:
-        raise InputError(
-            f"The program takes inputs {listed(p.name for p in ports)}, "
-            f"not {listed(inputs) or 'none'}."
-        )
-    lengths = {x.shape[:2] for x in inputs.values()}
-    for port in ports:
-        x = inputs[port.name]
-        if x.ndim != 2 + len(port.shape) or x.shape[2:] != port.shape or 0 in x.shape[:2]:
-            raise InputError(
-                f"Input {port.name} must be [samples, steps, "
-                f"{', '.join(map(str, port.shape))}], got {list(x.shape)}."
-            )
-        if not np.issubdtype(x.dtype, np.integer) and x.dtype != np.bool_:
-            raise InputError(f"Input {port.name} must hold integers, got {x.dtype}.")
-        low, high = int(x.min()), int(x.max())
-        if low < port.min_value or high > port.max_value:
-            raise InputError(
-                f"Input {port.name} holds values from {low} to {high}, "
-                f"the program takes {port.min_value} to {port.max_value}."
-            )
-    if len(lengths) != 1:
-        raise InputError("All inputs must have the same number of samples and steps.")
-    return lengths.pop()
 
 
 def _batch(

@@ -58,7 +58,7 @@ def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
             f"{listed(slow, '; ')}, but {target.title} delays a spike by at most {longest} steps.",
             "Shorten the longer branch, or the delay.",
         )
-    return Program(net, phase, delays, placement, target.name)
+    return Program(net, phase, delays, placement, target)
 
 
 def _moved(connections: Sequence[Connection], phase: dict[str, int]) -> bool:

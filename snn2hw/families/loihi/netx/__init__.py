@@ -25,7 +25,7 @@ through a period and floating point, after which Lava holds one less on some mac
 nothing, but for some matrices without positive weights: those are refused (``weights.py``).
 """
 
-from snn2hw.netx_io.read import notes, read
-from snn2hw.netx_io.write import why_not, write
+from snn2hw.families.loihi.netx.read import notes, read
+from snn2hw.families.loihi.netx.write import why_not, write
 
 __all__ = ["notes", "read", "why_not", "write"]

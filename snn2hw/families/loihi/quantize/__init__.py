@@ -11,7 +11,7 @@ step becomes a relay of sums (``Graded``), one that forgets nothing a running su
 scale is limited by the weights' bits and by the size of a message.
 """
 
-from snn2hw.quantize.abilities import refusals
-from snn2hw.quantize.network import quantize, rounded
+from snn2hw.families.loihi.quantize.abilities import refusals
+from snn2hw.families.loihi.quantize.network import quantize, rounded
 
 __all__ = ["quantize", "refusals", "rounded"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from snn2hw.errors import NetworkError, listed
+from snn2hw.families.loihi.quantize.drive import as_spiking, decay, forgets
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
 from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network
-from snn2hw.quantize.drive import as_spiking, decay, forgets
 from snn2hw.target import Target
 
 

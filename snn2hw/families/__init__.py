@@ -1,0 +1,36 @@
+"""The families of chips, each in a folder of its own; ``family.py`` says what one provides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from snn2hw.errors import UnsupportedError, listed
+from snn2hw.families.family import Family, Inputs, Run, Vendor, VendorFile
+from snn2hw.families.loihi import LOIHI
+from snn2hw.target import Target
+
+FAMILIES: Mapping[str, Family] = {
+    "loihi": LOIHI,
+}
+
+
+def of(target: Target) -> Family:
+    """Return the family of a target.
+
+    Raises:
+        UnsupportedError: there is no such family.
+    """
+    if target.family not in FAMILIES:
+        raise UnsupportedError(
+            f"Target {target.name} is of family {target.family!r}, which snn2hw does not know.",
+            f"Known families: {listed(FAMILIES)}.",
+        )
+    return FAMILIES[target.family]
+
+
+def vendors() -> Mapping[str, Vendor]:
+    """Return the simulators of all vendors, by name."""
+    return {name: v for family in FAMILIES.values() for name, v in family.vendors.items()}
+
+
+__all__ = ["FAMILIES", "Family", "Inputs", "Run", "Vendor", "VendorFile", "of", "vendors"]

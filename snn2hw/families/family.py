@@ -1,0 +1,144 @@
+"""What a family of chips provides: the stages of the compiler that know its arithmetic.
+
+The record is read from top to bottom as a network goes through it. Families import nothing of each
+other; what two of them share is a module below both. ``docs/adding-a-target.md`` makes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.environments import Environment
+from snn2hw.ir.graph import Wiring
+from snn2hw.ir.integer import Connection, IntNetwork
+from snn2hw.ir.network import Network
+from snn2hw.ir.placement import Placement
+from snn2hw.ir.program import Program
+from snn2hw.ir.trace import Trace
+from snn2hw.target import Target
+
+Inputs = Mapping[str, NDArray[np.integer[Any]]]
+
+
+class Quantize(Protocol):
+    """``Network`` -> ``IntNetwork``."""
+
+    def __call__(
+        self, net: Network, target: Target, *, time_steps: int | None = None
+    ) -> IntNetwork:
+        """Round a network, or raise UnsupportedError with everything that the target cannot do."""
+        ...
+
+
+class Engine(Protocol):
+    """``Program`` and inputs ``[N, T, *shape]`` -> ``Trace``: the fast simulator."""
+
+    def __call__(
+        self,
+        program: Program,
+        inputs: Inputs,
+        *,
+        states: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Trace:
+        """Simulate every sample from fresh state; with ``states``, keep all of every layer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A trace from a vendor's simulator, and how it came about.
+
+    Args:
+        trace: spikes and states.
+        through: which file it was told.
+        chip_steps: how many it ran.
+        processes: how many of each of the vendor's own parts.
+    """
+
+    trace: Trace
+    through: str
+    chip_steps: int
+    processes: Mapping[str, int]
+
+
+class RunVendor(Protocol):
+    """A program, run by a vendor's simulator."""
+
+    def __call__(
+        self, program: Program, inputs: Inputs, *, program_file: Path, vendor_file: Path | None
+    ) -> Run:
+        """Run samples through ``program.h5``, or, if it is given, through the vendor's file.
+
+        Raises:
+            RuntimeMissingError: the simulator is missing or failed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """A vendor's simulator, and the environment that it runs in."""
+
+    environment: Environment
+    run: RunVendor
+
+
+@dataclass(frozen=True, slots=True)
+class VendorFile:
+    """The file that a vendor's own loader reads.
+
+    Args:
+        name: in a build's folder.
+        why_not: says why a program has none; None if it has.
+        write: writes it.
+        read: reads one from elsewhere; its ending is that of ``name``.
+        notes: what is to be said of a network that was read.
+    """
+
+    name: str
+    why_not: Callable[[Program], str | None]
+    write: Callable[[Path, Program], None]
+    read: Callable[..., IntNetwork] | None = None
+    notes: Callable[[IntNetwork], tuple[str, ...]] = lambda _: ()
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Everything that depends on how the chips of a family count.
+
+    Args:
+        refusals: all that a target cannot do in a network.
+        quantize: rounds a network to a target's integers.
+        rounded: the same, for a network that nothing is refused of, and for so many steps.
+        exact: passes over integers that keep every spike.
+        crowded: says if there are more populations than a target has cores.
+        place: puts neurons on cores.
+        schedule: says when each population listens.
+        define: the slow simulator that is the definition.
+        run: the fast one.
+        stored_sparse: whether a connection's zeros are left out of the synapse memory.
+        most_inputs: how many others a neuron can listen to, alone on a core.
+        file: the vendor's file, if there is one.
+        vendors: the vendors' simulators, by name.
+    """
+
+    refusals: Callable[[Network, Wiring, Target], list[str]]
+    quantize: Quantize
+    rounded: Callable[[Network, Wiring, Target, int], IntNetwork]
+    exact: Callable[[IntNetwork], IntNetwork]
+    crowded: Callable[[int, Target], list[str]]
+    place: Callable[[IntNetwork, Target], Placement]
+    schedule: Callable[[IntNetwork, Placement, Target], Program]
+    define: Callable[[Program, Inputs], Trace]
+    run: Engine
+    stored_sparse: Callable[[Connection, Target], bool]
+    most_inputs: Callable[[Target], int]
+    file: VendorFile | None
+    vendors: Mapping[str, Vendor]

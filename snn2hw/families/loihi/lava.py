@@ -1,0 +1,127 @@
+"""Intel's Lava as the vendor's simulator of Loihi 2.
+
+Lava 0.10 runs on Python 3.10 only, so it has an environment of its own. The two sides exchange
+files: ``program.h5`` or ``model.net`` and inputs go in, spikes and states come out.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.archives import write_npz
+from snn2hw.environments import Environment
+from snn2hw.errors import RuntimeMissingError
+from snn2hw.families.family import Run
+from snn2hw.files import scratch, told_as
+from snn2hw.ir.program import Program
+from snn2hw.ir.trace import LayerTrace, Trace
+
+HERE = Path(__file__).parent
+RUNNER = HERE / "lava_runner.py"
+ENVIRONMENT = Environment(
+    name="lava",
+    title="lava 0.10.0",
+    about="with netx of lava-dl 0.6.0, on Python 3.10",
+    python=(3, 10),
+    requirements=HERE / "lava-requirements.txt",
+    bare=("lava-dl==0.6.0",),  # of which only netx's loader is used; it needs no torch
+    proof="import lava.proc.lif.models",
+    size="about 300 MB",
+)
+LONGEST_TMPDIR = 70  # characters: Lava puts sockets there, whose paths have at most 107
+
+ConvMode = Literal["auto", "conv", "sparse"]
+
+
+def run(
+    program: Program,
+    inputs: Mapping[str, NDArray[np.integer]],
+    *,
+    program_file: Path,
+    vendor_file: Path | None = None,
+    conv: ConvMode = "auto",
+) -> Run:
+    """Run samples in Lava's fixed-point models and return every spike and state.
+
+    Args:
+        program: the program, for names and shapes.
+        inputs: for each input port, integers ``[N, T, *shape]``.
+        program_file: ``program.h5``.
+        vendor_file: if given, this netx file is loaded by lava-dl's loader instead.
+        conv: which Lava process runs convolutions that either could.
+
+    Raises:
+        RuntimeMissingError: if Lava is not installed or fails.
+    """
+    ENVIRONMENT.required()
+    temporary = Path(tempfile.gettempdir())
+    with told_as(temporary), scratch(temporary) as here:
+        arrays: dict[str, Any] = {k: np.asarray(v, np.int32) for k, v in inputs.items()}
+        write_npz(here / "inputs.npz", arrays, packed=False)
+        job = {
+            "program": str(program_file.resolve()),
+            "net": str(vendor_file.resolve()) if vendor_file else None,
+            "inputs": str(here / "inputs.npz"),
+            "output": str(here / "output.npz"),
+            "folder": str(here),
+            "conv": conv,
+            **_netx(program),
+        }
+        (here / "job.json").write_text(json.dumps(job))
+        status = _execute(here / "job.json")
+        with np.load(here / "output.npz", allow_pickle=False) as stored:
+            trace = _trace(program, inputs, stored, float(status["seconds"]))
+    through = "netx, model.net" if vendor_file else "program.h5"
+    return Run(trace, through, int(status["chip_steps"]), dict(status["processes"]))
+
+
+def _netx(program: Program) -> dict[str, Any]:
+    """Return when lava-dl's loader starts each layer of a chain."""
+    net = program.network
+    port, first = net.inputs[0], net.populations[0]
+    into = [net.connections[i] for i in net.into(first.name)]
+    begins = {p.name: program.phase[p.name] - program.phase[first.name] for p in net.populations}
+    return {
+        "message_bits": port.message_bits,
+        "lag": int(bool(into) and into[0].delay == 0),
+        "streams": program.streams,
+        "begins": begins,
+    }
+
+
+def _execute(job: Path) -> dict[str, Any]:
+    # What Lava leaves in its temporary folder is cleared with ours.
+    temporary = job.parent if len(str(job.parent)) <= LONGEST_TMPDIR else None
+    for line in ENVIRONMENT.run(RUNNER, [str(job)], temporary):
+        if line.startswith("STATUS "):
+            return json.loads(line.removeprefix("STATUS "))
+    raise RuntimeMissingError(
+        f"{ENVIRONMENT.title} ended without a result.",
+        f"Try: snn2hw runtime remove {ENVIRONMENT.name}, then install it again.",
+    )
+
+
+def _trace(
+    program: Program, inputs: Mapping[str, NDArray[np.integer]], stored: Any, seconds: float
+) -> Trace:
+    samples, steps = next(iter(inputs.values())).shape[:2]
+    layers: dict[str, LayerTrace] = {}
+    for p in program.network.populations:
+        shape = (samples, steps, *p.shape)
+        spikes, v, u = (stored[f"{p.name}.{k}"].reshape(shape) for k in ("spikes", "v", "u"))
+        layers[p.name] = LayerTrace(spikes, v, u)
+    events = {k: _events(x) for k, x in inputs.items()}
+    events |= {k: _events(layer.spikes) for k, layer in layers.items()}
+    out = layers[program.network.output].spikes
+    return Trace(out, events, layers, program.phase, program.depth, seconds, ENVIRONMENT.title)
+
+
+def _events(x: NDArray[Any]) -> NDArray[np.int64]:
+    return np.count_nonzero(x.reshape(*x.shape[:2], -1), axis=0).astype(np.int64)

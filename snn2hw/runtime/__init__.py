@@ -1,1 +1,0 @@
-"""Vendor simulators that live in an environment of their own."""
