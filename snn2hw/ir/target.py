@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from snn2hw.ir.integer import Numbers
@@ -42,7 +42,7 @@ class Target:
     prices: Mapping[str, Figure]
     timing: Mapping[str, Figure]
     calibration: Mapping[str, Figure]
-    text: str
+    text: str = field(repr=False)
 
     def limit(self, name: str) -> int:
         """Return a limit as an integer."""

@@ -16,6 +16,7 @@ from fuzz.damage import damaged
 from fuzz.seeds import Files, data, networks, teachers, training
 from fuzz.seeds.training import DISTILL, SHORT
 
+from snn2hw import target as targets
 from snn2hw.store import folders, program
 
 Command = tuple[str, ...]
@@ -98,7 +99,8 @@ def seal_program(build: Path) -> None:
     """
     info = json.loads((build / "build.json").read_bytes())
     placement = folders._placement(json.loads((build / "placement.json").read_bytes()))
-    digest = program.read(build / "program.h5", placement).digest()
+    target = targets.read(build / "target.toml", info["target"])
+    digest = program.read(build / "program.h5", placement, target).digest()
     if "digest" in info:
         (build / "build.json").write_bytes(_sealed({**info, "digest": digest}))
 
@@ -210,9 +212,10 @@ FAMILIES: dict[str, Family] = {
         12, networks.builds, ("builds/a/program.h5",), _build, sealed=True,
     ),
     "build": Family(
-        "JSON of a build, hashes made right",
+        "JSON and target of a build, hashes made right",
         8, networks.builds,
-        (*("builds/a/build.json", "builds/a/placement.json") * 3, "builds/latest"),
+        (*("builds/a/build.json", "builds/a/placement.json", "builds/a/target.toml") * 3,
+         "builds/latest"),
         _build, sealed=True,
     ),
     "run": Family(

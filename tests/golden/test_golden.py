@@ -16,7 +16,7 @@ from snn2hw.store.folders import layers_json, placement_json
 
 def listing(program) -> str:
     net = program.network
-    lines = [f"target {program.target}, {net.time_steps} steps, depth {program.depth}"]
+    lines = [f"target {program.target.name}, {net.time_steps} steps, depth {program.depth}"]
     for p in net.populations:
         lines.append(
             f"{p.name} {list(p.shape)} phase {program.phase[p.name]} "

@@ -21,7 +21,7 @@ def compared(program, x, folder, *net_files):
     """Compare with Lava through the program, the given files and the file written again."""
     path, again = folder / "program.h5", folder / "again.net"
     program_file.write(path, program)
-    assert program_file.read(path, program.placement).digest() == program.digest()
+    assert program_file.read(path, program.placement, program.target).digest() == program.digest()
     netx.write(again, program)
     ours = engine.run(program, x, states=True)
     for file in (*net_files, again):

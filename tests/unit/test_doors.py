@@ -77,7 +77,7 @@ def test_programs_come_back_and_have_the_same_bytes(tmp_path, seed):
     program_file.write(tmp_path / "a.h5", program)
     program_file.write(tmp_path / "b.h5", program)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
-    back = program_file.read(tmp_path / "a.h5", program.placement)
+    back = program_file.read(tmp_path / "a.h5", program.placement, program.target)
     assert back.digest() == program.digest()
 
 
@@ -106,7 +106,7 @@ def test_netx_says_why_it_cannot_hold_a_graph():
 READERS = {
     ".nir": lambda p: nir_io.read(p, nir_io.Choice(dt=1e-3, time_steps=2)),
     ".net": lambda p: netx.read(p, time_steps=2),
-    ".h5": lambda p: program_file.read(p, random_program(0).placement),
+    ".h5": lambda p: program_file.read(p, random_program(0).placement, LOIHI2),
 }
 
 

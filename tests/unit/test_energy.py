@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import LOIHI2, images, random_program, residual, seeds, tiny
 
-from snn2hw import estimator, mapping
+from snn2hw import estimator
 from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine
+from snn2hw.families.loihi.place import map_network, stored_sparse
 from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.synapses import Conv, Dense, Sparse, matrix
@@ -66,7 +67,7 @@ def test_a_loop_waits_until_the_sample_has_left():
     net = compile_network(tiny(), LOIHI2).network
     back = Connection("lif1", "lif1", Dense(np.zeros((3, 3), int)), delay=1)
     net = replace(net, connections=(*net.connections, back))
-    program = lower(net, mapping.map_network(net, LOIHI2), LOIHI2)
+    program = lower(net, map_network(net, LOIHI2), LOIHI2)
     report = estimate(program, engine.run(program, {"input": np.ones((1, 4, 4), int)}), LOIHI2)
     # lif1's core takes 12 synapses a step as above, and none in the two steps that lif2 ends in
     period_us = 6 * 1.8 + (4 * (12 * 1.2 + 3 * 9.7) + 2 * 3 * 9.7) * 1e-3
@@ -119,15 +120,15 @@ def test_synops_are_spikes_that_meet_weights(seed):
 def test_zeros_cost_nothing_once_they_are_left_out():
     program = compile_network(residual(), LOIHI2)
     c = program.network.connections[-1]
-    assert not mapping.stored_sparse(c, LOIHI2)
+    assert not stored_sparse(c, LOIHI2)
     pruned = type(c)(c.pre, c.post, type(c.synapses)(c.synapses.weight * (np.arange(108) % 4 == 0)))
-    assert mapping.stored_sparse(pruned, LOIHI2)
+    assert stored_sparse(pruned, LOIHI2)
 
 
 def read_from_memory(connection):
     """Which source makes the chip read which synapse, zeros too unless they are left out."""
     synapses = connection.synapses
-    if mapping.stored_sparse(connection, LOIHI2):
+    if stored_sparse(connection, LOIHI2):
         return matrix(synapses).toarray() != 0
     assert not isinstance(synapses, Sparse)
     every = replace(synapses, weight=np.ones_like(synapses.weight))
@@ -176,11 +177,11 @@ def stream(program, events, samples):
 def test_time_and_static_energy_are_those_of_samples_in_a_row(seed, loops):
     """The period is taken where the pipeline is full, by each figure of the prices."""
     chips, net = small_chips(), replace(random_program(seed, loops=loops).network, time_steps=7)
-    program = lower(net, mapping.map_network(net, chips), chips)
+    program = lower(net, map_network(net, chips), chips)
     at_times = np.random.default_rng(seed).random(7) < 0.4  # so that some steps are busier
     x = {k: v * at_times.reshape(-1, *[1] * (v.ndim - 2)) for k, v in images(net, 1, seed).items()}
     trace = engine.run(program, x)
-    report = estimator.estimate(program, trace, chips, lambda c: mapping.stored_sparse(c, chips))
+    report = estimator.estimate(program, trace, chips, lambda c: stored_sparse(c, chips))
     work, period = stream(program, trace.events, samples := 2 + program.tail // trace.steps)
     neurons = np.array([s.stop - s.start for s in program.placement.slices])
     assert report.chips == -(-len(neurons) // 3)

@@ -11,9 +11,10 @@ import pytest
 from nets import images, tiny
 from odd import refuses
 
-from snn2hw import mapping, target
+from snn2hw import target
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.families.loihi import engine
+from snn2hw.families.loihi.place import most_inputs
 from snn2hw.ir.integer import RANGES, Numbers
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
@@ -74,7 +75,7 @@ def test_a_chip_of_a_known_family_is_one_file(tmp_path):
     path = tmp_path / "smaller.toml"
     path.write_text(text.replace("value = 8192", "value = 50"))
     program = compile_network(residual(), target.load(str(path)))
-    assert program.target == "smaller"
+    assert program.target.name == "smaller"
     images = [p for p in program.network.populations if len(p.shape) == 3]
     assert program.placement.cores == sum(-(-p.size // 50) for p in images) + 1
 
@@ -105,7 +106,7 @@ def use(path):
     program = compile_network(tiny(), chip)
     trace = engine.run(program, images(program.network, 2))
     builds.estimate(program, trace, chip).json()
-    mapping.most_inputs(chip)
+    most_inputs(chip)
 
 
 def test_whatever_a_value_is_it_is_named_or_harmless(mine):

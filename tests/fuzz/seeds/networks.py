@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +141,11 @@ def builds(scratch: Path) -> dict[str, Files]:
     found: dict[str, Files] = {}
     for name, program in made.items():
         path = scratch / name / "builds" / "a"
-        reason = netx.why_not(program)
-        write_net = None if reason else partial(netx.write, program=program)
         folders.write_build(
             path, program, inputs={}, options={"time_steps": None, "rewrite": []},
             extra={"float": None, "rewrites": None, "data": None, "encoder": None, "run": {},
                    "notes": []},
-            write_net=write_net, net_reason=reason,
+            vendor_file="model.net", why_not=netx.why_not(program), write_vendor_file=netx.write,
         )  # fmt: skip
         found[name] = contents(scratch / name) | {"x.npz": samples_of(program)}
     return found
