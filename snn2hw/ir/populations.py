@@ -1,6 +1,7 @@
 """Neurons in a chip's integers: one class for each kind, in the vendor's own terms.
 
-What each computes in a step is written out in ``families/loihi/definition.py``. All states start at 0.
+What each computes in a step is written out in ``families/loihi/definition.py``. All states start
+at 0.
 ``driven_by`` names the input whose values the host writes straight into the neurons, one to one,
 without a synapse: into the bias of ``Lif``, into the input of ``Delta``.
 """

@@ -207,7 +207,7 @@ def page(ours: Count, theirs: Count) -> str:
         "",
         "    make fidelity",
         "",
-        "writes this page. `families/loihi/definition.py` is the definition of what the chip computes;",
+        "writes this page. `families/loihi/definition.py` defines what the chip computes;",
         "every value of `u`, `v` and spikes, at each step of each sample, is compared with it, bit",
         "for bit. The networks are random (`random_program` in `tests/nets.py`, seeds from 0).",
         f"Lava runs the first {theirs.networks}; `make test` repeats the column of the engine.",

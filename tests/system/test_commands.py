@@ -84,7 +84,7 @@ def test_build_is_the_same_bytes_again(workshop, tmp_path):
     made = document(tmp_path, "export", run=call)
     ours, theirs = tmp_path / made["build"], workshop / made["build"]
     names = sorted(p.name for p in ours.iterdir())
-    assert names == ["build.json", "model.net", "placement.json", "program.h5"]
+    assert names == ["build.json", "model.net", "placement.json", "program.h5", "target.toml"]
     for name in names:
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
     assert {"build", "target", "cores", "chips", "layers"} <= set(made)
@@ -337,7 +337,7 @@ def test_a_file_that_ends_in_an_integrator_goes_all_the_way(tmp_path, tau):
 
     made = told("export", "li.nir")
     assert [x["neuron"] for x in made["layers"]][-1] == ("Sigma" if np.isinf(tau) else "Graded")
-    assert made["model_net"]["written"] is False
+    assert made["vendor_file"]["written"] is False
     given = ("--input", "x.npz")
     assert told("simulate", "li.nir", "--on", "float", *given)["accuracy"] == 1
     ran = told("simulate", *given, "--save", "exact.npz", "--trace")
