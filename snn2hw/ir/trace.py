@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+SPIKES = "spikes"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerTrace:
-    """Spikes and states of one population, each ``[N, T, *shape]``, in the sample's own steps."""
+    """What one population sent and held, each ``[N, T, *shape]``, in the sample's own steps.
+
+    Args:
+        spikes: what it sent.
+        states: by their names, in the order in which a step computes them.
+    """
 
     spikes: NDArray[np.int32]
-    v: NDArray[np.int32]
-    u: NDArray[np.int32]
+    states: Mapping[str, NDArray[np.int32]]
+
+    def __getitem__(self, name: str) -> NDArray[np.int32]:
+        return self.spikes if name == SPIKES else self.states[name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The states, and the spikes that came of them."""
+        return (*self.states, SPIKES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,8 +41,8 @@ class Trace:
 
     Args:
         spikes: of the output population, ``[N, T, *out]``.
-        events: for every input and population, how many samples had an event at step t in
-            neuron i, ``[T, size]``; sums over samples, so counts are exact.
+        events: for every input and population, how many events neuron i had at step t,
+            ``[T, size]``; sums over samples, so counts are exact.
         layers: everything of every population, if asked for.
         phase: of every population.
         seconds: time spent simulating.
@@ -81,14 +95,12 @@ def join(parts: Sequence[Trace], seconds: float) -> Trace:
     """Put traces of consecutive samples together."""
     first = parts[0]
 
-    def cat(pick: Callable[[LayerTrace], NDArray[np.int32]], name: str) -> NDArray[np.int32]:
-        return np.concatenate([pick(p.layers[name]) for p in parts])
+    def whole(layer: str, what: str) -> NDArray[np.int32]:
+        return np.concatenate([p.layers[layer][what] for p in parts])
 
     layers = {
-        name: LayerTrace(
-            cat(lambda x: x.spikes, name), cat(lambda x: x.v, name), cat(lambda x: x.u, name)
-        )
-        for name in first.layers
+        name: LayerTrace(whole(name, SPIKES), {k: whole(name, k) for k in layer.states})
+        for name, layer in first.layers.items()
     }
     return replace(
         first,

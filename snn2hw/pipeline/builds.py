@@ -259,8 +259,8 @@ def save_trace(
         arrays["label"] = labels
     if layers:
         for name, layer in trace.layers.items():
-            for what in ("spikes", "v", "u"):
-                whole = trace.on_chip_time(getattr(layer, what), trace.phase[name])
+            for what in layer.names:
+                whole = trace.on_chip_time(layer[what], trace.phase[name])
                 arrays[f"{name}.{what}"] = whole
     write_npz(path, arrays, make_folder=False)
 

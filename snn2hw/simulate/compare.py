@@ -40,17 +40,17 @@ class Comparison:
 
 
 def traces(ours: Trace, theirs: Trace) -> Comparison:
-    """Compare spikes, u and v of every layer at every step of every sample.
+    """Compare states and spikes of every layer at every step of every sample.
 
     The first difference is the earliest in chip time; at one step, the layer closest to the input,
-    and u before v before spikes, which is the order of cause and effect.
+    and states in their order before spikes, which is that of cause and effect.
     """
     compared = mismatches = 0
     first: Difference | None = None
     for name, layer in sorted(ours.layers.items(), key=lambda kv: ours.phase[kv[0]]):
         other = theirs.layers[name]
-        for what in ("u", "v", "spikes"):
-            a, b = getattr(layer, what), getattr(other, what)
+        for what in layer.names:
+            a, b = layer[what], other[what]
             compared += a.size
             wrong = np.argwhere((a != b).reshape(*a.shape[:2], -1))
             if not wrong.size:

@@ -282,7 +282,7 @@ def highest(net: IntNetwork, steps=700) -> int:
     """Membrane of the first neuron if the largest input comes in every step and it never spikes."""
     never = replace(net.population("p"), vth=NUMBERS.threshold_max + 1)
     free = replace(net, populations=(never, net.populations[1]))
-    return int(driven(free, steps).v[0, :, 0].max())
+    return int(driven(free, steps)["v"][0, :, 0].max())
 
 
 def driven(net, steps=700):

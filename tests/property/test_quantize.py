@@ -128,7 +128,7 @@ def test_no_input_can_wrap_the_current(drawn):
         for sign in (1, -1):
             x = np.where(sign * c.synapses.weight[row] > 0, largest, 0)
             trace = engine.run(program, {"in": np.tile(x, (1, 40, 1))}, states=True)
-            u = trace.layers["lif"].u[0, :, row]
+            u = trace.layers["lif"]["u"][0, :, row]
             assert (np.diff(sign * u) >= -64).all(), "an overflow would turn the current around"
 
 
@@ -332,7 +332,7 @@ def test_a_bias_of_a_current_builds_up_as_the_current_does(seed, tau, leak):
     assert ints.population("lif").bias.any() == (leak > 0)
     x = images(net, samples=3, seed=seed)
     program = lower(ints, map_network(ints, LOIHI2), LOIHI2)
-    found = engine.run(program, x, states=True).layers["lif"].v / 2**NUMBERS.state_shift
+    found = engine.run(program, x, states=True).layers["lif"]["v"] / 2**NUMBERS.state_shift
     scale = ints.rounding["lif"].scale / 100.0
     wanted = floating.run(net, x, record=["lif"]).membranes["lif"]
     halves = [c.synapses.weight[0].size * 2.0**c.exponent for c in ints.connections]
@@ -399,7 +399,7 @@ def test_membranes_are_the_float_ones_whatever_the_gains(seed):
     ints = quantize(net, LOIHI2)
     found = engine.run(lower(ints, map_network(ints, LOIHI2), LOIHI2), x, states=True)
     unit = ints.rounding["lif"].scale
-    membranes = found.layers["lif"].v / (unit * 2**NUMBERS.state_shift)
+    membranes = found.layers["lif"]["v"] / (unit * 2**NUMBERS.state_shift)
     assert np.abs(membranes - wanted).max() <= 0.03 * np.abs(wanted).max() + 10 / unit
 
 

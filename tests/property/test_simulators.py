@@ -160,7 +160,7 @@ def test_resonators_turn_shrink_and_spike_at_the_threshold(seed, resets, plain):
     layer = ours.layers["rf"]
     for sample, i in itertools.product(range(2), range(3)):
         real, imag = ([step[i] for step in a[sample]] for a in arriving)
-        states = (layer.spikes, layer.u, layer.v)
+        states = [layer[k] for k in ("spikes", "u", "v")]
         found = list(zip(*(a[sample, :, i].tolist() for a in states), strict=True))
         assert found == resonance(neuron, real, imag)
 
@@ -182,8 +182,8 @@ def test_extreme_networks_do_wrap_and_saturate():
         program = random_program(seed, extreme=True)
         trace = engine.run(program, images(program.network, seed=seed), states=True)
         for layer in trace.layers.values():
-            saturated += int((np.abs(layer.v) == (1 << 23) - 1).sum())
-            wrapped += int((np.abs(layer.u) > (1 << 22)).sum())
+            saturated += int((np.abs(layer["v"]) == (1 << 23) - 1).sum())
+            wrapped += int((np.abs(layer["u"]) > (1 << 22)).sum())
     assert wrapped > 0
     assert saturated > 0
 
@@ -296,7 +296,7 @@ def test_samples_with_loops_stay_apart():
         for i in range(3):
             alone = reference.run(program, {k: v[i : i + 1] for k, v in x.items()})
             for name, layer in alone.layers.items():
-                assert (layer.v[0] == together.layers[name].v[i]).all()
+                assert (layer["v"][0] == together.layers[name]["v"][i]).all()
                 assert (layer.spikes[0] == together.layers[name].spikes[i]).all()
 
 

@@ -160,10 +160,10 @@ def test_a_layer_deeper_than_the_output_keeps_its_window():
     assert (program.depth, program.tail) == (2, 3)
     x = {"in": np.ones((2, 4, 1), int)}
     trace = reference.run(program, x)
-    assert trace.layers["p2"].v.shape == (2, 4, 1)
-    on_chip = trace.on_chip_time(trace.layers["p2"].v, program.phase["p2"])
+    assert trace.layers["p2"]["v"].shape == (2, 4, 1)
+    on_chip = trace.on_chip_time(trace.layers["p2"]["v"], program.phase["p2"])
     assert on_chip.shape == (2, 6, 1)
-    assert (on_chip[:, 3:] == trace.layers["p2"].v[:, :3]).all()
+    assert (on_chip[:, 3:] == trace.layers["p2"]["v"][:, :3]).all()
 
 
 def test_components_are_loops_with_their_sources_first():

@@ -163,8 +163,8 @@ def test_what_is_written_of_random_programs_means_the_same(tmp_path_factory, see
     ours = engine.run(program, {port.name: x}, states=True)
     theirs = engine.run(back, {"input": x}, states=True)
     for a, b in zip(ours.layers.values(), theirs.layers.values(), strict=True):
-        assert (a.u.ravel() == b.u.ravel()).all()
-        assert (a.v.ravel() == b.v.ravel()).all()
+        assert (a["u"].ravel() == b["u"].ravel()).all()
+        assert (a["v"].ravel() == b["v"].ravel()).all()
 
 
 @given(seeds)

@@ -81,7 +81,8 @@ class Cells:
     def trace(self) -> LayerTrace:
         """Return everything in the population's shape."""
         shape = (*self.spikes.shape[:2], *self.p.shape)
-        return LayerTrace(*(x.reshape(shape) for x in (self.spikes, self.vs, self.us)))
+        spikes, u, v = (x.reshape(shape) for x in (self.spikes, self.us, self.vs))
+        return LayerTrace(spikes, {"u": u, "v": v})
 
 
 @compiled(nogil=True)

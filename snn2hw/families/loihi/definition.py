@@ -278,9 +278,8 @@ def _windows(
 
     layers = {
         name: LayerTrace(
-            spikes=window(sent[name], name),
-            v=window([v for _, v in rows], name),
-            u=window([u for u, _ in rows], name),
+            window(sent[name], name),
+            {k: window([r[i] for r in rows], name) for i, k in enumerate(("u", "v"))},
         )
         for name, rows in history.items()
     }

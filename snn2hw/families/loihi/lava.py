@@ -116,7 +116,7 @@ def _trace(
     for p in program.network.populations:
         shape = (samples, steps, *p.shape)
         spikes, v, u = (stored[f"{p.name}.{k}"].reshape(shape) for k in ("spikes", "v", "u"))
-        layers[p.name] = LayerTrace(spikes, v, u)
+        layers[p.name] = LayerTrace(spikes, {"u": u, "v": v})
     events = {k: _events(x) for k, x in inputs.items()}
     events |= {k: _events(layer.spikes) for k, layer in layers.items()}
     out = layers[program.network.output].spikes
