@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from snn2hw.errors import Snn2hwError
     from snn2hw.ir.network import Network
+    from snn2hw.ir.target import Target
     from snn2hw.pipeline.api import Built, Simulation, build, distill, energy, load, measure
-    from snn2hw.target import Target
 
     __version__: str
 

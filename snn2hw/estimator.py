@@ -23,8 +23,8 @@ from snn2hw.ir.arrays import frozen
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, fan_out, matrix, with_weight
+from snn2hw.ir.target import Figure, Target
 from snn2hw.ir.trace import Trace
-from snn2hw.target import Figure, Target
 
 Floats = NDArray[np.float64]
 

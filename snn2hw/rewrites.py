@@ -14,7 +14,7 @@ import numpy as np
 from snn2hw.errors import unknown_name
 from snn2hw.ir.graph import wiring
 from snn2hw.ir.network import Affine, Conv1d, Conv2d, Lif, Network
-from snn2hw.target import Target
+from snn2hw.ir.target import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,27 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 from snn2hw.errors import InputError, unknown_name
+from snn2hw.families import FAMILIES
 from snn2hw.fields import Check, filled, flag, named, real, require, table, text, whole
 from snn2hw.files import read_text, reading
-from snn2hw.ir.integer import RANGES, Numbers
 from snn2hw.ir.target import KINDS, Figure, Target
-
-# What every file must hold, with the unit its figures are in; the estimator has an event for
-# each price, so an extra or a missing one is an error, never a silent zero.
-LIMITS = {
-    "cores_per_chip": "cores",
-    "chips": "chips",
-    "neurons_per_core": "neurons",
-    "memory_per_core": "bytes",
-    "neuron_bytes": "bytes",
-    "axon_bytes": "bytes",
-    "synapse_bytes_dense": "bytes",
-    "synapse_bytes_sparse": "bytes",
-    "sparse_density": "fraction",
-}
-PRICES = {"synop": "pJ", "update": "pJ", "static": "W"}
-TIMING = {"synop": "ns", "update": "ns", "step": "us", "io_value": "us"}
-ABILITIES = ("graded_input", "graded_output", "reset_zero", "reset_subtract")
 
 __all__ = ["KINDS", "Figure", "Target", "directory", "load", "names", "read"]
 
@@ -55,26 +38,33 @@ def _figures(units: Mapping[str, str]) -> Check:
     return table({k: _figure(unit=u) for k, u in units.items()}, closed=True)
 
 
-def _limits() -> Check:
-    # Of all but the density there is a whole number, and of what is divided by, more than none.
-    checks = {k: _figure(1, 1 << 31, unit) for k, unit in LIMITS.items()}
-    return table({**checks, "sparse_density": _figure(0, 1, "fraction")}, closed=True)
+@cache
+def _file(family: str | None) -> Check:
+    """Return what a file must hold; a missing price is an error, never a zero.
 
-
-_FILE = table(
-    {
-        "schema": whole(SCHEMA, SCHEMA),
-        "family": filled,
-        "numbers": table({"source": filled, **{k: whole(*r) for k, r in RANGES.items()}},
-                         closed=True),
-        "limits": _limits(),
-        "abilities": table(dict.fromkeys(ABILITIES, flag), closed=True),
-        "prices": _figures(PRICES),
-        "timing": _figures(TIMING),
-    },
-    {"title": filled, "about": text(), "calibration": named(_figure())},
-    closed=True,
-)  # fmt: skip
+    Args:
+        family: its family; None if that is none, which leaves its sections open.
+    """
+    sections = ("numbers", "limits", "abilities", "prices", "timing")
+    needed: dict[str, Check] = dict.fromkeys(sections, table({}))
+    if family is not None:
+        schema = FAMILIES[family].schema
+        # Of all but fractions there is a whole number, and of what is divided by, more than none.
+        limits = {
+            k: _figure(*((0, 1) if unit == "fraction" else (1, 1 << 31)), unit)
+            for k, unit in schema.limits.items()
+        }
+        numbers = {k: whole(*r) for k, r in schema.ranges.items()}
+        needed = {
+            "numbers": table({"source": filled, **numbers}, closed=True),
+            "limits": table(limits, closed=True),
+            "abilities": table(dict.fromkeys(schema.abilities, flag), closed=True),
+            "prices": _figures(schema.prices),
+            "timing": _figures(schema.timing),
+        }
+    known = {"title": filled, "about": text(), "calibration": named(_figure())}
+    about = {"schema": whole(SCHEMA, SCHEMA), "family": text(*FAMILIES)}
+    return table({**about, **needed}, known, closed=True)
 
 
 def directory() -> Path:
@@ -121,16 +111,20 @@ def read(path: Path, name: str | None = None) -> Target:
         if max(map(len, content.splitlines()), default=0) > LONGEST_LINE:
             raise InputError(f"{path} has a line of more than {LONGEST_LINE} characters.")
         data = tomllib.loads(content)
-        require(data, _FILE, path)
+        family = data.get("family")
+        known = isinstance(family, str) and family in FAMILIES
+        require(data, _file(family if known else None), path)
         return _target(path, name or path.stem, data, content)
 
 
 def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Target:
     """Make a target of a file whose shape is right, or name what contradicts itself."""
+    schema = FAMILIES[data["family"]].schema
     sections = {
         k: _ranges(data.get(k, {}), units)
         for k, units in (
-            ("limits", LIMITS), ("prices", PRICES), ("timing", TIMING), ("calibration", {}),
+            ("limits", schema.limits), ("prices", schema.prices), ("timing", schema.timing),
+            ("calibration", {}),
         )
     }  # fmt: skip
     problems = [
@@ -145,7 +139,7 @@ def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Tar
         if f.unit != "fraction" and f.value != int(f.value)
     ]
     try:
-        numbers = Numbers(**{k: v for k, v in data["numbers"].items() if k != "source"})
+        numbers = schema.numbers(**{k: v for k, v in data["numbers"].items() if k != "source"})
     except ValueError as error:
         raise InputError(f"{path}: {'; '.join([*problems, str(error)])}.") from None
     if problems:
@@ -156,7 +150,7 @@ def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Tar
         title=data.get("title", name),
         about=data.get("about", "").strip(),
         numbers=numbers,
-        abilities=MappingProxyType({k: data["abilities"][k] for k in ABILITIES}),
+        abilities=MappingProxyType({k: data["abilities"][k] for k in schema.abilities}),
         **sections,
         text=content,
     )

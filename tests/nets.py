@@ -9,10 +9,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from snn2hw import target as targets
+from snn2hw.families.loihi import populations as chip
+from snn2hw.families.loihi.numbers import Numbers
 from snn2hw.families.loihi.place import map_network
 from snn2hw.families.loihi.schedule import lower
-from snn2hw.ir import populations as chip
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Leaky, Lif, Network, Output
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, sizes
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from snn2hw.errors import UnsupportedError, listed
-from snn2hw.families.family import Family, Inputs, Run, Vendor, VendorFile
+from snn2hw.families.family import Family, Inputs, Run, Schema, Vendor, VendorFile
 from snn2hw.families.loihi import LOIHI
-from snn2hw.target import Target
+from snn2hw.ir.target import Target
 
 FAMILIES: Mapping[str, Family] = {
     "loihi": LOIHI,
@@ -33,4 +33,6 @@ def vendors() -> Mapping[str, Vendor]:
     return {name: v for family in FAMILIES.values() for name, v in family.vendors.items()}
 
 
-__all__ = ["FAMILIES", "Family", "Inputs", "Run", "Vendor", "VendorFile", "of", "vendors"]
+__all__ = [
+    "FAMILIES", "Family", "Inputs", "Run", "Schema", "Vendor", "VendorFile", "of", "vendors",
+]  # fmt: skip

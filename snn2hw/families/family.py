@@ -16,14 +16,36 @@ from numpy.typing import NDArray
 
 from snn2hw.environments import Environment
 from snn2hw.ir.graph import Wiring
-from snn2hw.ir.integer import Connection, IntNetwork
+from snn2hw.ir.integer import Connection, IntNetwork, Numbers
 from snn2hw.ir.network import Network
 from snn2hw.ir.placement import Placement
+from snn2hw.ir.populations import Population
 from snn2hw.ir.program import Program
+from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
-from snn2hw.target import Target
 
 Inputs = Mapping[str, NDArray[np.integer[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a target file of the family must hold; what is missing or too much is an error.
+
+    Args:
+        numbers: makes the arithmetic of integers by their names; ValueError if they contradict.
+        ranges: what each of these may be.
+        limits: of a core and a chip, whole numbers of a unit, or a ``fraction``.
+        abilities: what the neurons may be able to do, true or false.
+        prices: of each event that is counted, by unit, and of power.
+        timing: of each event, by unit.
+    """
+
+    numbers: Callable[..., Numbers]
+    ranges: Mapping[str, tuple[int, int]]
+    limits: Mapping[str, str]
+    abilities: tuple[str, ...]
+    prices: Mapping[str, str]
+    timing: Mapping[str, str]
 
 
 class Quantize(Protocol):
@@ -114,6 +136,8 @@ class Family:
     """Everything that depends on how the chips of a family count.
 
     Args:
+        schema: of its target files.
+        populations: its kinds of neurons, by name.
         refusals: all that a target cannot do in a network.
         quantize: rounds a network to a target's integers.
         rounded: the same, for a network that nothing is refused of, and for so many steps.
@@ -129,6 +153,8 @@ class Family:
         vendors: the vendors' simulators, by name.
     """
 
+    schema: Schema
+    populations: Mapping[str, type[Population]]
     refusals: Callable[[Network, Wiring, Target], list[str]]
     quantize: Quantize
     rounded: Callable[[Network, Wiring, Target, int], IntNetwork]

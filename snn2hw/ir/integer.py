@@ -2,77 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Protocol
 
 import numpy as np
 
+from snn2hw.errors import listed
 from snn2hw.ir.arrays import Shape, digest, size_of
-from snn2hw.ir.populations import Delta, Lif, Population, Resonator, sends_graded
-from snn2hw.ir.synapses import Conv, Synapses, reach, sizes
-
-Part = Literal["real", "imag"]
-
-# What the simulators, whose states are of 32 bits and whose sums are of 64, count exactly.
-RANGES: Mapping[str, tuple[int, int]] = {
-    "state_bits": (2, 32), "state_shift": (0, 7), "decay_bits": (1, 12), "threshold_bits": (1, 31),
-    "bias_bits": (3, 31), "weight_bits": (2, 15), "exponent_min": (-31, 0), "exponent_max": (0, 31),
-    "delay_max": (0, 1 << 16), "message_bits": (2, 32),
-}  # fmt: skip
+from snn2hw.ir.populations import Population, written_by
+from snn2hw.ir.synapses import Conv, Synapses, sizes
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """How a chip of the Loihi family counts (Lava 0.10, ``proc/lif/models.py``).
+class Numbers(Protocol):
+    """How the chips of a family count: a frozen dataclass of integers."""
 
-    Membrane ``v`` and current ``u`` are signed ``state_bits`` wide; weights are added to ``u``
-    shifted left by ``state_shift``, thresholds likewise; decays are fractions of
-    ``2**decay_bits``. ``u`` wraps around once, ``v`` saturates.
-    """
+    def problems(self, net: IntNetwork) -> Iterable[str]:
+        """Name every number of a network that these chips do not hold, or do not add up."""
+        ...
 
-    state_bits: int = 24
-    state_shift: int = 6
-    decay_bits: int = 12
-    threshold_bits: int = 17
-    bias_bits: int = 13
-    weight_bits: int = 8
-    exponent_min: int = -8
-    exponent_max: int = 7
-    delay_max: int = 62
-    message_bits: int = 24
-
-    def __post_init__(self) -> None:
-        off = [f"{k} is {getattr(self, k)}" for k, (a, b) in RANGES.items()
-               if not a <= getattr(self, k) <= b]  # fmt: skip
-        if not off and self.state_shift > self.state_bits - 2:
-            off = [f"state_shift {self.state_shift} leaves no weight in {self.state_bits} bits"]
-        if off:
-            raise ValueError(f"no simulator counts so: {', '.join(off)}")
-
-    @property
-    def threshold_max(self) -> int:
-        """Largest threshold mantissa."""
-        return (1 << self.threshold_bits) - 1
-
-    @property
-    def bias_max(self) -> int:
-        """Largest bias mantissa; the smallest is ``-bias_max - 1``."""
-        return (1 << (self.bias_bits - 1)) - 1
-
-    @property
-    def current_max(self) -> int:
-        """Largest input of one step that cannot wrap ``u`` by itself."""
-        return (1 << (self.state_bits - 1 - self.state_shift)) - 1
-
-    def weight_range(self, mixed: bool) -> tuple[int, int, int]:
-        """Return the smallest and largest weight and the step between them.
-
-        Weights of both signs share one bit for the sign, which leaves even numbers only.
-        """
-        top = 1 << self.weight_bits
-        return (-top, top - 2, 2) if mixed else (-(top - 1), top - 1, 1)
+    def waits(self, delay: int) -> bool:
+        """Say whether a connection may take so many chip steps."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +32,7 @@ class Connection:
     """Integer synapses: ``(weight @ spikes) << exponent`` (an arithmetic ``>>`` when negative).
 
     ``delay`` is in the sample's own time: what ``pre`` sends in step ``t`` counts in ``post`` in
-    step ``t + delay``. ``part`` says which part of a complex state takes it.
+    step ``t + delay``. ``part`` says which of a neuron's states takes it, where several could.
     """
 
     pre: str
@@ -88,11 +40,11 @@ class Connection:
     synapses: Synapses
     exponent: int = 0
     delay: int = 0
-    part: Part = "real"
+    part: str = "real"
 
     @property
     def mixed(self) -> bool:
-        """Whether the weights have both signs, as Lava's ``determine_sign_mode`` decides."""
+        """Whether the weights have both signs."""
         weight = self.synapses.weight
         return bool(weight.size and weight.min() < 0 < weight.max())
 
@@ -158,7 +110,7 @@ class IntNetwork:
         output: name of the population whose spikes or graded messages are the answer.
         dt: time step in seconds of the float network.
         time_steps: steps one sample lasts.
-        numbers: the arithmetic.
+        numbers: the arithmetic, which also says what a number may be.
         rounding: quantization report by population (empty if read from a vendor's file).
     """
 
@@ -188,36 +140,20 @@ class IntNetwork:
         for c in self.connections:
             if (size.get(c.post), size.get(c.pre)) != sizes(c.synapses):
                 raise ValueError(f"connection {c.pre} -> {c.post} does not match its ends")
-            _check_weights(c, self.numbers)
+            if not np.issubdtype(c.synapses.weight.dtype, np.integer):
+                held = c.synapses.weight.dtype
+                raise TypeError(f"connection {c.pre} -> {c.post} holds {held}, not integers")
             self._check_order(c)
-            self._check_sum(c)
-            if c.part == "imag" and not isinstance(self.population(c.post), Resonator):
-                raise ValueError(f"{c.post} has no imaginary part for {c.pre}")
         for p in self.populations:
-            if isinstance(p, Lif):
-                self._check_lif(p)
-            if isinstance(p, Lif | Delta) and p.driven_by is not None:
-                self._check_driven(p, p.driven_by)
+            self._check_driven(p)
+        problems = list(self.numbers.problems(self))
+        if problems:
+            raise ValueError(listed(problems, "; "))
 
-    def _check_lif(self, p: Lif) -> None:
-        low, high = -self.numbers.bias_max - 1, self.numbers.bias_max
-        never = self.numbers.threshold_max + 1
-        if p.vth > never or p.bias.min() < low or p.bias.max() > high:
-            raise ValueError(f"{p.name}: threshold or bias does not fit its bits")
-
-    def _check_driven(self, p: Lif | Delta, port: str) -> None:
-        found = [x for x in self.inputs if x.name == port]
-        if not found or found[0].shape != p.shape:
+    def _check_driven(self, p: Population) -> None:
+        port = written_by(p)
+        if port is not None and [x.shape for x in self.inputs if x.name == port] != [p.shape]:
             raise ValueError(f"{p.name} is driven by {port}, which is no input of its shape")
-        if isinstance(p, Lif):
-            low, high = (
-                found[0].min_value + int(p.bias.min()),
-                found[0].max_value + int(p.bias.max()),
-            )
-            if low < -self.numbers.bias_max - 1 or high > self.numbers.bias_max:
-                raise ValueError(f"{p.name}: {port} does not fit the bits of a bias")
-        elif found[0].largest << (p.spike_exp + self.numbers.state_shift) >= 1 << 31:
-            raise ValueError(f"{p.name}: {port} does not fit the state")
 
     def _check_order(self, c: Connection) -> None:
         place = self._place
@@ -227,12 +163,6 @@ class IntNetwork:
             raise ValueError(f"connection {c.pre} -> {c.post} has delay {c.delay}")
         if c.delay == 0 and place.get(c.pre, -1) >= place[c.post]:
             raise ValueError(f"connection {c.pre} -> {c.post} goes back without a delay")
-
-    def _check_sum(self, c: Connection) -> None:
-        # Lava adds one connection in 32 bits here and in 64 there: beyond, it has no one answer.
-        largest = max((p.largest for p in self.inputs if p.name == c.pre), default=1)
-        if reach(c.synapses) * largest >= 1 << 31:
-            raise ValueError(f"connection {c.pre} -> {c.post} can sum up to more than 32 bits")
 
     def into(self, name: str) -> tuple[int, ...]:
         """Return the indices of the connections into a population."""
@@ -244,7 +174,7 @@ class IntNetwork:
 
     def sends_graded(self, name: str) -> bool:
         """Say whether a population sends signed integers; inputs say it themselves."""
-        return name in self._place and sends_graded(self.population(name))
+        return name in self._place and self.population(name).graded
 
     def shape(self, name: str) -> Shape:
         """Return the shape of an input or a population."""
@@ -272,7 +202,8 @@ class IntNetwork:
         """Return a hash of structure and values."""
         parts: list[object] = [self.inputs, self.output, self.dt, self.time_steps, self.numbers]
         for p in self.populations:
-            parts += [type(p).__name__, *(getattr(p, f.name) for f in fields(p))]
+            known: Any = p
+            parts += [type(p).__name__, *(getattr(p, f.name) for f in fields(known))]
         for c in self.connections:
             parts += [
                 c.pre,
@@ -289,14 +220,3 @@ class IntNetwork:
             elif c.synapses.kind == "sparse":
                 parts += [c.synapses.indices, c.synapses.indptr]  # type: ignore[union-attr]
         return digest(*parts)
-
-
-def _check_weights(c: Connection, numbers: Numbers) -> None:
-    weight = c.synapses.weight
-    if not np.issubdtype(weight.dtype, np.integer):
-        raise TypeError(f"connection {c.pre} -> {c.post} holds {weight.dtype}, not integers")
-    low, high, step = numbers.weight_range(c.mixed)
-    if weight.size and (weight.min() < low or weight.max() > high or (weight % step).any()):
-        raise ValueError(f"connection {c.pre} -> {c.post} has weights outside the chip's grid")
-    if not numbers.exponent_min <= c.exponent <= numbers.exponent_max:
-        raise ValueError(f"connection {c.pre} -> {c.post}: exponent {c.exponent} is off")

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from snn2hw.ir.arrays import digest
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.placement import Placement
-from snn2hw.ir.populations import resettable
 from snn2hw.ir.target import Target
 
 
@@ -39,12 +38,11 @@ class Program:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phase", MappingProxyType(dict(self.phase)))
-        longest = self.network.numbers.delay_max + 1
         for delay, c in zip(self.delays, self.network.connections, strict=True):
             if delay != self.phase[c.post] - self.phase[c.pre] + c.delay:
                 raise ValueError(f"{c.pre} -> {c.post}: delay {delay} does not match the phases")
-            if not 1 <= delay <= longest:
-                raise ValueError(f"{c.pre} -> {c.post}: delay {delay} is outside 1..{longest}")
+            if not self.network.numbers.waits(delay):
+                raise ValueError(f"{c.pre} -> {c.post}: the chip has no delay of {delay}")
 
     @property
     def depth(self) -> int:
@@ -69,7 +67,7 @@ class Program:
         its phase (docs/decisions/0005-loops.md). So it does where neurons have no reset.
         """
         net = self.network
-        clears = all(resettable(p) for p in net.populations)
+        clears = all(p.clears for p in net.populations)
         return clears and not any(c.delay for c in net.connections)
 
     def period(self, steps: int) -> int:

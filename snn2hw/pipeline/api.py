@@ -21,12 +21,12 @@ from snn2hw.files import expanded, scratch
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
+from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline import builds, runs
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.simulate import floating
 from snn2hw.store import program as program_file
-from snn2hw.target import Target
 
 Inputs = NDArray[np.integer[Any]] | Mapping[str, NDArray[np.integer[Any]]]
 

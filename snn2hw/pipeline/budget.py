@@ -9,8 +9,8 @@ from typing import Any
 
 from snn2hw.errors import DoesNotFitError, InputError
 from snn2hw.ir.network import Network
+from snn2hw.ir.target import Target
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.target import Target
 
 PARTS = 1000  # sparsities are told apart in such parts
 

@@ -19,13 +19,13 @@ from snn2hw.files import write_json
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
+from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline.compiler import compile_network, reasons
 from snn2hw.pipeline.samples import Ints, Port, Samples, held_out, told_encoder
 from snn2hw.simulate import compare, floating
 from snn2hw.simulate.inputs import check_inputs
 from snn2hw.store import folders
-from snn2hw.target import Target
 
 
 @dataclass(frozen=True, slots=True)

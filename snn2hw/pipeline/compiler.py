@@ -16,8 +16,8 @@ from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
+from snn2hw.ir.target import Target
 from snn2hw.passes import simplify
-from snn2hw.target import Target
 
 
 def compile_network(

@@ -14,7 +14,7 @@ from snn2hw.files import recover
 from snn2hw.ir.graph import Wiring, along_edges, wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Affine, Conv1d, Conv2d, Network, Node, Scale, output_shape
-from snn2hw.ir.populations import Lif, Population, SigmaDelta, described
+from snn2hw.ir.populations import described
 from snn2hw.ir.synapses import describe_shape, nonzeros, synapse_count
 from snn2hw.passes import simplify
 from snn2hw.pipeline import builds
@@ -103,10 +103,6 @@ def _weights(node: Node) -> dict[str, int]:
     return {"parameters": weight.size + bias.size, "nonzero": int(np.count_nonzero(weight))}
 
 
-def _biases(p: Population) -> int:
-    return p.bias.size if isinstance(p, Lif | SigmaDelta) else 0
-
-
 def _integer_layers(net: IntNetwork) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for p in net.populations:
@@ -118,7 +114,8 @@ def _integer_layers(net: IntNetwork) -> list[dict[str, Any]]:
                 **described(p),
                 "shape": describe_shape(p.shape),
                 "inputs": [c.pre for c in into],
-                "parameters": sum(int(c.synapses.weight.size) for c in into) + _biases(p),
+                "parameters": sum(int(c.synapses.weight.size) for c in into)
+                + int(np.size(getattr(p, "bias", ()))),
                 "nonzero": sum(nonzeros(c.synapses) for c in into),
                 "synapses": sum(synapse_count(c.synapses) for c in into),
             }

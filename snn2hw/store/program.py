@@ -4,10 +4,9 @@ Layout (format 3). Attributes of the root: ``format``, ``version``, ``target``, 
 ``dt``, ``output`` and the arithmetic (``numbers.*``). Groups, numbered in order:
 
 * ``inputs/<i>``: attributes name, shape, max_value, min_value, gain, offset.
-* ``populations/<i>``: attributes kind (Lif, Delta, SigmaDelta, Sigma, Graded, Resonator), phase,
-  and the fields of that class in ``ir/populations.py`` (driven_by is empty where there is none);
-  dataset ``bias [size]``.
-* ``connections/<i>``: attributes pre, post, kind, part (real or imag: of a complex state),
+* ``populations/<i>``: attributes kind, phase, and the fields of that class among the family's
+  populations (a text is empty where there is none); arrays, such as ``bias [size]``, are datasets.
+* ``connections/<i>``: attributes pre, post, kind, part (which of a neuron's states takes it),
   exponent, delay (in the sample's own time), chip_delay (chip steps from spike to effect); dataset
   ``weight`` (dense ``[post, pre]``; conv ``[out, in / groups, kh, kw]`` with attributes
   input_shape, stride, padding, dilation, groups; sparse: values, with ``indices``, ``indptr`` and
@@ -21,22 +20,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw import families
 from snn2hw.errors import InputError
 from snn2hw.files import reading
 from snn2hw.hdf5 import Group, Hdf5, Item, described, new_hdf5, numbers, read_hdf5
-from snn2hw.ir import populations as chip
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Part
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.placement import Placement
+from snn2hw.ir.populations import Population
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, Pair, Sparse, Synapses
 from snn2hw.ir.target import Target
 
-KINDS = {k.__name__: k for k in get_args(chip.Population)}
 FORMAT, VERSION = "snn2hw-program", 3
 
 
@@ -48,7 +47,8 @@ def write(path: Path, program: Program) -> None:
             format=FORMAT, version=VERSION, target=program.target.name, time_steps=net.time_steps,
             dt=net.dt, output=net.output,
         )  # fmt: skip
-        file.attrs.update({f"numbers.{k}": v for k, v in asdict(net.numbers).items()})
+        arithmetic: Any = net.numbers
+        file.attrs.update({f"numbers.{k}": v for k, v in asdict(arithmetic).items()})
         inputs, populations, connections = (
             file.create_group(k) for k in ("inputs", "populations", "connections")
         )
@@ -58,10 +58,11 @@ def write(path: Path, program: Program) -> None:
         for i, p in enumerate(net.populations):
             group = populations.create_group(f"{i:04d}")
             group.attrs.update(kind=type(p).__name__, phase=program.phase[p.name])
-            for field in fields(p):
+            known: Any = p
+            for field in fields(known):
                 value = getattr(p, field.name)
-                if field.name == "bias":
-                    _dataset(group, "bias", value)
+                if isinstance(value, np.ndarray):
+                    _dataset(group, field.name, value)
                 else:
                     group.attrs[field.name] = "" if value is None else value
         for i, (c, delay) in enumerate(zip(net.connections, program.delays, strict=True)):
@@ -105,6 +106,7 @@ def read(path: Path, placement: Placement, target: Target) -> Program:
     Raises:
         InputError: if the file is not a program of this format.
     """
+    family = families.of(target)
     with reading(path, "a program", "Export the network again."):
         file = read_hdf5(path, "a program")
         about = file.attrs
@@ -115,7 +117,7 @@ def read(path: Path, placement: Placement, target: Target) -> Program:
                 f"{path} is of format {about['version']}, this snn2hw reads {VERSION}.",
                 "Export the network again.",
             )
-        populations = [_population(g) for g in _groups(file, "populations")]
+        populations = [_population(g, family.populations) for g in _groups(file, "populations")]
         connections = [_connection(g) for g in _groups(file, "connections")]
         net = IntNetwork(
             inputs=tuple(_port(g) for g in _groups(file, "inputs")),
@@ -124,7 +126,9 @@ def read(path: Path, placement: Placement, target: Target) -> Program:
             output=_text(about, "output"),
             dt=float(numbers(about["dt"])),
             time_steps=_int(about, "time_steps"),
-            numbers=Numbers(**{f.name: _int(about, f"numbers.{f.name}") for f in fields(Numbers)}),
+            numbers=family.schema.numbers(
+                **{k: _int(about, f"numbers.{k}") for k in family.schema.ranges}
+            ),
             rounding={},
         )
         phase = {p.name: 0 for p in net.inputs} | {p.name: at for p, at in populations}
@@ -182,26 +186,27 @@ def _port(group: Group) -> InputPort:
     return InputPort(_text(a, "name"), _ints(a, "shape"), **values)
 
 
-def _population(group: Group) -> tuple[chip.Population, int]:
+def _population(group: Group, kinds: Mapping[str, type[Any]]) -> tuple[Population, int]:
     a = group.attrs
-    kind = KINDS.get(_text(a, "kind"))
+    kind = kinds.get(_text(a, "kind"))
     if kind is None:
         raise ValueError(f"unknown kind of population {a['kind']!r}")
     values: dict[str, Any] = {}
     for field in fields(kind):
-        match field.name:
-            case "bias":
-                values["bias"] = _integers(group, "bias")
-            case "shape":
-                values["shape"] = _ints(a, "shape")
-            case "name":
-                values["name"] = _text(a, "name")
-            case "driven_by":
-                values["driven_by"] = _text(a, "driven_by") or None
-            case "resets":
-                values["resets"] = bool(_int(a, "resets"))
+        name = field.name
+        match field.type:  # as it is written in the class
+            case "str":
+                values[name] = _text(a, name)
+            case "str | None":
+                values[name] = _text(a, name) or None
+            case "Shape":
+                values[name] = _ints(a, name)
+            case "bool":
+                values[name] = bool(_int(a, name))
+            case "int":
+                values[name] = _int(a, name)
             case _:
-                values[field.name] = _int(a, field.name)
+                values[name] = _integers(group, name)
     return kind(**values), _int(a, "phase")
 
 
@@ -221,9 +226,8 @@ def _connection(group: Group) -> tuple[Connection, int]:
         synapses = Conv(weight, image, stride, padding, dilation, _int(a, "groups"))
     else:
         raise ValueError(f"unknown kind of synapses {kind!r}")
-    part: Part = "imag" if a["part"] == "imag" else "real"
     ends_of = _text(a, "pre"), _text(a, "post")
-    made = Connection(*ends_of, synapses, _int(a, "exponent"), _int(a, "delay"), part)
+    made = Connection(*ends_of, synapses, _int(a, "exponent"), _int(a, "delay"), _text(a, "part"))
     return made, _int(a, "chip_delay")
 
 

@@ -27,6 +27,7 @@ from snn2hw.errors import RuntimeMissingError
 from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine, lava, netx
 from snn2hw.families.loihi.place import map_network
+from snn2hw.families.loihi.populations import Graded, Sigma
 from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.network import (
@@ -40,7 +41,6 @@ from snn2hw.ir.network import (
     Output,
     Threshold,
 )
-from snn2hw.ir.populations import Graded, Sigma
 from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.nir_io import Choice
 from snn2hw.pipeline.compiler import compile_network

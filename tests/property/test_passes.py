@@ -15,10 +15,10 @@ from nets import DT, LOIHI2, NUMBERS, images, lif, random_program, residual, see
 
 from snn2hw import passes, rewrites
 from snn2hw.families.loihi import engine, exact
+from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.place import map_network
 from snn2hw.families.loihi.quantize import quantize
 from snn2hw.families.loihi.schedule import lower
-from snn2hw.ir import populations as chip
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
 from snn2hw.ir.network import (
     Affine,

@@ -12,11 +12,11 @@ from nets import DT, LOIHI2, NUMBERS, classifier, images, lif, residual, seeds, 
 
 from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.families.loihi import engine
+from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.place import map_network
 from snn2hw.families.loihi.quantize import network, quantize, scale
 from snn2hw.families.loihi.quantize.drive import Drive, drive_of, forgets
 from snn2hw.families.loihi.schedule import lower
-from snn2hw.ir import populations as chip
 from snn2hw.ir.graph import Source, wiring
 from snn2hw.ir.network import (
     Affine,

@@ -26,10 +26,10 @@ from nets import (
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine
+from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.place import map_network
 from snn2hw.families.loihi.quantize import quantize
 from snn2hw.families.loihi.schedule import lower
-from snn2hw.ir import populations as chip
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.network import Affine, Delay, Input, Network, Output
 from snn2hw.ir.synapses import Dense

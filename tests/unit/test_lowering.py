@@ -13,9 +13,9 @@ from nets import DT, LOIHI2, NUMBERS, random_program, seeds
 from snn2hw.errors import UnsupportedError
 from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi.place import map_network
+from snn2hw.families.loihi.populations import Lif
 from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
-from snn2hw.ir.populations import Lif
 from snn2hw.ir.synapses import Dense
 
 

@@ -13,8 +13,8 @@ from nets import DT, LOIHI2, NUMBERS, random_program, seeds
 
 from snn2hw.errors import DoesNotFitError
 from snn2hw.families.loihi.place import map_network, most_inputs, stored_sparse
+from snn2hw.families.loihi.populations import Lif
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
-from snn2hw.ir.populations import Lif
 from snn2hw.ir.synapses import Conv, Dense, Sparse, from_matrix, matrix, sizes
 
 

@@ -18,8 +18,9 @@ from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine, netx
 from snn2hw.families.loihi.netx import weights
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers
-from snn2hw.ir.populations import Delta, Lif, SigmaDelta
+from snn2hw.families.loihi.numbers import Numbers
+from snn2hw.families.loihi.populations import Delta, Lif, SigmaDelta
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.synapses import Conv, Dense, matrix
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.simulate import compare

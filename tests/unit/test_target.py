@@ -14,8 +14,8 @@ from odd import refuses
 from snn2hw import target
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.families.loihi import engine
+from snn2hw.families.loihi.numbers import RANGES, Numbers
 from snn2hw.families.loihi.place import most_inputs
-from snn2hw.ir.integer import RANGES, Numbers
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
 

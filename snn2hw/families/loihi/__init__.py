@@ -1,13 +1,35 @@
 """Intel's Loihi 2: integers, cores, chip time, netx files and Lava."""
 
-from snn2hw.families.family import Family, Vendor, VendorFile
+from snn2hw.families.family import Family, Schema, Vendor, VendorFile
 from snn2hw.families.loihi import definition, engine, lava, netx
 from snn2hw.families.loihi.exact import remove_dead
+from snn2hw.families.loihi.numbers import RANGES, Numbers
 from snn2hw.families.loihi.place import crowded, map_network, most_inputs, stored_sparse
+from snn2hw.families.loihi.populations import KINDS
 from snn2hw.families.loihi.quantize import quantize, refusals, rounded
 from snn2hw.families.loihi.schedule import lower
 
+SCHEMA = Schema(
+    numbers=Numbers,
+    ranges=RANGES,
+    limits={
+        "cores_per_chip": "cores",
+        "chips": "chips",
+        "neurons_per_core": "neurons",
+        "memory_per_core": "bytes",
+        "neuron_bytes": "bytes",
+        "axon_bytes": "bytes",
+        "synapse_bytes_dense": "bytes",
+        "synapse_bytes_sparse": "bytes",
+        "sparse_density": "fraction",
+    },
+    abilities=("graded_input", "graded_output", "reset_zero", "reset_subtract"),
+    prices={"synop": "pJ", "update": "pJ", "static": "W"},
+    timing={"synop": "ns", "update": "ns", "step": "us", "io_value": "us"},
+)
 LOIHI = Family(
+    schema=SCHEMA,
+    populations=KINDS,
     refusals=refusals,
     quantize=quantize,
     rounded=rounded,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.compiled import compiled
-from snn2hw.ir.integer import Numbers
-from snn2hw.ir.populations import (
+from snn2hw.families.loihi.numbers import Numbers
+from snn2hw.families.loihi.populations import (
     Delta,
     Graded,
     Lif,

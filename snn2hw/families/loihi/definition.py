@@ -19,8 +19,8 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.ir.integer import Connection, Numbers
-from snn2hw.ir.populations import (
+from snn2hw.families.loihi.numbers import Numbers, numbers_of, populations
+from snn2hw.families.loihi.populations import (
     Delta,
     Graded,
     Lif,
@@ -30,6 +30,7 @@ from snn2hw.ir.populations import (
     SigmaDelta,
     check_sums,
 )
+from snn2hw.ir.integer import Connection
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.ir.trace import LayerTrace, Trace, join
@@ -65,15 +66,15 @@ def _stream(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trac
     total = samples * steps + program.tail
     sent: dict[str, list[Array]] = {p.name: [] for p in (*net.inputs, *net.populations)}
     graded = {c.post for c in net.connections if net.sends_graded(c.pre)}
-    state = {p.name: at_rest(p) for p in net.populations}
-    quiet = {p.name: without_bias(p) for p in net.populations}
-    history: dict[str, list[tuple[Array, Array]]] = {p.name: [] for p in net.populations}
+    state = {p.name: at_rest(p) for p in populations(net)}
+    quiet = {p.name: without_bias(p) for p in populations(net)}
+    history: dict[str, list[tuple[Array, Array]]] = {p.name: [] for p in populations(net)}
     for step in range(total):
         for port in net.inputs:
             sample, t = divmod(step, steps)
             x = inputs[port.name][sample, t] if sample < samples else np.zeros(port.shape)
             sent[port.name].append(np.asarray(x).reshape(-1).astype(np.int64))
-        for p in net.populations:
+        for p in populations(net):
             begin = program.phase[p.name]
             if program.streams and step % steps == begin % steps:
                 state[p.name] = at_rest(p)  # a new sample starts here
@@ -90,7 +91,7 @@ def _stream(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trac
             awake = program.streams or step >= begin  # else its bias is still off
             now = p if awake else quiet[p.name]
             state[p.name], spikes = advance(
-                now, state[p.name], a["real"], a["imag"], written, net.numbers
+                now, state[p.name], a["real"], a["imag"], written, numbers_of(net)
             )
             history[p.name].append(shown(p, state[p.name]))
             sent[p.name].append(spikes)

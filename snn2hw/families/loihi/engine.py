@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.families.loihi.cells import Cells
-from snn2hw.ir.integer import Connection, Numbers
-from snn2hw.ir.populations import Delta, Lif, check_sums
+from snn2hw.families.loihi.numbers import Numbers, numbers_of, population
+from snn2hw.families.loihi.populations import Delta, Lif, check_sums
+from snn2hw.ir.integer import Connection
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import LayerTrace, Trace, join
 from snn2hw.simulate import delivery
@@ -83,14 +84,14 @@ def _batch(
     for names in net.components():
         cells: dict[str, Cells] = {}
         for name in names:
-            p = net.population(name)
+            p = population(net, name)
             driven = p.driven_by if isinstance(p, Lif | Delta) else None
             written = None if driven is None else sent[driven]
             cells[name] = Cells(p, (samples, steps), written, states)
         sent |= {name: cell.spikes for name, cell in cells.items()}
         into = [(net.connections[i], ways[i]) for name in names for i in net.into(name)]
         graded = {c.post for c, _ in into if net.sends_graded(c.pre)}
-        _component(cells, into, sent, net.numbers, steps, graded)
+        _component(cells, into, sent, numbers_of(net), steps, graded)
         if states:
             layers |= {name: cell.trace() for name, cell in cells.items()}
     events = {k: np.count_nonzero(x, axis=0).astype(np.int64) for k, x in sent.items()}

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.ir import populations as chip
+from snn2hw.families.loihi import populations as chip
+from snn2hw.families.loihi.numbers import numbers_of
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.synapses import (
     Conv,
@@ -43,7 +44,7 @@ def remove_dead(net: IntNetwork) -> IntNetwork:
 def _plain(net: IntNetwork) -> list[chip.Lif]:
     """Return the populations that receive nothing but spikes and numbers from 0 on."""
     signed = {p.name for p in net.inputs if p.min_value < 0}
-    signed |= {p.name for p in net.populations if chip.sends_graded(p)}
+    signed |= {p.name for p in net.populations if p.graded}
     return [
         p
         for p in net.populations
@@ -74,7 +75,7 @@ def _never(net: IntNetwork, p: chip.Lif, most: Mapping[str, Floats]) -> NDArray[
 
     Decays truncate toward zero, so the geometric series bounds them from above.
     """
-    n = net.numbers
+    n = numbers_of(net)
     high, low = np.zeros(p.size), np.zeros(p.size)
     for i in net.into(p.name):
         c = net.connections[i]

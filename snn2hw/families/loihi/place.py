@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import DoesNotFitError, listed
+from snn2hw.families.loihi.numbers import populations
+from snn2hw.families.loihi.populations import Population
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement, Slice
-from snn2hw.ir.populations import Population
 from snn2hw.ir.synapses import Conv, matrix
-from snn2hw.target import Target
+from snn2hw.ir.target import Target
 
 
 def stored_sparse(connection: Connection, target: Target) -> bool:
@@ -45,7 +46,7 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
     }
     slices: list[Slice] = []
     problems: list[DoesNotFitError] = []
-    for population in net.populations:
+    for population in populations(net):
         into = [net.connections[i] for i in net.into(population.name)]
         costs = [_cost(c, target) for c in into]
         try:

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from snn2hw.errors import UnsupportedError, listed
+from snn2hw.families.loihi.numbers import numbers_of
+from snn2hw.families.loihi.populations import Delta, Lif
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement
-from snn2hw.ir.populations import Delta, Lif
 from snn2hw.ir.program import Program
-from snn2hw.target import Target
+from snn2hw.ir.target import Target
 
 
 def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
@@ -47,7 +48,7 @@ def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
         pass
     phase |= {name: _just_before(name, net, phase) for name in free}
     delays = tuple(phase[c.post] - phase[c.pre] + c.delay for c in net.connections)
-    longest = target.numbers.delay_max + 1
+    longest = numbers_of(target).delay_max + 1
     slow = [
         f"{c.pre} -> {c.post} waits {d} steps"
         for c, d in zip(net.connections, delays, strict=True)

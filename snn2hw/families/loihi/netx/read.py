@@ -10,11 +10,19 @@ from numpy.typing import NDArray
 
 from snn2hw.errors import InputError, listed
 from snn2hw.families.loihi.netx import weights
+from snn2hw.families.loihi.numbers import Numbers
+from snn2hw.families.loihi.populations import (
+    Delta,
+    Lif,
+    Population,
+    Resonator,
+    Sigma,
+    SigmaDelta,
+)
 from snn2hw.files import reading
 from snn2hw.hdf5 import Group, described, read_hdf5
 from snn2hw.ir.arrays import Shape, size_of
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Part
-from snn2hw.ir.populations import Delta, Lif, Population, Resonator, Sigma, SigmaDelta, sends_graded
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.synapses import Conv, Dense, Synapses, from_matrix
 
 BIAS_EXP = 6
@@ -217,7 +225,7 @@ class _Chain:
             low, high = max(low, -self.input_max), min(high, self.input_max)
         self.port = InputPort("input", self.shape, high, low, gain, offset)
         self.populations.append(made)
-        self.before, self.graded = name, sends_graded(made)
+        self.before, self.graded = name, made.graded
 
     def conv(self, name: str, group: Group) -> tuple[Shape, list[Connection]]:
         """Read a convolution, which netx feeds from an image."""
@@ -274,7 +282,7 @@ class _Chain:
         for key in ("bias", "delay"):
             if key in group and np.any(_values(group, key)):
                 raise ValueError(f"has {key}, which netx drops where weights are complex")
-        parts: tuple[tuple[str, Part], ...] = (("real", "real"), ("imag", "imag"))
+        parts: tuple[tuple[str, str], ...] = (("real", "real"), ("imag", "imag"))
         made: list[Connection] = []
         for key, part in parts:
             weight = _matrix(weights_of, key, size)
@@ -320,11 +328,11 @@ class _Chain:
         complex_weights = any(c.part == "imag" for c in into)
         if isinstance(made, Resonator) and not complex_weights:
             raise ValueError("has RF neurons and weights that are not complex")
-        if sends_graded(made) and not self.graded and any(c.pre == name for c in into):
+        if made.graded and not self.graded and any(c.pre == name for c in into):
             raise ValueError("has graded spikes of its own, which netx takes for plain ones here")
         self.populations.append(made)
         self.connections += into
-        self.shape, self.before, self.flat, self.graded = shape, name, False, sends_graded(made)
+        self.shape, self.before, self.flat, self.graded = shape, name, False, made.graded
 
     def check_room(self, shape: Shape) -> None:
         """Refuse more neurons than there are anywhere: each has a bias in memory."""

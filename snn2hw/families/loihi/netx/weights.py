@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.ir.integer import Numbers
+from snn2hw.families.loihi.numbers import Numbers
 
 Weights = NDArray[np.int64]
 

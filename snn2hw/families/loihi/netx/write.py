@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.families.loihi.netx import weights
-from snn2hw.hdf5 import Hdf5, new_hdf5
-from snn2hw.ir.arrays import Shape, size_of
-from snn2hw.ir.integer import Connection, IntNetwork, Numbers
-from snn2hw.ir.populations import (
+from snn2hw.families.loihi.numbers import Numbers, numbers_of, populations
+from snn2hw.families.loihi.populations import (
     Delta,
     Graded,
     Lif,
@@ -21,8 +19,10 @@ from snn2hw.ir.populations import (
     Resonator,
     Sigma,
     SigmaDelta,
-    sends_graded,
 )
+from snn2hw.hdf5 import Hdf5, new_hdf5
+from snn2hw.ir.arrays import Shape, size_of
+from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, matrix
 
@@ -97,7 +97,7 @@ def _plan(program: Program) -> tuple[list[_Layer], bool]:
     phased = hop == 0 and not program.streams
     before, previous = net.inputs[0].name, None
     layers: list[_Layer] = []
-    for p in net.populations:
+    for p in populations(net):
         try:
             if phased:
                 _check_phased(p, program.phase[p.name])
@@ -136,8 +136,8 @@ def _layer(
     if isinstance(p, Resonator):
         return _complex_layer(p, into, hop)
     if any(isinstance(c.synapses, Conv) for c in into):
-        return _conv_layer(p, into, hop, net.numbers)
-    if back and sends_graded(p) and not (previous and sends_graded(previous)):
+        return _conv_layer(p, into, hop, numbers_of(net))
+    if back and p.graded and not (previous and previous.graded):
         raise _CannotHold("sends graded spikes to itself, which netx takes for plain ones")
     return _dense_layer(p, forward, back, hop)
 

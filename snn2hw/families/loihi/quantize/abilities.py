@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from snn2hw.errors import NetworkError, listed
+from snn2hw.families.loihi.numbers import numbers_of
 from snn2hw.families.loihi.quantize.drive import as_spiking, decay, forgets
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
 from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network
-from snn2hw.target import Target
+from snn2hw.ir.target import Target
 
 
 def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
@@ -72,7 +73,7 @@ def _decay_refusals(
             found.append(f"{name} has several {what} time constants, the chip one a population")
         elif not 0 <= float(value.flat[0]) <= 1:
             found.append(f"{name} has a {what} time constant below the time step {dt:g} s")
-    if node.tau_synapse is not None and decay(step.keep_current, target.numbers) == 0:
+    if node.tau_synapse is not None and decay(step.keep_current, numbers_of(target)) == 0:
         found.append(f"{name} has a synapse time constant too long for {dt:g} s steps")
     return found
 
@@ -88,7 +89,7 @@ def _readout_refusals(
         found.append(
             f"{name} gives its membrane potential to other cells, the chip to an output only"
         )
-    if forgets(step, target.numbers) is None:
+    if forgets(step, numbers_of(target)) is None:
         found.append(
             f"{name} keeps a part of its membrane or current in each step, the chip's outputs all "
             "or nothing of the membrane (I or tau = inf; tau = dt with euler integration)"

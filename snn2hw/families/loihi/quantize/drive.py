@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from snn2hw.families.loihi.numbers import Numbers
 from snn2hw.ir.graph import Incoming, Source
-from snn2hw.ir.integer import Numbers
 from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network, coefficients
 from snn2hw.ir.synapses import Conv, Dense, Synapses, from_matrix, matrix, with_weight
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from snn2hw.errors import NetworkError, UnsupportedError, listed
+from snn2hw.families.loihi import populations as chip
+from snn2hw.families.loihi.numbers import Numbers, numbers_of
 from snn2hw.families.loihi.quantize.abilities import refusals
 from snn2hw.families.loihi.quantize.drive import Drive, drive_of
 from snn2hw.families.loihi.quantize.scale import (
@@ -17,11 +19,10 @@ from snn2hw.families.loihi.quantize.scale import (
     rounding_of,
     weight_limit,
 )
-from snn2hw.ir import populations as chip
 from snn2hw.ir.graph import Wiring, output_populations, wiring
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Numbers, Rounding
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
 from snn2hw.ir.network import Leaky, Lif, Network, Threshold, input_shape
-from snn2hw.target import Target
+from snn2hw.ir.target import Target
 
 
 def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> IntNetwork:
@@ -65,21 +66,21 @@ def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwo
     """
     cells = net.cells()
     largest = {name: node.max_value for name, node in net.inputs().items()}
-    ticking = _unused("bias", net)
+    ticking, numbers = _unused("bias", net), numbers_of(target)
     done: list[_Rounded] = []
     extremes: list[str] = []
     for name in wires.order:
         cell, into = cells[name], wires.into[name]
         with np.errstate(over="ignore", invalid="ignore"):
-            drive = drive_of(net, cell, into, target.numbers, largest)
+            drive = drive_of(net, cell, into, numbers, largest)
         if extreme := drive.extreme():
             times = f"{extreme:.3g} times" if math.isfinite(extreme) else "far more than"
             extremes.append(f"{name} is driven by {times} its threshold")
             continue
         if isinstance(cell, Leaky):
-            done.append(_readout(name, cell, drive, ticking, target.numbers, steps))
+            done.append(_readout(name, cell, drive, ticking, numbers, steps))
         else:
-            done.append(_neurons(name, cell, drive, ticking, target.numbers))
+            done.append(_neurons(name, cell, drive, ticking, numbers))
     if extremes:
         raise UnsupportedError(
             f"No integers stand for the numbers of this network: {listed(extremes, '; ')}.",
@@ -96,14 +97,14 @@ def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwo
     return IntNetwork(
         inputs=tuple(InputPort(k, n.shape, n.max_value) for k, n in sorted(net.inputs().items())),
         populations=(
-            *([_every_step(ticking, target.numbers)] if heard else []),
+            *([_every_step(ticking, numbers)] if heard else []),
             *(made.population for made in done),
         ),
         connections=connections,
         output=output_populations(net)[0],
         dt=net.dt,
         time_steps=steps,
-        numbers=target.numbers,
+        numbers=numbers,
         rounding={n: made.rounding for n, made in zip(wires.order, done, strict=True)},
     )
 

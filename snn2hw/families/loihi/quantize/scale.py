@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.families.loihi.numbers import Numbers
 from snn2hw.families.loihi.quantize.drive import Drive
 from snn2hw.ir.graph import Source
-from snn2hw.ir.integer import Connection, Numbers, Rounding
+from snn2hw.ir.integer import Connection, Rounding
 from snn2hw.ir.synapses import Conv, Sparse, Synapses, row_sums, with_weight
 
 
