@@ -23,8 +23,8 @@ from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.files import expanded, read_json, write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
-from snn2hw.leading import leads
 from snn2hw.ir.target import Target
+from snn2hw.leading import leads
 from snn2hw.passes import unit_resistance
 from snn2hw.pipeline.budget import cores_of, density_for_cores
 from snn2hw.simulate import floating
