@@ -64,7 +64,7 @@ class Stop:
         """
         import threading
 
-        read, write = os.pipe()
+        read, write = _pipe()
         os.set_blocking(write, False)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         threading.Thread(target=self._listen, args=(read,), daemon=True).start()
@@ -115,6 +115,19 @@ class Stop:
             # By hand: a handler should not import what may just be being imported.
             parts = f'"kind": "interrupted", "message": "{MESSAGE}", "hint": "{HINT}"'
             _write(1, f'{{"error": {{{parts}}}}}')
+
+
+def _pipe() -> tuple[int, int]:
+    """Make a pipe, apart from the standard streams, of which some may be closed."""
+    low: list[int] = []
+    while True:
+        ends = os.pipe()
+        if min(ends) > 2:
+            break
+        low += ends
+    for number in low:
+        os.close(number)
+    return ends
 
 
 def _write(to: int, text: str) -> None:

@@ -86,7 +86,7 @@ def count(seeds: Iterable[int], simulator: Simulator) -> Count:
         theirs = simulator(program, x)
         for name, layer in ours.layers.items():
             for what in ("u", "v", "spikes"):
-                a, b = getattr(layer, what), getattr(theirs.layers[name], what)
+                a, b = layer[what], theirs.layers[name][what]
                 total.compared[what] += a.size
                 total.mismatches[what] += int((a != b).sum())
         difference = compare.traces(ours, theirs).first

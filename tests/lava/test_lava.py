@@ -251,7 +251,7 @@ def test_a_difference_is_found_and_named(tmp_path):
 def test_failure_of_the_runner_is_one_sentence(tmp_path):
     program = compile_network(tiny(), LOIHI2)
     (tmp_path / "program.h5").write_bytes(b"not a program")
-    with pytest.raises(RuntimeMissingError, match="Lava stopped with exit code"):
+    with pytest.raises(RuntimeMissingError, match=r"lava 0\.10\.0 stopped with exit code"):
         lava.run(program, images(program.network), program_file=tmp_path / "program.h5")
 
 

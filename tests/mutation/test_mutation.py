@@ -89,7 +89,14 @@ def test_the_page_lists_survivors_and_reasons(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "given", [["--faults", "x"], ["--faults", "0"], ["--seed", "x"], ["--module", "none.py"]]
+    "given",
+    [
+        ["--faults", "x"],
+        ["--faults", "0"],
+        ["--seed", "x"],
+        ["--module", "none.py"],
+        ["--covering", "/nowhere/at/all.json"],
+    ],
 )
 def test_bad_options_are_told(given, capsys):
     with pytest.raises(SystemExit) as stop:
