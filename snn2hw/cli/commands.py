@@ -13,6 +13,7 @@ from snn2hw.cli.info import datasets, doctor, encoders, methods, models, runtime
 from snn2hw.cli.stopping import Stop
 from snn2hw.cli.training import demo, distill, prune
 from snn2hw.errors import Interrupted, shortened, visible
+from snn2hw.families import DEFAULT_TARGET
 from snn2hw.files import json_text
 from snn2hw.processes import end_others
 
@@ -30,15 +31,18 @@ class Story(click.Group):
         return ORDER
 
 
-@click.group(cls=Story, context_settings={"help_option_names": ["-h", "--help"]})
+HELP = f"""From a trained network to a spiking one on a chip, with proof and an energy bill.
+
+Start with `snn2hw demo`. The long way: `snn2hw distill --teacher resnet34`,
+`snn2hw export --target {DEFAULT_TARGET}`, `snn2hw energy report`. Every command takes the newest
+run or build of this folder unless you name one.
+"""
+
+
+@click.group(cls=Story, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="snn2hw")
 def snn2hw() -> None:
-    """From a trained network to a spiking one on a chip, with proof and an energy bill.
-
-    Start with `snn2hw demo`. The long way: `snn2hw distill --teacher resnet34`,
-    `snn2hw export --target loihi2`, `snn2hw energy report`. Every command takes the newest run or
-    build of this folder unless you name one.
-    """
+    """Hold all commands."""
 
 
 for command in (

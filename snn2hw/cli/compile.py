@@ -56,7 +56,9 @@ def model_options(function: Any) -> Any:
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--target", default="loihi2", show_default=True, help="See `snn2hw targets`.")
+@click.option(
+    "--target", default=families.DEFAULT_TARGET, show_default=True, help="See `snn2hw targets`."
+)
 @click.option(
     "--rewrite", "allowed", multiple=True, type=click.Choice(["all", *rewrites.REWRITES]),
     help="Replace what the target cannot do (all), or does at a price (settled-bias); "
@@ -69,7 +71,7 @@ def export(
 ) -> None:
     """Compile MODEL for a chip: integers, cores, the vendor's file.
 
-    MODEL is a run, a .nir file, a netx .net file or a name from `snn2hw models`; by default the
+    MODEL is a run, a .nir file, a vendor's file or a name from `snn2hw models`; by default the
     newest run. Writes builds/NAME-TARGET/.
     """
     chip = targets.load(target)

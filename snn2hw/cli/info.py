@@ -81,7 +81,7 @@ def models(talk: Talk, name: str | None) -> None:
 
 def _trained(recipe: Mapping[str, Any]) -> str:
     right = recipe["accuracy_on_chip"]
-    return f"{recipe['student']} for {recipe['data']}, {100 * right:.2f} % on Loihi 2's integers"
+    return f"{recipe['student']} for {recipe['data']}, {100 * right:.2f} % on the chip's integers"
 
 
 def _about(entry: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from snn2hw.cli.common import Talk, common, root
+from snn2hw.families import DEFAULT_TARGET
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline import runs
 from snn2hw.report import text
@@ -116,7 +117,7 @@ def device_options(function: F) -> F:
     type=click.Choice(["synops", "energy"]),
     help="Let spikes cost what they set off: synaptic operations, or energy at --target's prices.",
 )
-@click.option("--target", help="Chip whose prices count.  [default: loihi2]")
+@click.option("--target", help=f"Chip whose prices count.  [default: {DEFAULT_TARGET}]")
 @click.option(
     "--synops-budget",
     type=click.FloatRange(min=0, min_open=True),
@@ -188,7 +189,7 @@ def distill(
 )
 @click.option(
     "--target",
-    help="The chip of --cores, by default loihi2; alone: no neuron gets more inputs than its cores "
+    help=f"The chip of --cores, by default {DEFAULT_TARGET}; alone: no neuron gets more inputs than its cores "
     "hold.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Of fine-tuning.")

@@ -14,6 +14,9 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
+DEFAULT_TARGET = "loihi2"  # where a command or a function is not told of one
+
+
 def of(target: Target) -> Family:
     """Return the family of a target.
 
@@ -34,5 +37,5 @@ def vendors() -> Mapping[str, Vendor]:
 
 
 __all__ = [
-    "FAMILIES", "Family", "Inputs", "Run", "Schema", "Vendor", "VendorFile", "of", "vendors",
+    "DEFAULT_TARGET", "FAMILIES", "Family", "Inputs", "Run", "Schema", "Vendor", "VendorFile", "of", "vendors",
 ]  # fmt: skip

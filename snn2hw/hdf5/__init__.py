@@ -1,4 +1,4 @@
-"""HDF5 files, the container of NIR, netx, Keras and our own programs.
+"""HDF5 files, the container of NIR, Keras, vendors' networks and our own programs.
 
 Reading happens in a process of its own, within limits: libhdf5 has never been safe with damaged
 files (docs/decisions/0010). What arrives here is a tree of plain arrays and text.

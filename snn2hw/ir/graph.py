@@ -7,7 +7,7 @@ each delay, and constant currents; both are exact.
 All cells work within one time step, along the edges: what a cell sends in a step is received in
 the same step. Where edges form a loop that cannot be, so on the edge that closes it (found by
 walking from the inputs, names in alphabetical order) a spike takes one step, as in the recurrent
-layers of snnTorch, Norse and Lava. A Delay node on a loop stands for itself; no step is added.
+layers of snnTorch and Norse. A Delay node on a loop stands for itself; no step is added.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def measure(
 
 def build(
     network: Network | IntNetwork,
-    target: str | Target = "loihi2",
+    target: str | Target = families.DEFAULT_TARGET,
     *,
     time_steps: int | None = None,
     rewrite: Sequence[str] = (),

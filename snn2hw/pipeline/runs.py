@@ -217,7 +217,7 @@ def prune(
         sparsity: share of weights that become zero; None for 0.75, or what ``cores`` need.
         how: a name in ``train.PRUNERS``.
         cores: a budget: as sparse as it must be to fit into so many cores of the target.
-        target: the chip of the budget, by default loihi2; without a budget no neuron listens to
+        target: the chip of the budget, or the default one; without a budget no neuron listens to
             more than a core of this chip holds.
         epochs: of fine-tuning; None for the recipe's, or none where the pruner needs none.
         name: of the new run; by default the old one's with the sparsity.
@@ -232,7 +232,7 @@ def prune(
         raise unknown_name("pruner", how, train.PRUNERS)
     if sparsity is not None and cores is not None:
         raise InputError("A sparsity and a budget of cores were given.", "Give one of them.")
-    asked = target or "loihi2"
+    asked = target or families.DEFAULT_TARGET
     chip = None if cores is None else targets.load(asked)
     bounded = targets.load(asked) if target is not None and cores is None else None
     inputs = families.of(bounded).most_inputs(bounded) if bounded is not None else None

@@ -12,7 +12,7 @@ Layout (format 3). Attributes of the root: ``format``, ``version``, ``target``, 
   input_shape, stride, padding, dilation, groups; sparse: values, with ``indices``, ``indptr`` and
   attribute pre_size).
 
-The Lava runner reads the same file with nothing but h5py, so the layout is kept plain.
+Vendors' runners read the same file with nothing but h5py, so the layout is kept plain.
 """
 
 from __future__ import annotations

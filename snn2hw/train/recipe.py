@@ -11,6 +11,7 @@ from typing import Any
 from snn2hw.datasets import Dataset, default_time_steps
 from snn2hw.encoders import LONGEST, Encoder, parse
 from snn2hw.errors import InputError, unknown_name
+from snn2hw.families import DEFAULT_TARGET
 from snn2hw.fields import (
     LARGEST,
     Check,
@@ -151,7 +152,7 @@ class Recipe:
     logit_scale: float = 3.0
     spike_cost: float = 0.0
     minimize: str = "synops"
-    target: str = "loihi2"
+    target: str = DEFAULT_TARGET
     synops_budget: float = 0.0
     shift: int = 0
     flip: bool = False

@@ -11,7 +11,7 @@ from snn2hw.train.students.wiring import SOURCE, Plan, Settings, Student, Synaps
 def rnn(settings: Settings, hidden: int) -> Student:
     """Build one population that is connected to itself, and a dense layer.
 
-    Its spikes come back in the next step, as in the recurrent layers of snnTorch, Norse and Lava.
+    Its spikes come back in the next step, as in the recurrent layers of snnTorch and Norse.
     """
     channels, height, width = settings.shape
     size = settings.wide(hidden)
