@@ -189,8 +189,8 @@ def distill(
 )
 @click.option(
     "--target",
-    help=f"The chip of --cores, by default {DEFAULT_TARGET}; alone: no neuron gets more inputs than its cores "
-    "hold.",
+    help=f"The chip of --cores, by default {DEFAULT_TARGET}; alone: no neuron gets more inputs "
+    "than its cores hold.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Of fine-tuning.")
 @click.option("--name", help="Of the new run.")

@@ -37,5 +37,6 @@ def vendors() -> Mapping[str, Vendor]:
 
 
 __all__ = [
-    "DEFAULT_TARGET", "FAMILIES", "Family", "Inputs", "Run", "Schema", "Vendor", "VendorFile", "of", "vendors",
+    "DEFAULT_TARGET", "FAMILIES", "Family", "Inputs", "Run", "Schema", "Vendor", "VendorFile",
+    "of", "vendors",
 ]  # fmt: skip
