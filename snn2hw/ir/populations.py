@@ -16,6 +16,8 @@ class Population(Protocol):
     fields that reports leave out.
     """
 
+    graded: ClassVar[bool]
+    clears: ClassVar[bool]
     untold: ClassVar[tuple[str, ...]]
 
     @property
@@ -26,12 +28,6 @@ class Population(Protocol):
 
     @property
     def size(self) -> int: ...  # noqa: D102
-
-    @property
-    def graded(self) -> bool: ...  # noqa: D102
-
-    @property
-    def clears(self) -> bool: ...  # noqa: D102
 
 
 def written_by(population: Population) -> str | None:

@@ -1,7 +1,6 @@
 """Neurons of the Loihi family: one class for each kind, in Lava's own terms.
 
-What each computes in a step is written out in ``definition.py``. All states start
-at 0.
+What each computes in a step is written out in ``definition.py``. All states start at 0.
 ``driven_by`` names the input whose values the host writes straight into the neurons, one to one,
 without a synapse: into the bias of ``Lif``, into the input of ``Delta``.
 """
@@ -20,7 +19,24 @@ from snn2hw.ir.arrays import Shape, frozen, size_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lif:
+class _Neurons:
+    """What all have; ``ir/populations.py`` says what ``graded``, ``clears`` and ``untold`` are."""
+
+    graded: ClassVar[bool] = False
+    clears: ClassVar[bool] = False
+    untold: ClassVar[tuple[str, ...]] = ()
+
+    name: str
+    shape: Shape
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return size_of(self.shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lif(_Neurons):
     """Leaky integrate and fire: current decay ``du``, voltage decay ``dv``, threshold, bias.
 
     Each step (mantissas as in Lava's LIF): ``u`` decays by ``(du + 1) / 4096`` and takes the
@@ -29,10 +45,9 @@ class Lif:
     largest (``2**17``) is never reached: the population only integrates.
     """
 
+    clears: ClassVar[bool] = True
     untold: ClassVar[tuple[str, ...]] = ("bias", "bias_exp")
 
-    name: str
-    shape: Shape
     du: int
     dv: int
     vth: int
@@ -47,33 +62,17 @@ class Lif:
         if not 0 <= self.bias_exp <= 7:
             raise ValueError(f"{self.name}: bias exponent {self.bias_exp} is outside 0..7")
 
-    @property
-    def size(self) -> int:
-        """Number of neurons."""
-        return size_of(self.shape)
-
-    @property
-    def graded(self) -> bool:
-        """Whether signed integers are sent instead of plain spikes."""
-        return False
-
-    @property
-    def clears(self) -> bool:
-        """Whether samples may follow each other."""
-        return True
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Delta:
+class Delta(_Neurons):
     """Delta encoder: sends by how much its input changed, once that reaches ``vth``.
 
     The input is scaled by ``2**(spike_exp + 6)``, what is sent by ``2**spike_exp``.
     """
 
+    graded: ClassVar[bool] = True
     untold: ClassVar[tuple[str, ...]] = ("spike_exp",)
 
-    name: str
-    shape: Shape
     vth: int
     driven_by: str
     spike_exp: int = 6
@@ -81,33 +80,17 @@ class Delta:
     def __post_init__(self) -> None:
         _check_sdnn(self)
 
-    @property
-    def size(self) -> int:
-        """Number of neurons."""
-        return size_of(self.shape)
-
-    @property
-    def graded(self) -> bool:
-        """Whether signed integers are sent instead of plain spikes."""
-        return True
-
-    @property
-    def clears(self) -> bool:
-        """Whether samples may follow each other."""
-        return False
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SigmaDelta:
+class SigmaDelta(_Neurons):
     """Sigma-delta neuron: sums its input, adds ``bias [size]``, ReLU, then encodes like ``Delta``.
 
     Bias and threshold are scaled by ``2**(spike_exp + 6)``, what is sent by ``2**spike_exp``.
     """
 
+    graded: ClassVar[bool] = True
     untold: ClassVar[tuple[str, ...]] = ("bias", "spike_exp")
 
-    name: str
-    shape: Shape
     vth: int
     bias: NDArray[np.int32]
     spike_exp: int = 6
@@ -118,84 +101,30 @@ class SigmaDelta:
         if np.abs(self.bias.astype(np.int64)).max() << (self.spike_exp + 6) >= 1 << 31:
             raise ValueError(f"{self.name}: bias does not fit the state")
 
-    @property
-    def size(self) -> int:
-        """Number of neurons."""
-        return size_of(self.shape)
-
-    @property
-    def graded(self) -> bool:
-        """Whether signed integers are sent instead of plain spikes."""
-        return True
-
-    @property
-    def clears(self) -> bool:
-        """Whether samples may follow each other."""
-        return False
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sigma:
+class Sigma(_Neurons):
     """Sigma decoder: sums its input and sends the sum at every step."""
 
-    untold: ClassVar[tuple[str, ...]] = ()
-
-    name: str
-    shape: Shape
-
-    @property
-    def size(self) -> int:
-        """Number of neurons."""
-        return size_of(self.shape)
-
-    @property
-    def graded(self) -> bool:
-        """Whether signed integers are sent instead of plain spikes."""
-        return True
-
-    @property
-    def clears(self) -> bool:
-        """Whether samples may follow each other."""
-        return False
+    graded: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Graded:
+class Graded(_Neurons):
     """Relay (Lava's GradedVec with threshold 0): sends the sum of this step's input, forgets it."""
 
-    untold: ClassVar[tuple[str, ...]] = ()
-
-    name: str
-    shape: Shape
-
-    @property
-    def size(self) -> int:
-        """Number of neurons."""
-        return size_of(self.shape)
-
-    @property
-    def graded(self) -> bool:
-        """Whether signed integers are sent instead of plain spikes."""
-        return True
-
-    @property
-    def clears(self) -> bool:
-        """Whether samples may follow each other."""
-        return True
+    graded: ClassVar[bool] = True
+    clears: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Resonator:
+class Resonator(_Neurons):
     """Resonate and fire: a complex state turned and shrunk by ``(cos + i sin) / 4096`` a step.
 
     Lava's RF fires where the state passes the positive real axis at ``vth << 6`` or more; with
     ``resets`` (RF_IZ) it fires where the imaginary part reaches ``vth << 6``, and is set back.
     """
 
-    untold: ClassVar[tuple[str, ...]] = ()
-
-    name: str
-    shape: Shape
     cos: int
     sin: int
     vth: int
@@ -206,21 +135,6 @@ class Resonator:
             raise ValueError(
                 f"{self.name}: cos {self.cos}, sin {self.sin} or vth {self.vth} is off"
             )
-
-    @property
-    def size(self) -> int:
-        """Number of neurons."""
-        return size_of(self.shape)
-
-    @property
-    def graded(self) -> bool:
-        """Whether signed integers are sent instead of plain spikes."""
-        return False
-
-    @property
-    def clears(self) -> bool:
-        """Whether samples may follow each other."""
-        return False
 
 
 Population = Lif | Delta | SigmaDelta | Sigma | Graded | Resonator
