@@ -11,6 +11,10 @@ import sys
 
 from snn2hw.cli.stopping import Stop
 
+TYPE_CHECKING = False  # as in snn2hw/__init__.py
+if TYPE_CHECKING:
+    from types import ModuleType
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors of ours end with one sentence and exit code 1.
@@ -28,35 +32,43 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is None:
         streams.mend()
     try:
-        os.getcwd()  # noqa: PTH109  (libraries ask for it when they are imported)
-        from snn2hw.cli import commands
-    except KeyboardInterrupt:
-        code = 1
-    except FileNotFoundError:
-        code = _cannot_start(stop, "The working directory is gone.", "Change to one that is there.")
-    except Exception as error:
-        why = " ".join(str(error).split())[:300]
-        hint = "An environment variable or a package is not what it should be."
-        code = _cannot_start(stop, f"snn2hw cannot start: {type(error).__name__}: {why}", hint)
-    else:
-        try:
+        commands = _commands(stop)
+        if commands is None:
+            code = 1
+        else:
             stop.begun = True
             code = commands.run(given, stop)
-        except KeyboardInterrupt:  # between two lines, where no command could catch it
-            code = 1
+    except KeyboardInterrupt:  # between two lines, where no command could catch it
+        code = 1
     if arguments is None:
         stop.over()
         code = code or streams.code()
     sys.exit(code)
 
 
-def _cannot_start(stop: Stop, message: str, hint: str) -> int:
-    """Say why no command could be imported, and return the exit code."""
-    message = message.rstrip(".") + "."
+def _commands(stop: Stop) -> ModuleType | None:
+    """Import the commands; None where that cannot be, which has then been told."""
+    try:
+        os.getcwd()  # noqa: PTH109  (libraries ask for it when they are imported)
+    except FileNotFoundError:
+        _cannot_start(stop, "The working directory is gone", "Change to one that is there.")
+        return None
+    try:
+        from snn2hw.cli import commands
+    except Exception as error:  # whatever libraries stumble over
+        why = " ".join(str(error).split())[:300].rstrip(".")
+        hint = "An environment variable or a package is not what it should be."
+        _cannot_start(stop, f"snn2hw cannot start: {type(error).__name__}: {why}", hint)
+        return None
+    return commands
+
+
+def _cannot_start(stop: Stop, problem: str, hint: str) -> None:
+    """Say why no command could be imported."""
+    message = f"{problem}."
     if stop.as_json:
         import json
 
         told = {"kind": "start", "message": message, "hint": hint}
         print(json.dumps({"error": told}))  # noqa: T201
     print(f"error: {message} {hint}", file=sys.stderr)  # noqa: T201
-    return 1

@@ -1,7 +1,7 @@
 """What a family of chips provides: the stages of the compiler that know its arithmetic.
 
 The record is read from top to bottom as a network goes through it. Families import nothing of each
-other; what two of them share is a module below both. ``docs/adding-a-target.md`` makes one.
+other; what two of them share is a module below both (docs/decisions/0013-families.md).
 """
 
 from __future__ import annotations

@@ -416,7 +416,7 @@ class Loaded(NamedTuple):
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th")
 # Bytes that describe a file's tensors (a thousand take 100 kB), and how small the pieces are that
-# they are read in. PyTorch takes a second and 100 MB for each 2 MB.
+# they are read in. PyTorch takes a second and 160 MB for each 2 MB.
 MOST_DESCRIPTION, PIECE = 2 << 20, 1 << 16
 ROOM = 512 << 20  # bytes that reading any file may take; more, four times what the file has
 

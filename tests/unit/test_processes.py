@@ -82,3 +82,19 @@ def test_others_end_before_this_one(monkeypatch):
     assert listed == []  # whoever watches them has nothing to complain about
     for process in others:
         process.stdout.close()
+
+
+def test_memory_is_bounded_in_a_block_and_not_after_it():
+    if not processes.MAPPED.exists():
+        pytest.skip("this system does not say how much memory a process has")
+    script = """
+from snn2hw.processes import bounded
+bytes(1)
+try:
+    with bounded(64 << 20): bytearray(256 << 20)
+except MemoryError: print("bounded")
+print(len(bytearray(256 << 20)))
+with bounded(512 << 20): print(len(bytearray(256 << 20)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["bounded", *[str(256 << 20)] * 2], done.stderr
