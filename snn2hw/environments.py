@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from snn2hw import processes
 from snn2hw.errors import InputError, RuntimeMissingError
-from snn2hw.files import cache_folder, clear, expanded, new_folder, scratch
+from snn2hw.files import cache_folder, clear, expanded, new_folder, scratch, writable_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,8 @@ class Environment:
         """
         target = self.folder
         if self.interpreter is None:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            writable_cache()
+            target.parent.mkdir(exist_ok=True)
             with FileLock(target.with_suffix(".lock")):
                 if self.interpreter is None:
                     self._make(target, say)

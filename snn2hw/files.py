@@ -68,6 +68,29 @@ def cache_folder() -> Path:
         ) from None
 
 
+def writable_cache() -> Path:
+    """Return the user's cache folder, and make it if it is not there.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}, the folder for data sets and vendor simulators, cannot be made: "
+            f"{error.strerror or first_line(error)}.",
+            "Set SNN2HW_CACHE to a folder that can be written.",
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(
+            f"{folder}, the folder for data sets and vendor simulators, cannot be written.",
+            "Set SNN2HW_CACHE to one that can.",
+        )
+    return folder
+
+
 @contextmanager
 def scratch(beside: Path) -> Generator[Path, None, None]:
     """Give a hidden folder inside ``beside``, which is gone after the block.
@@ -309,6 +332,17 @@ def check_file(path: Path, what: str = "a file") -> None:
 
 
 @contextmanager
+def about(path: Path) -> Generator[None, None, None]:
+    """Put the name of a file before what is wrong with it, where the message does not hold it."""
+    try:
+        yield
+    except Snn2hwError as error:
+        if isinstance(error, Interrupted) or path.name in error.message:
+            raise
+        raise type(error)(f"{path}: {error.message}", error.hint) from error.__cause__
+
+
+@contextmanager
 def reading(path: Path, what: str, hint: str = "") -> Generator[None, None, None]:
     """Turn whatever goes wrong while a file from elsewhere is read into an error that names it.
 
@@ -326,11 +360,10 @@ def reading(path: Path, what: str, hint: str = "") -> Generator[None, None, None
     """
     try:
         check_file(path, what)
-        yield
-    except Snn2hwError as error:
-        if isinstance(error, Interrupted) or path.name in error.message:
-            raise
-        raise type(error)(f"{path}: {error.message}", error.hint) from error.__cause__
+        with about(path):
+            yield
+    except Snn2hwError:
+        raise
     except MemoryError as error:
         raise InputError(f"There is not enough memory to read {path}.", hint) from error
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import Any
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.families import FAMILIES
 from snn2hw.fields import Check, filled, flag, named, real, require, table, text, whole
-from snn2hw.files import read_text, reading
+from snn2hw.files import expanded, read_text, reading
 from snn2hw.ir.target import KINDS, Figure, Target
 
 __all__ = ["KINDS", "Figure", "Target", "directory", "load", "names", "read"]
@@ -85,7 +85,7 @@ def load(name: str) -> Target:
         InputError: if there is no such target or the file misses or adds a key.
     """
     if name.endswith(".toml"):
-        return read(Path(name))
+        return read(expanded(name))
     if name not in names():
         raise unknown_name("target", name, names())
     return _shipped(name)

@@ -22,10 +22,24 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from snn2hw.cli.stopping import HINT, MESSAGE
 from snn2hw.cli.streams import OUTPUT
 from snn2hw.errors import Interrupted, Snn2hwError, shortened, visible
-from snn2hw.files import json_text
+from snn2hw.files import expanded, json_text
 from snn2hw.leading import leads
 
 F = TypeVar("F", bound=Callable[..., Any])
+DISK: Mapping[int, tuple[str | None, str]] = {  # what to say instead of the system, and the way out
+    errno.ENOSPC: ("no space left on the disk", "Make room, or work in another folder."),
+    errno.EDQUOT: ("your share of the disk is full", "Make room, or work in another folder."),
+    errno.EFBIG: (
+        "it would be larger than a file may be here", "Raise the limit (ulimit -f unlimited).",
+    ),
+    errno.EMFILE: ("too many files are open", "Raise the limit (ulimit -n 1024)."),
+    errno.ENFILE: ("too many files are open on this machine", "End other programs."),
+    errno.ENAMETOOLONG: ("its name is too long", "Give a shorter name."),
+    errno.EEXIST: ("it is a file where a folder is needed", "Move it, or work in another folder."),
+    errno.ENOTDIR: (
+        "a folder of its path is a file", "Move that file, or work in another folder.",
+    ),
+}  # fmt: skip
 GONE = re.compile("Connection (closed|reset) by (remote )?peer")  # as gloo and NCCL say it
 
 
@@ -145,11 +159,23 @@ def common(function: F) -> F:
     return command  # type: ignore[return-value]
 
 
+class _Place(click.ParamType[Path]):
+    """A path whose ``~`` stands for a home folder, also where no shell replaces it."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return expanded(value)
+
+
+PLACE = _Place()
+
+
 def data_options(function: F) -> F:
     """Add the options that choose samples."""
     for option in (
-        click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here."),
-        click.option("--input", "file", type=click.Path(path_type=Path),
+        click.option("--data-dir", type=PLACE, help="Look for data here."),
+        click.option("--input", "file", type=PLACE,
                      help="npz with x [N, S, *in] of integers (and y [N], if known)."),
         click.option("--samples", type=click.IntRange(min=1), help="How many samples at most."),
         click.option("--data", help="Data set; by default the one the model was trained on."),
@@ -209,13 +235,16 @@ def as_ours(error: BaseException) -> Snn2hwError | None:
             what = f"{OUTPUT.capitalize()} could not be written"
         elif error.filename:
             what += f": {os.fsdecode(error.filename)}"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        full = full or "No space left" in str(error) or "File too large" in str(error)
-        reason = "no space left on the disk" if full else error.strerror or str(error)
-        known = Snn2hwError(
-            f"{what}: {reason}.",
-            "Make room, or work in another folder." if full else "Check the path and its rights.",
-        )
+        known = Snn2hwError(*_of_the_disk(what, error))
         known.kind = "disk"
         return known
     return None
+
+
+def _of_the_disk(what: str, error: OSError) -> tuple[str, str]:
+    """Say why a file could not be read or written, and the way out."""
+    # HDF5's errors have no number; their text ends with what the system said.
+    said = {c: error.errno == c or os.strerror(c) in str(error) for c in DISK}
+    code = next((c for c, it_is in said.items() if it_is), None)
+    reason, hint = DISK.get(code or 0, (None, "Check the path and its rights."))
+    return f"{what}: {reason or error.strerror or str(error)}.", hint

@@ -11,7 +11,7 @@ import click
 
 from snn2hw import families, nir_io, rewrites
 from snn2hw import target as targets
-from snn2hw.cli.common import Talk, common, data_options, root
+from snn2hw.cli.common import PLACE, Talk, common, data_options, root
 from snn2hw.estimator import layer_counts
 from snn2hw.files import check_writable
 from snn2hw.pipeline import builds, floats
@@ -97,7 +97,7 @@ def export(
     help=f"exact (ours), float, or a vendor's simulator: {', '.join(families.vendors())}.",
 )
 @data_options
-@click.option("--save", type=click.Path(path_type=Path), help="Write spikes and predictions (npz).")
+@click.option("--save", type=PLACE, help="Write spikes and predictions (npz).")
 @click.option("--trace", is_flag=True, help="With --save: every layer's spikes, v and u too.")
 @model_options
 @common
@@ -201,7 +201,7 @@ def energy() -> None:
 @energy.command("report")
 @click.argument("build", required=False)
 @data_options
-@click.option("--html", type=click.Path(path_type=Path), help="Write one HTML page.")
+@click.option("--html", type=PLACE, help="Write one HTML page.")
 @common
 def energy_report(
     talk: Talk, build: str | None, html: Path | None, samples: int | None, **choice: Any

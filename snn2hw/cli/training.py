@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from snn2hw.cli.common import Talk, common, root
+from snn2hw.cli.common import PLACE, Talk, common, root
 from snn2hw.families import DEFAULT_TARGET
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline import runs
@@ -69,7 +69,7 @@ def device_options(function: F) -> F:
 )
 @click.option(
     "--teacher-weights",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Load the teacher's weights: .safetensors, .npz, .pt, .pth or .th.",
 )
 @click.option(
@@ -86,7 +86,7 @@ def device_options(function: F) -> F:
     help="By default cnn for the cnn teacher and resnet20 for the others.",
 )
 @click.option("--data", default="digits", show_default=True, help="See `snn2hw datasets`.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
+@click.option("--data-dir", type=PLACE, help="Look for data here first.")
 @click.option(
     "--method",
     default=None,
@@ -195,7 +195,7 @@ def distill(
 @click.option("--epochs", type=click.IntRange(min=1), help="Of fine-tuning.")
 @click.option("--name", help="Of the new run.")
 @click.option("--seed", type=int, help="Of fine-tuning; by default the run's own.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
+@click.option("--data-dir", type=PLACE, help="Look for data here first.")
 @device_options
 @common
 def prune(
@@ -228,7 +228,7 @@ def prune(
 
 @click.command()
 @click.option("--data", default="digits", show_default=True, help="See `snn2hw datasets`.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Look for data here first.")
+@click.option("--data-dir", type=PLACE, help="Look for data here first.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @common
 def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:

@@ -23,7 +23,7 @@ from snn2hw.datasets.checks import LARGEST_ARRAY, checked, label_problems
 from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
 from snn2hw.datasets.search import folder_with, missing_package, search_path
 from snn2hw.errors import InputError, Snn2hwError
-from snn2hw.files import cache_folder, first_line, reading
+from snn2hw.files import cache_folder, first_line, reading, writable_cache
 from snn2hw.hdf5 import Group, described, read_hdf5
 
 MOST_EVENTS = 255  # that a frame counts in one place
@@ -137,7 +137,7 @@ def _tonic(request: Request) -> Generator[Callable[[bool], Any], None, None]:
     except ImportError:
         raise missing_package("tonic", f"Data set {name!r}", "events") from None
     folders = search_path(request.data_dir)
-    there = next((f for f in folders if (f / sensor.tonic).is_dir()), None) or cache_folder()
+    there = next((f for f in folders if (f / sensor.tonic).is_dir()), None) or writable_cache()
     published: Any = getattr(tonic, sensor.tonic)
     try:
         yield lambda train: published(save_to=str(there), train=train)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from snn2hw.errors import InputError
-from snn2hw.files import cache_folder, new_file
+from snn2hw.files import cache_folder, new_file, writable_cache
 
 
 class Remote(NamedTuple):
@@ -60,7 +60,7 @@ def find_or_download(
     found = folder_with(tried, list(remotes))
     if found is not None:
         return found
-    target = cache_folder() / folders[0]
+    target = writable_cache() / folders[0]
     for file, remote in remotes.items():
         _download(name, file, remote, target, tried)
     return target

@@ -15,7 +15,7 @@ from snn2hw import estimator, families, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.archives import write_npz
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, listed, unknown_name
-from snn2hw.files import write_json
+from snn2hw.files import about, expanded, write_json
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
@@ -39,6 +39,11 @@ class Model:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def source(self) -> Path:
+        """The file it is from, as errors name it; for a network made in Python its name."""
+        return next(iter(self.files.values()), Path(self.name))
+
 
 def load_model(
     given: str | None,
@@ -56,7 +61,7 @@ def load_model(
         must_know_dt: False to take any time step where nothing tells it, as for a listing.
     """
     if given is not None:
-        path = Path(given)
+        path = expanded(given)
         if path.suffix == ".nir":
             net, notes = nir_io.read(path, choice, must_know_dt=must_know_dt)
             return Model(path.stem, net, {"nir": path}, notes=tuple(notes))
@@ -136,9 +141,10 @@ def export(
     """
     network, rewritten = model.network, None
     applied: list[str] = []
-    if isinstance(network, Network) and allowed:
-        network, applied = rewrites.rewrite(network, target, list(allowed))
-    program = compile_network(network, target, time_steps=time_steps)
+    with about(model.source):
+        if isinstance(network, Network) and allowed:
+            network, applied = rewrites.rewrite(network, target, list(allowed))
+        program = compile_network(network, target, time_steps=time_steps)
     if isinstance(network, Network) and applied:  # only what compiles can be compared
         rewritten = _measured(model, network, applied, time_steps, data_dir)
     file = families.of(target).file

@@ -10,7 +10,7 @@ import numpy as np
 from snn2hw import nir_io, onnx_io
 from snn2hw import target as targets
 from snn2hw.errors import UnsupportedError
-from snn2hw.files import recover
+from snn2hw.files import expanded, recover
 from snn2hw.ir.graph import Wiring, along_edges, wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Affine, Conv1d, Conv2d, Network, Node, Scale, output_shape
@@ -32,14 +32,17 @@ def inspect_file(
         choice: what the file may not say.
     """
     asked = targets.names() if target is None else [target]
-    if Path(given).suffix == ".onnx":
+    path = expanded(given)
+    if path.suffix == ".onnx":
         why = (
             "The network does not spike. "
             f"Distill a student from it first: snn2hw distill --teacher {given}"
         )
-        return onnx_io.describe(Path(given)) | {"targets": {name: [why] for name in asked}}
-    recover(Path(given))
-    if (Path(given) / "build.json").exists():
+        return onnx_io.describe(path) | {"targets": {name: [why] for name in asked}}
+    built = root / "builds" / given
+    for folder in (path, built):
+        recover(folder)
+    if any((f / "build.json").exists() for f in (path, *([] if path.exists() else [built]))):
         build = builds.load_build(given, root)
         model = builds.Model(build.name, build.program.network, {})
     else:

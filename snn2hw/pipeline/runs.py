@@ -313,7 +313,10 @@ def _folder(root: Path, name: str | None, default: str, command: Mapping[str, An
     base = root / "runs"
     if name is not None:
         if not folders.is_plain(name):
-            raise InputError(f"{name!r} cannot be the name of a run.", "Use a plain word.")
+            raise InputError(
+                f"{name!r} cannot be the name of a run.",
+                "Use a plain, short word.",
+            )
         other = [] if _is_free(base / name) else _differences(_asked(base / name), command)
         if not other:
             return base / name

@@ -19,6 +19,7 @@ from snn2hw.errors import InputError, listed
 from snn2hw.fields import require, shown
 from snn2hw.files import (
     check_file,
+    expanded,
     json_text,
     new_file,
     new_folder,
@@ -37,6 +38,7 @@ from snn2hw.store.documents import BUILD, METRICS, PLACEMENT
 # Since 2, build.json is covered by a hash of its own; since 3, a build keeps its target.
 BUILD_FORMAT = 3
 LONGEST_NAME = 4096  # bytes that are read of a pointer
+LONGEST_FOLDER = 200  # bytes of its name; a file system takes 255, and a build adds its target
 
 AGAIN = "Export the network again."
 
@@ -110,7 +112,7 @@ def find(kind: str, given: str | None, root: Path) -> Path:
         if is_plain(name) and _is_there(base / name):
             return base / name
         raise InputError(f"{base / 'latest'} names {name!r}, which is not there.", f"Run: {makes}")
-    for path in (Path(given), base / given):
+    for path in (expanded(given), base / given):
         if _is_there(path):
             return path
     raise InputError(
@@ -121,7 +123,8 @@ def find(kind: str, given: str | None, root: Path) -> Path:
 
 def is_plain(name: str) -> bool:
     """Say whether a name can be that of a run or build: of one folder, inside another."""
-    return Path(name).name == name and name not in ("", ".", "..", "latest")
+    fits = len(os.fsencode(name)) <= LONGEST_FOLDER
+    return fits and Path(name).name == name and name not in ("", ".", "..", "latest")
 
 
 def _latest(pointer: Path) -> str | None:

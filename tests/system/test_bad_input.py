@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -188,7 +189,8 @@ def test_full_disk_leaves_nothing_behind(workshop, tmp_path):
     def little_room():
         resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
 
-    refused(call(tmp_path, "export", preexec_fn=little_room), "no space left")
+    told = call(tmp_path, "export", preexec_fn=little_room)
+    refused(told, "larger than a file may be here", "ulimit -f")
     assert [p for p in contents(tmp_path) if p not in before] in ([], ["builds"])
 
 
@@ -301,3 +303,51 @@ def test_odd_variables_of_the_environment(tmp_path, name, value, said):
     else:
         refused(done, said)
         assert said in json.loads(done.stdout)["error"]["message"]
+
+
+def test_a_file_stands_where_a_folder_is_needed(tmp_path):
+    (tmp_path / "builds").touch()
+    refused(call_here(tmp_path, "export", "digits-cnn"), "builds: it is a file", "Move it")
+    (tmp_path / "runs").touch()
+    refused(call_here(tmp_path, "distill", "--epochs", "1", "--name", "x"), "is a file")
+    assert contents(tmp_path) == ["builds", "runs"]
+
+
+def test_a_name_too_long_for_a_folder(tmp_path):
+    refused(call_here(tmp_path, "distill", "--name", "a" * 201), "cannot be the name of a run")
+    assert contents(tmp_path) == []
+
+
+def test_what_is_wrong_with_a_network_names_its_file(tmp_path):
+    nir_io.write(tmp_path / "endless.nir", replace(tiny(), time_steps=None))
+    told = call_here(tmp_path, "export", "endless.nir")
+    refused(told, "endless.nir: The network does not say how many time steps", "--time-steps")
+
+
+def test_home_folders_are_found_without_a_shell(workshop, tmp_path):
+    shutil.copytree(workshop / "builds", tmp_path / "builds")
+    env = os.environ | {"HOME": str(tmp_path)}
+    done = call(tmp_path, "simulate", "--samples", "2", "--save", "~/mine.npz", env=env)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine.npz").exists()
+    given = call(tmp_path, "inspect", "~/builds/" + next((tmp_path / "builds").glob("*/")).name,
+                 env=env)  # fmt: skip
+    assert given.returncode == 0, given.stderr
+
+
+def test_a_build_is_inspected_by_its_name(workshop, tmp_path):
+    shutil.copytree(workshop / "builds", tmp_path / "builds")
+    name = next((tmp_path / "builds").glob("*/")).name
+    shown = json.loads(call_here(tmp_path, "inspect", name, "--json").stdout)
+    assert shown["holds"] == "chip integers"
+
+
+@pytest.mark.parametrize(
+    "command", [["runtime", "install", "lava"], ["distill", "--data", "mnist"]]
+)
+def test_a_cache_that_cannot_be_made_says_what_to_set(tmp_path, command):
+    (tmp_path / "home").touch()
+    env = os.environ | {"HOME": str(tmp_path / "home")}
+    for name in ("SNN2HW_CACHE", "SNN2HW_DATA", "XDG_CACHE_HOME"):
+        env.pop(name, None)
+    refused(call(tmp_path, *command.split(), env=env), "cannot be made", "Set SNN2HW_CACHE")
