@@ -342,9 +342,7 @@ def test_a_build_is_inspected_by_its_name(workshop, tmp_path):
     assert shown["holds"] == "chip integers"
 
 
-@pytest.mark.parametrize(
-    "command", [["runtime", "install", "lava"], ["distill", "--data", "mnist"]]
-)
+@pytest.mark.parametrize("command", ["runtime install lava", "distill --data mnist"])
 def test_a_cache_that_cannot_be_made_says_what_to_set(tmp_path, command):
     (tmp_path / "home").touch()
     env = os.environ | {"HOME": str(tmp_path / "home")}
