@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,10 +20,10 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Slices that tile every layer exactly once, in core order.
+    """Slices that tile every layer exactly once, in core order; a core may hold several.
 
     Args:
-        slices: one core each.
+        slices: what is where.
         limits: what one core has, by the same names as ``Slice.uses``.
         cores_per_chip: cores before the next chip starts.
     """
@@ -33,20 +34,24 @@ class Placement:
 
     def __post_init__(self) -> None:
         end: dict[str, int] = {}
+        uses: dict[int, Counter[str]] = {}
         for s in self.slices:
             if s.start != end.get(s.layer, 0) or s.stop <= s.start:
                 raise ValueError(f"slices of {s.layer} do not tile it at {s.start}")
             end[s.layer] = s.stop
-            over = [k for k, n in s.uses.items() if n > self.limits[k]]
+            used = uses.setdefault(s.core, Counter())
+            used.update(s.uses)
+            over = [k for k, n in used.items() if n > self.limits[k]]
             if over:
                 raise ValueError(f"core {s.core} ({s.layer}) exceeds {', '.join(over)}")
-        if [s.core for s in self.slices] != list(range(len(self.slices))):
+        numbers = [s.core for s in self.slices]
+        if numbers != sorted(numbers) or list(uses) != list(range(len(uses))):
             raise ValueError("cores must be numbered in order")
 
     @property
     def cores(self) -> int:
         """Number of cores in use."""
-        return len(self.slices)
+        return self.slices[-1].core + 1 if self.slices else 0
 
     @property
     def chips(self) -> int:

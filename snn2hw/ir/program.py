@@ -16,7 +16,7 @@ from snn2hw.ir.target import Target
 class Program:
     """An integer network on chip time.
 
-    On the chip every connection takes at least one step. A layer of phase ``p`` therefore works
+    On the chip a connection takes steps, which its family's numbers say. A layer of phase ``p`` therefore works
     on step ``t`` of a sample at chip step ``t + p``; ``phase[post] - phase[pre] + delay`` makes
     branches meet, and resetting each layer at its own phase keeps samples apart although they
     follow each other without a gap (docs/decisions/0002-chip-time.md). A network with delays of its
@@ -25,7 +25,7 @@ class Program:
     Args:
         network: populations and connections.
         phase: chip step at which a population (inputs: 0) starts on a sample.
-        delays: chip steps from spike to effect, by connection; 1 is the chip's least.
+        delays: chip steps from spike to effect, by connection.
         placement: cores.
         target: the chip.
     """

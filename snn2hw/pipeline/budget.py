@@ -26,7 +26,7 @@ def cores_of(net: Network, target: Target) -> float:
     chips = replace(target.limits["chips"], value=1e9, low=1e9, high=1e9)
     endless = replace(target, limits={**target.limits, "chips": chips})
     try:
-        return len(compile_network(net, endless).placement.slices)
+        return compile_network(net, endless).placement.cores
     except DoesNotFitError:
         return math.inf
 

@@ -15,6 +15,7 @@ from snn2hw.errors import DoesNotFitError
 from snn2hw.families.loihi.place import map_network, most_inputs, stored_sparse
 from snn2hw.families.loihi.populations import Lif
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
+from snn2hw.ir.placement import Placement, Slice
 from snn2hw.ir.synapses import Conv, Dense, Sparse, from_matrix, matrix, sizes
 
 
@@ -187,3 +188,19 @@ def test_refusal_when_the_board_is_full():
     message = r"needs 26 cores.*has 2 \(2 chips\); p0 alone needs 25"
     with pytest.raises(DoesNotFitError, match=message):
         map_network(net, small)
+
+
+def test_a_core_holds_what_it_holds_together():
+    def placed(*cores, uses=4):
+        return Placement(
+            tuple(Slice(f"p{i}", 0, 4, core, {"neurons": uses}) for i, core in enumerate(cores)),
+            {"neurons": 10}, 2,
+        )  # fmt: skip
+
+    assert placed(0, 0, 1).cores == 2
+    assert placed(0, 1, 2).chips == 2
+    with pytest.raises(ValueError, match="core 1 .* exceeds neurons"):
+        placed(0, 1, 1, uses=6)
+    for order in ((0, 2), (1, 0), (0, 1, 0), (1,)):
+        with pytest.raises(ValueError, match="numbered in order"):
+            placed(*order)
