@@ -16,9 +16,9 @@ from snn2hw.ir.target import Target
 class Program:
     """An integer network on chip time.
 
-    On the chip a connection takes steps, which its family's numbers say. A layer of phase ``p`` therefore works
-    on step ``t`` of a sample at chip step ``t + p``; ``phase[post] - phase[pre] + delay`` makes
-    branches meet, and resetting each layer at its own phase keeps samples apart although they
+    On the chip a connection takes steps; its family's numbers say how many it may take. A layer of
+    phase ``p`` therefore works on step ``t`` of a sample at chip step ``t + p``;
+    ``phase[post] - phase[pre] + delay`` makes branches meet, and resetting each layer at its own phase keeps samples apart although they
     follow each other without a gap (docs/decisions/0002-chip-time.md). A network with delays of its
     own, as every loop has, does need a gap: see ``streams``.
 

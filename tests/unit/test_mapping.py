@@ -199,7 +199,7 @@ def test_a_core_holds_what_it_holds_together():
 
     assert placed(0, 0, 1).cores == 2
     assert placed(0, 1, 2).chips == 2
-    with pytest.raises(ValueError, match="core 1 .* exceeds neurons"):
+    with pytest.raises(ValueError, match=r"core 1 .* exceeds neurons"):
         placed(0, 1, 1, uses=6)
     for order in ((0, 2), (1, 0), (0, 1, 0), (1,)):
         with pytest.raises(ValueError, match="numbered in order"):
