@@ -18,9 +18,10 @@ class Program:
 
     On the chip a connection takes steps; its family's numbers say how many it may take. A layer of
     phase ``p`` therefore works on step ``t`` of a sample at chip step ``t + p``;
-    ``phase[post] - phase[pre] + delay`` makes branches meet, and resetting each layer at its own phase keeps samples apart although they
-    follow each other without a gap (docs/decisions/0002-chip-time.md). A network with delays of its
-    own, as every loop has, does need a gap: see ``streams``.
+    ``phase[post] - phase[pre] + delay`` makes branches meet, and resetting each layer at its own
+    phase keeps samples apart although they follow each other without a gap
+    (docs/decisions/0002-chip-time.md). A network with delays of its own, as every loop has, does
+    need a gap: see ``streams``.
 
     Args:
         network: populations and connections.
