@@ -1,72 +1,47 @@
 """Energy and time of one inference: counts times prices, and nothing that is not counted.
 
-The model (docs/decisions/0004-energy.md): samples follow each other without a gap, so one
-inference takes T chip steps of throughput and T + depth steps of latency. With loops or delays, a
-sample waits until the one before has left the chip, so there both are T + depth steps. A step lasts
-as long as the busiest core's synaptic operations and neuron updates, plus synchronization. Dynamic
-energy is operations times their prices; static energy is power times the period, for every chip in
-use. With I/O, the host delivers each non-zero input value in turn while the static power runs on.
-Every price, and how wrong it may be, comes from the target file.
+What is counted, and how long it takes, is the family's to say; here it is priced. Dynamic energy is
+events times their prices. Static energy is power times the period, for every chip in use. With I/O,
+the host delivers each non-zero input value in turn while the static power runs on. Every price, and
+how wrong it may be, comes from the target file (docs/decisions/0004-energy.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import sparse
-
-from snn2hw.ir.arrays import frozen
-from snn2hw.ir.integer import Connection
+from snn2hw.ir.counts import NOTHING, Counts, Range, Times, range_of, synops
 from snn2hw.ir.program import Program
-from snn2hw.ir.synapses import Conv, Dense, fan_out, matrix, with_weight
 from snn2hw.ir.target import Figure, Target
 from snn2hw.ir.trace import Trace
 
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A value and how low and high it may be."""
-
-    typical: float
-    low: float
-    high: float
-
-    def __add__(self, other: Range) -> Range:
-        return Range(self.typical + other.typical, self.low + other.low, self.high + other.high)
-
-    def times(self, factor: float) -> Range:
-        """Scale by a plain number."""
-        return Range(self.typical * factor, self.low * factor, self.high * factor)
-
-    def json(self) -> dict[str, float]:
-        """Return the three values by name, to six significant digits."""
-        named = {"typical": self.typical, "low": self.low, "high": self.high}
-        return {k: float(f"{v:.6g}") for k, v in named.items()}
+STATIC = "static"  # the price of a chip that is on, whatever happens on it
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Counts of one population per inference, and what they cost."""
+    """Counts of one population per inference, and what they cost.
+
+    ``counts`` are the events that have a price; ``synops`` are events that meet non-zero weights.
+    """
 
     name: str
     neurons: int
     cores: int
     spikes: float
     synops: float
-    synops_charged: float
-    updates: float
+    counts: Mapping[str, float]
     dynamic_uj: Range
 
 
 @dataclass(frozen=True, slots=True)
 class EnergyReport:
-    """What one inference costs on average over ``samples``."""
+    """What one inference costs on average over ``samples``.
+
+    ``data`` names the samples, and ``accuracy`` is that on them, if their labels are known.
+    """
 
     target: str
     title: str
@@ -83,6 +58,8 @@ class EnergyReport:
     static_io_uj: Range
     dynamic_uj: Range
     prices: tuple[Figure, ...]
+    data: str | None = None
+    accuracy: float | None = None
 
     @property
     def spikes(self) -> float:
@@ -110,6 +87,8 @@ class EnergyReport:
         return {
             "target": self.target,
             "samples": self.samples,
+            "data": self.data,
+            "accuracy": self.accuracy,
             "time_steps": self.time_steps,
             "cores": self.cores,
             "chips": self.chips,
@@ -136,8 +115,7 @@ def _layer_json(layer: Layer) -> dict[str, Any]:
         "cores": layer.cores,
         "spikes": _short(layer.spikes),
         "synops": _short(layer.synops),
-        "synops_charged": _short(layer.synops_charged),
-        "updates": layer.updates,
+        "counts": {k: _short(n) for k, n in layer.counts.items()},
         "dynamic_uj": layer.dynamic_uj.json(),
     }
 
@@ -158,160 +136,85 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def estimate(
-    program: Program, trace: Trace, target: Target, stored_sparse: Callable[[Connection], bool]
+def priced(
+    program: Program, trace: Trace, counts: Counts, times: Times, target: Target
 ) -> EnergyReport:
-    """Price the counts of a trace.
+    """Price what was counted.
 
     Args:
-        program: what ran; its placement says which core did what.
-        trace: event counts of the samples.
-        target: prices and timings.
-        stored_sparse: whether a connection's zeros are left out of the synapse memory; stored
-            zeros are read, and charged, like any other weight.
+        program: what ran.
+        trace: of the samples.
+        counts: of all events of these samples.
+        times: how long a sample takes.
+        target: prices, of each event that is counted and of no other.
+
+    Raises:
+        ValueError: an event without a price, or a price without an event.
     """
-    net = program.network
-    rate = {k: e.astype(np.float64) / trace.samples for k, e in trace.events.items()}
-    busy: list[Floats] = []  # for each core, synops at each of its own steps
-    neurons: list[int] = []
-    phases: list[int] = []
+    odd = set(counts.events) ^ (set(target.prices) - {STATIC})
+    if odd:
+        raise ValueError(f"not counted, or without a price: {', '.join(sorted(odd))}")
+    placement = program.placement
+    each = {e: counts.per_sample(e, program) for e in counts.events}
+    seen = layer_counts(program, trace)
     layers: list[Layer] = []
-    counts = layer_counts(program, trace)
-    for p in net.populations:
-        charged = 0.0
-        slices = program.placement.of(p.name)
-        onto = np.zeros((len(slices), trace.steps))
-        for i in net.into(p.name):
-            c = net.connections[i]
-            sent = rate[c.pre]
-            pattern = _charged_pattern(c, stored_sparse(c))
-            charged += float((sent @ np.asarray(pattern.sum(axis=0)).ravel()).sum())
-            onto += _rows(slices, pattern) @ sent.T
-        busy += list(onto)
-        neurons += [s.stop - s.start for s in slices]
-        phases += [program.phase[p.name]] * len(slices)
-        updates = float(p.size * program.period(trace.steps))
-        cost = _price(target, "synop").times(charged) + _price(target, "update").times(updates)
+    for p in program.network.populations:
+        rows = [i for i, s in enumerate(placement.slices) if s.layer == p.name]
+        own = {e: float(n[rows].sum()) for e, n in each.items()}
+        pj = sum((range_of(target.prices[e]).times(n) for e, n in own.items()), NOTHING)
         layers.append(
             Layer(
                 name=p.name,
                 neurons=p.size,
-                cores=len(slices),
-                spikes=counts[p.name].spikes,
-                synops=counts[p.name].synops,
-                synops_charged=charged,
-                updates=updates,
-                dynamic_uj=cost.times(1e-6),
+                cores=len({placement.slices[i].core for i in rows}),
+                spikes=seen[p.name].spikes,
+                synops=seen[p.name].synops,
+                counts=own,
+                dynamic_uj=pj.times(1e-6),
             )
         )
-    now = _chip_steps(program, np.array(busy), np.array(phases))
-    latency, period = _times(program, now, np.array(neurons), target)
-    events = sum(float(rate[p.name].sum()) for p in net.inputs)
-    io = _time(target, "io_value").times(events)
-    power = _price(target, "static").times(program.placement.chips)
+    host = {e: float(n.mean()) for e, n in counts.host.items()}
+    io = sum((range_of(target.timing[e]).times(n) for e, n in host.items()), NOTHING)
+    power = range_of(target.prices[STATIC]).times(placement.chips)
     return EnergyReport(
         target=target.name,
         title=target.title,
         samples=trace.samples,
         time_steps=trace.steps,
-        chips=program.placement.chips,
-        cores=program.placement.cores,
-        input_events=events,
+        chips=placement.chips,
+        cores=placement.cores,
+        input_events=sum(host.values()),
         layers=tuple(layers),
-        latency_us=latency,
-        period_us=period,
+        latency_us=times.latency_us,
+        period_us=times.period_us,
         io_us=io,
-        static_uj=_product(power, period),
-        static_io_uj=_product(power, period + io),
-        dynamic_uj=sum((x.dynamic_uj for x in layers), Range(0.0, 0.0, 0.0)),
+        static_uj=power * times.period_us,
+        static_io_uj=power * (times.period_us + io),
+        dynamic_uj=sum((x.dynamic_uj for x in layers), NOTHING),
         prices=(*target.prices.values(), *(_as_time(f) for f in target.timing.values())),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class Seen:
     """Spikes of one population and synops into it, per sample."""
 
     spikes: float
     synops: float
 
 
-def layer_counts(program: Program, trace: Trace) -> dict[str, Counts]:
-    """Count spikes and delivered (event, non-zero weight) pairs of each population per sample."""
+def layer_counts(program: Program, trace: Trace) -> dict[str, Seen]:
+    """Count spikes and synaptic operations of each population per sample."""
     net = program.network
     sent = {k: e.sum(axis=0) / trace.samples for k, e in trace.events.items()}
-    counts: dict[str, Counts] = {}
+    found: dict[str, Seen] = {}
     for p in net.populations:
         into = [net.connections[i] for i in net.into(p.name)]
-        synops = sum(float(sent[c.pre] @ fan_out(c.synapses)) for c in into)
-        counts[p.name] = Counts(float(sent[p.name].sum()), synops)
-    return counts
+        met = sum(synops(sent[c.pre], c.synapses) for c in into)
+        found[p.name] = Seen(float(sent[p.name].sum()), met)
+    return found
 
 
 def _as_time(figure: Figure) -> Figure:
     """Name a time apart from the energy of the same event."""
     return replace(figure, name=f"{figure.name} time")
-
-
-def _charged_pattern(connection: Connection, sparse_storage: bool) -> Any:
-    synapses = connection.synapses
-    if not sparse_storage and isinstance(synapses, Conv | Dense):
-        synapses = with_weight(synapses, frozen(np.ones_like(synapses.weight)))
-    rows = matrix(synapses)
-    return sparse.csr_array((np.ones(rows.nnz), rows.indices, rows.indptr), shape=rows.shape)
-
-
-def _rows(slices: Any, pattern: Any) -> Any:
-    """Sum a pattern's rows by core: ``[cores, pre]``."""
-    ends = [s.start for s in slices] + [slices[-1].stop]
-    owner = np.repeat(np.arange(len(slices)), np.diff(ends))
-    ones = (np.ones(owner.size), (owner, np.arange(owner.size)))
-    return sparse.csr_array(ones, shape=(len(slices), owner.size)) @ pattern
-
-
-def _chip_steps(program: Program, busy: Floats, phases: Any) -> Floats:
-    """Put what cores do at their own steps ``[cores, T]`` at the chip steps of one period."""
-    steps = busy.shape[1]
-    if program.streams:  # in steady state: at one chip step, layers work on different samples
-        own = (np.arange(steps)[None, :] - phases[:, None]) % steps
-        return np.take_along_axis(busy, own, axis=1)
-    now = np.zeros((len(busy), program.period(steps)))
-    np.put_along_axis(now, np.arange(steps)[None, :] + phases[:, None], busy, axis=1)
-    return now
-
-
-def _times(program: Program, now: Floats, neurons: Any, target: Target) -> tuple[Range, Range]:
-    """Return latency and period in microseconds: each step lasts as its busiest core."""
-
-    def each(pick: Callable[[Figure], float]) -> Floats:
-        t = target.timing
-        work = now * pick(t["synop"]) + neurons[:, None] * pick(t["update"])
-        return work.max(axis=0) * 1e-3 + pick(t["step"])
-
-    low, typical, high = each(lambda f: f.low), each(lambda f: f.value), each(lambda f: f.high)
-
-    def first(steps: int) -> Range:
-        return Range(*(float(x[:steps].sum()) for x in (typical, low, high)))
-
-    steps = now.shape[1]
-    period = first(steps)
-    if program.streams:
-        return period.times(program.chip_steps(steps) / steps), period
-    return first(steps - program.tail + program.depth), period
-
-
-def _price(target: Target, name: str) -> Range:
-    return _range(target.prices, name)
-
-
-def _time(target: Target, name: str) -> Range:
-    return _range(target.timing, name)
-
-
-def _range(figures: Mapping[str, Figure], name: str) -> Range:
-    figure = figures[name]
-    return Range(figure.value, figure.low, figure.high)
-
-
-def _product(a: Range, b: Range) -> Range:
-    return Range(a.typical * b.typical, a.low * b.low, a.high * b.high)

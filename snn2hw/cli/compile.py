@@ -64,10 +64,16 @@ def model_options(function: Any) -> Any:
     help="Replace what the target cannot do (all), or does at a price (settled-bias); "
     "the build says what changed.",
 )  # fmt: skip
+@click.option("--name", help="Of the build; by default those of model and target.")
 @model_options
 @common
 def export(
-    talk: Talk, model: str | None, target: str, allowed: tuple[str, ...], choice: nir_io.Choice
+    talk: Talk,
+    model: str | None,
+    target: str,
+    allowed: tuple[str, ...],
+    name: str | None,
+    choice: nir_io.Choice,
 ) -> None:
     """Compile MODEL for a chip: integers, cores, the vendor's file.
 
@@ -78,8 +84,12 @@ def export(
     loaded = builds.load_model(model, root(), choice)
     for note in loaded.notes:
         talk.say(f"note: {note}")
-    build = builds.export(loaded, chip, root(), time_steps=choice.time_steps, allowed=allowed)
+    build = builds.export(
+        loaded, chip, root(), name=name, time_steps=choice.time_steps, allowed=allowed
+    )
     info = build.info
+    if build.replaced:
+        talk.say(f"note: {build.path} held another program, which is gone; --name keeps both")
     document = {
         "build": str(build.path), "target": info["target"], "cores": info["cores"],
         "chips": info["chips"], "layers": info["layers"], "time_steps": info["time_steps"],
@@ -211,13 +221,11 @@ def energy_report(
         check_writable(html)
     opened = builds.load_build(build, root())
     taken = _samples(talk, opened, limit=samples, **choice)
-    ran = builds.simulate(
+    report, _ = builds.energy_report(
         opened, taken, progress=lambda done, total: talk.update("simulate", done, total)
     )
-    report = builds.energy_report(opened, ran)
     if html is not None:
-        right = builds.accuracy(ran, taken.labels)
-        demo_pipeline.write_page(opened, report, right, None, None, html)
+        demo_pipeline.write_page(opened, report, report.accuracy, None, None, html)
         talk.say(f"written: {html}")
     talk.result(report.json(), text.energy(report, opened.name))
 
@@ -238,16 +246,17 @@ def energy_compare(
     data_dir: Path | None,
     choice: nir_io.Choice,
 ) -> None:
-    """The same model on several targets, side by side, with the reason where it doesn't fit."""
+    """The same model on several targets, side by side, with the reason where it doesn't fit.
+
+    MODEL is what `snn2hw export` takes, or a build; by default the newest run or build.
+    """
     wanted = [n.strip() for n in names.split(",") if n.strip()] if names else targets.names()
-    for name in wanted:
-        targets.load(name)
-    loaded = builds.load_model(model, root(), choice)
+    loaded = builds.load_any(model, root(), choice)
 
     def take(build: Build) -> Samples:
         return samples_for(build, data=data, file=file, limit=samples, data_dir=data_dir)
 
-    found = builds.compare_targets(loaded, wanted, take, root())
+    found = builds.compare_targets(loaded, wanted, take)
     rows: list[list[str]] = []
     for row in found:
         if not row["fits"]:
@@ -263,7 +272,7 @@ def energy_compare(
             ]
         )  # fmt: skip
     head = ["target", "size", "accuracy", "synops", "latency us", "energy uJ", "range"]
-    reasons = [f"{r['target']}: {r['reason']}" for r in found if not r["fits"]]
+    reasons = [f"{r['target']}: {why}" for r in found if not r["fits"] for why in r["reasons"]]
     talk.result({"model": loaded.name, "targets": found}, [*text.table(head, rows), *reasons])
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.environments import Environment
+from snn2hw.ir.counts import Counts, Times
 from snn2hw.ir.graph import Wiring
-from snn2hw.ir.integer import Connection, IntNetwork, Numbers
+from snn2hw.ir.integer import IntNetwork, Numbers
 from snn2hw.ir.network import Network
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.populations import Population
@@ -66,10 +67,14 @@ class Engine(Protocol):
         program: Program,
         inputs: Inputs,
         *,
+        spikes: bool = False,
         states: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Trace:
-        """Simulate every sample from fresh state; with ``states``, keep all of every layer."""
+        """Simulate every sample from fresh state.
+
+        With ``spikes``, keep what every layer sends; with ``states``, its states too.
+        """
         ...
 
 
@@ -147,7 +152,9 @@ class Family:
         schedule: says when each population listens.
         define: the slow simulator that is the definition.
         run: the fast one.
-        stored_sparse: whether a connection's zeros are left out of the synapse memory.
+        count: how often each priced event happened in a run, by core and step; it needs the spikes
+            of every layer.
+        time: how long a sample takes.
         most_inputs: how many others a neuron can listen to, alone on a core.
         file: the vendor's file, if there is one.
         vendors: the vendors' simulators, by name.
@@ -164,7 +171,8 @@ class Family:
     schedule: Callable[[IntNetwork, Placement, Target], Program]
     define: Callable[[Program, Inputs], Trace]
     run: Engine
-    stored_sparse: Callable[[Connection, Target], bool]
+    count: Callable[[Program, Inputs, Trace], Counts]
+    time: Callable[[Program, Counts, Target], Times]
     most_inputs: Callable[[Target], int]
     file: VendorFile | None
     vendors: Mapping[str, Vendor]

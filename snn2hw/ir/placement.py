@@ -26,11 +26,13 @@ class Placement:
         slices: what is where.
         limits: what one core has, by the same names as ``Slice.uses``.
         cores_per_chip: cores before the next chip starts.
+        stored: for each connection, in which of the chip's formats its synapses lie.
     """
 
     slices: tuple[Slice, ...]
     limits: Mapping[str, int]
     cores_per_chip: int
+    stored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         end: dict[str, int] = {}

@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, families, nir_io, rewrites
+from snn2hw import datasets, families, nir_io
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
+from snn2hw.errors import InputError
 from snn2hw.estimator import EnergyReport
 from snn2hw.files import expanded, scratch
+from snn2hw.ir.counts import Counts
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
-from snn2hw.pipeline import builds, runs
-from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline import builds, counting, runs
+from snn2hw.report import text
 from snn2hw.simulate import floating
 from snn2hw.store import program as program_file
 
@@ -33,10 +35,11 @@ Inputs = NDArray[np.integer[Any]] | Mapping[str, NDArray[np.integer[Any]]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Simulation:
-    """A trace and the program that made it."""
+    """A trace, the program that made it, and what was counted for its bill."""
 
     program: Program
     trace: Trace
+    counts: Counts
 
     @property
     def prediction(self) -> NDArray[np.int64]:
@@ -51,9 +54,14 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Built:
-    """A network compiled for a target, in memory."""
+    """A network compiled for a target, in memory.
+
+    ``rewrites`` says what rewrites were applied and what they changed (``builds.compiled``); None
+    if there were none.
+    """
 
     program: Program
+    rewrites: Mapping[str, Any] | None = None
 
     @property
     def target(self) -> Target:
@@ -62,9 +70,7 @@ class Built:
 
     def simulate(self, x: Inputs, *, states: bool = False) -> Simulation:
         """Run samples ``[N, T, *shape]`` of integers (a mapping, if there are several inputs)."""
-        return Simulation(
-            self.program, families.of(self.target).run(self.program, self._named(x), states=states)
-        )
+        return Simulation(self.program, *counting.run(self.program, self._named(x), states=states))
 
     def verify(self, x: Inputs) -> dict[str, Any]:
         """Compare every spike and state with the vendor's simulator; as ``snn2hw verify``."""
@@ -158,14 +164,17 @@ def build(
         target: the chip.
         time_steps: steps of one sample, where the network does not say.
         rewrite: names of rewrites that may replace what the target cannot do (``rewrites.py``).
+            What they changed, measured on random inputs, is warned about.
 
     Raises:
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
     """
     chip = targets.load(target) if isinstance(target, str) else target
-    if isinstance(network, Network):
-        network, _ = rewrites.rewrite(network, chip, list(rewrite))
-    return Built(compile_network(network, chip, time_steps=time_steps))
+    model = builds.Model("network", network, {})
+    _, program, changed = builds.compiled(model, chip, time_steps=time_steps, allowed=rewrite)
+    for line in text.changes(changed):
+        warnings.warn(line, stacklevel=2)
+    return Built(program, changed)
 
 
 def energy(simulation: Simulation, target: str | Target | None = None) -> EnergyReport:
@@ -174,9 +183,18 @@ def energy(simulation: Simulation, target: str | Target | None = None) -> Energy
     Args:
         simulation: what ran.
         target: the same chip with other prices.
+
+    Raises:
+        InputError: the target is a chip of another family.
     """
     chip = targets.load(target) if isinstance(target, str) else target
-    return builds.estimate(simulation.program, simulation.trace, chip or simulation.program.target)
+    mine = simulation.program.target
+    if chip is not None and chip.family != mine.family:
+        raise InputError(
+            f"The simulation is of {mine.title}, and {chip.title} counts other events.",
+            f"Build the network for {chip.name}.",
+        )
+    return counting.report(simulation.program, simulation.trace, simulation.counts, chip or mine)
 
 
 def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> Network:
@@ -212,6 +230,8 @@ def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> 
         )
     if isinstance(teacher, str):
         teacher, _ = train.train_teacher(recipe, dataset)
+    if isinstance(student, str):
+        train.check(recipe, dataset, teacher)
     made = train.distill_student(
         recipe, dataset, teacher, student=None if isinstance(student, str) else student
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from snn2hw import estimator, families, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.archives import write_npz
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, listed, unknown_name
-from snn2hw.files import about, expanded, write_json
-from snn2hw.ir.integer import Connection, IntNetwork
+from snn2hw.files import about, expanded, scratch, sha256, write_json
+from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
+from snn2hw.pipeline import counting
 from snn2hw.pipeline.compiler import compile_network, reasons
 from snn2hw.pipeline.samples import Ints, Port, Samples, held_out, told_encoder
 from snn2hw.simulate import compare, floating
@@ -30,7 +33,10 @@ from snn2hw.store import folders
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network from a file or a run, with what is known about it."""
+    """A network from a file or a run, with what is known about it.
+
+    ``given`` is the path or name that it is found by.
+    """
 
     name: str
     network: Network | IntNetwork
@@ -38,6 +44,11 @@ class Model:
     data: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    given: str = ""
+
+    def hashes(self) -> dict[str, str]:
+        """Return the hash of each file, by what it is."""
+        return {k: sha256(f) for k, f in self.files.items()}
 
     @property
     def source(self) -> Path:
@@ -64,11 +75,12 @@ def load_model(
         path = expanded(given)
         if path.suffix == ".nir":
             net, notes = nir_io.read(path, choice, must_know_dt=must_know_dt)
-            return Model(path.stem, net, {"nir": path}, notes=tuple(notes))
+            return Model(path.stem, net, {"nir": path}, notes=tuple(notes), given=given)
         vendor = _vendor_files().get(path.suffix)
         if vendor is not None and vendor.read is not None:
             ints = vendor.read(path, time_steps=choice.time_steps, input_max=choice.input_max)
-            return Model(path.stem, ints, {path.suffix[1:]: path}, notes=vendor.notes(ints))
+            notes = vendor.notes(ints)
+            return Model(path.stem, ints, {path.suffix[1:]: path}, notes=notes, given=given)
         if path.suffix == ".onnx":
             raise UnsupportedError(
                 f"{path} is a network that does not spike.",
@@ -82,8 +94,9 @@ def load_model(
     run = folders.read_run(folders.find("runs", given, root))
     net, notes = nir_io.read(run.student, choice)
     return Model(
-        run.name, net, {"nir": run.student}, run.metrics.get("data"), run.metrics, tuple(notes)
-    )
+        run.name, net, {"nir": run.student}, run.metrics.get("data"), run.metrics, tuple(notes),
+        given or run.name,
+    )  # fmt: skip
 
 
 def _vendor_files() -> dict[str, families.VendorFile]:
@@ -100,7 +113,8 @@ def _shipped_model(name: str, root: Path) -> Model:
         raise unknown_name("run, file or model", name, [*known, *model_names()])
     recipe = model_recipe(name)
     net, notes = nir_io.read(folder / "network.nir")
-    return Model(name, net, {"nir": folder / "network.nir"}, recipe["data"], recipe, tuple(notes))
+    files = {"nir": folder / "network.nir"}
+    return Model(name, net, files, recipe["data"], recipe, tuple(notes), name)
 
 
 def models_directory() -> Path:
@@ -125,6 +139,7 @@ def export(
     target: Target,
     root: Path,
     *,
+    name: str | None = None,
     time_steps: int | None = None,
     allowed: Sequence[str] = (),
     data_dir: Path | None = None,
@@ -135,26 +150,26 @@ def export(
         model: the network.
         target: the chip.
         root: the working directory.
+        name: of the build; by default those of model and target.
         time_steps: steps of one sample, where the network does not say.
         allowed: rewrites that may replace what the target cannot do; what they changed is measured.
         data_dir: where to look for the model's data first.
     """
-    network, rewritten = model.network, None
-    applied: list[str] = []
+    if name is not None and not folders.is_plain(name):
+        raise InputError(f"{name!r} cannot be the name of a build.", "Use a plain, short word.")
     with about(model.source):
-        if isinstance(network, Network) and allowed:
-            network, applied = rewrites.rewrite(network, target, list(allowed))
-        program = compile_network(network, target, time_steps=time_steps)
-    if isinstance(network, Network) and applied:  # only what compiles can be compared
-        rewritten = _measured(model, network, applied, time_steps, data_dir)
+        network, program, rewritten = compiled(
+            model, target, time_steps=time_steps, allowed=allowed, data_dir=data_dir
+        )
     file = families.of(target).file
     kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note")
     return folders.write_build(
-        root / "builds" / f"{model.name}-{target.name}",
+        root / "builds" / (name or f"{model.name}-{target.name}"),
         program,
         inputs=model.files,
         options={"time_steps": time_steps, "rewrite": list(allowed)},
         extra={
+            "model": model.given,
             "float": _rules(network) if isinstance(network, Network) else None,
             "rewrites": rewritten,
             "data": model.data,
@@ -166,6 +181,32 @@ def export(
         why_not=file and file.why_not(program),
         write_vendor_file=file and file.write,
     )
+
+
+def compiled(
+    model: Model,
+    target: Target,
+    *,
+    time_steps: int | None = None,
+    allowed: Sequence[str] = (),
+    data_dir: Path | None = None,
+) -> tuple[Network | IntNetwork, Program, dict[str, Any] | None]:
+    """Compile a model, after the rewrites that it needs of those that are allowed.
+
+    Returns:
+        The network that was compiled, the program, and what the rewrites changed: ``applied``,
+        ``measured_on``, ``same_predictions``, ``spikes_per_sample`` and, where labels are known,
+        ``accuracy``, before and after; None if there were none.
+    """
+    network = model.network
+    applied: list[str] = []
+    if isinstance(network, Network) and allowed:
+        network, applied = rewrites.rewrite(network, target, list(allowed))
+    program = compile_network(network, target, time_steps=time_steps)
+    if not isinstance(network, Network) or not applied:
+        return network, program, None
+    # Only what compiles can be compared.
+    return network, program, _measured(model, network, applied, time_steps, data_dir)
 
 
 def _rules(net: Network) -> dict[str, Any]:
@@ -214,6 +255,24 @@ def _measuring_samples(model: Model, net: Network, steps: int, data_dir: Path | 
         for k, n in ports.items()
     }
     return Samples(made, None, "random inputs")
+
+
+def load_any(given: str | None, root: Path, choice: nir_io.Choice = nir_io.NOTHING) -> Model:
+    """Load a model, or what a build was made of; None is the newest run or build.
+
+    A build's float network is where the build had it from; if it is not there any more, or is
+    another, there are the build's integers.
+    """
+    path = folders.newest(root) if given is None else folders.built(given, root)
+    if path is None or not (path / "build.json").exists():
+        return load_model(given, root, choice)
+    build = folders.read_build(path)
+    with suppress(Snn2hwError):
+        model = load_model(build.info["model"], root, choice)
+        if model.hashes() == {k: x["sha256"] for k, x in build.info["inputs"].items()}:
+            return model
+    data, encoder = build.info["data"], build.info["encoder"]
+    return Model(build.name, build.program.network, {}, data, {"encoder": encoder})
 
 
 def load_build(given: str | None, root: Path) -> folders.Build:
@@ -272,8 +331,13 @@ def save_trace(
 
 
 def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:
-    """Compare a build with the vendor's simulator; see ``compare_with_vendor``."""
-    return compare_with_vendor(build.program, samples.inputs, build.program_file, build.vendor_file)
+    """Compare a build with the vendor's simulator, and keep the proof in the build folder."""
+    found = compare_with_vendor(
+        build.program, samples.inputs, build.program_file, build.vendor_file
+    )
+    if found["against"] is not None:
+        write_json(build.path / folders.PROOF, found)
+    return found
 
 
 def compare_with_vendor(
@@ -315,20 +379,19 @@ def compare_with_vendor(
     return {"against": vendor.environment.title, **total, "paths": paths}
 
 
-def energy_report(build: folders.Build, trace: Trace) -> estimator.EnergyReport:
-    """Price a trace of a build, and keep the result in the build folder."""
-    report = estimate(build.program, trace, build.program.target)
-    write_json(build.path / "energy.json", report.json())
-    return report
-
-
-def estimate(program: Program, trace: Trace, target: Target) -> estimator.EnergyReport:
-    """Price a trace; the family says which connections leave their zeros out."""
-
-    def sparse(connection: Connection) -> bool:
-        return families.of(target).stored_sparse(connection, target)
-
-    return estimator.estimate(program, trace, target, sparse)
+def energy_report(
+    build: folders.Build,
+    samples: Samples,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[estimator.EnergyReport, Trace]:
+    """Run a build, price what was counted, and keep the report in the build folder."""
+    trace, found = counting.run(build.program, samples.inputs, progress=progress)
+    report = replace(
+        counting.report(build.program, trace, found, build.program.target),
+        data=samples.source, accuracy=accuracy(trace, samples.labels),
+    )  # fmt: skip
+    write_json(build.path / folders.BILL, report.json())
+    return report, trace
 
 
 def fits(model: Model, names: list[str]) -> dict[str, list[str]]:
@@ -353,24 +416,26 @@ def would_help(model: Model, refused: Mapping[str, Sequence[str]]) -> dict[str, 
 
 
 def compare_targets(
-    model: Model, names: list[str], samples: Callable[[folders.Build], Samples], root: Path
+    model: Model, names: list[str], samples: Callable[[folders.Build], Samples]
 ) -> list[dict[str, Any]]:
-    """Build, simulate and price one model for several targets; a refusal is a row too."""
+    """Build, simulate and price one model for several targets, and keep nothing of it.
+
+    A target that refuses it is a row with every reason, and so is a name that no target has.
+    """
     rows: list[dict[str, Any]] = []
     for name in names:
-        target = targets.load(name)
         try:
-            build = export(model, target, root)
-        except Snn2hwError as error:
-            rows.append({"target": name, "fits": False, "reason": str(error)})
+            target = targets.load(name)
+        except InputError as error:
+            rows.append({"target": name, "fits": False, "reasons": [str(error)]})
             continue
-        taken = samples(build)
-        trace = simulate(build, taken)
-        report = energy_report(build, trace)
-        rows.append(
-            {
-                "target": name, "fits": True, "cores": report.cores, "chips": report.chips,
-                "accuracy": accuracy(trace, taken.labels), **report.json(),
-            }
-        )  # fmt: skip
+        with scratch(Path(tempfile.gettempdir())) as folder:
+            try:
+                build = export(model, target, folder)
+            except Snn2hwError as error:
+                why = reasons(model.network, target) or [str(error)]
+                rows.append({"target": target.name, "fits": False, "reasons": why})
+                continue
+            report, _ = energy_report(build, samples(build))
+            rows.append({"fits": True, **report.json()})
     return rows

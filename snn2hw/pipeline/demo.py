@@ -68,15 +68,14 @@ def run(
     build = builds.export(model, target, root)
     everything = samples_for(build, data_dir=data_dir)
     say("Simulating the whole test set, bit for bit")
-    trace = builds.simulate(
+    report, trace = builds.energy_report(
         build, everything, progress=lambda a, b: progress.update("simulate", a, b)
     )
     names = " and ".join(v.title for v in vendors)
     say(f"Running {verify_samples} of them in {names} and comparing every spike and state")
     few = samples_for(build, limit=verify_samples, data_dir=data_dir)
     verification = builds.verify(build, few)
-    report = builds.energy_report(build, trace)
-    right = builds.accuracy(trace, everything.labels) or 0.0
+    right = report.accuracy or 0.0
     rows = story_rows(student, pruned, right, report)
     path = write_page(build, report, right, verification, rows, build.path / "report.html")
     return Story(student, pruned, build, right, trace.samples, report, verification, path, rows)

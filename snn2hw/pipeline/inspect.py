@@ -10,7 +10,7 @@ import numpy as np
 from snn2hw import nir_io, onnx_io
 from snn2hw import target as targets
 from snn2hw.errors import UnsupportedError
-from snn2hw.files import expanded, recover
+from snn2hw.files import expanded
 from snn2hw.ir.graph import Wiring, along_edges, wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Affine, Conv1d, Conv2d, Network, Node, Scale, output_shape
@@ -18,6 +18,7 @@ from snn2hw.ir.populations import described
 from snn2hw.ir.synapses import describe_shape, nonzeros, synapse_count
 from snn2hw.passes import simplify
 from snn2hw.pipeline import builds
+from snn2hw.store import folders
 
 
 def inspect_file(
@@ -39,11 +40,9 @@ def inspect_file(
             f"Distill a student from it first: snn2hw distill --teacher {given}"
         )
         return onnx_io.describe(path) | {"targets": {name: [why] for name in asked}}
-    built = root / "builds" / given
-    for folder in (path, built):
-        recover(folder)
-    if any((f / "build.json").exists() for f in (path, *([] if path.exists() else [built]))):
-        build = builds.load_build(given, root)
+    built = folders.built(given, root)
+    if built is not None:
+        build = folders.read_build(built)
         model = builds.Model(build.name, build.program.network, {})
     else:
         model = builds.load_model(given, root, choice, must_know_dt=False)

@@ -53,8 +53,9 @@ def render(
     boundaries = report.boundaries()
     widest = max((x.dynamic_uj.high for x in report.layers), default=1.0) or 1.0
     largest = max(b["total_uj"].high for b in boundaries.values())
+    limits = placement["limits"]
     used = [
-        {**s, "share": s["uses"]["memory_bytes"] / placement["limits"]["memory_bytes"]}
+        {**s, "share": max(n / limits[k] for k, n in s["uses"].items())}
         for s in placement["slices"]
     ]
     hues = {layer.name: (37 * i) % 360 for i, layer in enumerate(report.layers)}
@@ -63,6 +64,7 @@ def render(
         info=info,
         report=report,
         boundaries=boundaries,
+        limits=limits,
         widest=widest,
         largest=largest,
         slices=used,

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from snn2hw.errors import shortened, visible
-from snn2hw.estimator import EnergyReport, Range
+from snn2hw.estimator import EnergyReport
+from snn2hw.ir.counts import Range
 
 WIDEST = 400  # characters of a cell: a longer name would widen its column for all
 
@@ -61,7 +62,7 @@ def energy(report: EnergyReport, name: str) -> list[str]:
     layers = [
         [
             x.name, str(x.neurons), str(x.cores), number(x.spikes), number(x.synops),
-            number(x.updates), number(x.dynamic_uj.typical),
+            *map(number, x.counts.values()), number(x.dynamic_uj.typical),
             f"{100 * x.dynamic_uj.typical / total:.0f} %",
         ]
         for x in report.layers
@@ -75,7 +76,8 @@ def energy(report: EnergyReport, name: str) -> list[str]:
         f"{report.time_steps} steps, {report.cores} cores, {report.chips} "
         f"{'chip' if report.chips == 1 else 'chips'}"
     )
-    columns = ["layer", "neurons", "cores", "spikes", "synops", "updates", "dynamic uJ", "share"]
+    paid = [f"{event} paid" for event in report.layers[0].counts]
+    columns = ["layer", "neurons", "cores", "spikes", "synops", *paid, "dynamic uJ", "share"]
     return [
         head,
         "",
@@ -155,17 +157,21 @@ def _written(vendor: Mapping[str, Any]) -> str:
 
 
 def _changes(info: Mapping[str, Any]) -> list[str]:
-    """Say what passes removed and what rewrites changed."""
+    """Say what passes removed and rewrites changed."""
     gone = {
         layer["name"]: layer["quantization"]["removed"]
         for layer in info["layers"]
         if layer.get("quantization", {}).get("removed")
     }
     lines = [f"removed: {n} neurons of {k}, silent or unheard" for k, n in gone.items()]
-    done = info.get("rewrites")
+    return [*lines, *changes(info.get("rewrites"))]
+
+
+def changes(done: Mapping[str, Any] | None) -> list[str]:
+    """Say which rewrites were applied and what they changed."""
     if not done:
-        return lines
-    lines += [f"rewrite {name}: {about}" for name, about in done["applied"].items()]
+        return []
+    lines = [f"rewrite {name}: {about}" for name, about in done["applied"].items()]
     was, now = done["spikes_per_sample"]
     changed = f"{percent(done['same_predictions'])} of the predictions stay, spikes a sample "
     changed += f"{number(was)} -> {number(now)}"

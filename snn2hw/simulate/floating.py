@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from snn2hw.compiled import compiled
 from snn2hw.errors import InputError, UnsupportedError, listed
+from snn2hw.ir import counts
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import Incoming, Wiring, wiring
 from snn2hw.ir.network import (
@@ -28,7 +29,7 @@ from snn2hw.ir.network import (
     coefficients,
     input_shape,
 )
-from snn2hw.ir.synapses import Synapses, fan_out, matrix
+from snn2hw.ir.synapses import Synapses, matrix
 
 Floats = NDArray[np.float64]
 
@@ -128,7 +129,7 @@ def run(
 
 
 def synops(net: Network, events: Mapping[str, Floats]) -> dict[str, float]:
-    """Count delivered (event, non-zero weight) pairs by the cell that receives them.
+    """Count synaptic operations by the cell that receives them.
 
     Args:
         net: the network.
@@ -136,10 +137,7 @@ def synops(net: Network, events: Mapping[str, Floats]) -> dict[str, float]:
     """
     wires = wiring(net)
     return {
-        name: sum(
-            float(events[s.name].reshape(-1) @ fan_out(s.synapses))
-            for s in wires.into[name].sources
-        )
+        name: sum(counts.synops(events[s.name], s.synapses) for s in wires.into[name].sources)
         for name in wires.order
     }
 

@@ -47,6 +47,8 @@ BUILD = table(
         "name": text(),
         "target": text(),
         "digest": text(),
+        "model": text(),
+        "inputs": named(table({"sha256": text()})),
         "outputs": table({"program.h5": text(), "placement.json": text(), "target.toml": text()}),
         "versions": table({"snn2hw": text()}),
         "time_steps": whole(1),
@@ -65,11 +67,12 @@ BUILD = table(
 PLACEMENT = table(
     {
         "cores_per_chip": whole(1),
-        "limits": table({"neurons": whole(1), "memory_bytes": whole(1)}, closed=True),
+        "limits": named(whole(1)),
+        "stored": many(text()),
         "slices": many(
             table(
                 {"layer": text(), "start": _COUNT, "stop": _COUNT, "core": _COUNT,
-                 "uses": table({"neurons": _COUNT, "memory_bytes": _COUNT}, closed=True)},
+                 "uses": named(_COUNT)},
             )
         ),
     },

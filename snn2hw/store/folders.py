@@ -8,14 +8,16 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from snn2hw import target as targets
-from snn2hw.errors import InputError, listed
+from snn2hw.errors import InputError, Snn2hwError, listed
 from snn2hw.fields import require, shown
 from snn2hw.files import (
     check_file,
@@ -35,12 +37,14 @@ from snn2hw.ir.program import Program
 from snn2hw.store import program as program_file
 from snn2hw.store.documents import BUILD, METRICS, PLACEMENT
 
-# Since 2, build.json is covered by a hash of its own; since 3, a build keeps its target.
-BUILD_FORMAT = 3
+# Since 2, build.json is covered by a hash of its own; since 3, a build keeps its target; since 4,
+# a placement says how synapses are stored.
+BUILD_FORMAT = 4
 LONGEST_NAME = 4096  # bytes that are read of a pointer
 LONGEST_FOLDER = 200  # bytes of its name; a file system takes 255, and a build adds its target
 
 AGAIN = "Export the network again."
+BILL, PROOF = "energy.json", "verify.json"  # the last ones of a build's program
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +67,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A network compiled for a target, as it lies on disk."""
+    """A network compiled for a target, as it lies on disk.
+
+    ``replaced`` says that another program lay there before it was written.
+    """
 
     path: Path
     program: Program
     info: Mapping[str, Any]
+    replaced: bool = False
 
     @property
     def name(self) -> str:
@@ -121,6 +129,30 @@ def find(kind: str, given: str | None, root: Path) -> Path:
     )
 
 
+def newest(root: Path) -> Path | None:
+    """Return the run or build that was made last; None if there is none, or a pointer is wrong."""
+    pointers = [root / kind / "latest" for kind in ("runs", "builds")]
+    there = [p for p in pointers if p.is_file()]
+    if not there:
+        return None
+    last = max(there, key=lambda p: p.stat().st_mtime_ns)
+    name = _latest(last)
+    return last.parent / name if name and is_plain(name) else None
+
+
+def built(given: str, root: Path) -> Path | None:
+    """Return the folder of a build that a path or name stands for; None if it is none.
+
+    A path comes first, then a run or model of this name, then a build.
+    """
+    path = expanded(given)
+    recover(path)
+    if not path.exists() and not (root / "runs" / given).exists():
+        path = root / "builds" / given
+        recover(path)
+    return path if (path / "build.json").exists() else None
+
+
 def is_plain(name: str) -> bool:
     """Say whether a name can be that of a run or build: of one folder, inside another."""
     fits = len(os.fsencode(name)) <= LONGEST_FOLDER
@@ -171,6 +203,8 @@ def write_build(
 ) -> Build:
     """Write a build folder whole, replacing an older one of the same name.
 
+    Of one with the same program, the last bill and the last proof stay.
+
     Args:
         path: the folder to make.
         program: what the chip is told.
@@ -181,6 +215,7 @@ def write_build(
         why_not: why this program has none.
         write_vendor_file: writes it.
     """
+    digest, before = program.digest(), _digest(path)
     with new_folder(path) as folder:
         program_file.write(folder / "program.h5", program)
         write_json(folder / "placement.json", placement_json(program.placement))
@@ -192,7 +227,7 @@ def write_build(
             "format": BUILD_FORMAT,
             "name": path.name,
             "target": program.target.name,
-            "digest": program.digest(),
+            "digest": digest,
             "inputs": {k: {"file": f.name, "sha256": sha256(f)} for k, f in inputs.items()},
             "outputs": outputs,
             "versions": {k: version(k) for k in ("snn2hw", "numpy", "h5py", "nir")},
@@ -209,8 +244,18 @@ def write_build(
         }
         info["sha256"] = _seal(info)
         write_json(folder / "build.json", info)
+        for kept in (path / BILL, path / PROOF):
+            if before == digest and kept.is_file():
+                shutil.copy(kept, folder / kept.name)
     set_latest(path)
-    return Build(path, program, info)
+    return Build(path, program, info, replaced=before not in (None, digest))
+
+
+def _digest(path: Path) -> str | None:
+    """Return the hash of the program in a build folder; None if there is none that can be read."""
+    with suppress(Snn2hwError):
+        return str(_build_document(path / "build.json")["digest"])
+    return None
 
 
 def _seal(info: Mapping[str, Any]) -> str:
@@ -246,8 +291,10 @@ def read_build(path: Path) -> Build:
     target = targets.read(path / "target.toml", info["target"])
     program = program_file.read(path / "program.h5", placement, target)
     placed = {s.layer: s.stop for s in placement.slices}
-    if placed != {p.name: p.size for p in program.network.populations} or (
-        info["digest"] != program.digest()
+    if (
+        placed != {p.name: p.size for p in program.network.populations}
+        or len(placement.stored) != len(program.network.connections)
+        or info["digest"] != program.digest()
     ):
         raise InputError(
             f"{path} holds files that do not go together: build.json, placement.json and "
@@ -277,6 +324,7 @@ def placement_json(placement: Placement) -> dict[str, Any]:
         "chips": placement.chips,
         "cores_per_chip": placement.cores_per_chip,
         "limits": dict(placement.limits),
+        "stored": list(placement.stored),
         "slices": [
             {
                 "layer": s.layer, "start": s.start, "stop": s.stop, "core": s.core,
@@ -292,7 +340,8 @@ def _placement(data: Mapping[str, Any]) -> Placement:
         Slice(str(s["layer"]), int(s["start"]), int(s["stop"]), int(s["core"]), dict(s["uses"]))
         for s in data["slices"]
     )
-    return Placement(slices, dict(data["limits"]), int(data["cores_per_chip"]))
+    stored = tuple(map(str, data["stored"]))
+    return Placement(slices, dict(data["limits"]), int(data["cores_per_chip"]), stored)
 
 
 def layers_json(program: Program) -> list[dict[str, Any]]:

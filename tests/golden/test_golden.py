@@ -7,8 +7,7 @@ import json
 import numpy as np
 from nets import LOIHI2, residual, tiny
 
-from snn2hw.families.loihi import engine
-from snn2hw.pipeline.builds import estimate
+from snn2hw.pipeline import counting
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.report import text
 from snn2hw.store.folders import layers_json, placement_json
@@ -49,5 +48,6 @@ def test_placement_and_layers(golden):
 def test_energy_report(golden):
     program = compile_network(tiny(), LOIHI2)
     x = np.random.default_rng(0).integers(0, 2, (16, 4, 4))
-    report = estimate(program, engine.run(program, {"input": x}), LOIHI2)
+    trace, counts = counting.run(program, {"input": x})
+    report = counting.report(program, trace, counts, LOIHI2)
     golden("tiny.energy.txt", "\n".join(text.energy(report, "tiny")) + "\n")

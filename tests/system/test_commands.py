@@ -132,6 +132,8 @@ def test_input_file_gives_the_same_as_the_data_set(workshop, tmp_path):
 def test_lava_agrees_on_a_trained_build(workshop, tmp_path):
     found = document(workshop, "verify", "--samples", "5")
     assert found["against"].startswith("lava")
+    stored = json.loads((workshop / "builds/cnn-digits-s75-loihi2/verify.json").read_text())
+    assert stored == found
     assert [p["through"] for p in found["paths"]] == ["program.h5", "netx, model.net"]
     steps = document(workshop, "simulate", "--samples", "1")["steps"]
     assert found["compared"] == 2 * 3 * 5 * steps * sum((1024, 512, 128, 10))
@@ -219,13 +221,61 @@ def test_energy_report_and_page(workshop, tmp_path):
         for key in ("static_uj", "dynamic_uj", "total_uj"):
             assert set(found[boundary][key]) == {"typical", "low", "high"}
     assert found["with_io"]["total_uj"]["typical"] > found["chip"]["total_uj"]["typical"]
-    assert {"spikes", "synops", "updates", "dynamic_uj"} <= set(found["layers"][0])
+    assert {"spikes", "synops", "counts", "dynamic_uj"} <= set(found["layers"][0])
+    assert (found["data"], found["samples"]) == ("digits", 599)
+    assert found["accuracy"] == document(workshop, "simulate")["accuracy"]
     assert all(p["source"] and p["kind"] for p in found["prices"])
     text = page.read_text()
     assert "PilotNet" in text
     assert "http://" not in text.replace("http://www.w3.org", "")
     rows = document(workshop, "energy", "compare", "--targets", "loihi2", "--samples", "20")
     assert rows["targets"][0]["fits"] is True
+
+
+def test_targets_are_compared_for_the_newest_whatever_is_asked(tmp_path):
+    few = ("--samples", "3")
+    assert call_here(tmp_path, "export", "digits-cnn").returncode == 0
+    names = "loihi2,loihi3,./none.toml"
+    found = document(tmp_path, "energy", "compare", "--targets", names, *few)
+    assert found["model"] == "digits-cnn"
+    assert [(r["target"], r["fits"]) for r in found["targets"]] == [
+        ("loihi2", True), ("loihi3", False), ("./none.toml", False),
+    ]  # fmt: skip
+    assert "Did you mean 'loihi2'" in found["targets"][1]["reasons"][0]
+    told = call_here(tmp_path, "energy", "compare", "--targets", names, *few).stdout
+    assert "loihi3: There is no target" in told
+    # By the name of the build too, and by its integers where its network is not there any more.
+    named = document(tmp_path, "energy", "compare", "digits-cnn-loihi2", *few)
+    assert named["model"] == "digits-cnn"
+    path = tmp_path / "mine.nir"
+    net, _ = nir_io.read(Path(__file__).parents[2] / "models/digits-cnn/network.nir")
+    nir_io.write(path, net)
+    assert call_here(tmp_path, "export", "mine.nir").returncode == 0
+    assert document(tmp_path, "energy", "compare", *few, "--data", "digits")["model"] == "mine"
+    nir_io.write(path, replace(net, time_steps=3))
+    other = document(tmp_path, "energy", "compare", *few, "--data", "digits")
+    assert other["model"] == "mine-loihi2"
+    assert other["targets"][0]["time_steps"] == net.time_steps
+    assert sorted(p.name for p in (tmp_path / "builds").iterdir()) == [
+        "digits-cnn-loihi2", "latest", "mine-loihi2",
+    ]  # fmt: skip
+
+
+def test_another_program_never_replaces_a_build_silently(tmp_path):
+    path = tmp_path / "builds/digits-cnn-loihi2"
+    assert "note" not in call_here(tmp_path, "export", "digits-cnn").stderr
+    assert call_here(tmp_path, "energy", "report", "--samples", "2").returncode == 0
+    bill = (path / "energy.json").read_bytes()
+    assert "note" not in call_here(tmp_path, "export", "digits-cnn").stderr
+    assert (path / "energy.json").read_bytes() == bill  # of the same program still
+    changed = call_here(tmp_path, "export", "digits-cnn", "--time-steps", "3")
+    assert "builds/digits-cnn-loihi2 held another program, which is gone" in changed.stderr
+    assert not (path / "energy.json").exists()
+    third = call_here(tmp_path, "export", "digits-cnn", "--name", "third")
+    assert (third.returncode, "note" in third.stderr) == (0, False)
+    assert document(tmp_path, "inspect", "third")["time_steps"] != 3
+    bad = call_here(tmp_path, "export", "digits-cnn", "--name", "../x")
+    assert "cannot be the name of a build" in bad.stderr
 
 
 def test_inspect_describes_runs_builds_and_files(workshop):
@@ -353,7 +403,7 @@ def test_a_file_that_ends_in_an_integrator_goes_all_the_way(tmp_path, tau):
     assert (found["mismatches"], found["first"]) == (0, None)
     assert found["compared"] == 3 * 30 * 4 * sum(x["neurons"] for x in made["layers"])
     layers = {x["name"]: x for x in told("energy", "report", *given)["layers"]}
-    assert layers["read"]["updates"] == 5 * (4 + 2 * np.isinf(tau))
+    assert layers["read"]["counts"]["update"] == 5 * (4 + 2 * np.isinf(tau))
     assert layers["bias"]["spikes"] == 4
     events = layers["lif"]["spikes"] + layers["bias"]["spikes"]
     assert layers["read"]["synops"] == pytest.approx(5 * events, rel=0.02)  # some weights are 0
@@ -376,7 +426,7 @@ def test_several_outputs_are_refused_wherever_one_is_needed(tmp_path):
         message = json.loads(refused.stdout)["error"]["message"]
         assert "it has 2 outputs (lif, lif); keep one" in message
     priced = call_here(tmp_path, "energy", "compare", "two.nir", "--json")
-    assert "2 outputs" in json.loads(priced.stdout)["targets"][0]["reason"]
+    assert "2 outputs" in json.loads(priced.stdout)["targets"][0]["reasons"][0]
     x = r.integers(0, 2, (6, 5, 3))
     np.savez(tmp_path / "x.npz", x=x, y=np.zeros(6, int))
     ran = call_here(tmp_path, "simulate", "two.nir", "--on", "float", "--input", "x.npz", "--json")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nets import DT, LOIHI2, NUMBERS, random_program, seeds
 
 from snn2hw.errors import DoesNotFitError
-from snn2hw.families.loihi.place import map_network, most_inputs, stored_sparse
+from snn2hw.families.loihi.place import map_network, most_inputs, storage
 from snn2hw.families.loihi.populations import Lif
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.placement import Placement, Slice
@@ -123,9 +123,9 @@ def test_up_to_half_of_the_weights_are_stored_without_zeros(ones):
     weight = np.zeros((2, 5), int)
     weight.flat[:ones] = 1
     connection = Connection("in", "p0", Dense(weight))
-    assert stored_sparse(connection, LOIHI2) == (ones <= 5)
+    assert (storage(connection, LOIHI2) == "sparse") == (ones <= 5)
     full = Sparse(np.ones(10, int), np.tile(np.arange(5), 2), np.array([0, 5, 10]), 5)
-    assert stored_sparse(Connection("in", "p0", full), LOIHI2)
+    assert storage(Connection("in", "p0", full), LOIHI2) == "sparse"
 
 
 def test_refusal_names_layer_need_and_limit():

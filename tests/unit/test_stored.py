@@ -65,7 +65,7 @@ def test_a_changed_build_document_is_refused(build, change):
     with pytest.raises(InputError, match=r"build\.json is not what was written.*Export"):
         folders.read_build(build)
     path.write_text(json.dumps(info | {"format": 1}))
-    with pytest.raises(InputError, match=r"build\.json is of format 1, this snn2hw reads 3"):
+    with pytest.raises(InputError, match=r"build\.json is of format 1, this snn2hw reads 4"):
         folders.read_build(build)
 
 
@@ -90,8 +90,8 @@ def test_a_file_that_the_build_does_not_list_is_not_used(build):
 def use(path):
     """Do with a build what the commands do."""
     opened = folders.read_build(path)
-    trace = builds.simulate(opened, Samples(images(opened.program.network, 2), None, "random"))
-    report = builds.energy_report(opened, trace)
+    samples = Samples(images(opened.program.network, 2), None, "random")
+    report, _ = builds.energy_report(opened, samples)
     demo.write_page(opened, report, None, None, None, path / "page.html")
     text.build(opened.info)
 

@@ -16,7 +16,7 @@ from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.families.loihi import engine
 from snn2hw.families.loihi.numbers import RANGES, Numbers
 from snn2hw.families.loihi.place import most_inputs
-from snn2hw.pipeline import builds
+from snn2hw.pipeline import counting
 from snn2hw.pipeline.compiler import compile_network
 
 
@@ -104,8 +104,8 @@ def use(path):
     """Do with a target what the commands do."""
     chip = target.load(path)
     program = compile_network(tiny(), chip)
-    trace = engine.run(program, images(program.network, 2))
-    builds.estimate(program, trace, chip).json()
+    trace, counts = counting.run(program, images(program.network, 2))
+    counting.report(program, trace, counts, chip).json()
     most_inputs(chip)
 
 

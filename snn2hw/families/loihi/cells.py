@@ -79,10 +79,12 @@ class Cells:
                 assert_never(p)
 
     def trace(self) -> LayerTrace:
-        """Return everything in the population's shape."""
+        """Return what was kept in the population's shape."""
         shape = (*self.spikes.shape[:2], *self.p.shape)
-        spikes, u, v = (x.reshape(shape) for x in (self.spikes, self.us, self.vs))
-        return LayerTrace(spikes, {"u": u, "v": v})
+        states = {"u": self.us, "v": self.vs} if self.states else {}
+        return LayerTrace(
+            self.spikes.reshape(shape), {k: x.reshape(shape) for k, x in states.items()}
+        )
 
 
 @compiled(nogil=True)

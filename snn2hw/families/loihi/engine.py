@@ -32,6 +32,7 @@ def run(
     program: Program,
     inputs: Mapping[str, NDArray[np.integer]],
     *,
+    spikes: bool = False,
     states: bool = False,
     progress: Callable[[int, int], None] | None = None,
     memory: int = 256 << 20,
@@ -41,7 +42,8 @@ def run(
     Args:
         program: what the chip is told.
         inputs: for each input port, integers ``[N, T, *shape]``.
-        states: keep every layer's spikes and states, not only counts.
+        spikes: keep what every layer sends, not only how often.
+        states: keep that and every layer's states.
         progress: called with (samples done, samples).
         memory: bytes the working arrays may take.
 
@@ -56,7 +58,7 @@ def run(
 
     def simulate(start: int) -> Trace:
         piece = {k: x[start : start + batch] for k, x in inputs.items()}
-        return _batch(program, ways, piece, states)
+        return _batch(program, ways, piece, spikes=spikes or states, states=states)
 
     began, parts = time.perf_counter(), list[Trace]()
     with ThreadPoolExecutor(threads) as pool:  # the kernels release Python's lock
@@ -71,6 +73,8 @@ def _batch(
     program: Program,
     ways: list[delivery.Way],
     inputs: Mapping[str, NDArray[np.integer]],
+    *,
+    spikes: bool,
     states: bool,
 ) -> Trace:
     net = program.network
@@ -92,12 +96,12 @@ def _batch(
         into = [(net.connections[i], ways[i]) for name in names for i in net.into(name)]
         graded = {c.post for c, _ in into if net.sends_graded(c.pre)}
         _component(cells, into, sent, numbers_of(net), steps, graded)
-        if states:
+        if spikes:
             layers |= {name: cell.trace() for name, cell in cells.items()}
     events = {k: np.count_nonzero(x, axis=0).astype(np.int64) for k, x in sent.items()}
     out = net.population(net.output)
-    spikes = sent[net.output].reshape(samples, steps, *out.shape)
-    return Trace(spikes, events, layers, program.phase, program.depth, 0.0, "exact")
+    answer = sent[net.output].reshape(samples, steps, *out.shape)
+    return Trace(answer, events, layers, program.phase, program.depth, 0.0, "exact")
 
 
 def _component(

@@ -25,13 +25,14 @@ from snn2hw.ir.placement import Placement, Slice
 from snn2hw.ir.synapses import Conv, matrix
 from snn2hw.ir.target import Target
 
+DENSE, SPARSE = "dense", "sparse"  # with its zeros in the synapse memory, or without
 
-def stored_sparse(connection: Connection, target: Target) -> bool:
-    """Say whether zeros are left out of the chip's synapse memory."""
+
+def storage(connection: Connection, target: Target) -> str:
+    """Say how the chip's synapse memory holds a connection."""
     weight = connection.synapses.weight
-    if connection.synapses.kind == "sparse":
-        return True
-    return int(np.count_nonzero(weight)) <= target.limits["sparse_density"].value * weight.size
+    few = np.count_nonzero(weight) <= target.limits["sparse_density"].value * weight.size
+    return SPARSE if connection.synapses.kind == "sparse" or few else DENSE
 
 
 def map_network(net: IntNetwork, target: Target) -> Placement:
@@ -44,11 +45,12 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
         "neurons": target.limit("neurons_per_core"),
         "memory_bytes": target.limit("memory_per_core"),
     }
+    stored = tuple(storage(c, target) for c in net.connections)
     slices: list[Slice] = []
     problems: list[DoesNotFitError] = []
     for population in populations(net):
-        into = [net.connections[i] for i in net.into(population.name)]
-        costs = [_cost(c, target) for c in into]
+        into = net.into(population.name)
+        costs = [_cost(net.connections[i], stored[i] == SPARSE, target) for i in into]
         try:
             cut = _cut(population, costs, target, limits)
         except DoesNotFitError as error:
@@ -67,7 +69,7 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
             f"({target.limit('chips')} chips); {worst} alone needs {counts[worst]}.",
             "Prune it, or make its widest layers narrower.",
         )
-    return Placement(tuple(slices), limits, target.limit("cores_per_chip"))
+    return Placement(tuple(slices), limits, target.limit("cores_per_chip"), stored)
 
 
 def cores_of(target: Target) -> int:
@@ -99,8 +101,7 @@ class _Cost(Protocol):
     def __call__(self, start: int, stop: int) -> tuple[int, str]: ...
 
 
-def _cost(connection: Connection, target: Target) -> _Cost:
-    sparse = stored_sparse(connection, target)
+def _cost(connection: Connection, sparse: bool, target: Target) -> _Cost:
     each = target.limit("synapse_bytes_sparse" if sparse else "synapse_bytes_dense")
     if isinstance(connection.synapses, Conv):
         return _kernel_cost(connection.synapses, each, sparse)

@@ -1,0 +1,48 @@
+"""The Python verbs tell what the commands tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from nets import LOIHI2, tiny
+
+import snn2hw
+from snn2hw.errors import InputError
+from snn2hw.ir.network import Network
+
+
+def soft() -> Network:
+    net = tiny()
+    nodes = {
+        k: replace(n, reset="subtract") if k in net.neurons() else n for k, n in net.nodes.items()
+    }
+    return Network(nodes, net.edges, net.dt, net.time_steps, net.rules)
+
+
+def test_a_build_reports_its_rewrites():
+    with pytest.warns(UserWarning, match=r"rewrite hard-reset|together") as told:
+        built = snn2hw.build(soft(), rewrite=["all"])
+    assert built.rewrites is not None
+    assert list(built.rewrites["applied"]) == ["hard-reset"]
+    assert 0 <= built.rewrites["same_predictions"] <= 1
+    said = " ".join(str(w.message) for w in told)
+    assert "rewrite hard-reset" in said
+    assert "of the predictions stay" in said
+    assert snn2hw.build(tiny(), rewrite=["all"]).rewrites is None
+
+
+def test_the_bill_is_at_the_prices_of_the_target_that_is_given():
+    ran = snn2hw.build(tiny()).simulate(np.ones((2, 4, 4), int))
+    dearer = replace(
+        LOIHI2,
+        prices={
+            k: replace(f, value=2 * f.value, high=2 * f.high) for k, f in LOIHI2.prices.items()
+        },
+    )
+    assert snn2hw.energy(ran, dearer).dynamic_uj.typical == pytest.approx(
+        2 * snn2hw.energy(ran).dynamic_uj.typical
+    )
+    with pytest.raises(InputError, match="counts other events"):
+        snn2hw.energy(ran, replace(LOIHI2, family="another"))
