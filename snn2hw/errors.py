@@ -53,11 +53,13 @@ class Snn2hwError(Exception):
 
     ``message`` says who, needs what and has what; ``hint`` says the way out. Both are fit to be
     shown: on one line, without control characters, and together no longer than ``LONGEST``.
+    ``reasons`` are the parts of a message that names several.
     """
 
     kind = "error"
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", reasons: Iterable[str] = ()) -> None:
+        self.reasons = tuple(shortened(visible(r), LONGEST) for r in reasons)
         self.hint = shortened(visible(hint), LONGEST // 2)
         # With a space between the two, behind "error: ".
         self.message = shortened(visible(message), LONGEST - len(self.hint) - len("error:  "))

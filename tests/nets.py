@@ -12,14 +12,21 @@ from snn2hw import target as targets
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.numbers import Numbers
 from snn2hw.families.loihi.place import map_network
-from snn2hw.families.loihi.schedule import lower
+from snn2hw.families.loihi.schedule import schedule
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Leaky, Lif, Network, Output
+from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, sizes
 
 DT = 1e-3
 LOIHI2 = targets.load("loihi2")
 NUMBERS = Numbers()
+
+
+def placed(net: IntNetwork, target=LOIHI2) -> Program:
+    """Put integers on cores and on chip time."""
+    when = schedule(net, target)
+    return Program(net, when.phase, when.delays, map_network(net, target), target)
 
 
 def lif(shape, beta=0.5, threshold=1.0, **more) -> Lif:
@@ -154,7 +161,7 @@ def random_program(seed: int, *, layers=4, extreme=False, side=4, loops=False):
     net = IntNetwork(
         tuple(ports), tuple(made), tuple(connections), output.name, DT, steps, NUMBERS, {}
     )
-    return lower(net, map_network(net, LOIHI2), LOIHI2)
+    return placed(net, LOIHI2)
 
 
 def read_out(program, seed: int):
@@ -180,7 +187,7 @@ def read_out(program, seed: int):
     net = replace(
         net, populations=tuple(made), connections=(*net.connections, *into), output="read"
     )
-    return lower(net, map_network(net, LOIHI2), LOIHI2)
+    return placed(net, LOIHI2)
 
 
 def reader(kind, weight, largest=1, steps=4, exponent=0):
@@ -189,7 +196,7 @@ def reader(kind, weight, largest=1, steps=4, exponent=0):
         (InputPort("in", (weight.shape[1],), largest),), (kind("read", (len(weight),)),),
         (Connection("in", "read", Dense(weight), exponent),), "read", DT, steps, NUMBERS, {},
     )  # fmt: skip
-    return lower(net, map_network(net, LOIHI2), LOIHI2)
+    return placed(net, LOIHI2)
 
 
 def classifier(seed=0, tau=DT, bias=True, steps=4, side=8) -> Network:
@@ -231,7 +238,7 @@ def recurrent_chain(seed: int):
     )  # fmt: skip
     port = InputPort("input", (sizes_[0],))
     net = IntNetwork((port,), made, connections, "layer1", DT, 8, NUMBERS, {})
-    return lower(net, map_network(net, LOIHI2), LOIHI2)
+    return placed(net, LOIHI2)
 
 
 def _late(r, connection):

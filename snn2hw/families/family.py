@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from snn2hw.environments import Environment
 from snn2hw.ir.counts import Counts, Times
-from snn2hw.ir.graph import Wiring
 from snn2hw.ir.integer import IntNetwork, Numbers
 from snn2hw.ir.network import Network
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.populations import Population
-from snn2hw.ir.program import Program
+from snn2hw.ir.program import Program, Schedule
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
 
@@ -143,11 +142,8 @@ class Family:
     Args:
         schema: of its target files.
         populations: its kinds of neurons, by name.
-        refusals: all that a target cannot do in a network.
-        quantize: rounds a network to a target's integers.
-        rounded: the same, for a network that nothing is refused of, and for so many steps.
+        quantize: rounds a network to a target's integers, or refuses it with every reason.
         exact: passes over integers that keep every spike.
-        crowded: says if there are more populations than a target has cores.
         place: puts neurons on cores.
         schedule: says when each population listens.
         define: the slow simulator that is the definition.
@@ -162,13 +158,10 @@ class Family:
 
     schema: Schema
     populations: Mapping[str, type[Population]]
-    refusals: Callable[[Network, Wiring, Target], list[str]]
     quantize: Quantize
-    rounded: Callable[[Network, Wiring, Target, int], IntNetwork]
     exact: Callable[[IntNetwork], IntNetwork]
-    crowded: Callable[[int, Target], list[str]]
     place: Callable[[IntNetwork, Target], Placement]
-    schedule: Callable[[IntNetwork, Placement, Target], Program]
+    schedule: Callable[[IntNetwork, Target], Schedule]
     define: Callable[[Program, Inputs], Trace]
     run: Engine
     count: Callable[[Program, Inputs, Trace], Counts]

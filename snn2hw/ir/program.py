@@ -13,6 +13,14 @@ from snn2hw.ir.target import Target
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Schedule:
+    """When each population listens, and how long each connection waits; see ``Program``."""
+
+    phase: Mapping[str, int]
+    delays: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """An integer network on chip time.
 

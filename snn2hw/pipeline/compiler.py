@@ -1,7 +1,7 @@
 """The whole compiler on one screen. A stage changes the type; nothing is changed in place.
 
-Network  ->  IntNetwork  ->  Placement  ->  Program  ->  Trace  ->  EnergyReport
-    quantize()          place()      schedule()      run()     energy
+Network -> IntNetwork -> Placement, Schedule -> Program -> Trace -> Counts -> EnergyReport
+    quantize()      place()     schedule()         run()   count()     priced()
 
 The stages are those of the target's family (``families/``). Passes that keep the spikes make their
 input simpler.
@@ -9,15 +9,18 @@ input simpler.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
 from snn2hw import families
-from snn2hw.errors import DoesNotFitError, Snn2hwError
-from snn2hw.ir.graph import wiring
+from snn2hw.errors import Snn2hwError
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
-from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.passes import simplify
+
+T = TypeVar("T")
 
 
 def compile_network(
@@ -33,40 +36,48 @@ def compile_network(
     Raises:
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
     """
-    family = families.of(target)
-    many = family.crowded(_populations(net), target)
-    if many:
-        raise DoesNotFitError(many[0])
-    if isinstance(net, Network):
-        ints = family.exact(family.quantize(simplify(net), target, time_steps=time_steps))
-    else:
-        ints = net
-    return family.schedule(ints, family.place(ints, target), target)
+    attempt = _attempt(net, target, time_steps)
+    if attempt.program is None:
+        raise attempt.errors[0]
+    return attempt.program
 
 
 def reasons(net: Network | IntNetwork, target: Target) -> list[str]:
-    """List everything that keeps a network off a target, from every stage that can be asked."""
+    """List everything that keeps a network off a target, from every stage that it comes to."""
+    steps = net.time_steps or 1  # how long a sample lasts can be said later
+    errors = _attempt(net, target, steps).errors
+    return [reason for e in errors for reason in (e.reasons or [str(e)])]
+
+
+class _Attempt(NamedTuple):
+    """A program, or everything that stands in its way."""
+
+    program: Program | None
+    errors: list[Snn2hwError]
+
+
+def _attempt(net: Network | IntNetwork, target: Target, time_steps: int | None) -> _Attempt:
+    """Compile as far as possible: what does not need another stage is asked although one failed."""
     family = families.of(target)
-    found = family.crowded(_populations(net), target)
-    try:
-        if isinstance(net, Network):
-            net = simplify(net)
-            wires = wiring(net)
-            found = family.refusals(net, wires, target) + found
-            if not found:
-                net = family.exact(family.rounded(net, wires, target, net.time_steps or 1))
-    except Snn2hwError as error:
-        return [*found, str(error)]
-    if found or isinstance(net, Network):
-        return found
-    nowhere = Placement((), {}, 1)
-    for stage in (lambda: family.place(net, target), lambda: family.schedule(net, nowhere, target)):
+    errors: list[Snn2hwError] = []
+
+    def tried(stage: Callable[[], T]) -> T | None:
         try:
-            stage()
+            return stage()
         except Snn2hwError as error:
-            found.append(str(error))
-    return found
+            errors.append(error)
+        return None
 
+    def integers() -> IntNetwork:
+        if isinstance(net, IntNetwork):
+            return net
+        return family.exact(family.quantize(simplify(net), target, time_steps=time_steps))
 
-def _populations(net: Network | IntNetwork) -> int:
-    return len(net.cells() if isinstance(net, Network) else net.populations)
+    ints = tried(integers)
+    if ints is None:
+        return _Attempt(None, errors)
+    placement = tried(lambda: family.place(ints, target))
+    schedule = tried(lambda: family.schedule(ints, target))
+    if placement is None or schedule is None:
+        return _Attempt(None, errors)
+    return _Attempt(Program(ints, schedule.phase, schedule.delays, placement, target), errors)

@@ -14,6 +14,7 @@ from nets import (
     classifier,
     images,
     lif,
+    placed,
     random_program,
     read_out,
     reader,
@@ -26,9 +27,7 @@ from snn2hw import nir_io
 from snn2hw.errors import RuntimeMissingError
 from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine, lava, netx
-from snn2hw.families.loihi.place import map_network
 from snn2hw.families.loihi.populations import Graded, Sigma
-from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.network import (
     Affine,
@@ -175,7 +174,7 @@ def test_convolutions_with_a_recurrent_layer_and_feedback(tmp_path):
         for a, d in ((middle, 1), (last, 2))
     ]
     net = replace(net, connections=(*net.connections, *back), time_steps=8)
-    program = lower(net, map_network(net, LOIHI2), LOIHI2)
+    program = placed(net, LOIHI2)
     assert all(p.bias.any() for p in net.populations)
     x = images(net, samples=3)
     done = in_lava(program, x, tmp_path)

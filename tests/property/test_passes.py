@@ -11,14 +11,12 @@ import pytest
 import torch
 from float_nets import random_network
 from hypothesis import given, settings
-from nets import DT, LOIHI2, NUMBERS, images, lif, random_program, residual, seeds, tiny
+from nets import DT, LOIHI2, NUMBERS, images, lif, placed, random_program, residual, seeds, tiny
 
 from snn2hw import passes, rewrites
 from snn2hw.families.loihi import engine, exact
 from snn2hw.families.loihi import populations as chip
-from snn2hw.families.loihi.place import map_network
 from snn2hw.families.loihi.quantize import quantize
-from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
 from snn2hw.ir.network import (
     Affine,
@@ -239,7 +237,7 @@ def test_removing_dead_neurons_keeps_the_chips_outputs(seed):
     """Also where states wrap and saturate, and in loops."""
     program = random_program(seed, extreme=seed % 2 == 0)
     smaller = exact.remove_dead(program.network)
-    again = lower(smaller, map_network(smaller, LOIHI2), LOIHI2)
+    again = placed(smaller, LOIHI2)
     x = images(program.network, samples=3, seed=seed)
     assert (engine.run(program, x).spikes == engine.run(again, x).spikes).all()
 
@@ -287,7 +285,7 @@ def highest(net: IntNetwork, steps=700) -> int:
 
 def driven(net, steps=700):
     x = np.full((1, steps, 1), net.inputs[0].max_value)
-    program = lower(net, map_network(net, LOIHI2), LOIHI2)
+    program = placed(net, LOIHI2)
     return engine.run(program, {"in": x, "other": 0 * x}, states=True).layers["p"]
 
 
@@ -378,7 +376,7 @@ def test_what_negative_inputs_excite_is_not_removed(low, stays):
     assert removed(net) == (low == 0)
     if stays:
         x = np.full((1, 4, 1), low)
-        program = lower(net, map_network(net, LOIHI2), LOIHI2)
+        program = placed(net, LOIHI2)
         given = {"in": x, "other": 0 * x}
         assert engine.run(program, given, states=True).layers["p"].spikes[0, :, 0].any()
 

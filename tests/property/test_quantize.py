@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-from nets import DT, LOIHI2, NUMBERS, classifier, images, lif, residual, seeds, tiny
+from nets import DT, LOIHI2, NUMBERS, classifier, images, lif, placed, residual, seeds, tiny
 
 from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.families.loihi import engine
 from snn2hw.families.loihi import populations as chip
-from snn2hw.families.loihi.place import map_network
 from snn2hw.families.loihi.quantize import network, quantize, scale
 from snn2hw.families.loihi.quantize.drive import Drive, drive_of, forgets
-from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.graph import Source, wiring
 from snn2hw.ir.network import (
     Affine,
@@ -331,7 +329,7 @@ def test_a_bias_of_a_current_builds_up_as_the_current_does(seed, tau, leak):
     # What the membrane leaks to is a bias of the membrane still.
     assert ints.population("lif").bias.any() == (leak > 0)
     x = images(net, samples=3, seed=seed)
-    program = lower(ints, map_network(ints, LOIHI2), LOIHI2)
+    program = placed(ints, LOIHI2)
     found = engine.run(program, x, states=True).layers["lif"]["v"] / 2**NUMBERS.state_shift
     scale = ints.rounding["lif"].scale / 100.0
     wanted = floating.run(net, x, record=["lif"]).membranes["lif"]
@@ -397,7 +395,7 @@ def test_membranes_are_the_float_ones_whatever_the_gains(seed):
     net = made(1.2 * most)
     wanted = floating.run(net, x, record=["lif"]).membranes["lif"] / net.nodes["lif"].v_threshold
     ints = quantize(net, LOIHI2)
-    found = engine.run(lower(ints, map_network(ints, LOIHI2), LOIHI2), x, states=True)
+    found = engine.run(placed(ints, LOIHI2), x, states=True)
     unit = ints.rounding["lif"].scale
     membranes = found.layers["lif"]["v"] / (unit * 2**NUMBERS.state_shift)
     assert np.abs(membranes - wanted).max() <= 0.03 * np.abs(wanted).max() + 10 / unit

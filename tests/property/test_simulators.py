@@ -15,6 +15,7 @@ from nets import (
     NUMBERS,
     images,
     lif,
+    placed,
     random_program,
     read_out,
     reader,
@@ -27,9 +28,7 @@ from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine
 from snn2hw.families.loihi import populations as chip
-from snn2hw.families.loihi.place import map_network
 from snn2hw.families.loihi.quantize import quantize
-from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.network import Affine, Delay, Input, Network, Output
 from snn2hw.ir.synapses import Dense
@@ -115,7 +114,7 @@ def resonating(neuron, weights, largest, steps):
     into = tuple(Connection("in", neuron.name, Dense(w), part=part) for part, w in parts)
     port = InputPort("in", (weights[0].shape[1],), largest, -largest)
     net = IntNetwork((port,), (neuron,), into, neuron.name, DT, steps, NUMBERS, {})
-    return lower(net, map_network(net, LOIHI2), LOIHI2)
+    return placed(net, LOIHI2)
 
 
 def resonance(neuron, real, imag):
@@ -227,7 +226,7 @@ def test_chip_computes_what_the_float_network_computes_shifted_by_its_depth(seed
     edges += [("lif1", "back"), ("back", "lif1")]
     net = Network(nodes, tuple(edges), DT, 5)
     ints = quantize(net, LOIHI2)  # and all neurons kept
-    program = lower(ints, map_network(ints, LOIHI2), LOIHI2)
+    program = placed(ints, LOIHI2)
     assert {p.vth for p in program.network.populations} == {300}
     x = images(net, samples=4, seed=seed)
     plain = floating.run(net, x, record=net.neurons()).recorded

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import LOIHI2, images, random_program, residual, seeds, tiny
+from nets import LOIHI2, images, placed, random_program, residual, seeds, tiny
 
 from snn2hw import estimator
 from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine
-from snn2hw.families.loihi.place import DENSE, SPARSE, map_network, storage
-from snn2hw.families.loihi.schedule import lower
+from snn2hw.families.loihi.place import DENSE, SPARSE, storage
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.synapses import Conv, Dense, Sparse, matrix
 from snn2hw.pipeline import counting
@@ -72,7 +71,7 @@ def test_a_loop_waits_until_the_sample_has_left():
     net = compile_network(tiny(), LOIHI2).network
     back = Connection("lif1", "lif1", Dense(np.zeros((3, 3), int)), delay=1)
     net = replace(net, connections=(*net.connections, back))
-    program = lower(net, map_network(net, LOIHI2), LOIHI2)
+    program = placed(net, LOIHI2)
     report, _ = bill(program, {"input": np.ones((1, 4, 4), int)})
     # lif1's core takes 12 synapses a step as above, and none in the two steps that lif2 ends in
     period_us = 6 * 1.8 + (4 * (12 * 1.2 + 3 * 9.7) + 2 * 3 * 9.7) * 1e-3
@@ -194,7 +193,7 @@ def test_time_and_static_energy_are_those_of_samples_in_a_row(seed, loops):
     of the busiest is more than the busiest of the mean.
     """
     chips, net = small_chips(), replace(random_program(seed, loops=loops).network, time_steps=7)
-    program = lower(net, map_network(net, chips), chips)
+    program = placed(net, chips)
     r = np.random.default_rng(seed)
     x = images(net, 3, seed)
     x = {  # so that some steps, and some samples, are busier

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import DT, LOIHI2, NUMBERS, random_program, seeds
+from nets import DT, LOIHI2, NUMBERS, placed, random_program, seeds
 
 from snn2hw.errors import UnsupportedError
 from snn2hw.families.loihi import definition as reference
-from snn2hw.families.loihi.place import map_network
 from snn2hw.families.loihi.populations import Lif
-from snn2hw.families.loihi.schedule import lower
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.synapses import Dense
 
@@ -30,7 +28,7 @@ def graph(n, edges, output="p0") -> IntNetwork:
 
 
 def lowered(net):
-    return lower(net, map_network(net, LOIHI2), LOIHI2)
+    return placed(net, LOIHI2)
 
 
 def assert_earliest(program):

@@ -4,10 +4,10 @@ from snn2hw.families.family import Family, Schema, Vendor, VendorFile
 from snn2hw.families.loihi import cost, definition, engine, lava, netx
 from snn2hw.families.loihi.exact import remove_dead
 from snn2hw.families.loihi.numbers import RANGES, Numbers
-from snn2hw.families.loihi.place import crowded, map_network, most_inputs
+from snn2hw.families.loihi.place import map_network, most_inputs
 from snn2hw.families.loihi.populations import KINDS
-from snn2hw.families.loihi.quantize import quantize, refusals, rounded
-from snn2hw.families.loihi.schedule import lower
+from snn2hw.families.loihi.quantize import quantize
+from snn2hw.families.loihi.schedule import schedule
 
 SCHEMA = Schema(
     numbers=Numbers,
@@ -30,13 +30,10 @@ SCHEMA = Schema(
 LOIHI = Family(
     schema=SCHEMA,
     populations=KINDS,
-    refusals=refusals,
     quantize=quantize,
-    rounded=rounded,
     exact=remove_dead,
-    crowded=crowded,
     place=map_network,
-    schedule=lower,
+    schedule=schedule,
     define=definition.run,
     run=engine.run,
     count=cost.count,

@@ -83,8 +83,8 @@ def crowded(populations: int, target: Target) -> list[str]:
     if populations <= have:
         return []
     return [
-        f"The network has {populations:,} populations of neurons, {target.title} has {have} cores "
-        f"({target.limit('chips')} chips), which hold one each at most. Join some of them."
+        f"it has {populations:,} populations of neurons, and the chip {have} cores "
+        f"({target.limit('chips')} chips), which hold one each at most; join some of them"
     ]
 
 

@@ -15,12 +15,11 @@ from snn2hw.errors import UnsupportedError, listed
 from snn2hw.families.loihi.numbers import numbers_of
 from snn2hw.families.loihi.populations import Delta, Lif
 from snn2hw.ir.integer import Connection, IntNetwork
-from snn2hw.ir.placement import Placement
-from snn2hw.ir.program import Program
+from snn2hw.ir.program import Schedule
 from snn2hw.ir.target import Target
 
 
-def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
+def schedule(net: IntNetwork, target: Target) -> Schedule:
     """Compute phases and delays: the smallest phases with which everything arrives in time.
 
     Raises:
@@ -59,7 +58,7 @@ def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
             f"{listed(slow, '; ')}, but {target.title} delays a spike by at most {longest} steps.",
             "Shorten the longer branch, or the delay.",
         )
-    return Program(net, phase, delays, placement, target)
+    return Schedule(phase, delays)
 
 
 def _moved(connections: Sequence[Connection], phase: dict[str, int]) -> bool:

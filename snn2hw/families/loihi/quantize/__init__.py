@@ -12,6 +12,6 @@ scale is limited by the weights' bits and by the size of a message.
 """
 
 from snn2hw.families.loihi.quantize.abilities import refusals
-from snn2hw.families.loihi.quantize.network import quantize, rounded
+from snn2hw.families.loihi.quantize.network import quantize
 
-__all__ = ["quantize", "refusals", "rounded"]
+__all__ = ["quantize", "refusals"]

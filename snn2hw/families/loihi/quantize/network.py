@@ -10,6 +10,7 @@ import numpy as np
 from snn2hw.errors import NetworkError, UnsupportedError, listed
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.numbers import Numbers, numbers_of
+from snn2hw.families.loihi.place import crowded
 from snn2hw.families.loihi.quantize.abilities import refusals
 from snn2hw.families.loihi.quantize.drive import Drive, drive_of
 from snn2hw.families.loihi.quantize.scale import (
@@ -43,16 +44,17 @@ def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> 
             "Give --time-steps.",
         )
     wires = wiring(net)
-    found = refusals(net, wires, target)
+    found = [*refusals(net, wires, target), *crowded(len(wires.order), target)]
     if found:
         raise UnsupportedError(
             f"{target.title} cannot run this network: {listed(found, '; ')}.",
             "Change these layers, allow rewrites (--rewrite), or choose another target.",
+            reasons=found,
         )
-    return rounded(net, wires, target, steps)
+    return _rounded(net, wires, target, steps)
 
 
-def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwork:
+def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwork:
     """Round a network that the target refuses nothing of.
 
     Args:
@@ -85,12 +87,14 @@ def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwo
         raise UnsupportedError(
             f"No integers stand for the numbers of this network: {listed(extremes, '; ')}.",
             "Scale the weights, the biases and the thresholds to similar sizes.",
+            reasons=extremes,
         )
     too_large = [made.problem for made in done if made.problem]
     if too_large:
         raise UnsupportedError(
             f"{target.title} cannot hold this network: {listed(too_large, '; ')}.",
             "Make these weights or biases smaller, or the largest input value.",
+            reasons=too_large,
         )
     connections = tuple(c for made in done for c in made.connections)
     heard = any(c.pre == ticking for c in connections)
