@@ -122,15 +122,13 @@ class VendorFile:
 
     Args:
         name: in a build's folder.
-        why_not: says why a program has none; None if it has.
-        write: writes it.
+        plan: returns what writes it for a program, or why that has none.
         read: reads one from elsewhere; its ending is that of ``name``.
         notes: what is to be said of a network that was read.
     """
 
     name: str
-    why_not: Callable[[Program], str | None]
-    write: Callable[[Path, Program], None]
+    plan: Callable[[Program], Callable[[Path], None] | str]
     read: Callable[..., IntNetwork] | None = None
     notes: Callable[[IntNetwork], tuple[str, ...]] = lambda _: ()
 

@@ -14,10 +14,27 @@ Edge = tuple[str, str]
 
 
 def frozen(array: Any, dtype: Any = None) -> NDArray[Any]:
-    """Return a C-ordered, read-only copy, so that no stage can change another's values."""
+    """Return a C-ordered, read-only copy, so that no stage can change another's values.
+
+    What is such a copy already is returned as it is.
+    """
+    if isinstance(array, np.ndarray) and _is_frozen(array) and dtype in (None, array.dtype):
+        return array
     out = np.array(array, dtype=dtype, order="C", copy=True)
     out.flags.writeable = False
     return out
+
+
+def _is_frozen(array: Any) -> bool:
+    """Say whether nobody can write to an array, nor to one that it is a part of."""
+    held: Any = array
+    while isinstance(held, np.ndarray):
+        if held.flags.writeable or not held.flags.c_contiguous:
+            return False
+        if held.base is None:
+            return True
+        held = held.base
+    return False
 
 
 def size_of(shape: Shape) -> int:

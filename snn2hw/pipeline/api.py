@@ -78,9 +78,10 @@ class Built:
             file, vendor_file = folder / "program.h5", None
             program_file.write(file, self.program)
             vendors = families.of(self.target).file
-            if vendors is not None and vendors.why_not(self.program) is None:
+            planned = None if vendors is None else vendors.plan(self.program)
+            if vendors is not None and callable(planned):
                 vendor_file = folder / vendors.name
-                vendors.write(vendor_file, self.program)
+                planned(vendor_file)
             return builds.compare_with_vendor(self.program, self._named(x), file, vendor_file)
 
     def _named(self, x: Inputs) -> Mapping[str, NDArray[Any]]:

@@ -178,8 +178,7 @@ def export(
             "notes": list(model.notes),
         },
         vendor_file=file and file.name,
-        why_not=file and file.why_not(program),
-        write_vendor_file=file and file.write,
+        planned=file and file.plan(program),
     )
 
 

@@ -198,8 +198,7 @@ def write_build(
     options: Mapping[str, Any],
     extra: Mapping[str, Any],
     vendor_file: str | None,
-    why_not: str | None,
-    write_vendor_file: Callable[[Path, Program], None] | None,
+    planned: Callable[[Path], None] | str | None,
 ) -> Build:
     """Write a build folder whole, replacing an older one of the same name.
 
@@ -212,16 +211,15 @@ def write_build(
         options: what the caller chose.
         extra: more for ``build.json`` (data set, accuracy of the float student, notes).
         vendor_file: name of the file for the vendor's own loader, if the family has one.
-        why_not: why this program has none.
-        write_vendor_file: writes it.
+        planned: writes it, or says why this program has none.
     """
     digest, before = program.digest(), _digest(path)
     with new_folder(path) as folder:
         program_file.write(folder / "program.h5", program)
         write_json(folder / "placement.json", placement_json(program.placement))
         (folder / "target.toml").write_bytes(program.target.text.encode("utf-8"))
-        if vendor_file is not None and write_vendor_file is not None and why_not is None:
-            write_vendor_file(folder / vendor_file, program)
+        if vendor_file is not None and callable(planned):
+            planned(folder / vendor_file)
         outputs = {f.name: sha256(f) for f in sorted(folder.iterdir())}
         info = {
             "format": BUILD_FORMAT,
@@ -238,7 +236,11 @@ def write_build(
             "cores": program.placement.cores,
             "chips": program.placement.chips,
             "vendor_file": vendor_file
-            and {"name": vendor_file, "written": why_not is None, "reason": why_not},
+            and {
+                "name": vendor_file,
+                "written": callable(planned),
+                "reason": planned if isinstance(planned, str) else None,
+            },
             "layers": layers_json(program),
             **extra,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import netx_writing
 import numpy as np
 import pytest
 from float_nets import random_network
@@ -26,7 +27,7 @@ from shared import DATA, needs_data
 from snn2hw import nir_io
 from snn2hw.errors import RuntimeMissingError
 from snn2hw.families.loihi import definition as reference
-from snn2hw.families.loihi import engine, lava, netx
+from snn2hw.families.loihi import engine, lava
 from snn2hw.families.loihi.populations import Graded, Sigma
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.network import (
@@ -203,9 +204,9 @@ def test_the_recurrent_network_of_the_nir_paper(tmp_path, rewritten):
 
 def test_netx_file_through_lava_dls_own_loader(tmp_path):
     program = compile_network(_chain(), LOIHI2)
-    assert netx.why_not(program) is None
+    assert netx_writing.why_not(program) is None
     net_file = tmp_path / "model.net"
-    netx.write(net_file, program)
+    netx_writing.write(net_file, program)
     x = images(program.network, samples=3)
     done = in_lava(program, x, tmp_path, vendor_file=net_file)
     assert done.processes == {"netx": 3}
@@ -217,7 +218,7 @@ def test_netx_file_with_samples_shorter_than_its_depth(tmp_path):
     """netx never resets a layer whose offset reaches the interval, so samples get a gap."""
     program = compile_network(_chain(), LOIHI2, time_steps=2)
     net_file = tmp_path / "model.net"
-    netx.write(net_file, program)
+    netx_writing.write(net_file, program)
     x = {"input": images(_chain(), samples=4)["input"][:, :2]}
     assert_equal(program, x, in_lava(program, x, tmp_path, vendor_file=net_file))
 

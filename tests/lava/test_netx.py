@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import netx_writing
 import numpy as np
 import pytest
 from nets import LOIHI2, images, recurrent_chain
@@ -22,7 +23,7 @@ def compared(program, x, folder, *net_files):
     path, again = folder / "program.h5", folder / "again.net"
     program_file.write(path, program)
     assert program_file.read(path, program.placement, program.target).digest() == program.digest()
-    netx.write(again, program)
+    netx_writing.write(again, program)
     ours = engine.run(program, x, states=True)
     for file in (*net_files, again):
         done = lava.run(program, x, program_file=path, vendor_file=file)

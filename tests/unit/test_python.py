@@ -10,6 +10,7 @@ from nets import LOIHI2, tiny
 
 import snn2hw
 from snn2hw.errors import InputError
+from snn2hw.ir.arrays import frozen
 from snn2hw.ir.network import Network
 
 
@@ -46,3 +47,17 @@ def test_the_bill_is_at_the_prices_of_the_target_that_is_given():
     )
     with pytest.raises(InputError, match="counts other events"):
         snn2hw.energy(ran, replace(LOIHI2, family="another"))
+
+
+def test_what_is_frozen_is_not_copied_again():
+    mine = np.arange(6.0)
+    held = frozen(mine)
+    assert not np.shares_memory(mine, held)
+    assert frozen(held) is held
+    view = held.reshape(2, 3)
+    assert frozen(view) is view
+    assert frozen(view.T) is not view.T
+    assert frozen(held, np.int32).dtype == np.int32
+    shown = mine[:3]
+    shown.flags.writeable = False  # but what it is a part of can be written
+    assert not np.shares_memory(frozen(shown), mine)

@@ -39,6 +39,6 @@ LOIHI = Family(
     count=cost.count,
     time=cost.time,
     most_inputs=most_inputs,
-    file=VendorFile("model.net", netx.why_not, netx.write, netx.read, netx.notes),
+    file=VendorFile("model.net", netx.plan, netx.read, netx.notes),
     vendors={"lava": Vendor(lava.ENVIRONMENT, lava.run)},
 )

@@ -106,8 +106,9 @@ def netx_files(scratch: Path) -> dict[str, Files]:
         found[f"{family}{seed}"] = {"a.net": path.read_bytes()}
     for seed in range(3):
         program = recurrent_chain(seed)
-        if netx.why_not(program) is None:
-            netx.write(path, program)
+        planned = netx.plan(program)
+        if callable(planned):
+            planned(path)
             found[f"chain{seed}"] = {"a.net": path.read_bytes()}
     for files in found.values():
         path.write_bytes(files["a.net"])
@@ -143,9 +144,9 @@ def builds(scratch: Path) -> dict[str, Files]:
         path = scratch / name / "builds" / "a"
         folders.write_build(
             path, program, inputs={}, options={"time_steps": None, "rewrite": []},
-            extra={"float": None, "rewrites": None, "data": None, "encoder": None, "run": {},
-                   "notes": []},
-            vendor_file="model.net", why_not=netx.why_not(program), write_vendor_file=netx.write,
+            extra={"model": "a.net", "float": None, "rewrites": None, "data": None,
+                   "encoder": None, "run": {}, "notes": []},
+            vendor_file="model.net", planned=netx.plan(program),
         )  # fmt: skip
         found[name] = contents(scratch / name) | {"x.npz": samples_of(program)}
     return found

@@ -26,6 +26,6 @@ nothing, but for some matrices without positive weights: those are refused (``we
 """
 
 from snn2hw.families.loihi.netx.read import notes, read
-from snn2hw.families.loihi.netx.write import why_not, write
+from snn2hw.families.loihi.netx.write import plan
 
-__all__ = ["notes", "read", "why_not", "write"]
+__all__ = ["notes", "plan", "read"]

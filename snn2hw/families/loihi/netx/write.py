@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -47,19 +49,19 @@ class _Layer:
     delay: Ints | None = None
 
 
-def why_not(program: Program) -> str | None:
-    """Return why netx cannot hold a program, or None if it can."""
+def plan(program: Program) -> Callable[[Path], None] | str:
+    """Return what writes a program, or why netx cannot hold it.
+
+    The same program gives the same bytes.
+    """
     try:
-        _plan(program)
+        return partial(_write, program, *_plan(program))
     except _CannotHold as reason:
         return str(reason)
-    return None
 
 
-def write(path: Path, program: Program) -> None:
-    """Write a program that ``why_not`` accepts; the same program gives the same bytes."""
+def _write(program: Program, layers: Sequence[_Layer], phased: bool, path: Path) -> None:
     net = program.network
-    layers, phased = _plan(program)
     with new_hdf5(path) as file:
         times = file.create_group("simulation")
         times["Ts"], times["tSample"] = 1, net.time_steps
