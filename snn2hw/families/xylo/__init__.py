@@ -1,0 +1,1 @@
+"""SynSense's Xylo: integers, one core, chip time and xylosim."""
