@@ -97,6 +97,8 @@ def _expansion(needs: Needs, target: Target) -> list[str]:
     first = {k: sum(list(needs.hidden.values())[:i]) for i, k in enumerate(needs.hidden)}
     total, found = sum(needs.hidden.values()), list[str]()
     hears, heard = target.limit("input_expansion"), target.limit("readout_expansion")
+    if min(hears, heard) >= target.limit("hidden_neurons"):
+        return []
     for a, b, synapses in needs.links:
         if a in needs.inputs and b in first:
             there = np.flatnonzero(fan_in(synapses))
@@ -122,8 +124,8 @@ def _fan_out(needs: Needs, target: Target) -> list[str]:
         over = int((targets > most).sum())
         if over:
             found.append(
-                f"{over:,} neurons of {name} send to up to {targets.max():,} hidden neurons, the "
-                f"chip's to {most:,}"
+                f"{name}: a neuron sends to {targets.max():,} hidden neurons, the chip's to "
+                f"{most:,} at most (too many for {over:,} of {targets.size:,} neurons)"
             )
     total = sum(int(t.sum()) for t in fan_outs.values())
     if total > room:

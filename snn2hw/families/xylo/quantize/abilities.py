@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +15,13 @@ from snn2hw.families.xylo.quantize.decays import dash, tau_of
 from snn2hw.families.xylo.schedule import phases, untimely
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
-from snn2hw.ir.network import Leaky, Lif, Network, Rules, Threshold, coefficients
+from snn2hw.ir.network import Cell, Leaky, Lif, Network, Rules, Threshold, coefficients
 from snn2hw.ir.target import Target
 
 
 def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
     """List everything in a network that the target cannot do, all at once."""
-    found = [*_ends(net, target), *_rules(net.rules, target)]
-    cells = net.cells()
-    for name in wires.order:
-        cell = cells[name]
-        match cell:
-            case Lif():
-                found += _lif(name, cell, wires.into[name], net, target)
-            case Leaky():
-                found.append(
-                    f"{name} gives its membrane potential, the chip's readout sends spikes: end "
-                    "the network with spiking neurons"
-                )
-            case Threshold():
-                found.append(f"{name} remembers nothing, the chip's neurons hold a current")
+    found = [*_ends(net, target), *_rules(net.rules, target), *_cells(net, wires, target)]
     try:
         (output,) = output_populations(net)
     except (NetworkError, ValueError):
@@ -73,43 +60,66 @@ def _rules(rules: Rules, target: Target) -> Iterator[str]:
         yield f"its membranes stay above {rules.v_min:g}, the chip's do not"
 
 
-def _lif(name: str, cell: Lif, into: Incoming, net: Network, target: Target) -> Iterator[str]:
+def _cells(net: Network, wires: Wiring, target: Target) -> list[str]:
+    """Name what neurons cannot do, each reason once with all layers that it holds for."""
+    of: dict[str, list[str]] = {}
+    cells = net.cells()
+    for name in wires.order:
+        for reason in _cell(cells[name], wires.into[name], net, target):
+            of.setdefault(reason, []).append(name)
+    return [f"{listed(names)}: {reason}" for reason, names in of.items()]
+
+
+def _cell(cell: Cell, into: Incoming, net: Network, target: Target) -> Iterator[str]:
+    match cell:
+        case Leaky():
+            yield (
+                "gives its membrane potential, the chip's readout sends spikes (end the network "
+                "with spiking neurons)"
+            )
+        case Threshold():
+            yield "remembers nothing, the chip's neurons have a membrane and a synaptic current"
+        case Lif():
+            yield from _lif(cell, into, net, target)
+        case _:
+            assert_never(cell)
+
+
+def _lif(cell: Lif, into: Incoming, net: Network, target: Target) -> Iterator[str]:
     if not target.abilities[f"reset_{cell.reset}"]:
-        yield f"{name} resets to {cell.v_reset.flat[0]:g}, the chip's neurons lose the threshold"
+        yield f"a spike resets to {cell.v_reset.flat[0]:g}, on the chip it takes the threshold"
     step = coefficients(cell, net.dt, net.rules.integration)
-    slowest, membrane, current = numbers_of(target).dash_max, "membrane", "synaptic current"
-    yield from _decay(name, membrane, 1 - step.keep_voltage, (0, slowest), net)
+    slowest = numbers_of(target).dash_max
+    yield from _decay("membrane", 1 - step.keep_voltage, (0, slowest), net)
     if cell.tau_synapse is None:
         yield (
-            f"{name} has no synaptic current, the chip's neurons have one: the nearest has a "
-            f"tau_synapse of {tau_of(1, net):.4g} s"
+            "no synaptic current, the chip's neurons have one (the nearest has a tau_synapse of "
+            f"{tau_of(1, net):.4g} s)"
         )
         return
-    yield from _decay(name, current, 1 - step.keep_current, (1, slowest), net)
+    yield from _decay("synaptic current", 1 - step.keep_current, (1, slowest), net)
     if into.bias.any() or into.late:
         yield (
-            f"{name} has a bias on its synaptic current, the chip's acts on the membrane (as it "
-            "does with --rewrite settled-bias)"
+            "a bias on the synaptic current, the chip's acts on the membrane (as with --rewrite "
+            "settled-bias)"
         )
 
 
-def _decay(
-    name: str, what: str, lost: NDArray[Any], span: tuple[int, int], net: Network
-) -> Iterator[str]:
+def _decay(what: str, lost: NDArray[Any], span: tuple[int, int], net: Network) -> Iterator[str]:
     """Name the shares of a state lost in a step that are not among the chip's powers of two."""
     off = [x for x in np.unique(lost).tolist() if dash(x, span) is None]
     if not off:
         return
     x, more = off[0], f" ({len(off):,} such values)" if len(off) > 1 else ""
     if not 0 <= x <= 1:
-        yield f"{name} has a {what} with a time constant below the time step of {net.dt:g} s"
+        yield f"a {what} with a time constant below the time step of {net.dt:g} s{more}"
         return
     nearest = int(np.clip(np.rint(-np.log2(x)) if x else span[1], *span))
     share = "nothing" if x == 0 else "all" if x == 1 else f"{x:.4g}"
     yield (
-        f"{name} loses {share} of its {what} in a step{more}, the chip 1/{2 ** span[0]} to "
-        f"1/{2 ** span[1]} in powers of two: the nearest is 1/{2**nearest}, a time constant of "
-        f"{tau_of(nearest, net):.4g} s"
+        f"loses {share} of its {what} in a step{more}, the chip a power of two from "
+        f"1/{2 ** span[0]} to 1/{2 ** span[1]} (the nearest is 1/{2**nearest}, a time constant of "
+        f"{tau_of(nearest, net):.4g} s)"
     )
 
 
@@ -121,7 +131,10 @@ def _graph(net: Network, wires: Wiring, output: str) -> Iterator[str]:
             if source.name == output:
                 yield f"{output} is heard by {name}, the chip's readout by nobody"
             elif source.name in inputs and name == output:
-                yield f"{output} hears {source.name} itself: put a layer of neurons between them"
+                yield (
+                    f"{output} receives {source.name} directly, the chip's readout only hidden "
+                    "neurons (put a layer of neurons between them)"
+                )
     links = _links(wires)
     names = sorted(wires.order, key=lambda name: name == output)
     found = untimely(links, inputs, phases(links, list(inputs), names))
