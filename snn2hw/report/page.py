@@ -53,10 +53,7 @@ def render(
     boundaries = report.boundaries()
     widest = max((x.dynamic_uj.high for x in report.layers), default=1.0) or 1.0
     largest = max(b["total_uj"].high for b in boundaries.values())
-    used = [
-        {**s, "share": s["uses"]["memory_bytes"] / placement["limits"]["memory_bytes"]}
-        for s in placement["slices"]
-    ]
+    used = [{**s, **_use(s["uses"], placement["limits"])} for s in placement["slices"]]
     hues = {layer.name: (37 * i) % 360 for i, layer in enumerate(report.layers)}
     return _ENVIRONMENT.get_template("page.html.j2").render(
         name=name,
@@ -71,3 +68,9 @@ def render(
         verification=verification,
         story=story or [],
     )
+
+
+def _use(uses: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, Any]:
+    """Return what a core uses, in words, and the largest share of a limit."""
+    told = ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in uses.items())
+    return {"told": told, "share": max((n / limits[k] for k, n in uses.items()), default=0.0)}
