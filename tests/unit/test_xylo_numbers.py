@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import nets
 import numpy as np
 import pytest
 from xylo_nets import (
@@ -24,7 +25,7 @@ from snn2hw.errors import DoesNotFitError, InputError, UnsupportedError
 from snn2hw.families import of
 from snn2hw.families.xylo.numbers import Numbers, first_ids, group, shift
 from snn2hw.families.xylo.place import crowded, map_network, most_inputs, stored_sparse
-from snn2hw.families.xylo.schedule import phases, untimely
+from snn2hw.families.xylo.schedule import lower, phases, untimely
 from snn2hw.ir.integer import Connection, InputPort
 from snn2hw.ir.populations import described
 from snn2hw.ir.synapses import Conv, Sparse
@@ -272,3 +273,18 @@ def test_a_target_file_whose_numbers_contradict(tmp_path):
     path.write_text(AUDIO2.text.replace("state_bits = 16", "state_bits = 8"))
     with pytest.raises(InputError, match="a weight shifted by 7 does not fit 8 bits"):
         target.load(str(path))
+
+
+def test_integers_for_other_chips():
+    net = nets.random_program(0).network
+    for stage in (lambda: map_network(net, IMU), lambda: lower(net, map_network, IMU)):
+        with pytest.raises(UnsupportedError, match="another kind of chip than SynSense Xylo IMU"):
+            stage()
+
+
+def test_integers_for_a_chip_of_more_currents():
+    net = small(numbers=AUDIO3.numbers)
+    assert map_network(net, IMU).cores == 1
+    both = replace(net, connections=(*net.connections, replace(net.connections[0], part="isyn2")))
+    with pytest.raises(UnsupportedError, match=r"Xylo IMU does not hold these .* 'isyn2'"):
+        map_network(both, IMU)

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from snn2hw.errors import listed
+from snn2hw.errors import UnsupportedError, listed
 from snn2hw.families.xylo.populations import NO_ALIAS, Hidden, Population, Readout
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.synapses import Conv, matrix
@@ -210,3 +210,22 @@ def joined(parts: tuple[Population, ...], name: str) -> np.ndarray:
 def numbers_of(of: IntNetwork | Target) -> Numbers:
     """Return the arithmetic of a network or a chip of this family."""
     return cast("Numbers", of.numbers)
+
+
+def check_numbers(net: IntNetwork, target: Target) -> None:
+    """Refuse integers that a target does not hold: those of other chips.
+
+    Raises:
+        UnsupportedError: says which.
+    """
+    if not isinstance(net.numbers, Numbers):
+        raise UnsupportedError(
+            f"The network holds integers for another kind of chip than {target.title}.",
+            "Export the network that they were made from.",
+        )
+    found = list(numbers_of(target).problems(net))
+    if found:
+        raise UnsupportedError(
+            f"{target.title} does not hold these integers: {listed(found, '; ')}.",
+            "Export the network that they were made from.",
+        )

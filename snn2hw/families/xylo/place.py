@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from snn2hw.errors import DoesNotFitError, listed
-from snn2hw.families.xylo.numbers import hidden, readout
+from snn2hw.families.xylo.numbers import check_numbers, hidden, readout
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement, Slice
 from snn2hw.ir.synapses import Synapses, fan_in, fan_out, from_matrix, matrix
@@ -54,7 +54,9 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
 
     Raises:
         DoesNotFitError: names everything that is too much, and what the target has.
+        UnsupportedError: the integers are those of other chips.
     """
+    check_numbers(net, target)
     needs = needs_of(net)
     found = misfits(needs, target)
     if found:

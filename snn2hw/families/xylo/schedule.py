@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from snn2hw.errors import UnsupportedError, listed
-from snn2hw.families.xylo.numbers import first_ids, hidden
+from snn2hw.families.xylo.numbers import check_numbers, first_ids, hidden
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.program import Program
@@ -22,8 +22,10 @@ def lower(net: IntNetwork, placement: Placement, target: Target) -> Program:
     """Compute phases and delays.
 
     Raises:
-        UnsupportedError: names every connection that would have to wait, or come before its time.
+        UnsupportedError: names every connection that would have to wait, or come before its time;
+            or the integers are those of other chips.
     """
+    check_numbers(net, target)
     links = [(c.pre, c.post, c.delay) for c in net.connections]
     inputs = [p.name for p in net.inputs]
     phase = phases(links, inputs, [p.name for p in net.populations])
