@@ -37,6 +37,7 @@ ENVIRONMENT = Environment(
     bare=("--no-build-isolation", "xylosim==0.1.3"),
     proof="import xylosim.v2",
     size="about 25 MB",
+    remedy="Check that there is a C++ compiler, the network and the disk, then try again.",
 )
 
 
