@@ -195,6 +195,15 @@ def test_what_no_integers_stand_for(large):
         quantize(net, AUDIO2)
 
 
+def test_a_neuron_beside_others_that_leave_it_no_unit():
+    """Weights of 200 thresholds are 127 units at shift 0, where the others' need it to be."""
+    weights = [[[150.0], [0.07]], np.eye(2)]
+    with pytest.raises(UnsupportedError, match="n0 is driven by 200 times its threshold"):
+        quantize(float_chain(weights), AUDIO2)
+    alone = quantize(float_chain([[[150.0], [1.0]], np.eye(2)]), AUDIO2)
+    assert alone.population("n0").threshold.tolist() == [5, 762]
+
+
 @pytest.mark.parametrize(
     ("lost", "span", "found"),
     [(0.5, (1, 15), 1), (1.0, (1, 15), None), (1.0, (0, 15), 0), (1 / 3, (0, 15), None),

@@ -93,19 +93,13 @@ def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwo
     n, (output,) = numbers_of(target), output_populations(net)
     with np.errstate(over="ignore", invalid="ignore"):
         layers = [_layer(name, net, wires, n) for name in wires.order]
-    off = [
-        f"{layer.name} is driven by {layer.peak:.3g} times its threshold"
-        for layer in layers
-        if not layer.peak < n.weight_max * 2.0**n.shift_max
-    ]
-    if off:
-        raise UnsupportedError(
-            f"No integers stand for the numbers of this network: {listed(off, '; ')}.",
-            "Scale the weights, the biases and the thresholds to similar sizes.",
-        )
+    _check([layer for layer in layers if not np.isfinite(layer.peak)])
     inner = [layer for layer in layers if layer.name != output]
     last = [layer for layer in layers if layer.name == output]
     made = [*_rounded(inner, Hidden, tuple(net.inputs()), n), *_rounded(last, Readout, (), n)]
+    known = {layer.name: layer for layer in layers}
+    # Below one unit per threshold, nothing tells one threshold from two.
+    _check([known[m.population.name] for m in made if m.coarse])
     return IntNetwork(
         inputs=tuple(InputPort(k, p.shape, p.max_value) for k, p in net.inputs().items()),
         populations=tuple(m.population for m in made),
@@ -116,6 +110,16 @@ def rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwo
         numbers=n,
         rounding={m.population.name: m.rounding for m in made},
     )
+
+
+def _check(layers: Sequence[Layer]) -> None:
+    """Refuse layers that are driven too far beyond their thresholds."""
+    if layers:
+        found = (f"{x.name} is driven by {x.peak:.3g} times its threshold" for x in layers)
+        raise UnsupportedError(
+            f"No integers stand for the numbers of this network: {listed(found, '; ')}.",
+            "Scale the weights, the biases and the thresholds to similar sizes.",
+        )
 
 
 def _layer(name: str, net: Network, wires: Wiring, n: Numbers) -> Layer:
@@ -158,6 +162,7 @@ class _Made:
     population: Population
     connections: list[Connection]
     rounding: Rounding
+    coarse: bool
 
 
 def _rounded(
@@ -216,7 +221,7 @@ def _made(
         ),
     )
     population = kind(layer.name, layer.node.shape, **numbers)
-    return _Made(population, links, rounding)
+    return _Made(population, links, rounding, bool(scale.min() < 1))
 
 
 def _connection(source: Source, post: str, scale: Floats, shift: int, n: Numbers) -> Connection:
