@@ -59,7 +59,7 @@ class Layer:
     Args:
         name: of the population.
         node: its neurons.
-        sources: synapses, and what of the chip's current a unit of each weight is.
+        sources: synapses: what a spike adds to the chip's current before it decays.
         bias: of the membrane, ``[size]``.
         dash_mem: decay of the membrane, ``[size]``; so is ``dash_syn`` of the current.
     """
