@@ -34,6 +34,7 @@ class Environment:
         bare: packages that are installed without what they ask for.
         proof: code that runs once the environment is whole.
         size: how much is fetched, for people.
+        remedy: what to do where it cannot be made.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Environment:
     bare: tuple[str, ...]
     proof: str
     size: str
+    remedy: str = "Check the network and the disk, then try again."
 
     @property
     def folder(self) -> Path:
@@ -132,13 +134,25 @@ class Environment:
         # Beside the environment, pip's own temporary files are cleared like ours if it is killed.
         with new_folder(target) as made, scratch(target.parent) as temporary:
             own, pip = _python_in(made), ("-m", "pip", "install", "--quiet")
-            _call("make a virtual environment", temporary, base, "-m", "venv", "--clear", str(made))
+            self._call("make a virtual environment", temporary, base, "-m", "venv", "--clear",
+                       str(made))  # fmt: skip
             say(f"Installing {self.title} and what it needs ({self.size})")
             what = f"install {self.title}"
-            _call(what, temporary, own, *pip, "--requirement", str(self.requirements))
+            self._call(what, temporary, own, *pip, "--requirement", str(self.requirements))
             if self.bare:
-                _call(what, temporary, own, *pip, "--no-deps", *self.bare)
-            _call(f"import {self.title}", temporary, own, "-c", self.proof)
+                self._call(what, temporary, own, *pip, "--no-deps", *self.bare)
+            self._call(f"import {self.title}", temporary, own, "-c", self.proof)
+
+    def _call(self, what: str, temporary: Path, python: Path, *arguments: str) -> None:
+        environment = {
+            **{k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")},
+            "TMPDIR": str(temporary.resolve()),
+        }
+        done = processes.run([str(python), *arguments], environment=environment)
+        if done.returncode:
+            raise RuntimeMissingError(
+                f"Could not {what}: {_last_line(done).rstrip('.') or 'no message'}.", self.remedy
+            )
 
     def remove(self) -> bool:
         """Delete the environment, and what a killed installation left.
@@ -181,19 +195,6 @@ class Environment:
                 f"Try: snn2hw runtime remove {self.name}, then install it again.",
             )
         return done.stdout.decode(errors="replace").splitlines()
-
-
-def _call(what: str, temporary: Path, python: Path, *arguments: str) -> None:
-    environment = {
-        **{k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")},
-        "TMPDIR": str(temporary.resolve()),
-    }
-    done = processes.run([str(python), *arguments], environment=environment)
-    if done.returncode:
-        raise RuntimeMissingError(
-            f"Could not {what}: {_last_line(done) or 'no message'}",
-            "Check the network and the disk, then try again.",
-        )
 
 
 def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -183,7 +183,8 @@ def priced(
         time_steps=trace.steps,
         chips=placement.chips,
         cores=placement.cores,
-        input_events=sum(host.values()),
+        input_events=sum(float(trace.events[p.name].sum()) for p in program.network.inputs)
+        / trace.samples,
         layers=tuple(layers),
         latency_us=times.latency_us,
         period_us=times.period_us,

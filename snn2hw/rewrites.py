@@ -60,7 +60,18 @@ def hard_reset(net: Network) -> Network:
 def _soft(net: Network, target: Target) -> bool:
     resets = {n.reset for n in net.neurons().values()}
     offset = any(n.reset == "zero" and np.any(n.v_reset) for n in net.neurons().values())
-    return offset or any(not target.abilities[f"reset_{r}"] for r in resets)
+    lacks = offset or any(not target.abilities[f"reset_{r}"] for r in resets)
+    return lacks and target.abilities["reset_zero"]
+
+
+def soft_reset(net: Network) -> Network:
+    """Take the threshold from the membrane at a spike, where it was set to a value."""
+    return _each(net, lambda n: replace(n, reset="subtract", v_reset=np.zeros(())))
+
+
+def _hard(net: Network, target: Target) -> bool:
+    resets = {n.reset for n in net.neurons().values()}
+    return "zero" in resets and not target.abilities["reset_zero"]
 
 
 def settled_bias(net: Network) -> Network:
@@ -109,15 +120,30 @@ REWRITES: Mapping[str, Rewrite] = {
         _soft,
         hard_reset,
     ),
+    "soft-reset": Rewrite(
+        "a spike takes the threshold from the membrane, where it set it to 0 or another value",
+        _hard,
+        soft_reset,
+    ),
     "one-spike": Rewrite(
         "a neuron sends at most one spike a step, where it sent several",
-        lambda net, _: net.rules.spikes == "many",
+        lambda net, target: net.rules.spikes == "many" and not target.abilities.get("spikes_many"),
         lambda net: replace(net, rules=replace(net.rules, spikes="one")),
+    ),
+    "many-spikes": Rewrite(
+        "a neuron sends as many spikes a step as its membrane holds thresholds, where it sent one",
+        lambda net, target: net.rules.spikes == "one" and bool(target.abilities.get("spikes_many")),
+        lambda net: replace(net, rules=replace(net.rules, spikes="many")),
     ),
     "above-threshold": Rewrite(
         "a spike needs a membrane above the threshold, where being at it was enough",
-        lambda net, _: net.rules.fires == "at",
+        lambda net, target: net.rules.fires == "at" and not target.abilities.get("fires_at"),
         lambda net: replace(net, rules=replace(net.rules, fires="above")),
+    ),
+    "at-threshold": Rewrite(
+        "a membrane at the threshold spikes, where it had to be above",
+        lambda net, target: net.rules.fires == "above" and bool(target.abilities.get("fires_at")),
+        lambda net: replace(net, rules=replace(net.rules, fires="at")),
     ),
     "free-membrane": Rewrite(
         "a membrane may fall as low as its input drives it, where it had a floor",

@@ -1,4 +1,4 @@
-"""What every test may use: seeds, an order, goldens, the Lava runtime."""
+"""What every test may use: seeds, an order, goldens, the vendors' runtimes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, register_random, settings
 
 from snn2hw.errors import RuntimeMissingError
 from snn2hw.families.loihi import lava
+from snn2hw.families.xylo import xylosim
 
 # The same examples in every run, and no limits on time: a machine may be busy with other things.
 settings.register_profile(
@@ -129,3 +130,14 @@ def lava_python() -> Path:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(f"LAVA IS NOT TESTED HERE: {error}")
+
+
+@pytest.fixture(scope="session")
+def xylosim_python() -> Path:
+    """Install xylosim if need be; where it cannot be built, CI fails and others skip."""
+    try:
+        return xylosim.ENVIRONMENT.install()
+    except RuntimeMissingError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"XYLOSIM IS NOT TESTED HERE: {error}")

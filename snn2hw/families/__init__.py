@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 from snn2hw.families.family import Family, Inputs, Run, Schema, Vendor, VendorFile
 from snn2hw.families.loihi import LOIHI
+from snn2hw.families.xylo import XYLO
 from snn2hw.ir.target import Target
 
 FAMILIES: Mapping[str, Family] = {
     "loihi": LOIHI,
+    "xylo": XYLO,
 }
 DEFAULT_TARGET = "loihi2"  # where a command or a function is not told of one
 

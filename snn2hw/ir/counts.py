@@ -108,13 +108,16 @@ class Counts:
     @property
     def events(self) -> tuple[str, ...]:
         """Everything that is counted on the chip."""
-        return (*self.work, *self.steady)
+        return tuple(dict.fromkeys((*self.work, *self.steady)))
 
     def per_sample(self, event: str, program: Program) -> Floats:
         """Return how many there are in each slice for one sample, on average: ``[slices]``."""
+        found = np.zeros(len(program.placement.slices))
         if event in self.work:
-            return self.work[event].sum(axis=(1, 2)) / self.samples
-        return self.steady[event] * program.period(self.steps)
+            found += self.work[event].sum(axis=(1, 2)) / self.samples
+        if event in self.steady:
+            found += self.steady[event] * program.period(self.steps)
+        return found
 
     def on_cores(self, program: Program, worth: Mapping[str, float]) -> Floats:
         """Add up events at the chip steps of all samples in a row: ``[cores, steps]``.

@@ -10,10 +10,11 @@ input simpler.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from snn2hw import families
-from snn2hw.errors import Snn2hwError
+from snn2hw.errors import Snn2hwError, UnsupportedError, listed
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
@@ -49,6 +50,23 @@ def reasons(net: Network | IntNetwork, target: Target) -> list[str]:
     return [reason for e in errors for reason in (e.reasons or [str(e)])]
 
 
+def _held(net: IntNetwork, target: Target) -> IntNetwork:
+    """Return integers from a file, if a target holds them."""
+    again = "Export the network that they were made from."
+    if type(net.numbers) is not type(target.numbers):
+        raise UnsupportedError(
+            f"The network holds integers for another kind of chip than {target.title}.", again
+        )
+    found = list(target.numbers.problems(net))
+    if found:
+        raise UnsupportedError(
+            f"{target.title} does not hold these integers: {listed(found, '; ')}.",
+            again,
+            reasons=found,
+        )
+    return replace(net, numbers=target.numbers)
+
+
 class _Attempt(NamedTuple):
     """A program, or everything that stands in its way."""
 
@@ -70,7 +88,7 @@ def _attempt(net: Network | IntNetwork, target: Target, time_steps: int | None) 
 
     def integers() -> IntNetwork:
         if isinstance(net, IntNetwork):
-            return net
+            return _held(net, target)
         return family.exact(family.quantize(simplify(net), target, time_steps=time_steps))
 
     ints = tried(integers)

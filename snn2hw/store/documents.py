@@ -67,7 +67,7 @@ BUILD = table(
 PLACEMENT = table(
     {
         "cores_per_chip": whole(1),
-        "limits": named(whole(1)),
+        "limits": named(whole(1)),  # what a core has is its family's
         "stored": many(text()),
         "slices": many(
             table(

@@ -342,6 +342,9 @@ def _placement(data: Mapping[str, Any]) -> Placement:
         Slice(str(s["layer"]), int(s["start"]), int(s["stop"]), int(s["core"]), dict(s["uses"]))
         for s in data["slices"]
     )
+    unknown = {k for s in slices for k in s.uses} - set(data["limits"])
+    if unknown:
+        raise ValueError(f"a core uses {listed(map(shown, sorted(unknown)))}, which has no limit")
     stored = tuple(map(str, data["stored"]))
     return Placement(slices, dict(data["limits"]), int(data["cores_per_chip"]), stored)
 

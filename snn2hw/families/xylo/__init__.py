@@ -1,0 +1,59 @@
+"""SynSense's Xylo: integers, one core, chip time and xylosim."""
+
+from snn2hw.families.family import Family, Schema, Vendor
+from snn2hw.families.xylo import cost, definition, engine, xylosim
+from snn2hw.families.xylo.numbers import RANGES, Numbers
+from snn2hw.families.xylo.place import map_network, most_inputs
+from snn2hw.families.xylo.populations import KINDS
+from snn2hw.families.xylo.quantize import quantize
+from snn2hw.families.xylo.schedule import schedule
+
+SCHEMA = Schema(
+    numbers=Numbers,
+    ranges=RANGES,
+    limits={
+        "inputs": "channels",
+        "hidden_neurons": "neurons",
+        "readout_neurons": "neurons",
+        "input_expansion": "neurons",
+        "readout_expansion": "neurons",
+        "fan_out": "neurons",
+        "synapses": "synapses",
+    },
+    abilities=(
+        "graded_input", "graded_output", "reset_zero", "reset_subtract", "fires_above", "fires_at",
+        "spikes_one", "spikes_many",
+    ),
+    prices={"cycle": "pJ", "static": "W"},
+    timing={
+        "input_channel": "cycles",
+        "input_target": "cycles",
+        "hidden_source": "cycles",
+        "hidden_target": "cycles",
+        "readout_source": "cycles",
+        "readout_target": "cycles",
+        "hidden_neuron": "cycles",
+        "hidden_spike": "cycles",
+        "hidden_event": "cycles",
+        "alias_target": "cycles",
+        "alias_source": "cycles",
+        "readout_neuron": "cycles",
+        "margin": "times",
+        "clock": "MHz",
+    },
+)  # fmt: skip
+XYLO = Family(
+    schema=SCHEMA,
+    populations=KINDS,
+    quantize=quantize,
+    exact=lambda net: net,
+    place=map_network,
+    schedule=schedule,
+    define=definition.run,
+    run=engine.run,
+    count=cost.count,
+    time=cost.time,
+    most_inputs=most_inputs,
+    file=None,
+    vendors={"xylosim": Vendor(xylosim.ENVIRONMENT, xylosim.run)},
+)

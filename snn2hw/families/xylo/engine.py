@@ -1,0 +1,248 @@
+"""The fast exact simulator: the same integers as ``definition.py``, event by event.
+
+Currents saturate, so the order in which spikes are added matters; they are added one source after
+another, in the order of their ids, as on the chip. The spikes of one source have one sign, so that
+adding their sum gives the same. Samples are independent and run in parallel, some in each thread.
+"""
+
+# pyright: basic
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from snn2hw.compiled import compiled
+from snn2hw.families.xylo.numbers import (
+    PARTS,
+    Group,
+    first_ids,
+    group,
+    hidden,
+    joined,
+    numbers_of,
+    populations,
+    readout,
+    shift,
+)
+from snn2hw.families.xylo.populations import NO_ALIAS, Hidden
+from snn2hw.families.xylo.traces import Kept, state_names, trace_of
+from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.program import Program
+from snn2hw.ir.synapses import matrix
+from snn2hw.ir.trace import SPIKES, Trace, join
+from snn2hw.simulate.inputs import check_inputs
+
+Ints = NDArray[np.int32]
+
+
+class Wires(NamedTuple):
+    """One group of weights by source: source j has entries ``ends[j]`` to ``ends[j + 1]``.
+
+    ``slots`` are currents, those of all neurons one after another; ``weight`` is shifted.
+    """
+
+    ends: NDArray[np.int64]
+    slots: Ints
+    weight: Ints
+
+
+class Neurons(NamedTuple):
+    """Numbers of all neurons ``[size]``, hidden ones first; ``dash_syn [synapses, size]``."""
+
+    threshold: Ints
+    bias: Ints
+    dash_mem: Ints
+    dash_syn: Ints
+    alias: Ints
+
+
+def run(
+    program: Program,
+    inputs: Mapping[str, NDArray[np.integer[Any]]],
+    *,
+    spikes: bool = False,
+    states: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    memory: int = 256 << 20,
+) -> Trace:
+    """Simulate every sample from fresh state.
+
+    Args:
+        program: what the chip is told.
+        inputs: for the input port, integers ``[N, T, *shape]``.
+        spikes: keep what every layer sends, not only how often.
+        states: keep that and every layer's states.
+        progress: called with (samples done, samples).
+        memory: bytes the working arrays may take.
+
+    Raises:
+        InputError: if the inputs do not have the program's shapes or range.
+    """
+    samples, steps = check_inputs(program, inputs)
+    net = program.network
+    wires, neurons = _wires(net), _neurons(net)
+    ((name, x),) = inputs.items()
+    channels = np.ascontiguousarray(x.reshape(samples, steps, -1), dtype=np.int32)
+    threads = min(samples, numba.get_num_threads())
+    each = 4 * program.period(steps) * neurons.threshold.size * (4 if states else 1)
+    batch = max(1, min(-(-samples // threads), memory // (each * threads)))
+
+    def simulate(start: int) -> Trace:
+        piece = channels[start : start + batch]
+        kept = _batch(program, wires, neurons, piece, states)
+        piece_of = {name: x[start : start + batch]}
+        return trace_of(program, piece_of, kept, 0.0, "exact", layers=spikes or states)
+
+    began, parts = time.perf_counter(), list[Trace]()
+    with ThreadPoolExecutor(threads) as pool:  # the kernel releases Python's lock
+        for part in pool.map(simulate, range(0, samples, batch)):
+            parts.append(part)
+            if progress:
+                progress(min(len(parts) * batch, samples), samples)
+    return join(parts, time.perf_counter() - began)
+
+
+def _batch(
+    program: Program, wires: tuple[Wires, ...], neurons: Neurons, x: Ints, states: bool
+) -> dict[str, Kept]:
+    """Run samples ``[N, T, channels]`` and return what each population did, in chip time."""
+    net, n = program.network, numbers_of(program.network)
+    samples, steps = len(x), program.period(x.shape[1])
+    (synapses, size), kept = neurons.dash_syn.shape, steps if states else 0
+    sent = np.empty((samples, steps, size), np.int32)
+    isyn = np.empty((samples, kept, synapses, size), np.int32)
+    vmem = np.empty((samples, kept, size), np.int32)
+    most = (n.input_spikes, n.hidden_spikes, n.readout_spikes, n.state_max)
+    count = sum(p.size for p in hidden(net))
+    _simulate(x, wires, neurons, most, count, (sent, isyn, vmem), states)
+    first, found = first_ids(net), dict[str, Kept]()
+    for p in populations(net):
+        begin = first[p.name] + (0 if isinstance(p, Hidden) else count)
+        own = slice(begin, begin + p.size)
+        found[p.name] = {SPIKES: sent[..., own]}
+        if states:
+            found[p.name] = {
+                **{k: vmem[..., own] if k == "vmem" else isyn[:, :, PARTS.index(k), own]
+                   for k in state_names(program, p)},
+                SPIKES: sent[..., own],
+            }  # fmt: skip
+    return found
+
+
+def _neurons(net: IntNetwork) -> Neurons:
+    inner, out, n = hidden(net), readout(net), numbers_of(net)
+    whole = (*inner, out)
+    second = np.concatenate([joined(inner, "dash_syn2"), np.zeros(out.size, np.int32)])
+    dash = np.stack([joined(whole, "dash_syn"), second])[: n.synapses]
+    alias = np.concatenate([joined(inner, "alias"), np.full(out.size, NO_ALIAS, np.int32)])
+    numbers = (joined(whole, k) for k in ("threshold", "bias", "dash_mem"))
+    return Neurons(*(np.ascontiguousarray(a, np.int32) for a in (*numbers, dash, alias)))
+
+
+def _wires(net: IntNetwork) -> tuple[Wires, ...]:
+    """Return the synapses from inputs, between hidden neurons, and to the readout."""
+    count = sum(p.size for p in hidden(net))
+    channels = sum(p.size for p in net.inputs)
+    sources: tuple[tuple[Group, int], ...] = (
+        ("input", channels), ("recurrent", count), ("readout", count)
+    )  # fmt: skip
+    return tuple(_group(net, name, many, count) for name, many in sources)
+
+
+def _group(net: IntNetwork, name: Group, sources: int, hidden_count: int) -> Wires:
+    """Gather the synapses of one group of weights, by source."""
+    first, size = first_ids(net), hidden_count + readout(net).size
+    pre, slot, weight = ([np.zeros(0, np.int64)] for _ in range(3))
+    for c in net.connections:
+        if group(net, c) == name:
+            entries = matrix(c.synapses).tocoo()
+            begin = first[c.post] + (hidden_count if name == "readout" else 0)
+            pre.append(first[c.pre] + entries.col)
+            slot.append(PARTS.index(c.part) * size + begin + entries.row)
+            weight.append(entries.data.astype(np.int64) << shift(net, name))
+    ends = (np.concatenate(pre), np.concatenate(slot))
+    entries = sparse.coo_array((np.concatenate(weight), ends), (sources, len(PARTS) * size))
+    rows = entries.tocsr()
+    return Wires(
+        rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data.astype(np.int32)
+    )
+
+
+@compiled(nogil=True)
+def _simulate(x, wires, neurons, most, hidden_count, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Run ``x [N, T, channels]``; write ``sent [N, S, size]`` and, if asked, the states."""
+    (from_input, recurrent, to_readout), (sent, isyns, vmems) = wires, kept
+    most_in, most_hidden, _, top = most
+    samples, steps, size = sent.shape
+    synapses = neurons.dash_syn.shape[0]
+    isyn, vmem = np.zeros(synapses * size, np.int32), np.zeros(size, np.int32)
+    silent = np.zeros(hidden_count, np.int32)
+    for n in range(samples):
+        isyn[:] = 0
+        vmem[:] = 0
+        for t in range(steps):
+            before = sent[n, t - 1, :hidden_count] if t > 0 else silent
+            if t < x.shape[1]:
+                _deliver(x[n, t], from_input, most_in, isyn, top)
+            _deliver(before, recurrent, most_hidden, isyn, top)
+            _deliver(before, to_readout, most_hidden, isyn, top)
+            _advance(isyn, vmem, neurons, sent[n, t], most, hidden_count)
+            if states:
+                vmems[n, t] = vmem
+                for k in range(synapses):
+                    isyns[n, t, k] = isyn[k * size : (k + 1) * size]
+
+
+@compiled(nogil=True)
+def _advance(isyn, vmem, neurons, now, most, hidden_count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """One step of all neurons: new states, and in ``now [size]`` what they send."""
+    _, most_hidden, most_out, top = most
+    synapses, size = neurons.dash_syn.shape
+    now[:] = 0
+    for i in range(size):
+        limit = most_hidden if i < hidden_count else most_out
+        total = np.int64(0)
+        for k in range(synapses):
+            at = k * size + i
+            isyn[at] -= _decay(isyn[at], neurons.dash_syn[k, i])
+            total += isyn[at]
+        change = -np.int64(_decay(vmem[i], neurons.dash_mem[i]))
+        if change > top:  # minus the smallest number is itself
+            change -= 2 * (top + 1)
+        change = min(max(change + total, -top - 1), top)
+        change = min(max(change + neurons.bias[i], -top - 1), top)
+        v = min(max(vmem[i] + change, -top - 1), top)
+        spikes, threshold = now[i], neurons.threshold[i]
+        while v >= threshold and spikes < limit:
+            spikes += 1
+            v -= threshold
+        vmem[i] = v
+        now[i] = spikes
+        j = neurons.alias[i]
+        if j >= 0:
+            now[j] = min(now[j] + spikes, limit)
+
+
+@compiled(nogil=True)
+def _deliver(sent, wires, most, isyn, top):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for j in range(sent.size):
+        if sent[j] > 0:
+            count = np.int64(min(sent[j], most))
+            for e in range(wires.ends[j], wires.ends[j + 1]):
+                value = isyn[wires.slots[e]] + count * wires.weight[e]
+                isyn[wires.slots[e]] = min(max(value, -top - 1), top)
+
+
+@compiled(nogil=True)
+def _decay(value, dash):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    lost = value >> dash
+    if lost == 0:
+        lost += np.sign(value)
+    return lost

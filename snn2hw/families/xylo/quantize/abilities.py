@@ -1,0 +1,159 @@
+"""What in a network a Xylo cannot do: its rules, its neurons, its graph, its size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.errors import NetworkError, listed
+from snn2hw.families.xylo.numbers import numbers_of
+from snn2hw.families.xylo.place import Needs, misfits
+from snn2hw.families.xylo.quantize.decays import dash, tau_of
+from snn2hw.families.xylo.schedule import phases, untimely
+from snn2hw.ir.arrays import size_of
+from snn2hw.ir.graph import Incoming, Wiring, output_populations
+from snn2hw.ir.network import Cell, Leaky, Lif, Network, Rules, Threshold, coefficients
+from snn2hw.ir.target import Target
+
+
+def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
+    """List everything in a network that the target cannot do, all at once."""
+    found = [*_ends(net, target), *_rules(net.rules, target), *_cells(net, wires, target)]
+    try:
+        (output,) = output_populations(net)
+    except (NetworkError, ValueError):
+        return found
+    return [*found, *_graph(net, wires, output), *misfits(_needs(net, wires, output), target)]
+
+
+def _ends(net: Network, target: Target) -> Iterator[str]:
+    most = numbers_of(target).input_spikes
+    if len(net.inputs()) > 1:
+        yield f"it has {len(net.inputs())} inputs ({listed(net.inputs())}); join them to one"
+    for name, port in net.inputs().items():
+        if port.max_value > most:
+            yield (
+                f"{name} sends numbers up to {port.max_value:,}, an input channel takes at most "
+                f"{most} spikes a step"
+            )
+    try:
+        outputs = output_populations(net)
+        if len(outputs) != 1:
+            yield f"it has {len(outputs)} outputs ({listed(outputs)}); keep one"
+    except NetworkError as error:
+        yield str(error).rstrip(".")
+
+
+def _rules(rules: Rules, target: Target) -> Iterator[str]:
+    able, n = target.abilities, numbers_of(target)
+    if not able[f"fires_{rules.fires}"]:
+        yield "its neurons spike above the threshold only, the chip's at it already"
+    if not able[f"spikes_{rules.spikes}"]:
+        yield (
+            "its neurons send one spike a step at most, the chip's as many as the membrane holds "
+            f"thresholds, up to {n.hidden_spikes}"
+        )
+    if rules.v_min is not None:
+        yield f"its membranes stay above {rules.v_min:g}, the chip's do not"
+
+
+def _cells(net: Network, wires: Wiring, target: Target) -> list[str]:
+    """Name what neurons cannot do, each reason once with all layers that it holds for."""
+    of: dict[str, list[str]] = {}
+    cells = net.cells()
+    for name in wires.order:
+        for reason in _cell(cells[name], wires.into[name], net, target):
+            of.setdefault(reason, []).append(name)
+    return [f"{listed(names)}: {reason}" for reason, names in of.items()]
+
+
+def _cell(cell: Cell, into: Incoming, net: Network, target: Target) -> Iterator[str]:
+    match cell:
+        case Leaky():
+            yield (
+                "gives its membrane potential, the chip's readout sends spikes (end the network "
+                "with spiking neurons)"
+            )
+        case Threshold():
+            yield "remembers nothing, the chip's neurons have a membrane and a synaptic current"
+        case Lif():
+            yield from _lif(cell, into, net, target)
+        case _:
+            assert_never(cell)
+
+
+def _lif(cell: Lif, into: Incoming, net: Network, target: Target) -> Iterator[str]:
+    if not target.abilities[f"reset_{cell.reset}"]:
+        yield f"a spike resets to {cell.v_reset.flat[0]:g}, on the chip it takes the threshold"
+    step = coefficients(cell, net.dt, net.rules.integration)
+    slowest = numbers_of(target).dash_max
+    yield from _decay("membrane", 1 - step.keep_voltage, (0, slowest), net)
+    if cell.tau_synapse is None:
+        yield (
+            "no synaptic current, the chip's neurons have one (the nearest has a tau_synapse of "
+            f"{tau_of(1, net):.4g} s)"
+        )
+        return
+    yield from _decay("synaptic current", 1 - step.keep_current, (1, slowest), net)
+    if into.bias.any() or into.late:
+        yield (
+            "a bias on the synaptic current, the chip's acts on the membrane (as with --rewrite "
+            "settled-bias)"
+        )
+
+
+def _decay(what: str, lost: NDArray[Any], span: tuple[int, int], net: Network) -> Iterator[str]:
+    """Name the shares of a state lost in a step that are not among the chip's powers of two."""
+    off = [x for x in np.unique(lost).tolist() if dash(x, span) is None]
+    if not off:
+        return
+    x, more = off[0], f" ({len(off):,} such values)" if len(off) > 1 else ""
+    if not 0 <= x <= 1:
+        yield f"a {what} with a time constant below the time step of {net.dt:g} s{more}"
+        return
+    nearest = int(np.clip(np.rint(-np.log2(x)) if x else span[1], *span))
+    share = "nothing" if x == 0 else "all" if x == 1 else f"{x:.4g}"
+    yield (
+        f"loses {share} of its {what} in a step{more}, the chip a power of two from "
+        f"1/{2 ** span[0]} to 1/{2 ** span[1]} (the nearest is 1/{2**nearest}, a time constant of "
+        f"{tau_of(nearest, net):.4g} s)"
+    )
+
+
+def _graph(net: Network, wires: Wiring, output: str) -> Iterator[str]:
+    """Name the connections that do not go from the input over hidden neurons to the readout."""
+    inputs = set(net.inputs())
+    for name in wires.order:
+        for source in wires.into[name].sources:
+            if source.name == output:
+                yield f"{output} is heard by {name}, the chip's readout by nobody"
+            elif source.name in inputs and name == output:
+                yield (
+                    f"{output} receives {source.name} directly, the chip's readout only hidden "
+                    "neurons (put a layer of neurons between them)"
+                )
+    links = _links(wires)
+    names = sorted(wires.order, key=lambda name: name == output)
+    found = untimely(links, inputs, phases(links, list(inputs), names))
+    if found:
+        yield (
+            f"{listed(found, '; ')} (a spike of an input arrives in the same step, one of a neuron "
+            "in the next: give branches that meet equally many layers, and a loop a delay for each)"
+        )
+
+
+def _links(wires: Wiring) -> list[tuple[str, str, int]]:
+    return [(s.name, name, s.delay) for name in wires.order for s in wires.into[name].sources]
+
+
+def _needs(net: Network, wires: Wiring, output: str) -> Needs:
+    sizes = {name: wires.into[name].bias.size for name in wires.order}
+    return Needs(
+        {k: size_of(n.shape) for k, n in net.inputs().items()},
+        {k: n for k, n in sizes.items() if k != output},
+        {output: sizes[output]},
+        [(s.name, name, s.synapses) for name in wires.order for s in wires.into[name].sources],
+    )

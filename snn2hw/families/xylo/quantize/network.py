@@ -1,0 +1,252 @@
+"""``Network`` -> ``IntNetwork``: the hidden neurons together, then the readout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from snn2hw.errors import NetworkError, UnsupportedError, listed
+from snn2hw.families.xylo.numbers import PARTS, Numbers, numbers_of
+from snn2hw.families.xylo.populations import NO_ALIAS, Hidden, Population, Readout
+from snn2hw.families.xylo.quantize.abilities import refusals
+from snn2hw.families.xylo.quantize.decays import dash
+from snn2hw.families.xylo.quantize.scale import Group, fitted
+from snn2hw.ir.graph import Source, Wiring, output_populations, wiring
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
+from snn2hw.ir.network import Lif, Network, coefficients
+from snn2hw.ir.synapses import Dense, Sparse, from_matrix, matrix, with_weight
+from snn2hw.ir.target import Target
+
+Floats = NDArray[np.float64]
+
+
+def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> IntNetwork:
+    """Round a float network to the target's integers.
+
+    Args:
+        net: the float network; its ``dt`` decides the decays.
+        target: the chip.
+        time_steps: steps of one sample, where the network itself does not say.
+
+    Raises:
+        UnsupportedError: lists everything that the target cannot do.
+    """
+    steps = time_steps or net.time_steps
+    if not steps:
+        raise NetworkError(
+            "The network does not say how many time steps a sample lasts.",
+            "Give --time-steps.",
+        )
+    wires = wiring(net)
+    found = refusals(net, wires, target)
+    if found:
+        raise UnsupportedError(
+            f"{target.title} cannot run this network: {listed(found, '; ')}.",
+            "Change these layers, allow rewrites (--rewrite), or choose another target.",
+            reasons=found,
+        )
+    return _integers(net, wires, target, steps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A population in units of each neuron's own threshold.
+
+    Args:
+        name: of the population.
+        node: its neurons.
+        sources: synapses: what a spike adds to the chip's current before it decays.
+        bias: of the membrane, ``[size]``.
+        dash_mem: decay of the membrane, ``[size]``; so is ``dash_syn`` of the current.
+    """
+
+    name: str
+    node: Lif
+    sources: tuple[Source, ...]
+    bias: Floats
+    dash_mem: NDArray[np.int64]
+    dash_syn: NDArray[np.int64]
+
+    @property
+    def peak(self) -> float:
+        """Largest size of a weight or a bias; NaN if one is."""
+        sizes = [np.abs(self.bias), *(np.abs(s.synapses.weight) for s in self.sources)]
+        return float(max((a.max(initial=0.0) for a in sizes), key=lambda x: (np.isnan(x), x)))
+
+
+def _integers(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwork:
+    """Round a network that the target refuses nothing of.
+
+    Args:
+        net: the float network.
+        wires: its wiring.
+        target: the chip.
+        steps: of one sample.
+
+    Raises:
+        UnsupportedError: names the layers that are driven too far beyond their thresholds.
+    """
+    n, (output,) = numbers_of(target), output_populations(net)
+    with np.errstate(over="ignore", invalid="ignore"):
+        layers = [_layer(name, net, wires, n) for name in wires.order]
+    _check([layer for layer in layers if not np.isfinite(layer.peak)])
+    inner = [layer for layer in layers if layer.name != output]
+    last = [layer for layer in layers if layer.name == output]
+    made = [*_rounded(inner, Hidden, tuple(net.inputs()), n), *_rounded(last, Readout, (), n)]
+    known = {layer.name: layer for layer in layers}
+    # Below one unit per threshold, nothing tells one threshold from two.
+    _check([known[m.population.name] for m in made if m.coarse])
+    return IntNetwork(
+        inputs=tuple(InputPort(k, p.shape, p.max_value) for k, p in net.inputs().items()),
+        populations=tuple(m.population for m in made),
+        connections=tuple(c for m in made for c in m.connections),
+        output=output,
+        dt=net.dt,
+        time_steps=steps,
+        numbers=n,
+        rounding={m.population.name: m.rounding for m in made},
+    )
+
+
+def _check(layers: Sequence[Layer]) -> None:
+    """Refuse layers that are driven too far beyond their thresholds."""
+    if layers:
+        found = (f"{x.name} is driven by {x.peak:.3g} times its threshold" for x in layers)
+        raise UnsupportedError(
+            f"No integers stand for the numbers of this network: {listed(found, '; ')}.",
+            "Scale the weights, the biases and the thresholds to similar sizes.",
+        )
+
+
+def _layer(name: str, net: Network, wires: Wiring, n: Numbers) -> Layer:
+    """Gather what drives a population.
+
+    The chip's current is what it keeps in a step times the network's, so weights are divided by it.
+    """
+    node = cast("Lif", net.nodes[name])
+    step = coefficients(node, net.dt, net.rules.integration)
+    size = wires.into[name].bias.size
+
+    def each(values: Any) -> Floats:
+        return np.broadcast_to(np.asarray(values, np.float64), node.shape).reshape(-1)
+
+    def dashes(lost: Floats, least: int) -> NDArray[np.int64]:
+        known = {x: dash(x, (least, n.dash_max)) or 0 for x in np.unique(lost).tolist()}
+        return np.array([known[x] for x in lost.tolist()], np.int64)
+
+    dash_mem = dashes(1 - each(step.keep_voltage), 0)
+    dash_syn = dashes(1 - each(step.keep_current), 1)
+    threshold = each(node.v_threshold)
+    kept = 1 - 2.0 ** -dash_syn.astype(np.float64)
+    gain = each(step.gain_voltage) * each(step.gain_current) / (kept * threshold)
+    sources = tuple(
+        Source(s.name, _scaled(s, gain, size), s.delay) for s in wires.into[name].sources
+    )
+    return Layer(name, node, sources, each(step.drift) / threshold, dash_mem, dash_syn)
+
+
+def _scaled(source: Source, gain: Floats, size: int) -> Dense | Sparse:
+    """Multiply what each neuron receives; a convolution is written out, as the chip holds it."""
+    if isinstance(source.synapses, Dense):
+        return Dense(source.synapses.weight * gain[:, None])
+    rows: Any = sparse.diags_array(gain, shape=(size, size))
+    return from_matrix(rows @ matrix(source.synapses))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    population: Population
+    connections: list[Connection]
+    rounding: Rounding
+    coarse: bool
+
+
+def _rounded(
+    layers: Sequence[Layer], kind: type[Population], inputs: Sequence[str], n: Numbers
+) -> list[_Made]:
+    """Round populations that share their shifts: the hidden ones, or the readout.
+
+    Args:
+        layers: the populations.
+        kind: what they become.
+        inputs: whose synapses are a group of their own.
+        n: the arithmetic.
+    """
+    if not layers:
+        return []
+    first = np.cumsum([0, *(layer.bias.size for layer in layers)])
+    groups = [Group(int(first[-1])), Group(int(first[-1]))]
+    for begin, layer in zip(first, layers, strict=False):
+        for s in layer.sources:
+            groups[s.name not in inputs].add(int(begin), abs(matrix(s.synapses)))
+    bias = np.concatenate([layer.bias for layer in layers])
+    scale, shifts, limits = fitted(groups, bias, n)
+    made: list[_Made] = []
+    for begin, layer in zip(first, layers, strict=False):
+        own = slice(int(begin), int(begin) + layer.bias.size)
+        links = [
+            _connection(s, layer.name, scale[own], shifts[s.name not in inputs], n)
+            for s in layer.sources
+        ]
+        made.append(_made(layer, kind, links, scale[own], limits[own], n))
+    return made
+
+
+def _made(
+    layer: Layer, kind: type[Population], links: list[Connection], scale: Floats,
+    limits: NDArray[Any], n: Numbers,
+) -> _Made:  # fmt: skip
+    threshold = np.maximum(np.rint(scale), 1).astype(np.int64)
+    numbers: dict[str, Any] = {
+        "threshold": threshold,
+        "bias": np.rint(layer.bias * scale).astype(np.int64),
+        "dash_mem": layer.dash_mem,
+        "dash_syn": layer.dash_syn,
+    }
+    if kind is Hidden:
+        none = np.zeros_like(threshold)
+        numbers |= {"dash_syn2": none, "alias": none + NO_ALIAS}
+    counted = np.unique(limits, return_counts=True)
+    rounding = Rounding(
+        scale=float(np.median(scale)),
+        limited_by=str(counted[0][np.argmax(counted[1])]),
+        relative_error=_error(layer.sources, links, scale),
+        zeroed=sum(
+            int(np.count_nonzero(s.synapses.weight) - np.count_nonzero(c.synapses.weight))
+            for s, c in zip(layer.sources, links, strict=True)
+        ),
+    )
+    population = kind(layer.name, layer.node.shape, **numbers)
+    return _Made(population, links, rounding, bool(scale.min() < 1))
+
+
+def _connection(source: Source, post: str, scale: Floats, shift: int, n: Numbers) -> Connection:
+    synapses = cast("Dense | Sparse", source.synapses)
+    rows = _per_weight(synapses, scale)
+    whole = np.rint(synapses.weight * rows / 2.0**shift)
+    whole = np.clip(whole, -n.weight_max, n.weight_max).astype(np.int32)
+    made = with_weight(synapses, whole)
+    return Connection(source.name, post, made, shift, source.delay, PARTS[0])
+
+
+def _per_weight(synapses: Dense | Sparse, values: Floats) -> Floats:
+    """Return the value of each weight's target neuron, in the shape of the weights."""
+    if isinstance(synapses, Dense):
+        return values[:, None]
+    return np.repeat(values, np.diff(synapses.indptr))
+
+
+def _error(sources: Sequence[Source], links: Sequence[Connection], scale: Floats) -> float:
+    """Root of the squared weight error over the squared weights, all connections together."""
+    error = total = 0.0
+    for s, c in zip(sources, links, strict=True):
+        synapses = cast("Dense | Sparse", s.synapses)
+        back = c.synapses.weight * 2.0**c.exponent / _per_weight(synapses, scale)
+        error += float(((back - synapses.weight) ** 2).sum())
+        total += float((synapses.weight**2).sum())
+    return float(np.sqrt(error / total)) if total else 0.0
