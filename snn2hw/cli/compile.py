@@ -108,7 +108,7 @@ def export(
 )
 @data_options
 @click.option("--save", type=PLACE, help="Write spikes and predictions (npz).")
-@click.option("--trace", is_flag=True, help="With --save: every layer's spikes, v and u too.")
+@click.option("--trace", is_flag=True, help="With --save: every layer's spikes and states too.")
 @model_options
 @common
 def simulate(
@@ -189,7 +189,7 @@ def _simulate_float(
 @data_options
 @common
 def verify(talk: Talk, build: str | None, samples: int | None, **choice: Any) -> None:
-    """Compare every spike, current and membrane potential with the vendor's simulator.
+    """Compare every spike and every state with the vendor's simulator.
 
     20 samples unless --samples says more. Exit code 1 if anything differs or if the vendor's
     simulator is not installed.

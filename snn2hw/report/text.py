@@ -103,9 +103,11 @@ def verification(found: Mapping[str, Any], name: str) -> list[str]:
     ]
     for path in found["paths"]:
         processes = ", ".join(f"{n} {k}" for k, n in path["processes"].items())
+        *states, last = path["values"]
+        values = f"{', '.join(states)} and {last}" if states else last
         lines.append(
             f"  through {path['through']} ({processes}): {path['compared']:,} values of "
-            f"u, v and spikes compared, {path['mismatches']:,} differ"
+            f"{values} compared, {path['mismatches']:,} differ"
         )
     first = found["first"]
     if first:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from snn2hw.ir.trace import Trace
+from snn2hw.ir.trace import SPIKES, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +25,25 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How many values were compared, how many differ, and the earliest difference."""
+    """How many values were compared, how many differ, and the earliest difference.
+
+    ``values`` are the names of what was compared: states, and spikes.
+    """
 
     compared: int
     mismatches: int
     first: Difference | None
+    values: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """Return the document's part about one comparison."""
         first = None
         if self.first is not None:
             first = {k: getattr(self.first, k) for k in Difference.__dataclass_fields__}
-        return {"compared": self.compared, "mismatches": self.mismatches, "first": first}
+        return {
+            "values": list(self.values), "compared": self.compared,
+            "mismatches": self.mismatches, "first": first,
+        }  # fmt: skip
 
 
 def traces(ours: Trace, theirs: Trace) -> Comparison:
@@ -64,4 +71,6 @@ def traces(ours: Trace, theirs: Trace) -> Comparison:
             )  # fmt: skip
             if first is None or found.step < first.step:
                 first = found
-    return Comparison(compared, mismatches, first)
+    names = dict.fromkeys(what for layer in ours.layers.values() for what in layer.names)
+    values = sorted(names, key=lambda what: what == SPIKES)
+    return Comparison(compared, mismatches, first, tuple(values))

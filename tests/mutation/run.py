@@ -41,9 +41,10 @@ PAGE = ROOT / "docs" / "results" / "mutation.md"
 FOUND = PAGE.with_suffix(".json")
 REASONS = HERE / "reasons.json"
 MODULES = (
-    "snn2hw/families/loihi/quantize/*.py", "snn2hw/families/loihi/exact.py",
-    "snn2hw/families/loihi/place.py", "snn2hw/families/loihi/schedule.py", "snn2hw/passes.py",
-    "snn2hw/estimator.py", "snn2hw/train/methods/losses.py", "snn2hw/train/pruning/*.py",
+    "snn2hw/families/*/quantize/*.py", "snn2hw/families/loihi/exact.py",
+    "snn2hw/families/*/place.py", "snn2hw/families/*/schedule.py", "snn2hw/families/*/cost.py",
+    "snn2hw/ir/counts.py", "snn2hw/simulate/loads.py", "snn2hw/passes.py", "snn2hw/estimator.py",
+    "snn2hw/train/methods/losses.py", "snn2hw/train/pruning/*.py",
     "snn2hw/files.py",
 )  # fmt: skip
 COPIED = (
