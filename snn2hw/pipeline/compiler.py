@@ -9,8 +9,10 @@ input simpler.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from snn2hw import families
-from snn2hw.errors import DoesNotFitError, Snn2hwError
+from snn2hw.errors import DoesNotFitError, Snn2hwError, UnsupportedError, listed
 from snn2hw.ir.graph import wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
@@ -40,7 +42,7 @@ def compile_network(
     if isinstance(net, Network):
         ints = family.exact(family.quantize(simplify(net), target, time_steps=time_steps))
     else:
-        ints = net
+        ints = _for(net, target)
     return family.schedule(ints, family.place(ints, target), target)
 
 
@@ -55,6 +57,8 @@ def reasons(net: Network | IntNetwork, target: Target) -> list[str]:
             found = family.refusals(net, wires, target) + found
             if not found:
                 net = family.exact(family.rounded(net, wires, target, net.time_steps or 1))
+        else:
+            net = _for(net, target)
     except Snn2hwError as error:
         return [*found, str(error)]
     if found or isinstance(net, Network):
@@ -66,6 +70,26 @@ def reasons(net: Network | IntNetwork, target: Target) -> list[str]:
         except Snn2hwError as error:
             found.append(str(error))
     return found
+
+
+def _for(net: IntNetwork, target: Target) -> IntNetwork:
+    """Take integers that a vendor's file holds for a chip that may count otherwise.
+
+    Raises:
+        UnsupportedError: names every number that the chip does not hold, or takes for another.
+    """
+    if net.numbers == target.numbers:
+        return net
+    if type(net.numbers) is not type(target.numbers):
+        found = ["its integers are those of another family of chips"]
+    else:
+        found = [*target.numbers.differs(net.numbers), *target.numbers.problems(net)]
+    if found:
+        raise UnsupportedError(
+            f"{target.title} cannot hold these integers: {listed(found, '; ')}.",
+            "Choose the target that they were made for, or export the float network again.",
+        )
+    return replace(net, numbers=target.numbers)
 
 
 def _populations(net: Network | IntNetwork) -> int:

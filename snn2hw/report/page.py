@@ -54,7 +54,11 @@ def render(
     widest = max((x.dynamic_uj.high for x in report.layers), default=1.0) or 1.0
     largest = max(b["total_uj"].high for b in boundaries.values())
     used = [
-        {**s, "share": s["uses"]["memory_bytes"] / placement["limits"]["memory_bytes"]}
+        {
+            **s,
+            "share": max(n / placement["limits"][k] for k, n in s["uses"].items()),
+            "told": ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in s["uses"].items()),
+        }
         for s in placement["slices"]
     ]
     hues = {layer.name: (37 * i) % 360 for i, layer in enumerate(report.layers)}

@@ -65,11 +65,11 @@ BUILD = table(
 PLACEMENT = table(
     {
         "cores_per_chip": whole(1),
-        "limits": table({"neurons": whole(1), "memory_bytes": whole(1)}, closed=True),
+        "limits": named(whole(1)),
         "slices": many(
             table(
                 {"layer": text(), "start": _COUNT, "stop": _COUNT, "core": _COUNT,
-                 "uses": table({"neurons": _COUNT, "memory_bytes": _COUNT}, closed=True)},
+                 "uses": named(_COUNT)},
             )
         ),
     },

@@ -9,6 +9,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.families.loihi import lava
 from snn2hw.families.loihi.netx import weights
 from snn2hw.families.loihi.numbers import Numbers, numbers_of, populations
 from snn2hw.families.loihi.populations import (
@@ -49,6 +50,9 @@ class _Layer:
 
 def why_not(program: Program) -> str | None:
     """Return why netx cannot hold a program, or None if it can."""
+    otherwise = lava.why_not(program.target)
+    if otherwise is not None:
+        return f"it is loaded into Lava, and {program.target.title} has {otherwise}"
     try:
         _plan(program)
     except _CannotHold as reason:
