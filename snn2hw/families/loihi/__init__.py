@@ -1,7 +1,7 @@
 """Intel's Loihi: integers, cores, chip time, netx files, Lava and an emulator of Loihi 1."""
 
 from snn2hw.families.family import Family, Schema, Vendor, VendorFile
-from snn2hw.families.loihi import definition, engine, lava, netx, words
+from snn2hw.families.loihi import definition, engine, lava, nengo_loihi, netx, words
 from snn2hw.families.loihi.exact import remove_dead
 from snn2hw.families.loihi.numbers import LATER, RANGES, Numbers
 from snn2hw.families.loihi.place import (
@@ -47,5 +47,6 @@ LOIHI = Family(
     file=VendorFile("model.net", netx.why_not, netx.write, netx.read, netx.notes),
     vendors={
         "lava": Vendor(lava.ENVIRONMENT, lava.run, lava.why_not),
+        "nengo-loihi": Vendor(nengo_loihi.ENVIRONMENT, nengo_loihi.run, nengo_loihi.why_not),
     },
 )
