@@ -56,7 +56,7 @@ def render(
     used = [
         {
             **s,
-            "share": max(n / placement["limits"][k] for k, n in s["uses"].items()),
+            "share": max((n / placement["limits"][k] for k, n in s["uses"].items()), default=0),
             "told": ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in s["uses"].items()),
         }
         for s in placement["slices"]

@@ -82,7 +82,7 @@ def test_a_hundred_random_programs(tmp_path):
         compared += assert_equal(program, x, done)
         kinds |= {k for k, n in done.processes.items() if n}
     assert compared > 200_000
-    assert {f"{n} bits" for n in (1, 2, 3, 4, 5, 6, 8)} <= kinds
+    assert {f"connections of {n} bits" for n in (1, 2, 3, 4, 5, 6, 8)} <= kinds
     assert "relays" in kinds
 
 

@@ -165,7 +165,8 @@ class Network:
             return
         # The format is that of all weights, whether they meet a neuron or not.
         whole, bits, through = formatted(c["arrays"]["weight"].astype(int), c["exponent"])
-        self.formats["%d bits" % bits] = self.formats.get("%d bits" % bits, 0) + 1
+        kind = "connections of %d bits" % bits
+        self.formats[kind] = self.formats.get(kind, 0) + 1
         self.discretized += through
         value = dict(
             zip(c["arrays"]["weight"].astype(int).ravel().tolist(), whole.ravel().tolist())
