@@ -245,7 +245,7 @@ def simulate(
         why = vendor and vendor.why_not(build.program.target)
         raise UnsupportedError(
             f"{build.name} is built for {build.program.target.title}, which {on} does not "
-            f"simulate{f': it has {why}' if why else ''}.",
+            f"simulate{f': {why}' if why else ''}.",
             f"Use --on {' or '.join(['exact', *simulators])}.",
         )
     raise unknown_name("simulator", on, ("exact", *families.vendors(), "float"))

@@ -237,7 +237,7 @@ def counts_otherwise(target: Target, counts: Mapping[str, int]) -> str | None:
     """
     numbers = numbers_of(target)
     found = [
-        f"{name} of {held} (it counts with {there})"
+        f"{name} is {held} instead of {there}"
         for name, there in counts.items()
         if (held := getattr(numbers, name)) != there
         and not (name == "weight_bits" and held < there)

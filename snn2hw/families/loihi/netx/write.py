@@ -52,7 +52,7 @@ def why_not(program: Program) -> str | None:
     """Return why netx cannot hold a program, or None if it can."""
     otherwise = lava.why_not(program.target)
     if otherwise is not None:
-        return f"it is loaded into Lava, and {program.target.title} has {otherwise}"
+        return f"Lava, which loads it, does not count like {program.target.title}: {otherwise}"
     try:
         _plan(program)
     except _CannotHold as reason:
