@@ -39,11 +39,12 @@ def _figures(units: Mapping[str, str]) -> Check:
 
 
 @cache
-def _file(family: str | None) -> Check:
+def _file(family: str | None, layout: int = 0) -> Check:
     """Return what a file must hold; a missing price is an error, never a zero.
 
     Args:
         family: its family; None if that is none, which leaves its sections open.
+        layout: which of the family's layouts of memory its limits are of.
     """
     sections = ("numbers", "limits", "abilities", "prices", "timing")
     needed: dict[str, Check] = dict.fromkeys(sections, table({}))
@@ -52,11 +53,12 @@ def _file(family: str | None) -> Check:
         # Of all but fractions there is a whole number, and of what is divided by, more than none.
         limits = {
             k: _figure(*((0, 1) if unit == "fraction" else (1, 1 << 31)), unit)
-            for k, unit in schema.limits.items()
+            for k, unit in {**schema.limits, **schema.layouts[layout]}.items()
         }
         numbers = {k: whole(*r) for k, r in schema.ranges.items()}
+        later = {k: numbers.pop(k) for k in schema.later}
         needed = {
-            "numbers": table({"source": filled, **numbers}, closed=True),
+            "numbers": table({"source": filled, **numbers}, later, closed=True),
             "limits": table(limits, closed=True),
             "abilities": table(dict.fromkeys(schema.abilities, flag), closed=True),
             "prices": _figures(schema.prices),
@@ -65,6 +67,14 @@ def _file(family: str | None) -> Check:
     known = {"title": filled, "about": text(), "calibration": named(_figure())}
     about = {"schema": whole(SCHEMA, SCHEMA), "family": text(*FAMILIES)}
     return table({**about, **needed}, known, closed=True)
+
+
+def _layout(family: Any, data: Mapping[str, Any]) -> int:
+    """Return which layout most of a file's limits are of."""
+    layouts = FAMILIES[family].schema.layouts
+    limits = data.get("limits")
+    named = set(limits) if isinstance(limits, dict) else set[str]()
+    return max(range(len(layouts)), key=lambda i: len(named & set(layouts[i])))
 
 
 def directory() -> Path:
@@ -113,7 +123,7 @@ def read(path: Path, name: str | None = None) -> Target:
         data = tomllib.loads(content)
         family = data.get("family")
         known = isinstance(family, str) and family in FAMILIES
-        require(data, _file(family if known else None), path)
+        require(data, _file(family, _layout(family, data)) if known else _file(None), path)
         return _target(path, name or path.stem, data, content)
 
 
@@ -123,7 +133,7 @@ def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Tar
     sections = {
         k: _ranges(data.get(k, {}), units)
         for k, units in (
-            ("limits", schema.limits), ("prices", schema.prices), ("timing", schema.timing),
+            ("limits", schema.units), ("prices", schema.prices), ("timing", schema.timing),
             ("calibration", {}),
         )
     }  # fmt: skip

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, register_random, settings
 
+from snn2hw.environments import Environment
 from snn2hw.errors import RuntimeMissingError
-from snn2hw.families.loihi import lava
+from snn2hw.families.loihi import lava, nengo_loihi
 from snn2hw.families.xylo import xylosim
 
 # The same examples in every run, and no limits on time: a machine may be busy with other things.
@@ -121,23 +122,29 @@ def golden(request) -> Callable[[str, str], None]:
     return check
 
 
-@pytest.fixture(scope="session")
-def lava_python() -> Path:
-    """Install Lava if need be; without Python 3.10 that is a failure in CI and a skip elsewhere."""
+def _installed(environment: Environment) -> Path:
+    """Install a simulator if need be; without its Python, fail in CI and skip elsewhere."""
     try:
-        return lava.ENVIRONMENT.install()
+        return environment.install()
     except RuntimeMissingError as error:
         if os.environ.get("CI") == "true":
             raise
-        pytest.skip(f"LAVA IS NOT TESTED HERE: {error}")
+        pytest.skip(f"{environment.name.upper()} IS NOT TESTED HERE: {error}")
+
+
+@pytest.fixture(scope="session")
+def lava_python() -> Path:
+    """Install Lava, which wants Python 3.10."""
+    return _installed(lava.ENVIRONMENT)
+
+
+@pytest.fixture(scope="session")
+def nengo_loihi_python() -> Path:
+    """Install nengo-loihi, which has its Python 3.10 too."""
+    return _installed(nengo_loihi.ENVIRONMENT)
 
 
 @pytest.fixture(scope="session")
 def xylosim_python() -> Path:
-    """Install xylosim if need be; where it cannot be built, CI fails and others skip."""
-    try:
-        return xylosim.ENVIRONMENT.install()
-    except RuntimeMissingError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"XYLOSIM IS NOT TESTED HERE: {error}")
+    """Install xylosim, which is built by a C++ compiler."""
+    return _installed(xylosim.ENVIRONMENT)

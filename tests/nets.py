@@ -19,7 +19,7 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, sizes
 
 DT = 1e-3
-LOIHI2 = targets.load("loihi2")
+LOIHI1, LOIHI2 = (targets.load(name) for name in ("loihi1", "loihi2"))
 NUMBERS = Numbers()
 
 
@@ -124,19 +124,24 @@ def _population(r, name, shape, extreme):
     )
 
 
-def random_program(seed: int, *, layers=4, extreme=False, side=4, loops=False):
+def random_program(
+    seed: int, *, layers=4, extreme=False, side=4, loops=False, target=LOIHI2, formats=False
+):
     """A program of random integers: conv, dense and sparse synapses, branches, graded input.
 
     With ``extreme`` states are driven into wrap and saturation; with ``loops`` some connections
-    have delays, go back, or both.
+    have delays, go back, or both; with ``formats`` some have weights of fewer bits.
     """
     r = np.random.default_rng(seed)
-    graded = bool(r.integers(0, 2))
+    graded = bool(r.integers(0, 2)) and target.abilities["graded_input"]
     image, flat = (int(r.integers(1, 3)), side, side), (int(r.integers(2, 12)),)
     shape = image if r.random() < 0.7 else flat
     ports = [InputPort("in", shape, int(r.choice([3, 16, 255])) if graded else 1)]
     if r.random() < 0.2:
-        ports.insert(0, InputPort("other", (3,), int(r.choice([1, 7]))))
+        largest = int(r.choice([1, 7]))
+        ports.insert(
+            0, InputPort("other", (3,), largest if target.abilities["graded_input"] else 1)
+        )
     made, connections, shapes = [], [], {p.name: p.shape for p in ports}
     for i in range(layers):
         name = f"p{i}"
@@ -158,10 +163,59 @@ def random_program(seed: int, *, layers=4, extreme=False, side=4, loops=False):
         if any(c.delay > 6 for c in connections) and r.random() < 0.5:
             steps += 60
     output = made[-1] if r.random() < 0.8 else made[int(r.integers(0, layers))]
+    if formats:
+        connections = [_of_fewer_bits(r, c) for c in connections]
     net = IntNetwork(
-        tuple(ports), tuple(made), tuple(connections), output.name, DT, steps, NUMBERS, {}
+        tuple(ports), tuple(made), tuple(connections), output.name, DT, steps, target.numbers, {}
     )
-    return placed(net, LOIHI2)
+    return placed(net, target)
+
+
+def _of_fewer_bits(r, connection):
+    """Drop low bits, as synapses of 1, 2, 3, 4, 5, 6 or 8 do; of both signs, 1 bit leaves none."""
+    bits = int(r.choice([1, 2, 3, 4, 5, 6, 8, 8]))
+    low = 8 - bits + connection.mixed
+    weight = connection.synapses.weight
+    cut = np.sign(weight) * (np.abs(weight) >> low << low)
+    cut = cut if cut.size and cut.min() < 0 < cut.max() else np.clip(cut, -255, 255)
+    return replace(connection, synapses=replace(connection.synapses, weight=cut))
+
+
+def pressed(seed: int, target=LOIHI1):
+    """A program whose currents climb, with little or no decay, to where they and drives wrap.
+
+    Weights are powers of two, so that a current can meet the end of its range exactly.
+    """
+    r = np.random.default_rng(seed)
+    size = int(r.integers(2, 6))
+    made = [
+        _pressed_population(r, name, int(r.integers(2, 8))) for name in ("p0", "p1")
+    ]  # fmt: skip
+    ends = [("in", "p0", size), ("p0", "p1", made[0].size), ("p1", "p1", made[1].size)]
+    into = [
+        Connection(
+            pre, post, Dense(_powers(r, made[int(post[1])].size, width)), int(r.integers(5, 8)),
+            int(pre == post) * int(r.integers(1, 4)),
+        )
+        for pre, post, width in ends[: int(r.integers(2, 4))]
+    ]  # fmt: skip
+    port = InputPort("in", (size,))
+    net = IntNetwork((port,), tuple(made), tuple(into), "p1", DT, 30, target.numbers, {})
+    return placed(net, target)
+
+
+def _pressed_population(r, name, size):
+    return chip.Lif(
+        name, (size,), du=int(r.choice([-1, -1, 0, 1])), dv=int(r.choice([0, 5, 4095, 4096])),
+        vth=int(r.choice([1, 90000, 131071])), bias=r.integers(-4096, 4096, size),
+        bias_exp=int(r.choice([0, 7])),
+    )  # fmt: skip
+
+
+def _powers(r, rows, columns):
+    w = r.choice([-256, -128, -64, 0, 64, 128], (rows, columns))
+    w.flat[0], w.flat[1] = -128, 128
+    return w
 
 
 def read_out(program, seed: int):

@@ -26,7 +26,12 @@ def vendors() -> Mapping[str, Vendor]:
     return {name: v for family in FAMILIES.values() for name, v in family.vendors.items()}
 
 
+def simulators(target: Target) -> Mapping[str, Vendor]:
+    """Return the vendors' simulators that count as a target does, by name."""
+    return {name: v for name, v in of(target).vendors.items() if v.why_not(target) is None}
+
+
 __all__ = [
     "DEFAULT_TARGET", "FAMILIES", "Family", "Inputs", "Run", "Schema", "Vendor", "VendorFile",
-    "of", "vendors",
+    "of", "simulators", "vendors",
 ]  # fmt: skip

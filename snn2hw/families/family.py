@@ -35,9 +35,11 @@ class Schema:
         numbers: makes the arithmetic of integers by their names; ValueError if they contradict.
         ranges: what each of these may be.
         limits: of a core and a chip, whole numbers of a unit, or a ``fraction``.
+        layouts: more of them where chips divide their memory differently: a file holds one set.
         abilities: what the neurons may be able to do, true or false.
         prices: of each event that is counted, by unit, and of power.
         timing: of each event, by unit.
+        later: numbers that a file may leave out: it is from before they were known.
     """
 
     numbers: Callable[..., Numbers]
@@ -46,6 +48,13 @@ class Schema:
     abilities: tuple[str, ...]
     prices: Mapping[str, str]
     timing: Mapping[str, str]
+    layouts: tuple[Mapping[str, str], ...] = ({},)
+    later: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """The unit of every limit, of whatever layout."""
+        return {k: unit for some in (self.limits, *self.layouts) for k, unit in some.items()}
 
 
 class Quantize(Protocol):
@@ -110,10 +119,17 @@ class RunVendor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A vendor's simulator, and the environment that it runs in."""
+    """A simulator of a family's chips, and the environment that it runs in.
+
+    Args:
+        environment: what it is made of.
+        run: runs a program.
+        why_not: says why it does not count as a target does; None if it does.
+    """
 
     environment: Environment
     run: RunVendor
+    why_not: Callable[[Target], str | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

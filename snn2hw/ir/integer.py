@@ -22,6 +22,10 @@ class Numbers(Protocol):
         """Name every number of a network that these chips do not hold, or do not add up."""
         ...
 
+    def differs(self, other: Any) -> Iterable[str]:
+        """Name where integers made for other numbers would mean something else by these."""
+        ...
+
     def waits(self, delay: int) -> bool:
         """Say whether a connection may take so many chip steps."""
         ...

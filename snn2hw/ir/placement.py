@@ -43,7 +43,7 @@ class Placement:
             end[s.layer] = s.stop
             used = uses.setdefault(s.core, Counter())
             used.update(s.uses)
-            over = [k for k, n in used.items() if n > self.limits[k]]
+            over = [k for k, n in used.items() if n > self.limits.get(k, -1)]
             if over:
                 raise ValueError(f"core {s.core} ({s.layer}) exceeds {', '.join(over)}")
         numbers = [s.core for s in self.slices]

@@ -291,17 +291,20 @@ def simulate(
     family = families.of(build.program.target)
     if on == "exact":
         return family.run(build.program, samples.inputs, states=states, progress=progress)
-    if on in family.vendors:
+    simulators = families.simulators(build.program.target)
+    if on in simulators:
         check_inputs(build.program, samples.inputs)
-        vendor = family.vendors[on]
+        vendor = simulators[on]
         return vendor.run(
             build.program, samples.inputs, program_file=build.program_file, vendor_file=None
         ).trace
     if on in families.vendors():
+        vendor = family.vendors.get(on)
+        why = vendor and vendor.why_not(build.program.target)
         raise UnsupportedError(
             f"{build.name} is built for {build.program.target.title}, which {on} does not "
-            "simulate.",
-            f"Use --on {' or '.join(['exact', *family.vendors])}.",
+            f"simulate{f': {why}' if why else ''}.",
+            f"Use --on {' or '.join(['exact', *simulators])}.",
         )
     raise unknown_name("simulator", on, ("exact", *families.vendors(), "float"))
 
@@ -354,14 +357,13 @@ def compare_with_vendor(
         "samples": 0, "steps": 0, "compared": 0, "mismatches": 0, "first": None,
     }  # fmt: skip
     family = families.of(program.target)
-    if not family.vendors:
+    simulators = families.simulators(program.target)
+    if not simulators:
         reason = f"There is no vendor's simulator of {program.target.title} to compare with."
         return {"against": None, "reason": reason, **total}
-    vendor = next(
-        (v for v in family.vendors.values() if v.environment.interpreter is not None), None
-    )
+    vendor = next((v for v in simulators.values() if v.environment.interpreter is not None), None)
     if vendor is None:
-        them = [v.environment for v in family.vendors.values()]
+        them = [v.environment for v in simulators.values()]
         ways = " or ".join(e.install_command for e in them)
         reason = f"{' or '.join(e.title for e in them)} is not installed. Run: {ways}"
         return {"against": None, "reason": reason, **total}

@@ -51,17 +51,21 @@ def reasons(net: Network | IntNetwork, target: Target) -> list[str]:
 
 
 def _held(net: IntNetwork, target: Target) -> IntNetwork:
-    """Return integers from a file, if a target holds them."""
-    again = "Export the network that they were made from."
+    """Take integers that a vendor's file holds for a chip that may count otherwise.
+
+    Raises:
+        UnsupportedError: names every number that the chip does not hold, or takes for another.
+    """
     if type(net.numbers) is not type(target.numbers):
         raise UnsupportedError(
-            f"The network holds integers for another kind of chip than {target.title}.", again
+            f"The network holds integers for another kind of chip than {target.title}.",
+            "Export the network that they were made from.",
         )
-    found = list(target.numbers.problems(net))
+    found = [*target.numbers.differs(net.numbers), *target.numbers.problems(net)]
     if found:
         raise UnsupportedError(
-            f"{target.title} does not hold these integers: {listed(found, '; ')}.",
-            again,
+            f"{target.title} cannot hold these integers: {listed(found, '; ')}.",
+            "Choose the target that they were made for, or export the float network again.",
             reasons=found,
         )
     return replace(net, numbers=target.numbers)

@@ -50,7 +50,7 @@ def run(
     """Run the demo; what an earlier demo finished in this folder is not done again."""
     datasets.load(data, data_dir)  # a wrong name should not cost the time of an installation
     target = targets.load(families.DEFAULT_TARGET)
-    vendors = [v.environment for v in families.of(target).vendors.values()]
+    vendors = [v.environment for v in families.simulators(target).values()]
     say("Installing the vendor's simulator, if it is not there")
     for vendor in vendors:
         vendor.install(say)

@@ -55,7 +55,7 @@ def render(
     largest = max(b["total_uj"].high for b in boundaries.values())
     limits = placement["limits"]
     used = [
-        {**s, "share": max(n / limits[k] for k, n in s["uses"].items())}
+        {**s, "share": max((n / limits[k] for k, n in s["uses"].items()), default=0.0)}
         for s in placement["slices"]
     ]
     hues = {layer.name: (37 * i) % 360 for i, layer in enumerate(report.layers)}

@@ -1,7 +1,8 @@
 """``program.h5``: a program as integers, whatever its graph.
 
 Layout (format 3). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``,
-``dt``, ``output`` and the arithmetic (``numbers.*``). Groups, numbered in order:
+``dt``, ``output`` and the arithmetic (``numbers.*``; one of the family's later ones is left out
+where it is the usual one). Groups, numbered in order:
 
 * ``inputs/<i>``: attributes name, shape, max_value, min_value, gain, offset.
 * ``populations/<i>``: attributes kind, phase, and the fields of that class among the family's
@@ -47,8 +48,7 @@ def write(path: Path, program: Program) -> None:
             format=FORMAT, version=VERSION, target=program.target.name, time_steps=net.time_steps,
             dt=net.dt, output=net.output,
         )  # fmt: skip
-        arithmetic: Any = net.numbers
-        file.attrs.update({f"numbers.{k}": v for k, v in asdict(arithmetic).items()})
+        file.attrs.update(_arithmetic(program))
         inputs, populations, connections = (
             file.create_group(k) for k in ("inputs", "populations", "connections")
         )
@@ -72,6 +72,15 @@ def write(path: Path, program: Program) -> None:
                 delay=c.delay, chip_delay=delay,
             )  # fmt: skip
             _write_synapses(group, c.synapses)
+
+
+def _arithmetic(program: Program) -> dict[str, int]:
+    """Return the numbers as attributes; of those that came later, what is not as it was before."""
+    schema = families.of(program.target).schema
+    given: Any = program.network.numbers
+    usual: Any = schema.numbers()
+    before = {k for k in schema.later if getattr(given, k) == getattr(usual, k)}
+    return {f"numbers.{k}": v for k, v in asdict(given).items() if k not in before}
 
 
 def _dataset(group: Hdf5, name: str, values: NDArray[Any]) -> None:
@@ -127,7 +136,11 @@ def read(path: Path, placement: Placement, target: Target) -> Program:
             dt=float(numbers(about["dt"])),
             time_steps=_int(about, "time_steps"),
             numbers=family.schema.numbers(
-                **{k: _int(about, f"numbers.{k}") for k in family.schema.ranges}
+                **{
+                    k: _int(about, f"numbers.{k}")
+                    for k in family.schema.ranges
+                    if f"numbers.{k}" in about or k not in family.schema.later
+                }
             ),
             rounding={},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nets import (
     DT,
+    LOIHI1,
     LOIHI2,
     NUMBERS,
     images,
     lif,
     placed,
+    pressed,
     random_program,
     read_out,
     reader,
@@ -68,6 +71,69 @@ def test_engine_is_the_definition_with_loops_and_delays(seed, extreme):
     program = random_program(seed, extreme=extreme, loops=True)
     x = images(program.network, samples=3, seed=seed)
     assert_same(engine.run(program, x, states=True), reference.run(program, x))
+
+
+@settings(max_examples=80)
+@given(seeds, st.booleans(), st.booleans())
+def test_engine_is_the_definition_of_loihi_1(seed, extreme, loops):
+    program = random_program(seed, extreme=extreme, loops=loops, target=LOIHI1, formats=True)
+    x = images(program.network, samples=3, seed=seed)
+    assert_same(engine.run(program, x, states=True), reference.run(program, x))
+
+
+ONE_RULE = (
+    "sum_bits", "drive_bits", "keeps_top", "shifts_weights",
+)  # fmt: skip
+
+
+def counting(program, **numbers):
+    net = program.network
+    return replace(program, network=replace(net, numbers=replace(net.numbers, **numbers)))
+
+
+@settings(max_examples=40)
+@given(seeds)
+def test_engine_is_the_definition_where_drives_of_loihi_1_wrap(seed):
+    program = pressed(seed)
+    x = images(program.network, samples=2, seed=seed)
+    assert_same(engine.run(program, x, states=True), reference.run(program, x))
+
+
+@pytest.mark.parametrize("rule", ONE_RULE)
+def test_every_rule_of_loihi_1_shows_in_both_simulators(rule):
+    """Random networks reach what it changes, and both change alike."""
+    usual, changed = {rule: getattr(NUMBERS, rule)}, 0
+    for seed in range(40):
+        program = pressed(seed) if seed % 2 else random_program(seed, extreme=True, target=LOIHI1)
+        x = images(program.network, seed=seed)
+        with_it = engine.run(program, x, states=True)
+        without = engine.run(counting(program, **usual), x, states=True)
+        assert_same(without, reference.run(counting(program, **usual), x))
+        changed += compare.traces(with_it, without).mismatches > 0
+    assert changed > 0
+
+
+@settings(max_examples=40)
+@given(seeds)
+def test_nothing_that_is_quantized_for_loihi_1_wraps(seed):
+    """Where sums and drives have more bits, a network computes the same."""
+    net = random_network(seed, chip=True)
+    nodes = {
+        k: replace(n, max_value=1) if isinstance(n, Input) else n for k, n in net.nodes.items()
+    }
+    try:
+        program = compile_network(replace(net, nodes=nodes), LOIHI1)
+    except UnsupportedError as error:
+        said = ("loop", "times too much", "gives its membrane potential")
+        assert any(part in str(error) for part in said)  # noqa: PT017
+        return
+    x = images(program.network, samples=3, seed=seed)
+    ours = engine.run(program, x, states=True)
+    assert_same(ours, reference.run(program, x))
+    wide = counting(program, sum_bits=32, drive_bits=32, state_bits=30, shifts_weights=0)
+    found = compare.traces(ours, engine.run(wide, x, states=True))
+    saturated = any((np.abs(layer["v"]) >= (1 << 23) - 1).any() for layer in ours.layers.values())
+    assert saturated or found.mismatches == 0, found.first
 
 
 @settings(max_examples=60)

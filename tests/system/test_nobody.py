@@ -118,11 +118,9 @@ for name in ("fcntl", "resource", "pwd", "grp", "termios"):
 for name in ("killpg", "getuid", "mkfifo"):
     delattr(os, name)
 import snn2hw
-alone = {
-    "snn2hw.families.loihi.lava_runner", "snn2hw.families.xylo.xylosim_runner", "snn2hw.train.gpu",
-    "snn2hw.__main__",
-}
+alone = {"snn2hw.train.gpu", "snn2hw.__main__"}
 names = {m.name for m in pkgutil.walk_packages(snn2hw.__path__, "snn2hw.")} - alone
+names -= {name for name in names if name.endswith("_runner")}
 for name in names:
     importlib.import_module(name)
 from snn2hw.cli import main

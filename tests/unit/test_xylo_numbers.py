@@ -283,5 +283,5 @@ def test_integers_for_a_chip_of_more_currents():
     net = small(numbers=AUDIO3.numbers)
     assert map_network(net, IMU).cores == 1
     both = replace(net, connections=(*net.connections, replace(net.connections[0], part="isyn2")))
-    with pytest.raises(UnsupportedError, match=r"Xylo IMU does not hold these .* 'isyn2'"):
+    with pytest.raises(UnsupportedError, match=r"Xylo IMU cannot hold these .* 'isyn2'"):
         compile_network(both, IMU)

@@ -1,10 +1,10 @@
-"""Intel's Loihi 2: integers, cores, chip time, netx files and Lava."""
+"""Intel's Loihi: integers, cores, chip time, netx files, Lava and an emulator of Loihi 1."""
 
 from snn2hw.families.family import Family, Schema, Vendor, VendorFile
-from snn2hw.families.loihi import cost, definition, engine, lava, netx
+from snn2hw.families.loihi import cost, definition, engine, lava, nengo_loihi, netx, words
 from snn2hw.families.loihi.exact import remove_dead
-from snn2hw.families.loihi.numbers import RANGES, Numbers
-from snn2hw.families.loihi.place import map_network, most_inputs
+from snn2hw.families.loihi.numbers import LATER, RANGES, Numbers
+from snn2hw.families.loihi.place import SHARED, map_network, most_inputs
 from snn2hw.families.loihi.populations import KINDS
 from snn2hw.families.loihi.quantize import quantize
 from snn2hw.families.loihi.schedule import schedule
@@ -16,16 +16,13 @@ SCHEMA = Schema(
         "cores_per_chip": "cores",
         "chips": "chips",
         "neurons_per_core": "neurons",
-        "memory_per_core": "bytes",
-        "neuron_bytes": "bytes",
-        "axon_bytes": "bytes",
-        "synapse_bytes_dense": "bytes",
-        "synapse_bytes_sparse": "bytes",
         "sparse_density": "fraction",
     },
     abilities=("graded_input", "graded_output", "reset_zero", "reset_subtract"),
     prices={"synop": "pJ", "update": "pJ", "static": "W"},
     timing={"synop": "ns", "update": "ns", "step": "us", "io_value": "us"},
+    layouts=(SHARED, words.LAYOUT),
+    later=LATER,
 )
 LOIHI = Family(
     schema=SCHEMA,
@@ -40,5 +37,8 @@ LOIHI = Family(
     time=cost.time,
     most_inputs=most_inputs,
     file=VendorFile("model.net", netx.plan, netx.read, netx.notes),
-    vendors={"lava": Vendor(lava.ENVIRONMENT, lava.run)},
+    vendors={
+        "lava": Vendor(lava.ENVIRONMENT, lava.run, lava.why_not),
+        "nengo-loihi": Vendor(nengo_loihi.ENVIRONMENT, nengo_loihi.run, nengo_loihi.why_not),
+    },
 )

@@ -56,7 +56,9 @@ class Cells:
             case Lif():
                 one = 1 << n.decay_bits
                 neuron = (one - (p.du + 1), one - p.dv, p.vth << shift, p.bias_exp)
-                shifts, state = (n.decay_bits, shift, top), (self.u, self.v)
+                halves = (1 << (n.sum_bits - 1), 1 << (n.drive_bits - 1))
+                shifts = (n.decay_bits, shift, top, top - 1 + n.keeps_top, halves)
+                state = (self.u, self.v)
                 _lif(a, self.written, p.bias, neuron, shifts, span, state, kept, self.states)
             case Delta() | SigmaDelta():
                 scale = p.spike_exp + shift
@@ -88,12 +90,21 @@ class Cells:
 
 
 @compiled(nogil=True)
+def _signed(x, half):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Wrap around to ``-half .. half - 1``; ``half`` is a power of two."""
+    return ((x + half) & (2 * half - 1)) - half
+
+
+@compiled(nogil=True)
 def _lif(arrived, written, bias, neuron, shifts, span, state, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Integrate a span of ``arrived [N, T, size]`` into the state ``u``, ``v [N, size]``.
 
-    Products in 64 bits, truncation toward zero, sums in 32 bits.
+    Products in 64 bits, truncation toward zero, sums in 32 bits or the chip's fewer, of which
+    ``halves`` are given: of what arrives, and of what drives the membrane. ``high`` is the largest
+    ``u``.
     """
-    (keep_u, keep_v, threshold, bias_exp), (bits, shift, top) = neuron, shifts
+    (keep_u, keep_v, threshold, bias_exp), (bits, shift, top, high, halves) = neuron, shifts
+    half_sum, half_drive = halves
     (begin, end), (u, v), (spikes, us, vs) = span, state, kept
     samples, _, size = arrived.shape
     driven = written.shape[2] > 0
@@ -102,17 +113,19 @@ def _lif(arrived, written, bias, neuron, shifts, span, state, kept, states):  # 
             for i in range(size):
                 product = u[n, i] * keep_u
                 rest = product >> bits if product >= 0 else -(-product >> bits)
-                current = np.int64(np.int32(rest + (arrived[n, t, i] << shift)))
-                if current > top:
+                came = _signed(arrived[n, t, i] << shift, half_sum)
+                current = np.int64(np.int32(rest + came))
+                if current > high:
                     current -= 2 * top
-                elif current <= -top:
+                elif current <= high - 2 * top:
                     current += 2 * top
                 product = v[n, i] * keep_v
                 rest = product >> bits if product >= 0 else -(-product >> bits)
                 push = np.int64(bias[i])
                 if driven:
                     push += written[n, t, i]
-                voltage = np.int64(np.int32(rest + current + (push << bias_exp)))
+                drive = _signed(current + (push << bias_exp), half_drive)
+                voltage = np.int64(np.int32(rest + drive))
                 voltage = min(max(voltage, 1 - top), top - 1)
                 fired = voltage > threshold
                 spikes[n, t, i] = 1 if fired else 0

@@ -2,11 +2,13 @@
 
 One chip step after another, one population after another, in chip time, all samples in one
 stream without a gap (or, where the program does not stream, each from fresh state); no shortcut.
-Source of the arithmetic: Lava 0.10.0, ``proc/lif/models.py`` (``AbstractPyLifModelFixed``,
+Source of Loihi 2's arithmetic: Lava 0.10.0, ``proc/lif/models.py`` (``AbstractPyLifModelFixed``,
 ``PyLifResetModelBitAcc``), ``proc/sdn/models.py``, ``proc/graded/models.py``,
 ``proc/rf/models.py``, ``proc/rf_iz/models.py``, ``proc/dense/models.py``, ``proc/conv/models.py``
-and ``utils/weightutils.py``; its registers hold 32 bits, so sums wrap there (``wrapped``). It is
-slow on purpose; ``engine.py`` must agree with it bit for bit.
+and ``utils/weightutils.py``; its registers hold 32 bits, so sums wrap there (``wrapped``). In what
+Loihi 1 differs, and who says so, is told by ``numbers.py``: sums and drives of fewer bits, and a
+negative exponent that cuts each weight. It is slow on purpose; ``engine.py`` must agree with it
+bit for bit.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from snn2hw.families.loihi.populations import (
 )
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.program import Program
-from snn2hw.ir.synapses import Conv, Dense
+from snn2hw.ir.synapses import Conv, Dense, with_weight
 from snn2hw.ir.trace import LayerTrace, Trace, join
 
 Array = NDArray[np.int64]
@@ -82,7 +84,7 @@ def _stream(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trac
             for i in net.into(p.name):
                 c, late = net.connections[i], step - program.delays[i]
                 if late >= 0:
-                    a[c.part] += arriving(c, sent[c.pre][late])
+                    a[c.part] += arriving(c, sent[c.pre][late], numbers_of(net))
             if p.name in graded and begin <= step < begin + steps:
                 check_sums(p, a["real"])
             written = np.zeros(p.size, np.int64)
@@ -98,9 +100,15 @@ def _stream(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trac
     return _windows(program, sent, history, samples, steps)
 
 
-def arriving(connection: Connection, spikes: Array) -> Array:
-    """Sum the weights of this step's spikes, then shift the sum (floor when negative)."""
-    synapses = connection.synapses
+def arriving(connection: Connection, spikes: Array, n: Numbers) -> Array:
+    """Sum the weights of this step's spikes, then shift the sum (floor when negative).
+
+    Where the chip shifts weights instead, a negative exponent cuts each of them (floor as well).
+    """
+    synapses, exponent = connection.synapses, connection.exponent
+    if n.shifts_weights and exponent < 0:
+        synapses = with_weight(synapses, synapses.weight >> -exponent)
+        exponent = 0
     if isinstance(synapses, Dense):
         total = synapses.weight.astype(np.int64) @ spikes
     elif isinstance(synapses, Conv):
@@ -110,9 +118,7 @@ def arriving(connection: Connection, spikes: Array) -> Array:
         for row in range(total.size):
             here = slice(synapses.indptr[row], synapses.indptr[row + 1])
             total[row] = synapses.weight[here].astype(np.int64) @ spikes[synapses.indices[here]]
-    return (
-        total << connection.exponent if connection.exponent > 0 else total >> -connection.exponent
-    )
+    return total << exponent if exponent > 0 else total >> -exponent
 
 
 def correlate(conv: Conv, image: Array) -> Array:
@@ -139,9 +145,10 @@ def toward_zero(x: Array, keep: int, bits: int) -> Array:
     return np.sign(product) * (np.abs(product) >> bits)
 
 
-def wrapped(x: Array) -> Array:
-    """Keep the low 32 bits, signed."""
-    return x.astype(np.int32).astype(np.int64)
+def wrapped(x: Array, bits: int = 32) -> Array:
+    """Keep the low bits, signed."""
+    half = 1 << (bits - 1)
+    return (x + half) % (2 * half) - half
 
 
 def at_rest(p: Population) -> State:
@@ -205,11 +212,16 @@ def lif(p: Lif, state: State, a: Array, written: Array, n: Numbers) -> tuple[Sta
     """Current, voltage, spike, reset."""
     u, v = state
     one, top = 1 << n.decay_bits, 1 << (n.state_bits - 1)
-    u = wrapped(toward_zero(u, one - (p.du + 1), n.decay_bits) + (a << n.state_shift))
-    u = np.where(u > top, u - 2 * top, u)  # 24 bits wrap once, and +2**23 itself stays
-    u = np.where(u <= -top, u + 2 * top, u)
-    bias = (p.bias + written) << p.bias_exp
-    v = wrapped(toward_zero(v, one - p.dv, n.decay_bits) + u + bias)
+    arrived = wrapped(a << n.state_shift, n.sum_bits)
+    u = wrapped(toward_zero(u, one - (p.du + 1), n.decay_bits) + arrived)
+    if n.keeps_top:
+        u = np.where(u > top, u - 2 * top, u)  # 24 bits wrap once, and +2**23 itself stays
+        u = np.where(u <= -top, u + 2 * top, u)
+    else:
+        u = np.where(u >= top, u - 2 * top, u)  # here -2**23 does
+        u = np.where(u < -top, u + 2 * top, u)
+    drive = wrapped(u + ((p.bias + written) << p.bias_exp), n.drive_bits)
+    v = wrapped(toward_zero(v, one - p.dv, n.decay_bits) + drive)
     v = np.clip(v, -(top - 1), top - 1)
     spikes = v > (p.vth << n.state_shift)
     return (u, np.where(spikes, 0, v)), spikes.astype(np.int64)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.families.loihi.cells import Cells
-from snn2hw.families.loihi.numbers import Numbers, numbers_of, population
+from snn2hw.families.loihi.numbers import Numbers, as_added, numbers_of, population
 from snn2hw.families.loihi.populations import Delta, Lif, check_sums
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.program import Program
@@ -26,6 +26,7 @@ from snn2hw.simulate import delivery
 from snn2hw.simulate.inputs import check_inputs
 
 Ints = NDArray[np.int32]
+Link = tuple[Connection, delivery.Way]
 
 
 def run(
@@ -51,14 +52,16 @@ def run(
         InputError: if the inputs do not have the program's shapes or range.
     """
     samples, steps = check_inputs(program, inputs)
-    ways = [delivery.way_of(c.synapses) for c in program.network.connections]
+    n = numbers_of(program.network)
+    connections = [as_added(c, n) for c in program.network.connections]
+    links = [(c, delivery.way_of(c.synapses)) for c in connections]
     widest = sum(p.size for p in (*program.network.inputs, *program.network.populations))
     threads = min(samples, numba.get_num_threads())
     batch = max(1, min(-(-samples // threads), memory // (16 * steps * widest * threads)))
 
     def simulate(start: int) -> Trace:
         piece = {k: x[start : start + batch] for k, x in inputs.items()}
-        return _batch(program, ways, piece, spikes=spikes or states, states=states)
+        return _batch(program, links, piece, spikes=spikes or states, states=states)
 
     began, parts = time.perf_counter(), list[Trace]()
     with ThreadPoolExecutor(threads) as pool:  # the kernels release Python's lock
@@ -71,7 +74,7 @@ def run(
 
 def _batch(
     program: Program,
-    ways: list[delivery.Way],
+    links: list[Link],
     inputs: Mapping[str, NDArray[np.integer]],
     *,
     spikes: bool,
@@ -93,7 +96,7 @@ def _batch(
             written = None if driven is None else sent[driven]
             cells[name] = Cells(p, (samples, steps), written, states)
         sent |= {name: cell.spikes for name, cell in cells.items()}
-        into = [(net.connections[i], ways[i]) for name in names for i in net.into(name)]
+        into = [links[i] for name in names for i in net.into(name)]
         graded = {c.post for c, _ in into if net.sends_graded(c.pre)}
         _component(cells, into, sent, numbers_of(net), steps, graded)
         if spikes:
@@ -106,7 +109,7 @@ def _batch(
 
 def _component(
     cells: Mapping[str, Cells],
-    into: list[tuple[Connection, delivery.Way]],
+    into: list[Link],
     sent: Mapping[str, Ints],
     n: Numbers,
     steps: int,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.families.loihi import populations as chip
-from snn2hw.families.loihi.numbers import numbers_of
+from snn2hw.families.loihi.numbers import as_added, numbers_of
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.synapses import (
     Conv,
@@ -78,7 +78,7 @@ def _never(net: IntNetwork, p: chip.Lif, most: Mapping[str, Floats]) -> NDArray[
     n = numbers_of(net)
     high, low = np.zeros(p.size), np.zeros(p.size)
     for i in net.into(p.name):
-        c = net.connections[i]
+        c = as_added(net.connections[i], n)
         exciting, inhibiting = (
             received(with_weight(c.synapses, clip(c.synapses.weight, 0)), most[c.pre])
             for clip in (np.maximum, np.minimum)
@@ -88,10 +88,14 @@ def _never(net: IntNetwork, p: chip.Lif, most: Mapping[str, Floats]) -> NDArray[
     one, top = float(1 << n.decay_bits), float(1 << (n.state_bits - 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = one / (p.du + 1) if p.du >= 0 else np.inf
-        u_high, u_low = (np.where(x == 0, 0.0, x * 2.0**n.state_shift * grown) for x in (high, low))
-        push = u_high + p.bias * 2.0**p.bias_exp
+        came_high, came_low = (x * 2.0**n.state_shift for x in (high, low))
+        u_high, u_low = (np.where(x == 0, 0.0, x * grown) for x in (came_high, came_low))
+        push, pull = (u + p.bias * 2.0**p.bias_exp for u in (u_high, u_low))
         v_high = np.where(push > 0, push * (one / p.dv if p.dv else np.inf), 0.0)
+    most_came, most_push = float(1 << (n.sum_bits - 1)), float(1 << (n.drive_bits - 1))
     wraps = (u_high >= top) | (u_low <= -top)
+    wraps |= (came_high >= most_came) | (came_low <= -most_came)
+    wraps |= (push >= most_push) | (pull <= -most_push)
     return ~wraps & (v_high < (p.vth << n.state_shift))
 
 

@@ -19,8 +19,10 @@ from snn2hw.archives import write_npz
 from snn2hw.environments import Environment
 from snn2hw.errors import RuntimeMissingError
 from snn2hw.families.family import Run
+from snn2hw.families.loihi.numbers import counts_otherwise
 from snn2hw.files import scratch, told_as
 from snn2hw.ir.program import Program
+from snn2hw.ir.target import Target
 from snn2hw.ir.trace import LayerTrace, Trace
 
 HERE = Path(__file__).parent
@@ -35,9 +37,19 @@ ENVIRONMENT = Environment(
     proof="import lava.proc.lif.models",
     size="about 300 MB",
 )
+# What the fixed-point models are fixed to.
+COUNTS: Mapping[str, int] = {
+    "state_bits": 24, "state_shift": 6, "decay_bits": 12, "weight_bits": 8, "sum_bits": 32,
+    "drive_bits": 32, "keeps_top": 1, "shifts_weights": 0,
+}  # fmt: skip
 LONGEST_TMPDIR = 70  # characters: Lava puts sockets there, whose paths have at most 107
 
 ConvMode = Literal["auto", "conv", "sparse"]
+
+
+def why_not(target: Target) -> str | None:
+    """Say why Lava does not count as a target does; None if it does."""
+    return counts_otherwise(target, COUNTS)
 
 
 def run(
@@ -77,7 +89,7 @@ def run(
         (here / "job.json").write_text(json.dumps(job))
         status = _execute(here / "job.json")
         with np.load(here / "output.npz", allow_pickle=False) as stored:
-            trace = _trace(program, inputs, stored, float(status["seconds"]))
+            trace = trace_of(program, inputs, stored, float(status["seconds"]), ENVIRONMENT.title)
     through = "netx, model.net" if vendor_file else "program.h5"
     return Run(trace, through, int(status["chip_steps"]), dict(status["processes"]))
 
@@ -108,9 +120,14 @@ def _execute(job: Path) -> dict[str, Any]:
     )
 
 
-def _trace(
-    program: Program, inputs: Mapping[str, NDArray[np.integer]], stored: Any, seconds: float
+def trace_of(
+    program: Program,
+    inputs: Mapping[str, NDArray[np.integer]],
+    stored: Any,
+    seconds: float,
+    on: str,
 ) -> Trace:
+    """Make a trace of a runner's arrays, ``<layer>.spikes``, ``.v`` and ``.u [N, T, size]``."""
     samples, steps = next(iter(inputs.values())).shape[:2]
     layers: dict[str, LayerTrace] = {}
     for p in program.network.populations:
@@ -120,7 +137,7 @@ def _trace(
     events = {k: _events(x) for k, x in inputs.items()}
     events |= {k: _events(layer.spikes) for k, layer in layers.items()}
     out = layers[program.network.output].spikes
-    return Trace(out, events, layers, program.phase, program.depth, seconds, ENVIRONMENT.title)
+    return Trace(out, events, layers, program.phase, program.depth, seconds, on)
 
 
 def _events(x: NDArray[Any]) -> NDArray[np.int64]:

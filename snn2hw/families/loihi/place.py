@@ -3,22 +3,26 @@
 A layer is cut into equal runs of neurons (channels first, so a run of a convolution touches few
 channels); a core holds one run. What a core pays for: state of each neuron; each stored synapse
 (a kernel once, however many neurons share it); an entry for each source neuron of a dense or
-sparse connection. Sizes and their sources stand in the target's ``[limits]``.
+sparse connection. Sizes and their sources stand in the target's ``[limits]``. That is of chips that
+share a core's memory, as Loihi 2; ``words.py`` says what a core of Loihi 1 keeps apart.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import DoesNotFitError, listed
+from snn2hw.errors import DoesNotFitError, UnsupportedError, listed
+from snn2hw.families.loihi import words
 from snn2hw.families.loihi.numbers import populations
 from snn2hw.families.loihi.populations import Population
+from snn2hw.families.loihi.schedule import timed
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.placement import Placement, Slice
@@ -26,6 +30,13 @@ from snn2hw.ir.synapses import Conv, matrix
 from snn2hw.ir.target import Target
 
 DENSE, SPARSE = "dense", "sparse"  # with its zeros in the synapse memory, or without
+SHARED: Mapping[str, str] = {
+    "memory_per_core": "bytes",
+    "neuron_bytes": "bytes",
+    "axon_bytes": "bytes",
+    "synapse_bytes_dense": "bytes",
+    "synapse_bytes_sparse": "bytes",
+}
 
 
 def storage(connection: Connection, target: Target) -> str:
@@ -41,25 +52,24 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
     Raises:
         DoesNotFitError: names every layer, what it needs and what the target has.
     """
-    limits = {
-        "neurons": target.limit("neurons_per_core"),
-        "memory_bytes": target.limit("memory_per_core"),
-    }
+    limits = _limits(target)
     stored = tuple(storage(c, target) for c in net.connections)
-    slices: list[Slice] = []
+    costs = _costs(net, stored, target)
+    cuts: dict[str, list[Cut]] = {}
     problems: list[DoesNotFitError] = []
-    for population in populations(net):
-        into = net.into(population.name)
-        costs = [_cost(net.connections[i], stored[i] == SPARSE, target) for i in into]
+    for p in populations(net):
         try:
-            cut = _cut(population, costs, target, limits)
+            cuts[p.name] = _cut(p, costs[p.name], target, limits)
         except DoesNotFitError as error:
             problems.append(error)
-            continue
-        for start, stop, uses in cut:
-            slices.append(Slice(population.name, start, stop, len(slices), uses))
     if problems:
         raise DoesNotFitError(listed([p.message for p in problems], " "), problems[0].hint)
+    if "axons_out" in limits:
+        _leave_room_for_axons(net, costs, cuts, target, limits)
+    slices: list[Slice] = []
+    for p in populations(net):
+        for start, stop, uses in cuts[p.name]:
+            slices.append(Slice(p.name, start, stop, len(slices), uses))
     have = cores_of(target)
     if len(slices) > have:
         counts = Counter(s.layer for s in slices)
@@ -90,15 +100,59 @@ def crowded(populations: int, target: Target) -> list[str]:
 
 def most_inputs(target: Target) -> int:
     """Return how many others a neuron of a dense layer can listen to, alone on a core."""
+    if not _shares(target):
+        return words.most_inputs(target)
     memory = target.limit("memory_per_core") - target.limit("neuron_bytes")
     each = max(target.limit("synapse_bytes_dense"), target.limit("synapse_bytes_sparse"))
     return memory // (target.limit("axon_bytes") + each)
 
 
-class _Cost(Protocol):
-    """Bytes that neurons ``start`` to ``stop`` need for one connection, and what for."""
+Uses = dict[str, int]
+Cut = tuple[int, int, Uses]
 
-    def __call__(self, start: int, stop: int) -> tuple[int, str]: ...
+
+class _Cost(Protocol):
+    """What neurons ``start`` to ``stop`` use of each limit, and what for; empty if not to say."""
+
+    def __call__(self, start: int, stop: int) -> tuple[Uses, str]: ...
+
+
+def _shares(target: Target) -> bool:
+    """Say whether neurons, axons and synapses of a core share one memory."""
+    return "memory_per_core" in target.limits
+
+
+def _limits(target: Target) -> Uses:
+    neurons = {"neurons": target.limit("neurons_per_core")}
+    if _shares(target):
+        return neurons | {"memory_bytes": target.limit("memory_per_core")}
+    return neurons | words.limits(target)
+
+
+def _costs(net: IntNetwork, stored: Sequence[str], target: Target) -> dict[str, list[_Cost]]:
+    """Return for each population what its neurons use, by connection."""
+    if _shares(target):
+        state = target.limit("neuron_bytes")
+        return {
+            p.name: [
+                _state_cost(state),
+                *(_cost(net.connections[i], stored[i] == SPARSE, target) for i in net.into(p.name)),
+            ]
+            for p in populations(net)
+        }
+    try:
+        delays = timed(net, target)[1]
+    except UnsupportedError:  # which scheduling will say; until then, all of them wait
+        delays = tuple(2 for _ in net.connections)
+    laid_out = [
+        words.Stored(c, sparse=form == SPARSE, waits=delay > 1)
+        for c, form, delay in zip(net.connections, stored, delays, strict=True)
+    ]
+    return {p.name: [laid_out[i] for i in net.into(p.name)] for p in populations(net)}
+
+
+def _state_cost(each: int) -> _Cost:
+    return lambda start, stop: ({"memory_bytes": each * (stop - start)}, "")
 
 
 def _cost(connection: Connection, sparse: bool, target: Target) -> _Cost:
@@ -110,11 +164,12 @@ def _cost(connection: Connection, sparse: bool, target: Target) -> _Cost:
     ends: NDArray[np.int64] = rows.indptr
     width = rows.shape[1]
 
-    def cost(start: int, stop: int) -> tuple[int, str]:
+    def cost(start: int, stop: int) -> tuple[Uses, str]:
         sources = np.unique(rows.indices[ends[start] : ends[stop]]).size
         stored = int(ends[stop] - ends[start]) if sparse else (stop - start) * width
         total = sources * axon + stored * each
-        return total, f"{sources} source neurons and {stored} synapses from {connection.pre}"
+        why = f"{sources} source neurons and {stored} synapses from {connection.pre}"
+        return {"memory_bytes": total}, why
 
     return cost
 
@@ -123,51 +178,106 @@ def _kernel_cost(conv: Conv, each: int, sparse: bool) -> _Cost:
     _, height, width = conv.output_shape
     channel = [int(np.count_nonzero(w)) if sparse else int(w.size) for w in conv.weight]
 
-    def cost(start: int, stop: int) -> tuple[int, str]:
+    def cost(start: int, stop: int) -> tuple[Uses, str]:
         first, last = start // (height * width), (stop - 1) // (height * width)
         stored = sum(channel[first : last + 1])
-        return stored * each, f"{stored} kernel weights"
+        return {"memory_bytes": stored * each}, f"{stored} kernel weights"
 
     return cost
 
 
 def _cut(
-    population: Population, costs: list[_Cost], target: Target, limits: dict[str, int]
-) -> list[tuple[int, int, dict[str, int]]]:
+    population: Population, costs: list[_Cost], target: Target, limits: Uses, least: int = 1
+) -> list[Cut]:
+    """Cut a population into equal runs, ``least`` at least, each of which fits a core."""
     size = size_of(population.shape)
-    state = target.limit("neuron_bytes")
 
-    def uses(start: int, stop: int) -> dict[str, int]:
-        memory = state * (stop - start) + sum(c(start, stop)[0] for c in costs)
-        return {"neurons": stop - start, "memory_bytes": memory}
+    def uses(start: int, stop: int) -> Uses:
+        used = Counter({"neurons": stop - start})
+        for cost in costs:
+            used.update(cost(start, stop)[0])
+        return {k: used[k] for k in limits}
 
     for neuron in range(0, size, max(1, size // 64)):  # a sample: one neuron must fit a core
-        if uses(neuron, neuron + 1)["memory_bytes"] > limits["memory_bytes"]:
-            raise _too_big(population.name, uses(neuron, neuron + 1), costs, neuron, target)
+        if _over(uses(neuron, neuron + 1), limits):
+            raise _too_big(population.name, uses(neuron, neuron + 1), costs, neuron, target, limits)
     # Parts share nothing, so together they need no less than the whole on one core would.
     whole = uses(0, size)
-    parts = max(math.ceil(n / limits[k]) for k, n in whole.items())
+    parts = max(least, *(math.ceil(n / limits[k]) for k, n in whole.items()))
     while parts <= size:
         bounds = [size * i // parts for i in range(parts + 1)]
-        cut: list[tuple[int, int, dict[str, int]]] = []
+        cut: list[Cut] = []
         for a, b in pairwise(bounds):
             use = uses(a, b)
-            if any(n > limits[k] for k, n in use.items()):
+            if _over(use, limits):
                 break
             cut.append((a, b, use))
         else:
             return cut
         parts += 1
-    worst = max(range(size), key=lambda i: uses(i, i + 1)["memory_bytes"])
-    raise _too_big(population.name, uses(worst, worst + 1), costs, worst, target)
+    worst = max(range(size), key=lambda i: _fullest(uses(i, i + 1), limits)[0])
+    raise _too_big(population.name, uses(worst, worst + 1), costs, worst, target, limits)
+
+
+def _over(uses: Uses, limits: Uses) -> bool:
+    return any(n > limits[k] for k, n in uses.items())
+
+
+def _fullest(uses: Uses, limits: Uses) -> tuple[float, str]:
+    return max((n / limits[k], k) for k, n in uses.items())
+
+
+def _leave_room_for_axons(
+    net: IntNetwork,
+    costs: Mapping[str, list[_Cost]],
+    cuts: dict[str, list[Cut]],
+    target: Target,
+    limits: Uses,
+) -> None:
+    """Cut populations finer until their neurons' outgoing axons, one for each core, fit.
+
+    That gives those before them more cores to reach, so it goes on until nothing moves.
+    """
+    moved = True
+    while moved:
+        moved = False
+        for p in reversed(populations(net)):
+            axons = _axons_out(net, p, costs, cuts)
+            ends = np.concatenate([[0], axons.cumsum()])
+
+            def out(start: int, stop: int, ends: NDArray[np.int64] = ends) -> tuple[Uses, str]:
+                count = int(ends[stop] - ends[start])
+                return {"axons_out": count}, f"{count} axons to cores that hear it"
+
+            now = cuts[p.name]
+            found = _cut(p, [*costs[p.name], out], target, limits, least=len(now))
+            moved |= len(found) > len(now)
+            cuts[p.name] = found
+
+
+def _axons_out(
+    net: IntNetwork,
+    p: Population,
+    costs: Mapping[str, list[_Cost]],
+    cuts: Mapping[str, list[Cut]],
+) -> NDArray[np.int64]:
+    """Return how many cores each neuron reaches, counted once for each connection."""
+    total = np.zeros(p.size, np.int64)
+    for cost in (c for some in costs.values() for c in some):
+        if isinstance(cost, words.Stored) and cost.connection.pre == p.name:
+            for start, stop, _ in cuts[cost.connection.post]:
+                total += cost.sources(start, stop)
+    return total
 
 
 def _too_big(
-    layer: str, uses: dict[str, int], costs: list[_Cost], neuron: int, target: Target
+    layer: str, uses: Uses, costs: list[_Cost], neuron: int, target: Target, limits: Uses
 ) -> DoesNotFitError:
-    why = listed((c(neuron, neuron + 1)[1] for c in costs), "; ")
+    why = listed((told for c in costs if (told := c(neuron, neuron + 1)[1])), "; ")
+    _, what = _fullest(uses, limits)
+    unit = {"memory_bytes": "bytes"}.get(what, what.replace("_", " "))
     return DoesNotFitError(
-        f"{layer}: one neuron needs {uses['memory_bytes']} bytes on its core ({why}), "
-        f"{target.title} has {target.limit('memory_per_core')}.",
+        f"{layer}: one neuron needs {uses[what]} {unit} on its core ({why}), "
+        f"{target.title} has {limits[what]}.",
         "Make the layer before it smaller (pool or stride), or prune it.",
     )

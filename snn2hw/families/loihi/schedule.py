@@ -20,11 +20,32 @@ from snn2hw.ir.target import Target
 
 
 def schedule(net: IntNetwork, target: Target) -> Schedule:
-    """Compute phases and delays: the smallest phases with which everything arrives in time.
+    """Compute phases and delays.
 
     Raises:
         UnsupportedError: if a loop is faster than the chip's connections, or branches differ by
             more steps than the chip's delay holds.
+    """
+    phase, delays = timed(net, target)
+    longest = numbers_of(target).delay_max + 1
+    slow = [
+        f"{c.pre} -> {c.post} waits {d} steps"
+        for c, d in zip(net.connections, delays, strict=True)
+        if d > longest
+    ]
+    if slow:
+        raise UnsupportedError(
+            f"{listed(slow, '; ')}, but {target.title} delays a spike by at most {longest} steps.",
+            "Shorten the longer branch, or the delay.",
+        )
+    return Schedule(phase, delays)
+
+
+def timed(net: IntNetwork, target: Target) -> tuple[dict[str, int], tuple[int, ...]]:
+    """Return the smallest phases with which everything arrives in time, and the delays.
+
+    Raises:
+        UnsupportedError: if a loop is faster than the chip's connections.
     """
     parts = net.components()
     part_of = {name: i for i, names in enumerate(parts) for name in names}
@@ -46,19 +67,7 @@ def schedule(net: IntNetwork, target: Target) -> Schedule:
     while _moved(along, phase):
         pass
     phase |= {name: _just_before(name, net, phase) for name in free}
-    delays = tuple(phase[c.post] - phase[c.pre] + c.delay for c in net.connections)
-    longest = numbers_of(target).delay_max + 1
-    slow = [
-        f"{c.pre} -> {c.post} waits {d} steps"
-        for c, d in zip(net.connections, delays, strict=True)
-        if d > longest
-    ]
-    if slow:
-        raise UnsupportedError(
-            f"{listed(slow, '; ')}, but {target.title} delays a spike by at most {longest} steps.",
-            "Shorten the longer branch, or the delay.",
-        )
-    return Schedule(phase, delays)
+    return phase, tuple(phase[c.post] - phase[c.pre] + c.delay for c in net.connections)
 
 
 def _moved(connections: Sequence[Connection], phase: dict[str, int]) -> bool:

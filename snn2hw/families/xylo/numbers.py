@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -80,6 +80,13 @@ class Numbers:
     def waits(self, delay: int) -> bool:
         """Say whether a connection may take so many chip steps: an input's 0, a neuron's 1."""
         return 0 <= delay <= 1
+
+    def differs(self, other: Any) -> Iterator[str]:
+        """Name where integers that were made for other numbers mean something else here."""
+        for name in ("state_bits", "input_spikes", "hidden_spikes", "readout_spikes"):
+            here, there = getattr(self, name), getattr(other, name)
+            if here != there:
+                yield f"its integers are made for a {name} of {there}, which is {here} here"
 
     def problems(self, net: IntNetwork) -> Iterator[str]:
         """Name everything in a network that these chips do not hold."""

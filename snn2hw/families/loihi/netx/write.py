@@ -11,6 +11,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.families.loihi import lava
 from snn2hw.families.loihi.netx import weights
 from snn2hw.families.loihi.numbers import Numbers, numbers_of, populations
 from snn2hw.families.loihi.populations import (
@@ -54,6 +55,9 @@ def plan(program: Program) -> Callable[[Path], None] | str:
 
     The same program gives the same bytes.
     """
+    otherwise = lava.why_not(program.target)
+    if otherwise is not None:
+        return f"Lava, which loads it, does not count like {program.target.title}: {otherwise}"
     try:
         return partial(_write, program, *_plan(program))
     except _CannotHold as reason:

@@ -46,7 +46,7 @@ def _refusals(name: str, cell: Cell, into: Incoming, net: Network, target: Targe
         found += _decay_refusals(name, node, step, net.dt, target)
     if into.late:
         found.append(f"{name} has a bias that a Delay holds back, which the chip cannot")
-    if not target.abilities["graded_input"]:
+    if not (target.abilities["graded_input"] and numbers_of(target).message_bits):
         graded = {k for k, n in net.inputs().items() if n.max_value > 1}
         names = sorted(graded & {s.name for s in into.sources})
         found += [f"{name} takes graded values from {g}" for g in names]
@@ -82,7 +82,8 @@ def _readout_refusals(
     name: str, cell: Leaky, net: Network, heard: bool, target: Target
 ) -> list[str]:
     _, step = as_spiking(cell, net)
-    if not target.abilities["graded_output"]:
+    numbers = numbers_of(target)
+    if not (target.abilities["graded_output"] and numbers.message_bits and numbers.programmable):
         return [f"{name} gives its membrane potential and never spikes"]
     found: list[str] = []
     if heard:

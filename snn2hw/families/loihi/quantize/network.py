@@ -18,6 +18,7 @@ from snn2hw.families.loihi.quantize.scale import (
     fitted,
     reach,
     rounding_of,
+    together,
     weight_limit,
 )
 from snn2hw.ir.graph import Wiring, output_populations, wiring
@@ -48,10 +49,19 @@ def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> 
     if found:
         raise UnsupportedError(
             f"{target.title} cannot run this network: {listed(found, '; ')}.",
-            "Change these layers, allow rewrites (--rewrite), or choose another target.",
+            _way_out(net, target),
             reasons=found,
         )
     return _rounded(net, wires, target, steps)
+
+
+def _way_out(net: Network, target: Target) -> str:
+    graded = any(n.max_value > 1 for n in net.inputs().values())
+    trained = graded and not target.abilities["graded_input"]
+    return (
+        "Change these layers, allow rewrites (--rewrite), or choose another target."
+        + trained * " Data are spikes where a model is trained with --encoder rate or latency."
+    )
 
 
 def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwork:
@@ -131,15 +141,20 @@ def _neurons(
     ``ticking``, which spikes in every step and has the bias as its synapses.
     """
     most = current_limit(drive.du, numbers)
+    biased = drive.bias_peak if together(numbers) else 0.0
     limits = {"threshold": float(numbers.threshold_max)}
     if any(drive.peaks):
         limits["weights"] = weight_limit(drive.peaks, numbers)
     limits |= _bias_limit(drive, numbers)
     drive = drive.heard_from(ticking)
-    if reach(drive):
-        limits["current"] = most / reach(drive)
+    current = [most / reach(drive)] if reach(drive) else []
+    if biased:
+        grown = reach(drive) * (1 << numbers.decay_bits) / max(drive.du + 1, 1)
+        current.append(max(numbers.current_max - 1, 0.5) / (grown + biased))
+    if current:
+        limits["current"] = min(current)
     limited_by = min(limits, key=lambda k: limits[k])
-    scale, connections = fitted(drive, name, limits[limited_by], most, numbers)
+    scale, connections = _fitted_beside(drive, name, limits[limited_by], biased, numbers)
     problem = ""
     if scale < 1:
         problem = (
@@ -152,6 +167,13 @@ def _neurons(
     population = chip.Lif(name, shape, drive.du, drive.dv, vth, whole, numbers.state_shift)
     rounding = rounding_of(drive, connections, scale, limited_by)
     return _Rounded(population, connections, rounding, problem)
+
+
+def _fitted_beside(
+    drive: Drive, name: str, scale: float, bias: float, numbers: Numbers
+) -> tuple[float, list[Connection]]:
+    """Round synapses so that their sums leave room for a bias at the same scale."""
+    return fitted(drive, name, scale, current_limit(drive.du, numbers, bias * scale), numbers)
 
 
 def _readout(

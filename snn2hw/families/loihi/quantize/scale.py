@@ -25,9 +25,19 @@ def weight_limit(peaks: list[float], numbers: Numbers) -> float:
     return min(top / finest, top * 2.0**numbers.exponent_max / coarsest)
 
 
-def current_limit(du: int, numbers: Numbers) -> float:
-    """Return the largest step input for which ``u`` stays in range for ever: a geometric series."""
-    return numbers.current_max * (du + 1) / (1 << numbers.decay_bits)
+def current_limit(du: int, numbers: Numbers, bias: float = 0.0) -> float:
+    """Return the largest step input for which ``u`` stays in range for ever: a geometric series.
+
+    ``bias`` is the largest of the membrane, which needs room beside ``u`` where both wrap together.
+    """
+    room = numbers.current_max - (math.ceil(bias) if together(numbers) else 0)
+    return min(room * (du + 1) / (1 << numbers.decay_bits), float(numbers.sum_max))
+
+
+def together(numbers: Numbers) -> bool:
+    """Say whether ``u`` and a bias that fit by themselves may wrap when they are added."""
+    bits = max(numbers.state_bits - 1, numbers.state_shift + numbers.bias_bits - 1)
+    return numbers.drive_bits - 1 <= bits
 
 
 def reach(drive: Drive) -> float:
@@ -74,7 +84,7 @@ def _round(source: Source, post: str, scale: float, numbers: Numbers, largest: i
     exponent = math.ceil(math.log2(peak / high) - 1e-9) if peak else 0
     # Lava's and netx's convolution has no exponent, so a kernel only gets one where branches
     # of different size meet and it cannot do without.
-    least = 0 if isinstance(synapses, Conv) else numbers.exponent_min
+    least = 0 if isinstance(synapses, Conv) else numbers.least_exponent(mixed)
     exponent = int(np.clip(exponent, least, numbers.exponent_max))
     parts = weight / (step * 2.0**exponent)
     whole = np.rint(parts)
