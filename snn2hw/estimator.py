@@ -71,6 +71,11 @@ class EnergyReport:
         """Delivered (event, non-zero weight) pairs per inference."""
         return sum(layer.synops for layer in self.layers)
 
+    def events(self) -> dict[str, float]:
+        """Return how often each event that has a price happens in an inference."""
+        names = dict.fromkeys(event for layer in self.layers for event in layer.counts)
+        return {e: sum(x.counts.get(e, 0.0) for x in self.layers) for e in names}
+
     def boundaries(self) -> dict[str, dict[str, Range]]:
         """Return static, dynamic and total energy for the chip alone and with I/O."""
         return {

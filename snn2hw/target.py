@@ -39,21 +39,22 @@ def _figures(units: Mapping[str, str]) -> Check:
 
 
 @cache
-def _file(family: str | None, layout: int = 0) -> Check:
+def _file(family: str | None, chosen: int = 0) -> Check:
     """Return what a file must hold; a missing price is an error, never a zero.
 
     Args:
         family: its family; None if that is none, which leaves its sections open.
-        layout: which of the family's layouts of memory its limits are of.
+        chosen: which of the family's variants it is of.
     """
     sections = ("numbers", "limits", "abilities", "prices", "timing")
     needed: dict[str, Check] = dict.fromkeys(sections, table({}))
     if family is not None:
         schema = FAMILIES[family].schema
+        variant = schema.variants[chosen]
         # Of all but fractions there is a whole number, and of what is divided by, more than none.
         limits = {
             k: _figure(*((0, 1) if unit == "fraction" else (1, 1 << 31)), unit)
-            for k, unit in {**schema.limits, **schema.layouts[layout]}.items()
+            for k, unit in schema.units(variant, "limits").items()
         }
         numbers = {k: whole(*r) for k, r in schema.ranges.items()}
         later = {k: numbers.pop(k) for k in schema.later}
@@ -61,20 +62,29 @@ def _file(family: str | None, layout: int = 0) -> Check:
             "numbers": table({"source": filled, **numbers}, later, closed=True),
             "limits": table(limits, closed=True),
             "abilities": table(dict.fromkeys(schema.abilities, flag), closed=True),
-            "prices": _figures(schema.prices),
-            "timing": _figures(schema.timing),
+            "prices": _figures(schema.units(variant, "prices")),
+            "timing": _figures(schema.units(variant, "timing")),
         }
     known = {"title": filled, "about": text(), "calibration": named(_figure())}
     about = {"schema": whole(SCHEMA, SCHEMA), "family": text(*FAMILIES)}
     return table({**about, **needed}, known, closed=True)
 
 
-def _layout(family: Any, data: Mapping[str, Any]) -> int:
-    """Return which layout most of a file's limits are of."""
-    layouts = FAMILIES[family].schema.layouts
-    limits = data.get("limits")
-    named = set(limits) if isinstance(limits, dict) else set[str]()
-    return max(range(len(layouts)), key=lambda i: len(named & set(layouts[i])))
+SECTIONS = ("limits", "prices", "timing")
+
+
+def _variant(family: Any, data: Mapping[str, Any]) -> int:
+    """Return which variant of a family most of a file's figures are of."""
+    variants = FAMILIES[family].schema.variants
+
+    def shared(i: int) -> int:
+        return sum(
+            len(set(getattr(variants[i], k)) & set(data[k]))
+            for k in SECTIONS
+            if isinstance(data.get(k), dict)
+        )
+
+    return max(range(len(variants)), key=shared)
 
 
 def directory() -> Path:
@@ -123,20 +133,18 @@ def read(path: Path, name: str | None = None) -> Target:
         data = tomllib.loads(content)
         family = data.get("family")
         known = isinstance(family, str) and family in FAMILIES
-        require(data, _file(family, _layout(family, data)) if known else _file(None), path)
+        require(data, _file(family, _variant(family, data)) if known else _file(None), path)
         return _target(path, name or path.stem, data, content)
 
 
 def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Target:
     """Make a target of a file whose shape is right, or name what contradicts itself."""
     schema = FAMILIES[data["family"]].schema
+    variant = schema.variants[_variant(data["family"], data)]
+    units = {k: schema.units(variant, k) for k in SECTIONS}
     sections = {
-        k: _ranges(data.get(k, {}), units)
-        for k, units in (
-            ("limits", schema.units), ("prices", schema.prices), ("timing", schema.timing),
-            ("calibration", {}),
-        )
-    }  # fmt: skip
+        k: _ranges(data.get(k, {}), known) for k, known in {**units, "calibration": {}}.items()
+    }
     problems = [
         f"{section}.{f.name} is not between its low and its high"
         for section, figures in sections.items()

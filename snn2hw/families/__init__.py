@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from snn2hw.families.family import Family, Inputs, Run, Schema, Vendor, VendorFile
+from snn2hw.families.family import Family, Inputs, Run, Schema, Variant, Vendor, VendorFile
 from snn2hw.families.loihi import LOIHI
 from snn2hw.families.xylo import XYLO
 from snn2hw.ir.target import Target
@@ -32,6 +32,6 @@ def simulators(target: Target) -> Mapping[str, Vendor]:
 
 
 __all__ = [
-    "DEFAULT_TARGET", "FAMILIES", "Family", "Inputs", "Run", "Schema", "Vendor", "VendorFile",
-    "of", "simulators", "vendors",
+    "DEFAULT_TARGET", "FAMILIES", "Family", "Inputs", "Run", "Schema", "Variant", "Vendor",
+    "VendorFile", "of", "simulators", "vendors",
 ]  # fmt: skip

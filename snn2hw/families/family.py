@@ -7,7 +7,7 @@ other; what two of them share is a module below both (docs/decisions/0013-famili
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +28,21 @@ Inputs = Mapping[str, NDArray[np.integer[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """What the target files of some chips of a family hold, and those of its others do not.
+
+    Args:
+        limits: as in ``Schema``.
+        prices: as in ``Schema``.
+        timing: as in ``Schema``.
+    """
+
+    limits: Mapping[str, str] = field(default_factory=dict)
+    prices: Mapping[str, str] = field(default_factory=dict)
+    timing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Schema:
     """What a target file of the family must hold; what is missing or too much is an error.
 
@@ -35,10 +50,11 @@ class Schema:
         numbers: makes the arithmetic of integers by their names; ValueError if they contradict.
         ranges: what each of these may be.
         limits: of a core and a chip, whole numbers of a unit, or a ``fraction``.
-        layouts: more of them where chips divide their memory differently: a file holds one set.
         abilities: what the neurons may be able to do, true or false.
         prices: of each event that is counted, by unit, and of power.
         timing: of each event, by unit.
+        variants: more of these where chips divide their memory differently, or events are told
+            apart more finely: a file is of one.
         later: numbers that a file may leave out: it is from before they were known.
     """
 
@@ -48,13 +64,12 @@ class Schema:
     abilities: tuple[str, ...]
     prices: Mapping[str, str]
     timing: Mapping[str, str]
-    layouts: tuple[Mapping[str, str], ...] = ({},)
+    variants: tuple[Variant, ...] = (Variant(),)
     later: tuple[str, ...] = ()
 
-    @property
-    def units(self) -> Mapping[str, str]:
-        """The unit of every limit, of whatever layout."""
-        return {k: unit for some in (self.limits, *self.layouts) for k, unit in some.items()}
+    def units(self, variant: Variant, section: str) -> Mapping[str, str]:
+        """Return the units of ``limits``, ``prices`` or ``timing`` of a variant."""
+        return {**getattr(self, section), **getattr(variant, section)}
 
 
 class Quantize(Protocol):
@@ -165,6 +180,7 @@ class Family:
         count: how often each priced event happened in a run, by core and step; it needs the spikes
             of every layer.
         time: how long a sample takes.
+        synop_price: what a synaptic operation costs in pJ; training weighs spikes by it.
         most_inputs: how many others a neuron can listen to, alone on a core.
         file: the vendor's file, if there is one.
         vendors: the vendors' simulators, by name.
@@ -180,6 +196,7 @@ class Family:
     run: Engine
     count: Callable[[Program, Inputs, Trace], Counts]
     time: Callable[[Program, Counts, Target], Times]
+    synop_price: Callable[[Target], float]
     most_inputs: Callable[[Target], int]
     file: VendorFile | None
     vendors: Mapping[str, Vendor]

@@ -65,6 +65,7 @@ def render(
         report=report,
         boundaries=boundaries,
         limits=limits,
+        pj={p.name: p.value for p in report.prices if p.unit == "pJ"},
         widest=widest,
         largest=largest,
         slices=used,

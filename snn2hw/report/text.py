@@ -62,10 +62,17 @@ def energy(report: EnergyReport, name: str) -> list[str]:
     layers = [
         [
             x.name, str(x.neurons), str(x.cores), number(x.spikes), number(x.synops),
-            *map(number, x.counts.values()), number(x.dynamic_uj.typical),
-            f"{100 * x.dynamic_uj.typical / total:.0f} %",
+            number(x.dynamic_uj.typical), f"{100 * x.dynamic_uj.typical / total:.0f} %",
         ]
         for x in report.layers
+    ]  # fmt: skip
+    pj = {p.name: p.value for p in report.prices if p.unit == "pJ"}
+    events = [
+        [
+            event, number(count), f"{pj[event]:g}", number(count * pj[event] * 1e-6),
+            f"{100 * count * pj[event] * 1e-6 / total:.0f} %",
+        ]
+        for event, count in report.events().items()
     ]  # fmt: skip
     prices = [
         f"  {p.name:<13} {p.value:g} {p.unit} ({p.low:g} to {p.high:g}), {p.kind}: {p.source}"
@@ -76,14 +83,15 @@ def energy(report: EnergyReport, name: str) -> list[str]:
         f"{report.time_steps} steps, {report.cores} cores, {report.chips} "
         f"{'chip' if report.chips == 1 else 'chips'}"
     )
-    paid = [f"{event} paid" for event in report.layers[0].counts]
-    columns = ["layer", "neurons", "cores", "spikes", "synops", *paid, "dynamic uJ", "share"]
+    columns = ["layer", "neurons", "cores", "spikes", "synops", "dynamic uJ", "share"]
     return [
         head,
         "",
         *table(["energy in uJ", "typical", "low", "high"], rows),
         "",
         *table(columns, layers),
+        "",
+        *table(["event paid", "count", "pJ each", "dynamic uJ", "share"], events),
         "",
         f"{number(report.spikes)} spikes, {number(report.synops)} synops and "
         f"{number(report.input_events)} input values per inference.",

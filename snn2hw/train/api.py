@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from snn2hw import families
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
@@ -512,7 +513,8 @@ def cost_of(recipe: Recipe, student: nn.Module, dataset: Dataset) -> Cost | None
     # The target's price of what a spike sets off; a neuron's updates cost the same without it.
     price = 1.0
     if recipe.minimize == "energy":
-        price = targets.load(recipe.target).prices["synop"].value
+        chip = targets.load(recipe.target)
+        price = families.of(chip).synop_price(chip)
     reached = {n: f * price for n, f in fan_out.items() if n != students.SOURCE}
     return Cost(weight, reached, budget * price)
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import LOIHI2, images, placed, random_program, residual, seeds, tiny
+from nets import LOIHI1, LOIHI2, images, placed, random_program, residual, seeds, tiny
 
 from snn2hw import estimator
 from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine
+from snn2hw.families.loihi.cost import FINE
 from snn2hw.families.loihi.place import DENSE, SPARSE, storage
-from snn2hw.ir.integer import Connection
+from snn2hw.families.loihi.populations import Lif
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.synapses import Conv, Dense, Sparse, matrix
 from snn2hw.pipeline import counting
 from snn2hw.pipeline.compiler import compile_network
@@ -128,10 +130,10 @@ def test_zeros_cost_nothing_once_they_are_left_out():
     assert storage(pruned, LOIHI2) == SPARSE
 
 
-def read_from_memory(connection):
+def read_from_memory(connection, target=LOIHI2):
     """Which source makes the chip read which synapse, zeros too unless they are left out."""
     synapses = connection.synapses
-    if storage(connection, LOIHI2) == SPARSE:
+    if storage(connection, target) == SPARSE:
         return matrix(synapses).toarray() != 0
     assert not isinstance(synapses, Sparse)
     every = replace(synapses, weight=np.ones_like(synapses.weight))
@@ -259,3 +261,80 @@ def test_every_event_has_a_price_and_every_price_an_event():
     for target, name in ((less, "update"), (more, "hop")):
         with pytest.raises(ValueError, match=name):
             counting.report(program, trace, counts, target)
+
+
+def by_hand(program, sent):
+    """Events of Loihi 1, spike by spike: totals by event and slice."""
+    placement, net, limit = program.placement, program.network, program.target.limit
+    found = {(e, i): 0 for e in FINE for i in range(len(placement.slices))}
+
+    def tile(core):
+        chip, inside = divmod(core, placement.cores_per_chip)
+        row, column = divmod(inside // limit("cores_per_tile"), limit("tiles_per_row"))
+        return column + chip * limit("tiles_per_row"), row
+
+    for i, s in enumerate(placement.slices):
+        found["spike", i] += sent[s.layer][..., s.start : s.stop].sum()
+    for c in net.connections:
+        reads = read_from_memory(c, program.target)
+        kind = "conv" if isinstance(c.synapses, Conv) else storage(c, program.target)
+        for _, _, neuron in np.argwhere(sent[c.pre]):
+            here = [j for j, s in enumerate(placement.slices)
+                    if s.layer == c.pre and s.start <= neuron < s.stop]  # fmt: skip
+            for i, s in enumerate(placement.slices):
+                met = reads[s.start : s.stop, neuron].sum() if s.layer == c.post else 0
+                if not met:
+                    continue
+                found[f"synop_{kind}", i] += met
+                found["axon_in", i] += 1
+                for j in here:
+                    (x, y), (at, below) = tile(placement.slices[j].core), tile(s.core)
+                    found["axon_out", j] += 1
+                    found["hop_x", j] += abs(at - x)
+                    found["hop_y", j] += abs(below - y)
+    return found
+
+
+@settings(max_examples=25)
+@given(seeds, st.booleans())
+def test_finer_events_are_those_of_every_spike(seed, loops):
+    limits = dict(LOIHI1.limits)
+    for name, value in (
+        ("neurons_per_core", 5), ("cores_per_chip", 6), ("chips", 99), ("cores_per_tile", 2),
+        ("tiles_per_row", 2),
+    ):  # fmt: skip
+        limits[name] = replace(limits[name], value=float(value))
+    chips = replace(LOIHI1, limits=limits)
+    net = random_program(seed, loops=loops, target=LOIHI1).network
+    program = placed(net, chips)
+    x = images(net, 2, seed)
+    report, trace = bill(program, x, chips, states=True)
+    sent = {k: flat(v) for k, v in x.items()} | {k: flat(t.spikes) for k, t in trace.layers.items()}
+    found = by_hand(program, sent)
+    slices = program.placement.slices
+    updates = program.period(net.time_steps)
+    for layer in report.layers:
+        rows = [i for i, s in enumerate(slices) if s.layer == layer.name]
+        mine = {e: sum(found[e, i] for i in rows) / 2 for e in FINE}
+        mine |= dict.fromkeys(("soma_access", "soma_update"), layer.neurons * updates)
+        assert layer.counts == pytest.approx(mine)
+        pj = sum(n * chips.prices[e].value for e, n in mine.items())
+        assert layer.dynamic_uj.typical == pytest.approx(pj * 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cores", "us"), [(1, 0.6), (4, 0.6), (5, 1.0), (12, 1.2), (16, 1.4), (128, 1.8)]
+)
+def test_cores_meet_by_tiles(cores, us):
+    """As long as the barrier of so many tiles, where nothing else takes time."""
+    idle = {k: replace(f, value=0.0, low=0.0, high=0.0) for k, f in LOIHI1.timing.items()}
+    idle |= {k: f for k, f in LOIHI1.timing.items() if k.startswith("barrier")}
+    limits = LOIHI1.limits | {"neurons_per_core": replace(LOIHI1.limits["chips"], value=1.0)}
+    chip = replace(LOIHI1, timing=idle, limits=limits)
+    net = IntNetwork(
+        (InputPort("in", (1,)),), (Lif("p", (cores,), 4095, 4096, 9, np.zeros(cores), 6),),
+        (Connection("in", "p", Dense(np.ones((cores, 1), int))),), "p", 1e-3, 3, LOIHI1.numbers, {},
+    )  # fmt: skip
+    report, _ = bill(placed(net, chip), {"in": np.zeros((1, 3, 1), int)}, chip)
+    assert report.cores == cores
+    assert report.period_us.typical == pytest.approx(3 * us)

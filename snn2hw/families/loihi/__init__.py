@@ -1,6 +1,6 @@
 """Intel's Loihi: integers, cores, chip time, netx files, Lava and an emulator of Loihi 1."""
 
-from snn2hw.families.family import Family, Schema, Vendor, VendorFile
+from snn2hw.families.family import Family, Schema, Variant, Vendor, VendorFile
 from snn2hw.families.loihi import cost, definition, engine, lava, nengo_loihi, netx, words
 from snn2hw.families.loihi.exact import remove_dead
 from snn2hw.families.loihi.numbers import LATER, RANGES, Numbers
@@ -19,9 +19,12 @@ SCHEMA = Schema(
         "sparse_density": "fraction",
     },
     abilities=("graded_input", "graded_output", "reset_zero", "reset_subtract"),
-    prices={"synop": "pJ", "update": "pJ", "static": "W"},
-    timing={"synop": "ns", "update": "ns", "step": "us", "io_value": "us"},
-    layouts=(SHARED, words.LAYOUT),
+    prices={"static": "W"},
+    timing={"io_value": "us"},
+    variants=(
+        Variant(SHARED, dict.fromkeys(cost.COARSE, "pJ"), cost.COARSE_TIMING),
+        Variant({**words.LAYOUT, **words.MESH}, dict.fromkeys(cost.FINE, "pJ"), cost.FINE_TIMING),
+    ),
     later=LATER,
 )
 LOIHI = Family(
@@ -35,6 +38,7 @@ LOIHI = Family(
     run=engine.run,
     count=cost.count,
     time=cost.time,
+    synop_price=cost.synop_price,
     most_inputs=most_inputs,
     file=VendorFile("model.net", netx.plan, netx.read, netx.notes),
     vendors={

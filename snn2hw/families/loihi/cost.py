@@ -1,20 +1,42 @@
 """Loihi: what a trace makes the chip do, and how long that takes.
 
-A synapse that an event reads from memory is charged, with the zeros that are stored there
-(docs/decisions/0004-energy.md); every neuron is updated in every chip step.
+A synapse that an event reads from memory is charged, with the zeros that are stored there, and
+every neuron is updated in every chip step (docs/decisions/0004-energy.md). Of Loihi 1 more is
+known: a target file that prices finer events has them counted.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from snn2hw.families.family import Inputs
 from snn2hw.families.loihi.place import DENSE
 from snn2hw.ir.counts import Counts, Floats, Range, Times
+from snn2hw.ir.placement import Slice
 from snn2hw.ir.program import Program
-from snn2hw.ir.target import Figure, Target
+from snn2hw.ir.synapses import Conv
+from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
 from snn2hw.simulate.loads import loads, met
+
+COARSE = ("synop", "update")
+COARSE_TIMING: Mapping[str, str] = {"synop": "ns", "update": "ns", "step": "us"}
+
+# The units of a core that SANA-FE's model of Loihi tells apart (sanafe 2.2.9,
+# examples/loihi.yaml), and messages that pass from tile to tile.
+READS = ("synop_dense", "synop_sparse", "synop_conv")
+SOMA = ("soma_access", "soma_update")
+FINE = (*READS, *SOMA, "spike", "axon_out", "axon_in", "hop_x", "hop_y")
+BARRIERS = (1, 2, 4, 29)  # tiles for which the time until all have met is known
+FINE_TIMING: Mapping[str, str] = {
+    **dict.fromkeys((*READS, *SOMA, "spike", "axon_out", "axon_in"), "ns"),
+    **{f"barrier_{tiles}": "us" for tiles in BARRIERS},
+}
 
 
 def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
@@ -26,30 +48,118 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
         trace: with the spikes of every layer.
 
     Returns:
-        ``synop``: synapses that events read. ``update``: neurons, in each chip step. ``io_value``:
-        input values that are not 0, which the host delivers.
+        ``synop``: synapses that events read. ``update``: neurons, in each chip step. Of a target
+        with finer prices: ``synop_dense``, ``synop_sparse`` and ``synop_conv`` by the way they are
+        stored; ``soma_access`` and ``soma_update`` of neurons; ``spike``; ``axon_out`` and
+        ``axon_in``: messages where they leave and arrive, one for each core that hears a spike;
+        ``hop_x`` and ``hop_y``: tiles that they pass. ``io_value``: input values that are not 0,
+        which the host delivers; how their messages reach a core is part of that.
     """
-    net, placement = program.network, program.placement
-    sent = {k: np.asarray(x).reshape(*x.shape[:2], -1) != 0 for k, x in inputs.items()}
-    sent |= {
-        k: layer.spikes.reshape(*layer.spikes.shape[:2], -1) != 0
-        for k, layer in trace.layers.items()
-    }
-    reads: list[Floats] = []
-    for p in net.populations:
-        slices = placement.of(p.name)
-        onto = np.zeros((len(slices), trace.samples, trace.steps))
-        for i in net.into(p.name):
-            c, zeros = net.connections[i], placement.stored[i] == DENSE
-            onto += loads(met(c.synapses, slices, zeros=zeros), sent[c.pre])
-        reads.append(onto)
-    neurons = np.array([s.stop - s.start for s in placement.slices], np.float64)
+    net = program.network
+    sent = {k: _events(x) for k, x in inputs.items()}
+    sent |= {k: _events(layer.spikes) for k, layer in trace.layers.items()}
+    neurons = np.array([s.stop - s.start for s in program.placement.slices], np.float64)
     values = sum(sent[p.name].sum(axis=(1, 2)) for p in net.inputs)
+    fine = is_fine(program.target)
+    work: dict[str, list[Floats]] = defaultdict(
+        lambda: [np.zeros((trace.samples, trace.steps)) for _ in neurons]
+    )
+    found = _fine(program, sent) if fine else _reads(program, sent)
+    for event, row, counts in found:
+        work[event][row] = work[event][row] + counts
+    counted = [e for e in (FINE if fine else COARSE) if e not in (*SOMA, "update")]
     return Counts(
-        {"synop": np.concatenate(reads)},
-        {"update": neurons},
+        {e: np.stack(work[e]) for e in counted},
+        dict.fromkeys(SOMA if fine else ("update",), neurons),
         {"io_value": np.asarray(values, np.float64)},
     )
+
+
+def is_fine(target: Target) -> bool:
+    """Say whether a target tells the finer events apart."""
+    return READS[0] in target.prices
+
+
+def _events(x: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where events are, ``[N, T, size]``; one with a payload is one."""
+    return np.asarray(x).reshape(*x.shape[:2], -1) != 0
+
+
+Found = Iterator[tuple[str, int, Floats]]  # an event, the slice it is of, and counts [N, T]
+
+
+def _rows(program: Program) -> dict[str, list[int]]:
+    """Return the indices of each layer's slices."""
+    rows: dict[str, list[int]] = {}
+    for i, s in enumerate(program.placement.slices):
+        rows.setdefault(s.layer, []).append(i)
+    return rows
+
+
+def _reads(program: Program, sent: Mapping[str, NDArray[np.bool_]]) -> Found:
+    """Count the synapses that events read, in the core that holds them."""
+    rows, slices = _rows(program), program.placement.slices
+    for c, form in zip(program.network.connections, program.placement.stored, strict=True):
+        into = rows[c.post]
+        synapses = met(c.synapses, [slices[i] for i in into], zeros=form == DENSE)
+        for i, counts in zip(into, loads(synapses, sent[c.pre]), strict=True):
+            yield "synop", i, counts
+
+
+def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]]) -> Found:
+    """Count what the units of a core do, and the messages between cores."""
+    rows, placement, net = _rows(program), program.placement, program.network
+    slices, tiles = placement.slices, _tiles(program)
+    for c, form in zip(net.connections, placement.stored, strict=True):
+        read = "synop_conv" if isinstance(c.synapses, Conv) else f"synop_{form}"
+        into = rows[c.post]
+        synapses = met(c.synapses, [slices[i] for i in into], zeros=form == DENSE)
+        reached = (synapses > 0).astype(np.int64)
+        both = zip(into, loads(synapses, sent[c.pre]), loads(reached, sent[c.pre]), strict=True)
+        for i, reads, messages in both:
+            yield read, i, reads
+            yield "axon_in", i, messages
+        for j in rows.get(c.pre, ()):  # inputs come from no core
+            yield from _messages(j, slices[j], sent[c.pre], reached, tiles[into] - tiles[j])
+    for p in net.populations:
+        for i in rows[p.name]:
+            own = sent[p.name][:, :, slices[i].start : slices[i].stop]
+            yield "spike", i, own.sum(axis=2).astype(np.float64)
+
+
+def _messages(
+    row: int, s: Slice, sent: NDArray[np.bool_], reached: NDArray[np.int64], way: NDArray[np.int64]
+) -> Found:
+    """Count the messages of a slice over one connection and the tiles that they pass.
+
+    Args:
+        row: the slice's index.
+        s: the slice.
+        sent: events of its layer, ``[N, T, size]``.
+        reached: which of the cores behind hears which neuron, 0 or 1, ``[cores, size]``.
+        way: tiles to each of these cores, ``[cores, 2]``.
+    """
+    own = slice(s.start, s.stop)
+    across, down = np.abs(way).T @ reached[:, own]
+    each = np.stack([reached[:, own].sum(axis=0), across, down])
+    for event, counts in zip(
+        ("axon_out", "hop_x", "hop_y"), loads(each, sent[..., own]), strict=True
+    ):
+        yield event, row, counts
+
+
+def _tiles(program: Program) -> NDArray[np.int64]:
+    """Return the column and the row of each slice's tile, ``[slices, 2]``.
+
+    Cores fill one tile after another and tiles one row of the mesh after another; the meshes of
+    several chips stand side by side.
+    """
+    target, placement = program.target, program.placement
+    cores = np.array([s.core for s in placement.slices])
+    chip, inside = np.divmod(cores, placement.cores_per_chip)
+    tile = inside // target.limit("cores_per_tile")
+    down, across = np.divmod(tile, target.limit("tiles_per_row"))
+    return np.stack([across + chip * target.limit("tiles_per_row"), down], axis=1)
 
 
 def time(program: Program, counts: Counts, target: Target) -> Times:
@@ -60,9 +170,9 @@ def time(program: Program, counts: Counts, target: Target) -> Times:
     """
 
     def lasts(pick: str) -> Floats:
-        figures: dict[str, Figure] = dict(target.timing)
-        worth = {k: float(getattr(figures[k], pick)) * 1e-3 for k in counts.events}  # ns to us
-        return counts.on_cores(program, worth).max(axis=0) + getattr(figures["step"], pick)
+        ns = {k: float(getattr(f, pick)) for k, f in target.timing.items()}
+        worth = {k: ns[k] * 1e-3 for k in counts.events if k in ns}  # to us
+        return counts.on_cores(program, worth).max(axis=0) + _barrier(program, target, ns)
 
     each = {"typical": lasts("value"), "low": lasts("low"), "high": lasts("high")}
     period = Range(**{k: float(x.sum()) / counts.samples for k, x in each.items()})
@@ -71,3 +181,17 @@ def time(program: Program, counts: Counts, target: Target) -> Times:
         return Times(period.times(program.chip_steps(steps) / steps), period)
     inside = {k: x.reshape(counts.samples, -1)[:, : steps + program.depth] for k, x in each.items()}
     return Times(Range(**{k: float(x.sum()) / counts.samples for k, x in inside.items()}), period)
+
+
+def _barrier(program: Program, target: Target, times: Mapping[str, float]) -> float:
+    """Return how long it takes until all cores have met, in microseconds."""
+    if not is_fine(target):
+        return times["step"]
+    cores = min(program.placement.cores, program.placement.cores_per_chip)
+    tiles = -(-cores // target.limit("cores_per_tile"))
+    return float(np.interp(tiles, BARRIERS, [times[f"barrier_{n}"] for n in BARRIERS]))
+
+
+def synop_price(target: Target) -> float:
+    """Return what a synaptic operation costs in pJ, where zeros are left out."""
+    return target.prices["synop_sparse" if is_fine(target) else "synop"].value

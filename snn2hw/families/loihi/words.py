@@ -30,6 +30,7 @@ LAYOUT: Mapping[str, str] = {
     "synapse_words_per_core": "words",
     "synapse_formats_per_core": "formats",
 }
+MESH: Mapping[str, str] = {"cores_per_tile": "cores", "tiles_per_row": "tiles"}
 WEIGHT_BITS = (1, 2, 3, 4, 5, 6, 8)  # that a synapse may have
 LEAST_INDEX_BITS = 6
 DELAY_BITS, BLOCK, BLOCK_BITS, WORD = 6, 64, 10, 64

@@ -53,6 +53,7 @@ XYLO = Family(
     run=engine.run,
     count=cost.count,
     time=cost.time,
+    synop_price=cost.synop_price,
     most_inputs=most_inputs,
     file=None,
     vendors={"xylosim": Vendor(xylosim.ENVIRONMENT, xylosim.run)},

@@ -153,6 +153,11 @@ def time(program: Program, counts: Counts, target: Target) -> Times:
     return Times(lasts(latency.sum() / counts.samples), lasts(cycles.sum() / counts.samples))
 
 
+def synop_price(target: Target) -> float:
+    """Return what a synaptic operation between hidden neurons costs in pJ."""
+    return target.prices[CYCLE].value * target.timing["hidden_target"].value
+
+
 def worst(core: Core, channels: int) -> float:
     """Return the cycles of a step in which everything spikes."""
     return core.step(channels, np.ones_like(core.neuron))
