@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ Floats = NDArray[np.float64]
 MOST_KERNEL = 1 << 24  # weights of a map that pools first
 
 
+@lru_cache(maxsize=1)  # several targets are asked about one network
 def simplify(net: Network) -> Network:
     """Run the passes that make compiling easier, each on what the one before it left."""
     for step in (drop_unheard, fold_scales, fold_pools):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from graphlib import TopologicalSorter
 from typing import Any, assert_never
 
@@ -95,6 +96,7 @@ class Wiring:
 MOST_CONNECTIONS = 16_384  # each takes half a millisecond to compile
 
 
+@lru_cache(maxsize=1)  # several targets are asked about one network
 def wiring(net: Network) -> Wiring:
     """Compose every path of linear nodes that ends in a cell or an output.
 

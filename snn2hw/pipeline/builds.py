@@ -18,11 +18,13 @@ from snn2hw import target as targets
 from snn2hw.archives import write_npz
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, listed, unknown_name
 from snn2hw.files import about, expanded, scratch, sha256, write_json
+from snn2hw.ir.graph import wiring
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
+from snn2hw.passes import simplify
 from snn2hw.pipeline import counting
 from snn2hw.pipeline.compiler import compile_network, reasons
 from snn2hw.pipeline.samples import Ints, Port, Samples, held_out, told_encoder
@@ -397,6 +399,11 @@ def energy_report(
 
 def fits(model: Model, names: list[str]) -> dict[str, list[str]]:
     """Say for each target every reason why a model does not build for it: none where it does."""
+    if isinstance(model.network, Network):
+        try:
+            wiring(simplify(model.network))
+        except Snn2hwError as error:  # whatever the target
+            return {name: [str(error)] for name in names}
     return {name: reasons(model.network, targets.load(name)) for name in names}
 
 
