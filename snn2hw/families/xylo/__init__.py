@@ -1,7 +1,7 @@
-"""SynSense's Xylo: integers, one core, chip time and xylosim."""
+"""SynSense's Xylo: integers, one core, chip time, Rockpool's specification and xylosim."""
 
-from snn2hw.families.family import Family, Schema, Vendor
-from snn2hw.families.xylo import cost, definition, engine, xylosim
+from snn2hw.families.family import Family, Schema, Vendor, VendorFile
+from snn2hw.families.xylo import cost, definition, engine, spec, xylosim
 from snn2hw.families.xylo.numbers import RANGES, Numbers
 from snn2hw.families.xylo.place import map_network, most_inputs
 from snn2hw.families.xylo.populations import KINDS
@@ -54,6 +54,6 @@ XYLO = Family(
     count=cost.count,
     time=cost.time,
     most_inputs=most_inputs,
-    file=None,
+    file=VendorFile("spec.json", spec.plan),
     vendors={"xylosim": Vendor(xylosim.ENVIRONMENT, xylosim.run)},
 )
