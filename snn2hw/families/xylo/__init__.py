@@ -46,7 +46,6 @@ XYLO = Family(
     schema=SCHEMA,
     populations=KINDS,
     quantize=quantize,
-    exact=lambda net: net,
     place=map_network,
     schedule=schedule,
     define=definition.run,
