@@ -375,7 +375,8 @@ def compare_with_vendor(
         total["compared"] += found.compared
         total["mismatches"] += found.mismatches
         total["first"] = total["first"] or paths[-1]["first"]
-    return {"against": vendor.environment.title, **total, "paths": paths}
+    states = list(dict.fromkeys(k for layer in ours.layers.values() for k in layer.states))
+    return {"against": vendor.environment.title, **total, "states": states, "paths": paths}
 
 
 def energy_report(

@@ -105,7 +105,7 @@ def verification(found: Mapping[str, Any], name: str) -> list[str]:
         processes = ", ".join(f"{n} {k}" for k, n in path["processes"].items())
         lines.append(
             f"  through {path['through']} ({processes}): {path['compared']:,} values of "
-            f"u, v and spikes compared, {path['mismatches']:,} differ"
+            f"{', '.join(found['states'])} and spikes compared, {path['mismatches']:,} differ"
         )
     first = found["first"]
     if first:

@@ -19,7 +19,10 @@ from xylo_nets import (
 )
 
 from snn2hw.families.xylo import definition, engine, spec, xylosim
+from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline.samples import Samples
+from snn2hw.report import text
 from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
 
@@ -94,6 +97,19 @@ def test_states_at_both_ends(tmp_path, dash):
     vmem = done.trace.layers["h"]["vmem"]
     assert vmem.min() == -32768
     assert done.trace.layers["h"]["isyn"].max() == 32766
+
+
+def test_both_files_of_a_build_are_proved(tmp_path):
+    r = np.random.default_rng(2)
+    net = float_chain([r.normal(0, 0.3, (20, 16)), r.normal(0, 0.2, (5, 20))])
+    build = builds.export(builds.Model("mine", net, {}), AUDIO2, tmp_path)
+    inputs = spikes(build.program, 4)
+    found = builds.verify(build, Samples(inputs, None, "random"))
+    assert [p["through"] for p in found["paths"]] == ["program.h5", "spec.json"]
+    assert (found["mismatches"], found["compared"]) == (0, 2 * found["paths"][0]["compared"])
+    lines = text.verification(found, "mine")
+    assert lines[2].startswith("  through spec.json (1 XyloLayer, ")
+    assert "values of isyn, isyn2, vmem and spikes compared, 0 differ" in lines[2]
 
 
 def test_a_quantized_network(tmp_path):
