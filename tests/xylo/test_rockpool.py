@@ -13,12 +13,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from xylo_nets import CHIPS, chain, random_program, spikes
+from xylo_nets import (
+    CHIPS,
+    chain,
+    dense,
+    hidden,
+    network,
+    program_of,
+    random_program,
+    readout,
+    spikes,
+)
 
 from snn2hw.environments import Environment
 from snn2hw.errors import RuntimeMissingError
 from snn2hw.families.xylo import engine, spec
-from snn2hw.families.xylo.numbers import first_ids, hidden
+from snn2hw.families.xylo.numbers import first_ids, populations
+from snn2hw.families.xylo.populations import Hidden
 
 pytestmark = [pytest.mark.slow, pytest.mark.rockpool]
 
@@ -66,7 +77,8 @@ def difference(program, inputs, folder):
     XyloAudio 3 shares, leaves out the second current.
     """
     trace, compared, off = engine.run(program, inputs, states=True), 0, []
-    first, inner = first_ids(program.network), {p.name for p in hidden(program.network)}
+    first = first_ids(program.network)
+    inner = {p.name for p in populations(program.network) if isinstance(p, Hidden)}
     with np.load(folder / "out.npz") as theirs:
         for name, layer in trace.layers.items():
             begin, phase = first[name], program.phase[name]
@@ -105,6 +117,31 @@ def test_random_networks(tmp_path, rockpool):
                 assert np.array_equal(theirs[f"config.{k}"], one)
                 if k != "out" and weight.shape[2] > 1:
                     assert np.array_equal(theirs[f"config.{k}2"], weight[:, :, 1])
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_more_neurons_than_inputs_and_readout_reach(tmp_path, rockpool, chip):
+    """On two of the chips those are 128; what is beyond is left out, and Rockpool does not warn."""
+    r = np.random.default_rng(7)
+
+    def few(post, pre):
+        return np.where(r.random((post, pre)) < 0.05, r.integers(-20, 90, (post, pre)), 0)
+
+    parts = [*(hidden(k, n, dash_mem=3) for k, n in (("a", 100), ("b", 200), ("c", 100)))]
+    links = [
+        dense("in", "a", r.integers(-20, 60, (100, 8))), dense("a", "b", few(200, 100)),
+        dense("b", "c", few(100, 200)), dense("c", "out", r.integers(-20, 60, (4, 100))),
+    ]  # fmt: skip
+    numbers = CHIPS[chip].numbers
+    net = network([*parts, readout("out", 4)], links, 8, 12, numbers)
+    program = program_of(net, CHIPS[chip])
+    inputs = spikes(program, 2)
+    written(tmp_path / "one", program, inputs, chip)
+    rockpool.run(HERE / "rockpool_runner.py", [str(tmp_path)])
+    compared, off = difference(program, inputs, tmp_path / "one")
+    assert compared > 2 * 12 * 404
+    assert off == []
+    assert engine.run(program, inputs).spikes.any()
 
 
 @pytest.mark.parametrize("chip", CHIPS)
