@@ -46,10 +46,10 @@ def targets(talk: Talk, name: str | None) -> None:
         "abilities": dict(chip.abilities),
         **{k: [dataclasses.asdict(x) for x in v.values()] for k, v in sections.items()},
     }  # fmt: skip
-    lines = [f"{chip.name}: {chip.title}, family {chip.family}", chip.about]
+    lines = [f"{chip.name}: {chip.title}, family {chip.family}", *chip.about.splitlines()]
     lines.append("abilities: " + ", ".join(k for k, v in chip.abilities.items() if v))
     for section, figures in sections.items():
-        lines += ["", section]
+        lines += ["", section] if figures else []
         for x in figures.values():
             span = "" if x.low == x.value == x.high else f" ({x.low:g} to {x.high:g})"
             lines.append(f"  {x.name:<20} {x.value:g}{span} {x.unit}, {x.kind}: {x.source}")

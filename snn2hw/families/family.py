@@ -164,7 +164,11 @@ class VendorFile:
     notes: Callable[[IntNetwork], tuple[str, ...]] = lambda _: ()
 
 
-@dataclass(frozen=True, slots=True)
+def _unchanged(net: IntNetwork) -> IntNetwork:
+    return net
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """Everything that depends on how the chips of a family count.
 
@@ -172,10 +176,10 @@ class Family:
         schema: of its target files.
         populations: its kinds of neurons, by name.
         quantize: rounds a network to a target's integers, or refuses it with every reason.
-        exact: passes over integers that keep every spike.
+        exact: passes over integers that keep every spike, if there are any.
         place: puts neurons on cores.
         schedule: says when each population listens.
-        define: the slow simulator that is the definition.
+        define: the slow simulator that is the definition, with every layer's spikes and states.
         run: the fast one.
         count: how often each priced event happened in a run, by core and step; it needs the spikes
             of every layer.
@@ -183,13 +187,13 @@ class Family:
         synop_price: what a synaptic operation costs in pJ; training weighs spikes by it.
         most_inputs: how many others a neuron can listen to, alone on a core.
         file: the vendor's file, if there is one.
-        vendors: the vendors' simulators, by name.
+        vendors: the vendors' simulators, by name, if there are any.
     """
 
     schema: Schema
     populations: Mapping[str, type[Population]]
     quantize: Quantize
-    exact: Callable[[IntNetwork], IntNetwork]
+    exact: Callable[[IntNetwork], IntNetwork] = _unchanged
     place: Callable[[IntNetwork, Target], Placement]
     schedule: Callable[[IntNetwork, Target], Schedule]
     define: Callable[[Program, Inputs], Trace]
@@ -198,5 +202,5 @@ class Family:
     time: Callable[[Program, Counts, Target], Times]
     synop_price: Callable[[Target], float]
     most_inputs: Callable[[Target], int]
-    file: VendorFile | None
-    vendors: Mapping[str, Vendor]
+    file: VendorFile | None = None
+    vendors: Mapping[str, Vendor] = field(default_factory=dict[str, Vendor])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snn2hw.errors import listed
 from snn2hw.ir.arrays import Shape, digest, size_of
 from snn2hw.ir.populations import Population, written_by
 from snn2hw.ir.synapses import Conv, Synapses, sizes
+
+Floats = NDArray[np.float64]
 
 
 class Numbers(Protocol):
@@ -100,6 +103,24 @@ class Rounding:
     relative_error: float
     zeroed: int
     removed: int = 0
+
+    @classmethod
+    def of(
+        cls, scale: float, limited_by: str, weights: Sequence[Floats], rounded: Sequence[Floats]
+    ) -> Rounding:
+        """Measure what became of a population's weights.
+
+        Args:
+            scale: integer units per unit of threshold.
+            limited_by: what kept it from being larger.
+            weights: of all synapses into the population.
+            rounded: what stands for them now, in the unit of ``weights``.
+        """
+        pairs = list(zip(weights, rounded, strict=True))
+        error = sum(float(((b - a) ** 2).sum()) for a, b in pairs)
+        total = sum(float((a**2).sum()) for a in weights)
+        zeroed = sum(int(np.count_nonzero(a) - np.count_nonzero(b)) for a, b in pairs)
+        return cls(scale, limited_by, float(np.sqrt(error / total)) if total else 0.0, zeroed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
-from snn2hw.ir.arrays import Shape
+from snn2hw.ir.arrays import Shape, size_of
 
 
 class Population(Protocol):
@@ -28,6 +28,27 @@ class Population(Protocol):
 
     @property
     def size(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neurons:
+    """A population as most are, for a family to add numbers to.
+
+    A program file holds every field as its class writes it: ``str``, ``int``, ``bool``, ``Shape``
+    or an array of integers.
+    """
+
+    graded: ClassVar[bool] = False
+    clears: ClassVar[bool] = False
+    untold: ClassVar[tuple[str, ...]] = ()
+
+    name: str
+    shape: Shape
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return size_of(self.shape)
 
 
 def written_by(population: Population) -> str | None:

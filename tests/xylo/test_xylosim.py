@@ -18,9 +18,11 @@ from xylo_nets import (
     spikes,
 )
 
-from snn2hw.errors import RuntimeMissingError
-from snn2hw.families.xylo import definition, engine, xylosim
+from snn2hw.families.xylo import definition, engine, spec, xylosim
+from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline.samples import Samples
+from snn2hw.report import text
 from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
 
@@ -28,21 +30,28 @@ pytestmark = [pytest.mark.xylosim, pytest.mark.usefixtures("xylosim_python")]
 
 
 def vendors(program, x, folder):
-    path = folder / "program.h5"
+    """Run a program through each of the two files, with the other one out of reach."""
+    path, spec_path = folder / "program.h5", folder / "spec.json"
     program_file.write(path, program)
-    return xylosim.run(program, x, program_file=path)
+    yield xylosim.run(program, x, program_file=path)
+    spec.plan(program)(spec_path)
+    path.unlink()
+    yield xylosim.run(program, x, program_file=path, vendor_file=spec_path)
 
 
 def assert_equal(program, x, folder):
-    done = vendors(program, x, folder)
+    first, second = vendors(program, x, folder)
+    assert (first.through, second.through) == ("program.h5", "spec.json")
     for ours in (engine.run(program, x, states=True), definition.run(program, x)):
-        found = compare.traces(ours, done.trace)
-        assert found.compared > 0
-        assert found.mismatches == 0, found.first
-        assert {k: v.tolist() for k, v in ours.events.items()} == {
-            k: v.tolist() for k, v in done.trace.events.items()
-        }
-    return done
+        for done in (first, second):
+            found = compare.traces(ours, done.trace)
+            assert found.compared > 0
+            assert found.mismatches == 0, found.first
+            assert {k: v.tolist() for k, v in ours.events.items()} == {
+                k: v.tolist() for k, v in done.trace.events.items()
+            }
+    assert (first.chip_steps, first.processes) == (second.chip_steps, second.processes)
+    return first
 
 
 @pytest.mark.parametrize("chip", CHIPS.values(), ids=CHIPS)
@@ -90,17 +99,22 @@ def test_states_at_both_ends(tmp_path, dash):
     assert done.trace.layers["h"]["isyn"].max() == 32766
 
 
+def test_both_files_of_a_build_are_proved(tmp_path):
+    r = np.random.default_rng(2)
+    net = float_chain([r.normal(0, 0.3, (20, 16)), r.normal(0, 0.2, (5, 20))])
+    build = builds.export(builds.Model("mine", net, {}), AUDIO2, tmp_path)
+    inputs = spikes(build.program, 4)
+    found = builds.verify(build, Samples(inputs, None, "random"))
+    assert [p["through"] for p in found["paths"]] == ["program.h5", "spec.json"]
+    assert (found["mismatches"], found["compared"]) == (0, 2 * found["paths"][0]["compared"])
+    lines = text.verification(found, "mine")
+    assert lines[2].startswith("  through spec.json (1 XyloLayer, ")
+    assert "values of isyn, isyn2, vmem and spikes compared, 0 differ" in lines[2]
+
+
 def test_a_quantized_network(tmp_path):
     r = np.random.default_rng(2)
     net = float_chain([r.normal(0, 0.3, (20, 16)), r.normal(0, 0.2, (5, 20))])
     program = compile_network(net, AUDIO2)
     done = assert_equal(program, spikes(program, 4), tmp_path)
     assert done.trace.spikes.any()
-
-
-def test_the_vendors_file_is_not_taken_yet(tmp_path):
-    program = chain([[1]], [[1]])
-    with pytest.raises(RuntimeMissingError, match=r"does not load spec\.json"):
-        xylosim.run(
-            program, spikes(program), program_file=tmp_path, vendor_file=tmp_path / "spec.json"
-        )

@@ -1,7 +1,7 @@
-"""SynSense's Xylo: integers, one core, chip time and xylosim."""
+"""SynSense's Xylo: integers, one core, chip time, Rockpool's specification and xylosim."""
 
-from snn2hw.families.family import Family, Schema, Vendor
-from snn2hw.families.xylo import cost, definition, engine, xylosim
+from snn2hw.families.family import Family, Schema, Vendor, VendorFile
+from snn2hw.families.xylo import cost, definition, engine, spec, xylosim
 from snn2hw.families.xylo.numbers import RANGES, Numbers
 from snn2hw.families.xylo.place import map_network, most_inputs
 from snn2hw.families.xylo.populations import KINDS
@@ -46,7 +46,6 @@ XYLO = Family(
     schema=SCHEMA,
     populations=KINDS,
     quantize=quantize,
-    exact=lambda net: net,
     place=map_network,
     schedule=schedule,
     define=definition.run,
@@ -55,6 +54,6 @@ XYLO = Family(
     time=cost.time,
     synop_price=cost.synop_price,
     most_inputs=most_inputs,
-    file=None,
+    file=VendorFile("spec.json", spec.plan),
     vendors={"xylosim": Vendor(xylosim.ENVIRONMENT, xylosim.run)},
 )

@@ -12,26 +12,23 @@ from typing import Any, ClassVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.ir.arrays import Shape, frozen, size_of
+from snn2hw.ir.arrays import frozen
+from snn2hw.ir.populations import Neurons
 
 NO_ALIAS = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Neurons:
-    """What both have; ``ir/populations.py`` says what ``graded``, ``clears`` and ``untold`` are.
+class _Neurons(Neurons):
+    """What both have; ``ir/populations.py`` says what ``clears`` and ``untold`` are.
 
     All arrays are ``[size]``. Only the host can set a neuron's states back.
     """
 
-    graded: ClassVar[bool] = False
-    clears: ClassVar[bool] = False
     untold: ClassVar[tuple[str, ...]] = (
         "threshold", "bias", "dash_mem", "dash_syn", "dash_syn2", "alias",
     )  # fmt: skip
 
-    name: str
-    shape: Shape
     threshold: NDArray[np.int32]
     bias: NDArray[np.int32]
     dash_mem: NDArray[np.int32]
@@ -47,11 +44,6 @@ class _Neurons:
                     raise ValueError(
                         f"{self.name}: {field.name} {values.shape} for {self.size} neurons"
                     )
-
-    @property
-    def size(self) -> int:
-        """Number of neurons."""
-        return size_of(self.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

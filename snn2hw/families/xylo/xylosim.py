@@ -1,7 +1,8 @@
 """SynSense's xylosim as the vendor's simulator of the Xylo family.
 
 It is compiled when it is installed and states no licence, so it has an environment of its own. The
-two sides exchange files: ``program.h5`` and inputs go in, spikes and states come out.
+two sides exchange files: ``program.h5`` or ``spec.json`` and inputs go in, spikes and states come
+out.
 """
 
 from __future__ import annotations
@@ -54,25 +55,23 @@ def run(
         program: the program, for names and shapes.
         inputs: for the input port, integers ``[N, T, *shape]``.
         program_file: ``program.h5``.
-        vendor_file: there is none yet that it could load.
+        vendor_file: if given, the layer is made from this ``spec.json`` alone, as in Rockpool.
 
     Raises:
         RuntimeMissingError: if the simulator is not installed or fails.
     """
-    if vendor_file is not None:
-        raise RuntimeMissingError(
-            f"{ENVIRONMENT.title} does not load {vendor_file.name}.", "Run program.h5 in it."
-        )
     ENVIRONMENT.required()
     temporary = Path(tempfile.gettempdir())
     with told_as(temporary), scratch(temporary) as here:
         arrays: dict[str, Any] = {k: np.asarray(v, np.int32) for k, v in inputs.items()}
         write_npz(here / "inputs.npz", arrays, packed=False)
         job = {
-            "program": str(program_file.resolve()),
+            "program": None if vendor_file else str(program_file.resolve()),
+            "spec": str(vendor_file.resolve()) if vendor_file else None,
             "inputs": str(here / "inputs.npz"),
             "output": str(here / "output.npz"),
             "tail": program.tail,
+            "sizes": [[p.name, p.size] for p in populations(program.network)],
         }
         (here / "job.json").write_text(json.dumps(job))
         status = _execute(here / "job.json")
@@ -82,7 +81,8 @@ def run(
                 for p in populations(program.network)
             }
     trace = trace_of(program, inputs, kept, float(status["seconds"]), ENVIRONMENT.title)
-    return Run(trace, "program.h5", int(status["chip_steps"]), dict(status["processes"]))
+    through = "spec.json" if vendor_file else "program.h5"
+    return Run(trace, through, int(status["chip_steps"]), dict(status["processes"]))
 
 
 def _execute(job: Path) -> dict[str, Any]:

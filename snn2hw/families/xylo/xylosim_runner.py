@@ -2,9 +2,10 @@
 
     python xylosim_runner.py JOB.json
 
-The job names ``program`` (program.h5), ``inputs`` (npz, one array ``[N, T, *shape]``), ``output``
-(npz to write: of each population what it sent and its states, each ``[N, T + tail, size]``) and
-``tail`` (steps that run on after a sample's last input). Each sample starts from fresh state.
+The job names ``program`` (program.h5) or ``spec`` (spec.json), ``inputs`` (npz, one array
+``[N, T, *shape]``), ``output`` (npz to write: of each population what it sent and its states, each
+``[N, T + tail, size]``), ``tail`` (steps that run on after a sample's last input) and ``sizes``
+(name and size of each population, for that file). Each sample starts from fresh state.
 """
 
 import json
@@ -36,8 +37,8 @@ def entries(group):
                 yield sources[k], post, int(weight[k])
 
 
-def build(file):
-    """Return the layer, its populations, and its synapses, which it holds by pointers only."""
+def from_program(file):
+    """Return the layer of a program, and its synapses, which it holds by pointers only."""
     ports, populations = groups(file, "inputs"), groups(file, "populations")
     hidden = [p for p in populations if p.attrs["kind"] == "Hidden"]
     readout = [p for p in populations if p.attrs["kind"] == "Readout"]
@@ -87,9 +88,51 @@ def build(file):
         dash_syns_out=[[d] for d in numbers(readout, "dash_syn")],
         name="program",
     )
-    sizes = [p["threshold"].size for p in hidden + readout]
-    names = [p.attrs["name"] for p in hidden + readout]
-    return layer, list(zip(names, sizes)), count, synapses
+    return layer, synapses
+
+
+def from_specification(spec):
+    """Return the layer of a specification, and its synapses; nothing but the file's own numbers.
+
+    Weights are ``[pre][post][synapse]``; those to the readout are ``[pre][post]``, and ``pre`` are
+    the last hidden neurons (Rockpool 3.1.0, ``XyloSim.from_specification``).
+    """
+
+    def synapses_of(rows):
+        return [
+            [XyloSynapse(post, which, weight)
+             for post, weights in enumerate(row) for which, weight in enumerate(weights) if weight]
+            for row in rows
+        ]  # fmt: skip
+
+    unheard = len(spec["threshold"]) - len(spec["weights_out"])
+    out = [[[w] for w in row] for row in spec["weights_out"]]
+    synapses = {
+        "inp": synapses_of(spec["weights_in"]),
+        "rec": synapses_of(spec["weights_rec"]),
+        "out": [[] for _ in range(unheard)] + synapses_of(out),
+    }
+    several = len(spec["weights_rec"][0][0])
+    layer = XyloLayer(
+        synapses_in=synapses["inp"],
+        synapses_rec=synapses["rec"],
+        synapses_out=synapses["out"],
+        aliases=spec["aliases"],
+        threshold=spec["threshold"],
+        threshold_out=spec["threshold_out"],
+        has_bias=any(spec["bias"] + spec["bias_out"]),
+        bias=spec["bias"],
+        bias_out=spec["bias_out"],
+        weight_shift_inp=spec["weight_shift_in"],
+        weight_shift_rec=spec["weight_shift_rec"],
+        weight_shift_out=spec["weight_shift_out"],
+        dash_mem=spec["dash_mem"],
+        dash_mem_out=spec["dash_mem_out"],
+        dash_syns=[d[:several] for d in map(list, zip(spec["dash_syn"], spec["dash_syn_2"]))],
+        dash_syns_out=[[d] for d in spec["dash_syn_out"]],
+        name="specification",
+    )
+    return layer, synapses
 
 
 def recorded(layer):
@@ -116,8 +159,13 @@ def main():
         (x,) = (stored[k] for k in stored.files)
     x = x.reshape(*x.shape[:2], -1)
     x = np.pad(x, ((0, 0), (0, job["tail"]), (0, 0)))
-    with h5py.File(job["program"]) as file:
-        layer, populations, count, synapses = build(file)
+    if job["spec"]:
+        with open(job["spec"]) as file:
+            layer, synapses = from_specification(json.load(file))
+    else:
+        with h5py.File(job["program"]) as file:
+            layer, synapses = from_program(file)
+    count = len(synapses["rec"])
     rows = {}
     began = time.time()
     for sample in x:
@@ -125,7 +173,7 @@ def main():
         layer.evolve(sample.tolist())
         begin = 0
         inner, out = recorded(layer)
-        for name, size in populations:
+        for name, size in job["sizes"]:
             pool, at = (inner, begin) if begin < count else (out, begin - count)
             for k, v in pool.items():
                 rows.setdefault(name + "." + k, []).append(v[:, at : at + size])

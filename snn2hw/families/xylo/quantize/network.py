@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from snn2hw.errors import NetworkError, UnsupportedError, listed
+from snn2hw.errors import UnsupportedError, listed
+from snn2hw.families.shared import accepted
 from snn2hw.families.xylo.numbers import PARTS, Numbers, numbers_of
 from snn2hw.families.xylo.populations import NO_ALIAS, Hidden, Population, Readout
 from snn2hw.families.xylo.quantize.abilities import refusals
 from snn2hw.families.xylo.quantize.decays import dash
 from snn2hw.families.xylo.quantize.scale import Group, fitted
-from snn2hw.ir.graph import Source, Wiring, output_populations, wiring
+from snn2hw.ir.graph import Source, Wiring, output_populations
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
 from snn2hw.ir.network import Lif, Network, coefficients
 from snn2hw.ir.synapses import Dense, Sparse, from_matrix, matrix, with_weight
@@ -36,20 +37,7 @@ def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> 
     Raises:
         UnsupportedError: lists everything that the target cannot do.
     """
-    steps = time_steps or net.time_steps
-    if not steps:
-        raise NetworkError(
-            "The network does not say how many time steps a sample lasts.",
-            "Give --time-steps.",
-        )
-    wires = wiring(net)
-    found = refusals(net, wires, target)
-    if found:
-        raise UnsupportedError(
-            f"{target.title} cannot run this network: {listed(found, '; ')}.",
-            "Change these layers, allow rewrites (--rewrite), or choose another target.",
-            reasons=found,
-        )
+    wires, steps = accepted(net, target, time_steps, refusals)
     return _integers(net, wires, target, steps)
 
 
@@ -212,15 +200,10 @@ def _made(
         none = np.zeros_like(threshold)
         numbers |= {"dash_syn2": none, "alias": none + NO_ALIAS}
     counted = np.unique(limits, return_counts=True)
-    rounding = Rounding(
-        scale=float(np.median(scale)),
-        limited_by=str(counted[0][np.argmax(counted[1])]),
-        relative_error=_error(layer.sources, links, scale),
-        zeroed=sum(
-            int(np.count_nonzero(s.synapses.weight) - np.count_nonzero(c.synapses.weight))
-            for s, c in zip(layer.sources, links, strict=True)
-        ),
-    )
+    limited_by = str(counted[0][np.argmax(counted[1])])
+    weights = [s.synapses.weight for s in layer.sources]
+    rounded = [_back(c, scale) for c in links]
+    rounding = Rounding.of(float(np.median(scale)), limited_by, weights, rounded)
     population = kind(layer.name, layer.node.shape, **numbers)
     return _Made(population, links, rounding, bool(scale.min() < 1))
 
@@ -241,12 +224,7 @@ def _per_weight(synapses: Dense | Sparse, values: Floats) -> Floats:
     return np.repeat(values, np.diff(synapses.indptr))
 
 
-def _error(sources: Sequence[Source], links: Sequence[Connection], scale: Floats) -> float:
-    """Root of the squared weight error over the squared weights, all connections together."""
-    error = total = 0.0
-    for s, c in zip(sources, links, strict=True):
-        synapses = cast("Dense | Sparse", s.synapses)
-        back = c.synapses.weight * 2.0**c.exponent / _per_weight(synapses, scale)
-        error += float(((back - synapses.weight) ** 2).sum())
-        total += float((synapses.weight**2).sum())
-    return float(np.sqrt(error / total)) if total else 0.0
+def _back(link: Connection, scale: Floats) -> Floats:
+    """Return what rounded weights stand for, in thresholds."""
+    synapses = cast("Dense | Sparse", link.synapses)
+    return synapses.weight * 2.0**link.exponent / _per_weight(synapses, scale)
