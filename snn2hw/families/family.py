@@ -164,6 +164,12 @@ class VendorFile:
     notes: Callable[[IntNetwork], tuple[str, ...]] = lambda _: ()
 
 
+def _alike(target: Target) -> float:
+    """Weigh all synaptic operations alike."""
+    del target
+    return 1.0
+
+
 def _unchanged(net: IntNetwork) -> IntNetwork:
     return net
 
@@ -184,7 +190,8 @@ class Family:
         count: how often each priced event happened in a run, by core and step; it needs the spikes
             of every layer.
         time: how long a sample takes.
-        synop_price: what a synaptic operation costs in pJ; training weighs spikes by it.
+        synop_price: what a synaptic operation costs in pJ, if it is known; training weighs spikes
+            by it.
         most_inputs: how many others a neuron can listen to, alone on a core.
         file: the vendor's file, if there is one.
         vendors: the vendors' simulators, by name, if there are any.
@@ -200,7 +207,7 @@ class Family:
     run: Engine
     count: Callable[[Program, Inputs, Trace], Counts]
     time: Callable[[Program, Counts, Target], Times]
-    synop_price: Callable[[Target], float]
+    synop_price: Callable[[Target], float] = _alike
     most_inputs: Callable[[Target], int]
     file: VendorFile | None = None
     vendors: Mapping[str, Vendor] = field(default_factory=dict[str, Vendor])

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import snn2hw
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.ir.network import Leaky
+from snn2hw.ir.synapses import fan_out
 from snn2hw.simulate import floating
 from snn2hw.train import teachers
 from snn2hw.train.convolution import Sampling
@@ -157,7 +158,7 @@ def test_shortcuts_cost_one_connection_a_neuron():
     net = to_network(randomized(student, 0))
     wires = floating.wiring(net).into["layer1.0.lif2"]
     (past,) = [s for s in wires.sources if s.name == "lif1"]
-    assert floating.fan_out(past.synapses).tolist() == [1] * net.nodes["lif1"].shape[0] * 64
+    assert fan_out(past.synapses).tolist() == [1] * net.nodes["lif1"].shape[0] * 64
     assert student.get_submodule("layer1.0.shortcut").fan_out() == 1
 
 
