@@ -78,8 +78,8 @@ def _arithmetic(program: Program) -> dict[str, int]:
     """Return the numbers as attributes; of those that came later, what is not as it was before."""
     schema = families.of(program.target).schema
     given: Any = program.network.numbers
-    usual: Any = schema.numbers()
-    before = {k for k in schema.later if getattr(given, k) == getattr(usual, k)}
+    usual = {f.name: f.default for f in fields(given)}
+    before = {k for k in schema.later if getattr(given, k) == usual[k]}
     return {f"numbers.{k}": v for k, v in asdict(given).items() if k not in before}
 
 
