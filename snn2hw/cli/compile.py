@@ -265,7 +265,7 @@ def energy_compare(
         total = row["chip"]["total_uj"]
         rows.append(
             [
-                row["target"], f"{row['cores']} cores", text.percent(row["accuracy"]),
+                row["target"], text.counted(row["cores"], "core"), text.percent(row["accuracy"]),
                 text.number(row["synops"]), text.number(row["latency_us"]),
                 text.number(total["typical"]),
                 f"{text.number(total['low'])} to {text.number(total['high'])}",

@@ -37,6 +37,11 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def counted(count: int, what: str) -> str:
+    """Write a number of things: ``1 core``, ``2 cores``."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def percent(value: float | None) -> str:
     """Write a share as a percentage."""
     return "-" if value is None else f"{100 * value:.2f} %"
@@ -80,8 +85,8 @@ def energy(report: EnergyReport, name: str) -> list[str]:
     ]
     head = (
         f"{name} on {report.title}: one inference, mean of {report.samples} samples, "
-        f"{report.time_steps} steps, {report.cores} cores, {report.chips} "
-        f"{'chip' if report.chips == 1 else 'chips'}"
+        f"{report.time_steps} steps, {counted(report.cores, 'core')}, "
+        f"{counted(report.chips, 'chip')}"
     )
     columns = ["layer", "neurons", "cores", "spikes", "synops", "dynamic uJ", "share"]
     return [
@@ -154,8 +159,7 @@ def build(info: Mapping[str, Any]) -> list[str]:
     vendor = info["vendor_file"]
     return [
         f"{info['name']}: {info['target']}, {info['time_steps']} steps, depth {info['depth']}, "
-        f"{info['cores']} cores on {info['chips']} "
-        f"{'chip' if info['chips'] == 1 else 'chips'}",
+        f"{counted(info['cores'], 'core')} on {counted(info['chips'], 'chip')}",
         *table(head, rows, left=4),
         *([f"{vendor['name']}: {_written(vendor)}"] if vendor else []),
         *_changes(info),
