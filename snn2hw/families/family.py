@@ -18,6 +18,7 @@ from snn2hw.environments import Environment
 from snn2hw.ir.counts import Counts, Times
 from snn2hw.ir.integer import IntNetwork, Numbers
 from snn2hw.ir.network import Network
+from snn2hw.ir.neuron import NeuronRules
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.populations import Population
 from snn2hw.ir.program import Program, Schedule
@@ -140,6 +141,7 @@ class Family:
     Args:
         schema: of its target files.
         populations: its kinds of neurons, by name.
+        trains: what its neurons compute, for those who train them.
         quantize: rounds a network to a target's integers, or refuses it with every reason.
         exact: passes over integers that keep every spike.
         place: puts neurons on cores.
@@ -156,6 +158,7 @@ class Family:
 
     schema: Schema
     populations: Mapping[str, type[Population]]
+    trains: Callable[[Target], NeuronRules]
     quantize: Quantize
     exact: Callable[[IntNetwork], IntNetwork]
     place: Callable[[IntNetwork, Target], Placement]

@@ -8,6 +8,7 @@ from typing import cast
 
 from snn2hw.families.loihi.populations import Delta, Lif, Population, Resonator
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
+from snn2hw.ir.neuron import NeuronRules, Parts
 from snn2hw.ir.populations import written_by
 from snn2hw.ir.synapses import reach
 from snn2hw.ir.target import Target
@@ -131,3 +132,12 @@ def population(net: IntNetwork, name: str) -> Population:
 def numbers_of(of: IntNetwork | Target) -> Numbers:
     """Return the arithmetic of a network or a chip of this family."""
     return cast("Numbers", of.numbers)
+
+
+def trains(target: Target) -> NeuronRules:
+    """Return what the neurons of a chip of this family compute, for those who train them.
+
+    How they reset and what is read is left to the recipe; a chip that cannot refuses it later.
+    """
+    parts = Parts(1 << numbers_of(target).decay_bits)
+    return NeuronRules(membrane=parts, current=parts)
