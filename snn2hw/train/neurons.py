@@ -126,7 +126,7 @@ class _LifFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, alpha: Tensor, beta: Tensor, c: Constants) -> Tensor:
         wanted = any(ctx.needs_input_grad[:3])
-        run = _way(current, c).forward
+        run = _way(current, plain=c.plain).forward
         spikes, before = run(current, float(alpha), float(beta), c, wanted)
         ctx.save_for_backward(before, alpha, beta)
         ctx.constants, ctx.still = c, len(current) < c.steps
@@ -137,7 +137,7 @@ class _LifFunction(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         before, alpha, beta = ctx.saved_tensors
         learns = any(ctx.needs_input_grad[1:3])
-        found, *by = _way(before, ctx.constants).backward(
+        found, *by = _way(before, plain=ctx.constants.plain).backward(
             before, grads[0], float(alpha), float(beta), ctx.constants, ctx.still, learns
         )
         # The decays are one number each for the whole population.
@@ -280,9 +280,9 @@ _COMPILED = _Way(_forward_compiled, _backward_compiled, _rates_compiled)
 _IN_TENSORS = _Way(_forward_torch, _backward_torch, _rates_torch)
 
 
-def _way(like: Tensor, c: Constants) -> _Way:
+def _way(like: Tensor, *, plain: bool = True) -> _Way:
     """Return the functions for a tensor's device and numbers, and for the rules of neurons."""
-    if not c.plain:
+    if not plain:
         return _IN_TENSORS
     if like.device.type == "cpu":
         return _COMPILED
@@ -351,7 +351,7 @@ class _RateFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
         mean = current.mean(0, keepdim=True) if len(current) > 1 else current
-        found = _way(mean, c).rates(mean, alpha, beta, c)
+        found = _way(mean, plain=c.plain).rates(mean, alpha, beta, c)
         ctx.save_for_backward((mean >= 0) & (mean <= c.threshold))
         ctx.share, ctx.shape = 1.0 / (c.threshold * len(current)), current.shape
         return found
