@@ -1,9 +1,11 @@
 """What a network is shown of an image over time, as integers.
 
-A pixel p of largest value m has the intensity a = p / m. ``direct`` shows p itself at every step;
-the others turn it into spikes, and the largest integer that they show is 1. The formulas are those
-of snnTorch's ``spikegen`` (J. K. Eshraghian et al., Proceedings of the IEEE 111:1016, 2023), so
-that networks trained there find their input here:
+A pixel p of largest value m has the intensity a = p / m. ``direct`` shows p itself at every step,
+``rows`` one row of the image after another: row floor(t H / T) of H at step t, and of its pixels
+with ``levels`` n round(n a), halves to even. The others turn it into spikes, and the largest
+integer that they show is 1. Their formulas are those of snnTorch's ``spikegen`` (J. K. Eshraghian
+et al., Proceedings of the IEEE 111:1016, 2023), so that networks trained there find their input
+here:
 
 - ``rate``: a spike at each step with the probability a.
 - ``latency``: one spike, at step round((T - 1) (1 - a)): the brighter, the earlier.
@@ -34,6 +36,7 @@ Ints = NDArray[Any]
 Shape = tuple[int, int, int]
 
 LONGEST = 1 << 16  # steps of a sample
+MOST_LEVELS = 65535  # the largest pixel that there is
 _DOCUMENT = table(
     {"name": text(), "time_steps": whole(1, LONGEST)}, {"seed": whole(), "constants": named(real())}
 )
@@ -57,6 +60,20 @@ class Batch(NamedTuple):
     keys: tuple[int, int, Sequence[int]]
 
 
+def _as_it_is(image: Shape) -> Shape:
+    return image
+
+
+def _one_row(image: Shape) -> Shape:
+    channels, _, width = image
+    return channels, 1, width
+
+
+def _two_polarities(image: Shape) -> Shape:
+    channels, height, width = image
+    return 2 * channels, height, width
+
+
 class Entry(NamedTuple):
     """One row of ``ENCODERS``.
 
@@ -67,7 +84,7 @@ class Entry(NamedTuple):
         takes: what it encodes, ``images``, ``frames`` or both.
         constants: names with default values.
         spikes: it shows zeros and ones, not pixels.
-        channels: of the result for each channel of the input.
+        shape: of a step, for images ``(C, H, W)``.
     """
 
     function: Callable[[Batch], Ints]
@@ -76,7 +93,7 @@ class Entry(NamedTuple):
     takes: tuple[str, ...]
     constants: Mapping[str, float]
     spikes: bool = True
-    channels: int = 1
+    shape: Callable[[Shape], Shape] = _as_it_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +127,8 @@ class Encoder:
             problems.append(f"threshold {whole['threshold']:g} is not between 0 and 1")
         if whole.get("clip", 0) not in (0, 1):
             problems.append(f"clip {whole['clip']:g} is neither 0 nor 1")
+        if whole.get("levels", 0) not in range(MOST_LEVELS + 1):
+            problems.append(f"levels {whole['levels']:g} is not a whole number to {MOST_LEVELS}")
         if problems:
             known = ", ".join(f"{k}={v:g}" for k, v in entry.constants.items())
             raise InputError(
@@ -135,10 +154,11 @@ class Encoder:
             epoch: for spikes drawn anew in every epoch; 0 is what tests see.
 
         Returns:
-            ``[N, T, C', H, W]``, uint8 for spikes and as ``x`` for ``direct``, where it is a view.
+            ``[N, T, C', H', W]``, uint8 for spikes and as ``x`` for ``direct``, where it is a view.
 
         Raises:
-            InputError: it does not encode this kind of samples, or not these values.
+            InputError: it does not encode this kind of samples, not these values, or not in so many
+                steps.
         """
         kind = "frames" if x.ndim == 5 else "images"
         takes = ENCODERS[self.name].takes
@@ -162,12 +182,13 @@ class Encoder:
 
     def max_value(self, pixels: int) -> int:
         """Return the largest integer it shows of pixels that go to ``pixels``."""
-        return 1 if ENCODERS[self.name].spikes else pixels
+        if ENCODERS[self.name].spikes:
+            return 1
+        return int(self.constants.get("levels", 0)) or pixels
 
     def shape(self, image: Shape) -> Shape:
-        """Return the shape ``(C', H, W)`` of a step for images ``(C, H, W)``."""
-        channels, height, width = image
-        return ENCODERS[self.name].channels * channels, height, width
+        """Return the shape ``(C', H', W)`` of a step for images ``(C, H, W)``."""
+        return ENCODERS[self.name].shape(image)
 
     def to_json(self) -> dict[str, Any]:
         """Return the encoder as a JSON object."""
@@ -215,6 +236,21 @@ def _direct(batch: Batch) -> Ints:
     if x.ndim == 5:
         return x
     return np.broadcast_to(x[:, None], (len(x), batch.time_steps, *x.shape[1:]))
+
+
+def _rows(batch: Batch) -> Ints:
+    x, steps, levels = batch.x, batch.time_steps, int(batch.constants["levels"])
+    height = x.shape[2]
+    if steps < height:
+        raise InputError(
+            f"{height} rows of pixels are not shown in {steps} time steps.",
+            f"Take {height} time steps or more.",
+        )
+    if levels:
+        told = np.rint(np.arange(batch.max_value + 1) * levels / batch.max_value)
+        x = told.astype(np.min_scalar_type(levels))[x]
+    row = np.arange(steps) * height // steps
+    return x.swapaxes(1, 2)[:, row, :, None]
 
 
 def _rate(batch: Batch) -> Ints:
@@ -314,6 +350,15 @@ ENCODERS: dict[str, Entry] = {
         SPIKEGEN,
         ("frames",),
         {"threshold": 0.1},
-        channels=2,
+        shape=_two_polarities,
+    ),
+    "rows": Entry(
+        _rows,
+        "one row of pixels after another: their integers, or with levels=n as many from 0 to n",
+        "images as sequences: Q. V. Le, N. Jaitly and G. E. Hinton, arXiv:1504.00941 (of pixels)",
+        ("images",),
+        {"levels": 0},
+        spikes=False,
+        shape=_one_row,
     ),
 }

@@ -128,7 +128,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "one-spike": Rewrite(
         "a neuron sends at most one spike a step, where it sent several",
         lambda net, target: net.rules.spikes == "many" and not target.abilities.get("spikes_many"),
-        lambda net: replace(net, rules=replace(net.rules, spikes="one")),
+        lambda net: replace(net, rules=replace(net.rules, spikes="one", most=None, most_out=None)),
     ),
     "many-spikes": Rewrite(
         "a neuron sends as many spikes a step as its membrane holds thresholds, where it sent one",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from nets import DT, lif
 
@@ -50,6 +52,8 @@ def random_network(seed, *, layers=3, chip=False) -> Network:
             str(r.choice(["euler", "exponential"])), str(r.choice(["above", "at"])),
             str(r.choice(["one", "many"])), None if r.random() < 0.7 else -1.0,
         )  # fmt: skip
+    if rules.spikes == "many" and seed % 2:
+        rules = replace(rules, most=2, most_out=1)
     return Network(make.nodes, tuple(make.edges), DT, int(r.integers(2, 6)), rules)
 
 

@@ -48,8 +48,9 @@ def _pool(node, x):
 
 
 class _Neuron:
-    def __init__(self, node, dt, rules):
+    def __init__(self, node, dt, rules, last):
         self.node, self.dt, self.rules = node, dt, rules
+        self.most = rules.most_out if last else rules.most
         self.i = self.v = np.zeros(size_of(node.shape))
 
     def wide(self, value):
@@ -75,7 +76,7 @@ class _Neuron:
             while v >= limit if self.rules.fires == "at" else v > limit:
                 out[k] += 1
                 v -= limit
-                if self.rules.spikes == "one":
+                if self.rules.spikes == "one" or out[k] == self.most:
                     break
             if out[k]:
                 self.v[k] = v if n.reset == "subtract" else self.wide(n.v_reset)[k]
@@ -94,8 +95,11 @@ def run(net, inputs):  # noqa: C901
     steps = len(next(iter(inputs.values())))
     wires = wiring(net)
     given = {k: np.zeros((steps, size_of(output_shape(n)))) for k, n in net.nodes.items()}
+    last = {s.name for n in net.outputs() for s in wires.into[n].sources}
     neurons = {
-        k: _Neuron(n, net.dt, net.rules) for k, n in net.cells().items() if hasattr(n, "tau")
+        k: _Neuron(n, net.dt, net.rules, k in last)
+        for k, n in net.cells().items()
+        if hasattr(n, "tau")
     }
     for name, x in inputs.items():
         given[name][:] = x.reshape(steps, -1)

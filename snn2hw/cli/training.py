@@ -117,7 +117,11 @@ def device_options(function: F) -> F:
     type=click.Choice(["synops", "energy"]),
     help="Let spikes cost what they set off: synaptic operations, or energy at --target's prices.",
 )
-@click.option("--target", help=f"Chip whose prices count.  [default: {DEFAULT_TARGET}]")
+@click.option(
+    "--target",
+    help="Chip that the student is for: its neurons follow the chip's rules, and its prices count "
+    f"with --minimize energy.  [default: {DEFAULT_TARGET}]",
+)
 @click.option(
     "--synops-budget",
     type=click.FloatRange(min=0, min_open=True),
@@ -157,8 +161,8 @@ def distill(
     """
     options = runs.constants(more) | {k: v for k, v in options.items() if v is not None}
     options["seed"] = seed
-    if "synops_budget" in options or "target" in options:
-        options.setdefault("minimize", "energy" if "target" in options else "synops")
+    if "synops_budget" in options:
+        options.setdefault("minimize", "synops")
     if "minimize" in options:
         options.setdefault("spike_cost", 1.0)
     if teacher_weights is not None:

@@ -18,6 +18,7 @@ from snn2hw.environments import Environment
 from snn2hw.ir.counts import Counts, Times
 from snn2hw.ir.integer import IntNetwork, Numbers
 from snn2hw.ir.network import Network
+from snn2hw.ir.neuron import NeuronRules
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.populations import Population
 from snn2hw.ir.program import Program, Schedule
@@ -164,6 +165,12 @@ class VendorFile:
     notes: Callable[[IntNetwork], tuple[str, ...]] = lambda _: ()
 
 
+def _usual(target: Target) -> NeuronRules:
+    """Return neurons that train as where no chip is known."""
+    del target
+    return NeuronRules()
+
+
 def _alike(target: Target) -> float:
     """Weigh all synaptic operations alike."""
     del target
@@ -181,6 +188,7 @@ class Family:
     Args:
         schema: of its target files.
         populations: its kinds of neurons, by name.
+        trains: what its neurons compute, for those who train them.
         quantize: rounds a network to a target's integers, or refuses it with every reason.
         exact: passes over integers that keep every spike, if there are any.
         place: puts neurons on cores.
@@ -199,6 +207,7 @@ class Family:
 
     schema: Schema
     populations: Mapping[str, type[Population]]
+    trains: Callable[[Target], NeuronRules] = _usual
     quantize: Quantize
     exact: Callable[[IntNetwork], IntNetwork] = _unchanged
     place: Callable[[IntNetwork, Target], Placement]

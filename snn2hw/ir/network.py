@@ -39,12 +39,17 @@ class Rules:
         spikes: at most ``one`` a step, or ``many``: as many as the membrane holds thresholds,
             which the next layer receives as one number.
         v_min: the membrane never goes below, None if it may.
+        most: of ``many`` spikes, how many a neuron sends in a step at most; what it could not
+            send stays in a membrane that resets by subtraction. None for any number.
+        most_out: the same of neurons that an Output hears.
     """
 
     integration: Integration = "euler"
     fires: Literal["above", "at"] = "above"
     spikes: Literal["one", "many"] = "one"
     v_min: float | None = None
+    most: int | None = None
+    most_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -84,6 +84,9 @@ def _metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
         if name in raw:
             value = raw[name]
             out["rules"][name] = _one_of(str(value), allowed) if allowed else _number(value)
+    for name in _MOST:
+        if name in raw:
+            out["rules"][name] = _whole(raw[name])
     return out
 
 
@@ -104,7 +107,11 @@ def _whole(value: Any) -> int:
 def _rule_values() -> dict[str, tuple[Any, ...]]:
     """Return the values that each field of Rules may have; none for a number."""
     hints = get_type_hints(Rules)
-    return {f.name: () if f.name == "v_min" else get_args(hints[f.name]) for f in fields(Rules)}
+    names = [f.name for f in fields(Rules) if f.name not in _MOST]
+    return {n: () if n == "v_min" else get_args(hints[n]) for n in names}
+
+
+_MOST = ("most", "most_out")  # which only a file of ours says
 
 
 def _one_of(value: str, allowed: tuple[Any, ...]) -> str:

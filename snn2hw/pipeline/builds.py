@@ -213,7 +213,9 @@ def compiled(
 def _rules(net: Network) -> dict[str, Any]:
     """Return what was taken for the float network's time step, which its file may not say."""
     resets = sorted({n.reset for n in net.neurons().values()})
-    return {"dt": net.dt, "reset": resets, **asdict(net.rules)}
+    rules = asdict(net.rules)
+    unsaid = [k for k in ("most", "most_out") if rules[k] is None]
+    return {"dt": net.dt, "reset": resets, **{k: v for k, v in rules.items() if k not in unsaid}}
 
 
 MEASURED_SAMPLES = 200

@@ -399,6 +399,7 @@ def _finish(path: Path, made: Any, dataset: Dataset, recipe: Any, facts: Mapping
         "seconds": round(seconds, 3),
         **({"teacher": recipe.teacher} if recipe.plan.needs_teacher else {}),
         "student": recipe.student,
+        **({"target": recipe.target} if recipe.target != families.DEFAULT_TARGET else {}),
         **{k: v for k, v in facts.items() if k != "teacher_accuracy"},
     }
     write_json(path / "metrics.json", metrics)

@@ -175,7 +175,8 @@ def _batch(
     longest: int,
 ) -> FloatTrace:
     samples, steps = next(iter(inputs.values())).shape[:2]
-    cells = {n: _start(net.nodes[n], net.dt, net.rules, samples) for n in wires.order}
+    last = {s.name for n in net.outputs() for s in wires.into[n].sources}
+    cells = {n: _start(net.nodes[n], net.dt, net.rules, samples, n in last) for n in wires.order}
     sent: _Sent = {name: {} for name in (*inputs, *cells)}
     events = {name: np.zeros(()) for name in sent}
 
@@ -268,9 +269,10 @@ class _Leaky:
 class _Lif(_Leaky):
     """Integrates, spikes and resets."""
 
-    def __init__(self, node: Lif, dt: float, rules: Rules, samples: int) -> None:
+    def __init__(self, node: Lif, dt: float, rules: Rules, samples: int, last: bool) -> None:
         super().__init__(node, dt, rules, samples)
         self.rules, self.zero = rules, node.reset == "zero"
+        self.most = rules.most_out if last else rules.most
         self.threshold = np.broadcast_to(node.v_threshold, node.shape).reshape(-1)
         self.reset = np.broadcast_to(node.v_reset, node.shape).reshape(-1)
 
@@ -282,7 +284,7 @@ class _Lif(_Leaky):
             spikes = fired.astype(float)
         else:
             held = self.v / self.threshold
-            spikes = np.maximum(np.floor(held) if at else np.ceil(held) - 1, 0.0)
+            spikes = np.clip(np.floor(held) if at else np.ceil(held) - 1, 0.0, self.most)
         if self.zero:
             self.v = np.where(spikes > 0, self.reset, self.v)
         else:
@@ -292,14 +294,14 @@ class _Lif(_Leaky):
         return spikes
 
 
-def _start(node: Node, dt: float, rules: Rules, samples: int) -> _Threshold | _Leaky:
+def _start(node: Node, dt: float, rules: Rules, samples: int, last: bool) -> _Threshold | _Leaky:
     match node:
         case Threshold():
             return _Threshold(node)
         case Leaky():
             return _Leaky(node, dt, rules, samples)
         case Lif():
-            return _Lif(node, dt, rules, samples)
+            return _Lif(node, dt, rules, samples, last)
         case _:
             raise TypeError(f"{type(node).__name__} is not a cell")
 

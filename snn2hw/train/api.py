@@ -23,6 +23,7 @@ from snn2hw.errors import InputError
 from snn2hw.files import expanded
 from snn2hw.leading import leads
 from snn2hw.train import foreign, students, teachers
+from snn2hw.train.chip import check_input, rules_of
 from snn2hw.train.copying import copy_teacher, matched
 from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import evaluate, outputs_of, placed, tensor
@@ -253,9 +254,11 @@ def new_student(recipe: Recipe, dataset: Dataset) -> Student:
     """Build the recipe's student for a data set, initial weights drawn from the seed.
 
     Raises:
-        InputError: there is no such student.
+        InputError: there is no such student or target, or the target's neurons and inputs do not
+            do what the recipe asks for.
     """
     encoder = recipe.shown_by(dataset)
+    check_input(recipe, rules_of(recipe.target), encoder.max_value(dataset.max_value))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         return make_student(
@@ -494,7 +497,8 @@ def cost_of(recipe: Recipe, student: nn.Module, dataset: Dataset) -> Cost | None
     A budget of synaptic operations counts those of the input too, which are what they are.
 
     Raises:
-        InputError: there is no such target, or the input alone exceeds the budget.
+        InputError: there is no such target, it has no price for an operation, or the input alone
+            exceeds the budget.
     """
     budget = recipe.synops_budget
     weight = recipe.spike_cost or (1.0 if budget or recipe.minimize == "energy" else 0.0)

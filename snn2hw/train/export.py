@@ -57,7 +57,7 @@ def to_network(student: Spiking, dt: float | None = None) -> ir.Network:
     last = student.wiring[-1].name
     nodes[OUTPUT] = ir.Output(shapes[last])
     edges.append((last, OUTPUT))
-    return ir.Network(nodes, tuple(edges), dt, student.time_steps)
+    return ir.Network(nodes, tuple(edges), dt, student.time_steps, student.rules.of_network)
 
 
 def _chain(
@@ -122,7 +122,7 @@ def cell_node(module: Any, shape: Shape, dt: float) -> ir.Lif | ir.Leaky:
     factors that Euler's step gives to what comes in.
 
     Raises:
-        UnsupportedError: the current never decays.
+        UnsupportedError: the current never decays, or a membrane with a bias does not.
     """
     none = np.array(0.0)
     if isinstance(module, Readout):
@@ -134,12 +134,18 @@ def cell_node(module: Any, shape: Shape, dt: float) -> ir.Lif | ir.Leaky:
         raise UnsupportedError("A current that never decays has no form in NIR.", "Take alpha < 1.")
     tau = math.inf if beta == 1.0 else dt / (1.0 - beta)
     r = 1.0 / dt if math.isinf(tau) else tau / dt
+    rest = none
+    if module.bias is not None:
+        if math.isinf(tau):
+            raise UnsupportedError("A membrane with a bias and no leak has no form in NIR.")
+        bias = array(module.bias) / (1.0 - beta)
+        rest = np.broadcast_to(bias.reshape(-1, *[1] * (len(shape) - 1)), shape)
     return ir.Lif(
         shape=shape,
         tau=np.array(tau),
         r=np.array(r),
         v_threshold=np.array(module.threshold),
-        v_leak=none,
+        v_leak=rest,
         v_reset=none,
         reset=module.reset,
         tau_synapse=np.array(dt / (1.0 - alpha)) if alpha else None,

@@ -346,6 +346,8 @@ def _synapse(walk: _Walk, name: str, m: Synapse) -> None:
 
 
 def _own(walk: _Walk, name: str, m: Lif | Readout) -> None:
+    if isinstance(m, Lif) and (m.rules.several or m.fires == "at"):
+        raise _Cannot("has the rules of a chip, which whole students have: take one by its name")
     walk.append(name, cell_node(m, walk.shape, walk.dt))
 
 

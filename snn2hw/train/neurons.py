@@ -8,6 +8,16 @@ step of ``ir.network.Lif``, so what is trained is what is exported.
 
 The backward pass replaces the derivative of the spike by a surrogate (Neftci et al., 2019, IEEE
 Signal Processing Magazine 36(6)) and treats the reset as constant.
+
+Neurons of other rules (``ir.neuron.NeuronRules``) spike at the threshold already, send a spike for
+each threshold that the membrane holds and lose as many, up to the most of a step, or take a bias of
+their own: ``v = beta v + i + bias``. Each threshold then has a surrogate, of which the two nearest
+to the membrane are added: ``triangle`` and ``box`` give 1 / threshold from the first to the last
+threshold, the usual slope of such neurons (docs/training.md says whose). Where they subtract, the
+gradient goes through the reset too: a neuron that sent all that it held remembers little, and with
+a constant reset the gradient of a loop would grow from step to step. No kernel is for them: they
+run in tensor operations, those with a bias or a connection to themselves step by step through
+autograd.
 """
 
 from __future__ import annotations
@@ -27,13 +37,14 @@ from torch.autograd.function import once_differentiable
 
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.ir.network import Reset
+from snn2hw.ir.neuron import Decays, NeuronRules
 from snn2hw.train import kernels
 
 # Numba starts its threads when it is asked for their number, and PyTorch then has as many.
 _chosen = torch.get_num_threads()
 MOST_THREADS = numba.get_num_threads()
 torch.set_num_threads(_chosen)
-DECAY_STEPS = 4096  # a chip holds decays in such parts
+USUAL = NeuronRules()
 
 # What stands for the slope of the spike, of x = v / threshold - 1, in units of 1 / threshold; the
 # order is that of the numbers in kernels.py.
@@ -58,11 +69,23 @@ class Constants(NamedTuple):
     reset: str
     surrogate: str
     steps: int
+    fires: str = "above"
+    most: int = 1
+
+    @property
+    def plain(self) -> bool:
+        """One spike a step at most, above the threshold: what the kernels are for."""
+        return self.most == 1 and self.fires == "above"
 
     @property
     def subtracts(self) -> bool:
         """Reset by subtraction."""
         return self.reset == "subtract"
+
+    @property
+    def through(self) -> bool:
+        """Gradients go through the reset."""
+        return self.subtracts and not self.plain
 
     @property
     def kind(self) -> int:
@@ -71,12 +94,30 @@ class Constants(NamedTuple):
 
     def slope(self, v: Tensor) -> Tensor:
         """Return what stands for the derivative of the spike at membrane ``v``."""
-        return SURROGATES[self.surrogate](v / self.threshold - 1.0) / self.threshold
+        one = SURROGATES[self.surrogate]
+        if self.most == 1:
+            return one(v / self.threshold - 1.0) / self.threshold
+        held = v / self.threshold
+        below = held.floor().clamp(1, self.most)
+        found = one(held - below) + one(held - below - 1.0) * (below < self.most)
+        return found / self.threshold
+
+    def sent(self, v: Tensor) -> Tensor:
+        """Return how many spikes neurons send at membrane ``v``, in its precision."""
+        if self.most == 1:
+            fires = v >= self.threshold if self.fires == "at" else v > self.threshold
+            return fires.to(v.dtype)
+        held = v / self.threshold
+        whole = held.floor() if self.fires == "at" else held.ceil() - 1.0
+        return whole.clamp(0, self.most)
 
     def after(self, v: Tensor) -> Tensor:
         """Return the membrane after reset."""
-        rest = v - self.threshold if self.subtracts else torch.zeros_like(v)
-        return torch.where(v > self.threshold, rest, v)
+        if self.plain:
+            rest = v - self.threshold if self.subtracts else torch.zeros_like(v)
+            return torch.where(v > self.threshold, rest, v)
+        sent = self.sent(v)
+        return v - sent * self.threshold if self.subtracts else v * (sent == 0)
 
 
 class _LifFunction(torch.autograd.Function):
@@ -85,7 +126,7 @@ class _LifFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, alpha: Tensor, beta: Tensor, c: Constants) -> Tensor:
         wanted = any(ctx.needs_input_grad[:3])
-        run = _way(current).forward
+        run = _way(current, plain=c.plain).forward
         spikes, before = run(current, float(alpha), float(beta), c, wanted)
         ctx.save_for_backward(before, alpha, beta)
         ctx.constants, ctx.still = c, len(current) < c.steps
@@ -96,7 +137,7 @@ class _LifFunction(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         before, alpha, beta = ctx.saved_tensors
         learns = any(ctx.needs_input_grad[1:3])
-        found, *by = _way(before).backward(
+        found, *by = _way(before, plain=ctx.constants.plain).backward(
             before, grads[0], float(alpha), float(beta), ctx.constants, ctx.still, learns
         )
         # The decays are one number each for the whole population.
@@ -195,7 +236,7 @@ def _forward_torch(
     for t in range(c.steps):
         i = torch.add(wide[min(t, len(wide) - 1)], i, alpha=alpha)
         v = c.after(torch.add(i, v, alpha=beta, out=before[t]))
-    spikes = (before > c.threshold).to(current.dtype)
+    spikes = c.sent(before).to(current.dtype)
     return spikes, before if keep else before[:0]
 
 
@@ -208,11 +249,14 @@ def _backward_torch(
     still: bool,
     learns: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    found = c.slope(before).mul_(grad)
+    slope = c.slope(before)
+    found = slope * grad
     of_i, of_v = torch.zeros_like(before[0]), torch.zeros_like(before[0])
     by_alpha, by_beta = before.new_zeros(()), before.new_zeros(())
     for t in range(c.steps - 1, -1, -1):
-        kept = of_v if c.subtracts else of_v.masked_fill(before[t] > c.threshold, 0.0)
+        kept = of_v if c.subtracts else of_v.masked_fill(c.sent(before[t]) > 0, 0.0)
+        if c.through:
+            kept = kept * (1.0 - c.threshold * slope[t])
         of_v = found[t].add_(kept)
         of_i = of_v + of_i
         if t > 0 and learns:
@@ -236,8 +280,10 @@ _COMPILED = _Way(_forward_compiled, _backward_compiled, _rates_compiled)
 _IN_TENSORS = _Way(_forward_torch, _backward_torch, _rates_torch)
 
 
-def _way(like: Tensor) -> _Way:
-    """Return the functions for a tensor's device and numbers."""
+def _way(like: Tensor, *, plain: bool = True) -> _Way:
+    """Return the functions for a tensor's device and numbers, and for the rules of neurons."""
+    if not plain:
+        return _IN_TENSORS
     if like.device.type == "cpu":
         return _COMPILED
     if like.device.type == "cuda" and like.dtype != torch.float64:
@@ -263,6 +309,8 @@ def lif(
     alpha: float | Tensor = 0.0,
     surrogate: str = "triangle",
     steps: int | None = None,
+    fires: str = "above",
+    most: int = 1,
 ) -> Tensor:
     """Run neurons from rest over all time steps.
 
@@ -271,15 +319,17 @@ def lif(
             same at each step.
         beta: share of the membrane potential that survives a step; a tensor to learn it.
         threshold: a neuron spikes when its potential exceeds this.
-        reset: what follows a spike: potential to zero, or less the threshold.
+        reset: what follows a spike: potential to zero, or less the threshold for each spike.
         alpha: share of the current that survives a step.
         surrogate: a name in ``SURROGATES``.
         steps: T, where the current does not say.
+        fires: ``above`` the threshold, or already ``at`` it.
+        most: spikes of a step at most, one for each threshold that the potential holds.
 
     Returns:
-        Spikes, 0 or 1, ``[T, B, ...]`` in the precision of the current.
+        Spikes, 0 to ``most``, ``[T, B, ...]`` in the precision of the current.
     """
-    constants = Constants(threshold, reset, surrogate, steps or len(current))
+    constants = Constants(threshold, reset, surrogate, steps or len(current), fires, most)
     decays = (torch.as_tensor(d, dtype=torch.float64) for d in (alpha, beta))
     return _lined(_LifFunction, current, *decays, constants)
 
@@ -301,7 +351,7 @@ class _RateFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
         mean = current.mean(0, keepdim=True) if len(current) > 1 else current
-        found = _way(mean).rates(mean, alpha, beta, c)
+        found = _way(mean, plain=c.plain).rates(mean, alpha, beta, c)
         ctx.save_for_backward((mean >= 0) & (mean <= c.threshold))
         ctx.share, ctx.shape = 1.0 / (c.threshold * len(current)), current.shape
         return found
@@ -320,7 +370,7 @@ class _Spike(torch.autograd.Function):
     def forward(ctx: Any, v: Tensor, constants: Constants) -> Tensor:
         ctx.save_for_backward(v)
         ctx.constants = constants
-        return (v > constants.threshold).to(v.dtype)
+        return constants.sent(v)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -336,9 +386,11 @@ def lif_definition(
     *,
     alpha: float | Tensor = 0.0,
     surrogate: str = "triangle",
+    fires: str = "above",
+    most: int = 1,
 ) -> Tensor:
     """Compute what ``lif`` does, step by step through autograd: slow, and easy to believe."""
-    constants = Constants(threshold, reset, surrogate, len(current))
+    constants = Constants(threshold, reset, surrogate, len(current), fires, most)
     i, v = torch.zeros_like(current[0]), torch.zeros_like(current[0])
     spikes = []
     for step in current:
@@ -354,13 +406,16 @@ def _step(
     alpha: float | Tensor,
     beta: float | Tensor,
     constants: Constants,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return current, membrane and spikes after one step, through autograd."""
     i = alpha * i + current
     v = beta * v + i
+    if bias is not None:
+        v = v + bias
     s: Tensor = _Spike.apply(v, constants)  # type: ignore[assignment]
-    fired = s.detach()
-    v = v - constants.threshold * fired if constants.subtracts else v * (1.0 - fired)
+    sent = s if constants.through else s.detach()
+    v = v - constants.threshold * sent if constants.subtracts else v * (sent == 0)
     return i, v, s
 
 
@@ -372,17 +427,21 @@ class Lif(nn.Module):
     ``clamp(current / threshold, 0, 1)``.
 
     Args:
-        beta: share of the membrane potential that survives a step, a multiple of 1/4096 in
-            0 to 1, so that a chip holds it exactly; 1 for integrate-and-fire.
+        beta: share of the membrane potential that survives a step, one of ``rules.membrane``, so
+            that the chip holds it exactly; 1 for integrate-and-fire.
         threshold: firing threshold, positive.
         reset: ``zero`` or ``subtract``.
         alpha: share of the input current that survives a step, likewise; 0 for none.
         surrogate: a name in ``SURROGATES``.
-        learn: train the decays that are neither 0 nor 1, in steps of 1/4096 (Fang et al., 2021,
-            arXiv:2007.05785, learn one for each layer, as here).
+        learn: train the decays that are neither 0 nor 1 (Fang et al., 2021, arXiv:2007.05785,
+            learn one for each layer, as here); the nearest that the chip has is used.
+        rules: of the chip's neurons.
+        last: an output population.
+        channels: how many biases it has, where the rules say that they act on the membrane: one
+            for each channel of ``[T, B, channels, ...]``; 0 for none.
 
     Raises:
-        InputError: a value is out of range, or a decay is no multiple of 1/4096.
+        InputError: a value is out of range, or the chip does not have it.
     """
 
     def __init__(
@@ -394,10 +453,13 @@ class Lif(nn.Module):
         alpha: float = 0.0,
         surrogate: str = "triangle",
         learn: bool = False,
+        rules: NeuronRules = USUAL,
+        last: bool = False,
+        channels: int = 0,
     ) -> None:
         super().__init__()
-        for name, decay in (("alpha", alpha), ("beta", beta)):
-            _check_decay(name, decay)
+        for name, decay, known in (("alpha", alpha, rules.current), ("beta", beta, rules.membrane)):
+            _check_decay(name, decay, known)
         if not threshold > 0:
             raise InputError(f"The threshold is {threshold}, not positive.")
         if reset not in ("zero", "subtract"):
@@ -405,7 +467,12 @@ class Lif(nn.Module):
         if surrogate not in SURROGATES:
             raise unknown_name("surrogate", surrogate, SURROGATES)
         self.threshold, self.reset, self.surrogate = threshold, reset, surrogate
+        self.fires, self.most = rules.fires, rules.most_out if last else rules.most
+        self.rules = rules
         self.analog = False
+        own = rules.bias == "membrane" and channels > 0
+        self.bias: nn.Parameter | None
+        self.register_parameter("bias", nn.Parameter(torch.zeros(channels)) if own else None)
         self._fixed = {"alpha": alpha, "beta": beta}
         for name, decay in self._fixed.items():
             learned = learn and 0.0 < decay < 1.0
@@ -426,9 +493,10 @@ class Lif(nn.Module):
         logit = getattr(self, f"{name}_logit")
         if logit is None:
             return self._fixed[name]
+        known = self.rules.current if name == "alpha" else self.rules.membrane
         smooth = logit.sigmoid()
-        held = (smooth * DECAY_STEPS).round().clamp(1, DECAY_STEPS - 1) / DECAY_STEPS
-        return held.detach() + (smooth - smooth.detach())
+        held = smooth.new_tensor(known.inner(float(smooth.detach())))
+        return held + (smooth - smooth.detach())
 
     def forward(
         self,
@@ -445,12 +513,15 @@ class Lif(nn.Module):
             back: what the spikes of a step ``[B, ...]`` add to the current of the next one, for a
                 population that is connected to itself.
         """
-        if back is not None:
-            return self._recurrent(current, steps or len(current), back)
+        c = self._constants(steps or len(current))
+        if back is not None or self.bias is not None:
+            return self._stepped(current, c, back)
         if self.analog:
-            c = Constants(self.threshold, self.reset, self.surrogate, steps or len(current))
             return _lined(_RateFunction, current, self.alpha, self.beta, c)
         return self._fused(current, steps)
+
+    def _constants(self, steps: int) -> Constants:
+        return Constants(self.threshold, self.reset, self.surrogate, steps, self.fires, self.most)
 
     def _fused(self, current: Tensor, steps: int | None) -> Tensor:
         return lif(
@@ -461,29 +532,33 @@ class Lif(nn.Module):
             alpha=self._decay("alpha"),
             surrogate=self.surrogate,
             steps=steps,
+            fires=self.fires,
+            most=self.most,
         )
 
-    def _recurrent(self, current: Tensor, steps: int, back: Callable[[Tensor], Tensor]) -> Tensor:
-        c = Constants(self.threshold, self.reset, self.surrogate, steps)
+    def _stepped(
+        self, current: Tensor, c: Constants, back: Callable[[Tensor], Tensor] | None
+    ) -> Tensor:
         alpha, beta = self._decay("alpha"), self._decay("beta")
+        bias = None if self.bias is None else self.bias.reshape(-1, *[1] * (current.ndim - 3))
         i, v = torch.zeros_like(current[0]), torch.zeros_like(current[0])
         spikes: list[Tensor] = []
-        for t in range(steps):
+        for t in range(c.steps):
             given = current[min(t, len(current) - 1)]
-            i, v, fired = _step(i, v, given + back(spikes[-1]) if spikes else given, alpha, beta, c)
-            spikes.append(fired)
+            if back is not None and spikes:
+                given = given + back(spikes[-1])
+            i, v, sent = _step(i, v, given, alpha, beta, c, bias)
+            spikes.append(sent)
         return torch.stack(spikes)
 
     def extra_repr(self) -> str:
         """Show the constants in ``print(module)``."""
         decays = f"beta={self.beta:g}" + (f", alpha={self.alpha:g}" if self.alpha else "")
-        return f"{decays}, threshold={self.threshold:g}, reset={self.reset!r}"
+        most = "" if self.most == 1 else f", up to {self.most} spikes a step"
+        return f"{decays}, threshold={self.threshold:g}, reset={self.reset!r}{most}"
 
 
-def _check_decay(name: str, decay: float) -> None:
-    if not 0.0 <= decay <= 1.0 or decay * DECAY_STEPS != round(decay * DECAY_STEPS):
-        near = min(max(round(decay * DECAY_STEPS) / DECAY_STEPS, 0.0), 1.0)
-        raise InputError(
-            f"{name} is {decay}, not a multiple of 1/{DECAY_STEPS} from 0 to 1.",
-            f"The nearest is {near!r}.",
-        )
+def _check_decay(name: str, decay: float, known: Decays) -> None:
+    near = known.nearest(decay)
+    if decay != near:
+        raise InputError(f"{name} is {decay}, not {known}.", f"The nearest is {near!r}.")

@@ -44,6 +44,12 @@ def rate_outputs(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
             "Method 'dsr' does not train recurrent students: a mean has no next step.",
             "Leave out 'dsr'.",
         )
+    if any(n.most > 1 or n.bias is not None for n in network.populations().values()):
+        raise InputError(
+            "Method 'dsr' does not train neurons that send several spikes a step, or whose bias "
+            "acts on the membrane.",
+            "Leave out 'dsr'.",
+        )
     with torch.no_grad():
         real = outputs_of(network, x, scale)
     rates: dict[str, Tensor] = {SOURCE: network.encode(x).mean(0, keepdim=True)}

@@ -27,6 +27,7 @@ from snn2hw.fields import (
     whole,
 )
 from snn2hw.files import expanded
+from snn2hw.train.chip import check_recipe, own_constants, rules_of
 from snn2hw.train.foreign import is_file
 from snn2hw.train.methods import Plan, Weights, plan
 from snn2hw.train.neurons import SURROGATES
@@ -68,7 +69,7 @@ class Recipe:
         optimizer: ``adamw``, or ``sgd`` with momentum; the rates are for the one chosen.
         weight_decay: of weights, in each step a share of the learning rate.
         neuron: ``lif``, ``if`` (no leak: beta is 1) or ``cuba`` (the current has a memory too).
-        beta: share of the membrane potential that survives a step, a multiple of 1/4096.
+        beta: share of the membrane potential that survives a step, of those that the target has.
         current_beta: share of the input current of ``cuba`` that does.
         reset: of a neuron that spiked: ``zero`` or ``subtract``.
         surrogate: a name in ``neurons.SURROGATES``.
@@ -98,7 +99,8 @@ class Recipe:
         logit_scale: logits in the loss run from 0 to this (output spikes in every step).
         spike_cost: weight of what spikes cost, as a share of what all spikes would cost.
         minimize: what a spike costs: ``synops``, or ``energy`` at the target's prices.
-        target: the chip whose prices count.
+        target: the chip that the student is for: its neurons follow that chip's rules, and its
+            prices count.
         synops_budget: synaptic operations of a sample below which spikes cost nothing, or 0.
         shift: training images move by up to this many pixels.
         flip: half of the training images are mirrored.
@@ -274,8 +276,11 @@ def defaults(
 ) -> Recipe:
     """Return the recipe for a student and a data set, with ``own`` values over it.
 
+    Where the neurons of the target leave no choice, theirs is the default.
+
     Raises:
-        InputError: there is no such student or teacher.
+        InputError: there is no such student, teacher or target, or the target's neurons do not do
+            what ``own`` asks for.
     """
     if student not in STUDENTS:
         raise unknown_name("student", student, STUDENTS)
@@ -295,4 +300,7 @@ def defaults(
         deep = {"time_steps": 4, "epochs": 50, "prune_epochs": 20, "lr": 5e-3, "spike_cost": 0.0}
         recipe = replace(recipe, shift=0, **deep)
     set_by_method = plan(str(own["method"])).constants if "method" in own else {}
-    return replace(recipe, **{**set_by_method, **own})
+    rules = rules_of(str(own.get("target", recipe.target)))
+    recipe = replace(recipe, **{**own_constants(rules), **set_by_method, **own})
+    check_recipe(recipe, rules)
+    return recipe

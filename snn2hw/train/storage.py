@@ -22,6 +22,7 @@ from snn2hw.errors import InputError
 from snn2hw.fields import anything, many, named, real, require, table, text, whole
 from snn2hw.files import expanded, read_json, reading, sha256, write_json
 from snn2hw.train import foreign, students, teachers
+from snn2hw.train.chip import check_recipe, rules_of
 from snn2hw.train.loop import state_path
 from snn2hw.train.recipe import Recipe
 from snn2hw.train.scaling import Scaled, Scaling
@@ -169,14 +170,18 @@ def make_student(
     """Build a recipe's student for data of this kind.
 
     Raises:
-        InputError: there is no such student.
+        InputError: there is no such student or target, or its neurons do not do what the recipe
+            asks for.
     """
+    rules = rules_of(recipe.target)
+    check_recipe(recipe, rules)
     neuron = students.Neuron(
         1.0 if recipe.neuron == "if" else recipe.beta,
         recipe.current_beta if recipe.neuron == "cuba" else 0.0,
         recipe.reset,  # type: ignore[arg-type]
         recipe.surrogate,
         recipe.learn_decay,
+        rules,
     )
     settings = students.Settings(
         shape,

@@ -113,6 +113,12 @@ class Stagewise(Structure):
                 f"A {type(network).__name__} has no neurons that can be made spiking one by one.",
                 "Leave out method tandem, or use a student that comes with snn2hw.",
             )
+        if any(n.most > 1 or n.bias is not None for n in self.neurons):
+            raise InputError(
+                "Method tandem does not train neurons that send several spikes a step, or whose "
+                "bias acts on the membrane.",
+                "Leave out method tandem.",
+            )
         self.ramp = max(1.0, ALL_SPIKE_AFTER * epochs)
 
     def before_epoch(self, epoch: int) -> None:

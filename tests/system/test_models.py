@@ -18,7 +18,7 @@ def _marked(name: str):
 def test_accuracy_of_the_card_on_chip_integers(tmp_path, monkeypatch, name):
     monkeypatch.setenv("SNN2HW_DATA", str(DATA))
     recipe = builds.model_recipe(name)
-    document(tmp_path, "export", name)
+    document(tmp_path, "export", name, "--target", recipe.get("target", "loihi2"))
     found = document(tmp_path, "simulate")
     assert found["accuracy"] == pytest.approx(recipe["accuracy_on_chip"], abs=5e-5)
     card = (builds.models_directory() / name / "card.md").read_text()

@@ -3,7 +3,7 @@
 from snn2hw.families.family import Family, Schema, Variant, Vendor, VendorFile
 from snn2hw.families.loihi import cost, definition, engine, lava, nengo_loihi, netx, words
 from snn2hw.families.loihi.exact import remove_dead
-from snn2hw.families.loihi.numbers import LATER, RANGES, Numbers
+from snn2hw.families.loihi.numbers import LATER, RANGES, Numbers, trains
 from snn2hw.families.loihi.place import SHARED, map_network, most_inputs
 from snn2hw.families.loihi.populations import KINDS
 from snn2hw.families.loihi.quantize import quantize
@@ -30,6 +30,7 @@ SCHEMA = Schema(
 LOIHI = Family(
     schema=SCHEMA,
     populations=KINDS,
+    trains=trains,
     quantize=quantize,
     exact=remove_dead,
     place=map_network,

@@ -9,6 +9,7 @@ from typing import Any, cast
 from snn2hw.errors import listed
 from snn2hw.families.loihi.populations import Delta, Lif, Population, Resonator
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
+from snn2hw.ir.neuron import NeuronRules, Parts
 from snn2hw.ir.populations import written_by
 from snn2hw.ir.synapses import reach, with_weight
 from snn2hw.ir.target import Target
@@ -252,3 +253,12 @@ def as_added(c: Connection, n: Numbers) -> Connection:
     return replace(
         c, synapses=with_weight(c.synapses, c.synapses.weight >> -c.exponent), exponent=0
     )
+
+
+def trains(target: Target) -> NeuronRules:
+    """Return what the neurons of a chip of this family compute, for those who train them.
+
+    How they reset and what is read is left to the recipe; a chip that cannot refuses it later.
+    """
+    parts = Parts(1 << numbers_of(target).decay_bits)
+    return NeuronRules(membrane=parts, current=parts)

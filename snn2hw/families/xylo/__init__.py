@@ -2,7 +2,7 @@
 
 from snn2hw.families.family import Family, Schema, Vendor, VendorFile
 from snn2hw.families.xylo import cost, definition, engine, spec, xylosim
-from snn2hw.families.xylo.numbers import RANGES, Numbers
+from snn2hw.families.xylo.numbers import RANGES, Numbers, trains
 from snn2hw.families.xylo.place import map_network, most_inputs
 from snn2hw.families.xylo.populations import KINDS
 from snn2hw.families.xylo.quantize import quantize
@@ -45,6 +45,7 @@ SCHEMA = Schema(
 XYLO = Family(
     schema=SCHEMA,
     populations=KINDS,
+    trains=trains,
     quantize=quantize,
     place=map_network,
     schedule=schedule,

@@ -11,6 +11,7 @@ import numpy as np
 from snn2hw.errors import listed
 from snn2hw.families.xylo.populations import NO_ALIAS, Hidden, Population, Readout
 from snn2hw.ir.integer import Connection, IntNetwork
+from snn2hw.ir.neuron import NeuronRules, Shifts
 from snn2hw.ir.synapses import Conv, matrix
 from snn2hw.ir.target import Target
 
@@ -217,3 +218,21 @@ def joined(parts: tuple[Population, ...], name: str) -> np.ndarray:
 def numbers_of(of: IntNetwork | Target) -> Numbers:
     """Return the arithmetic of a network or a chip of this family."""
     return cast("Numbers", of.numbers)
+
+
+def trains(target: Target) -> NeuronRules:
+    """Return what the neurons of a chip of this family compute, for those who train them."""
+    n = numbers_of(target)
+    return NeuronRules(
+        fires="at",
+        resets=("subtract",),
+        most=n.hidden_spikes,
+        most_out=n.readout_spikes,
+        most_in=n.input_spikes,
+        membrane=Shifts(0, n.dash_max),
+        # A current that loses everything in a step would take no weights (see ``quantize``).
+        current=Shifts(1, n.dash_max),
+        needs_current=True,
+        bias="membrane",
+        readouts=("spikes",),
+    )

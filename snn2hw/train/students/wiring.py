@@ -21,8 +21,9 @@ from torch.autograd.function import once_differentiable
 
 from snn2hw.errors import InputError
 from snn2hw.ir.network import Network, Reset
+from snn2hw.ir.neuron import NeuronRules
 from snn2hw.train.convolution import convolution
-from snn2hw.train.neurons import Lif
+from snn2hw.train.neurons import USUAL, Lif
 
 Chw = tuple[int, int, int]
 SOURCE = "input"
@@ -40,15 +41,19 @@ class Neuron(NamedTuple):
     reset: Reset = "zero"
     surrogate: str = "triangle"
     learn_decay: bool = False
+    rules: NeuronRules = USUAL
 
-    def make(self) -> Lif:
-        """Return a new population with threshold 1."""
+    def make(self, channels: int, *, last: bool = False) -> Lif:
+        """Return a new population with threshold 1; ``last`` for an output."""
         return Lif(
             self.beta,
             reset=self.reset,
             alpha=self.alpha,
             surrogate=self.surrogate,
             learn=self.learn_decay,
+            rules=self.rules,
+            last=last,
+            channels=channels,
         )
 
 
@@ -117,12 +122,13 @@ class Synapse(nn.Module):
             self.norm = nn.BatchNorm1d(size) if flat else nn.BatchNorm2d(size)
             nn.init.constant_(self.norm.weight, gain)
 
-    def without_norm(self) -> None:
-        """Put a bias in the place of batch norm, and weights that start with currents like its."""
+    def without_norm(self, *, bias: bool = True) -> None:
+        """Leave out batch norm, with a bias in its place or none; currents start as large."""
         if self.norm is not None and not isinstance(self.weight, Diagonal):
             weight = self.weight.weight
             nn.init.normal_(weight, std=GAIN / (RATE * weight[0].numel()) ** 0.5)
-            self.weight.bias = nn.Parameter(torch.zeros(len(weight)))
+            if bias:
+                self.weight.bias = nn.Parameter(torch.zeros(len(weight)))
         self.norm = None
 
     def forward(self, spikes: Tensor) -> Tensor:
@@ -242,6 +248,7 @@ class Student(Spiking):
     ) -> None:
         super().__init__(settings.shape, settings.classes, settings.max_value, settings.time_steps)
         self.wiring = tuple(wiring)
+        self.rules = settings.neuron.rules
         self._stages = tuple(stages)
         for name, module in modules.items():
             _attach(self, name, module)
@@ -421,13 +428,15 @@ class Plan:
     def synapse(self, name: str, sources: str | tuple[str, ...], module: Synapse) -> Branch:
         """Add a synapse and return the branch that goes through it."""
         if self.settings.norm == "none":
-            module.without_norm()
+            module.without_norm(bias=self.settings.neuron.rules.bias == "current")
         self.modules[name] = module
         return Branch((sources,) if isinstance(sources, str) else sources, name)
 
-    def neurons(self, name: str, *branches: Branch) -> str:
-        """Add a population and return its name."""
-        self.modules[name] = self.settings.neuron.make()
+    def neurons(self, name: str, *branches: Branch, last: bool = False) -> str:
+        """Add a population and return its name; ``last`` for the output."""
+        first: Any = self.modules[branches[0].synapse]
+        channels = len(first.weight.weight)
+        self.modules[name] = self.settings.neuron.make(channels, last=last)
         self.wiring.append(Population(name, branches))
         return name
 
@@ -445,7 +454,7 @@ class Plan:
         layer = dense(features, self.settings.classes, pool, GAIN if spikes else None)
         branch = self.synapse(fc, sources, layer)
         if spikes:
-            self.neurons(output, branch)
+            self.neurons(output, branch, last=True)
         else:
             self.modules["readout"] = Readout()
             self.wiring.append(Population("readout", (branch,)))

@@ -56,6 +56,11 @@ def _rules(rules: Rules, target: Target) -> Iterator[str]:
             "its neurons send one spike a step at most, the chip's as many as the membrane holds "
             f"thresholds, up to {n.hidden_spikes}"
         )
+    for what, said, most in (
+        ("neurons", rules.most, n.hidden_spikes), ("outputs", rules.most_out, n.readout_spikes)
+    ):  # fmt: skip
+        if rules.spikes == "many" and said not in (None, most):
+            yield f"its {what} send at most {said} spikes a step, the chip's {most}"
     if rules.v_min is not None:
         yield f"its membranes stay above {rules.v_min:g}, the chip's do not"
 
