@@ -15,7 +15,7 @@ from typing import Any
 
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.families import FAMILIES
-from snn2hw.fields import Check, filled, flag, named, real, require, table, text, whole
+from snn2hw.fields import Check, filled, flag, many, named, real, require, table, text, whole
 from snn2hw.files import expanded, read_text, reading
 from snn2hw.ir.target import KINDS, Figure, Target
 
@@ -65,7 +65,10 @@ def _file(family: str | None, chosen: int = 0) -> Check:
             "prices": _figures(schema.units(variant, "prices")),
             "timing": _figures(schema.units(variant, "timing")),
         }
-    known = {"title": filled, "about": text(), "calibration": named(_figure())}
+    known = {
+        "title": filled, "about": text(), "open_questions": many(filled),
+        "calibration": named(_figure()),
+    }  # fmt: skip
     about = {"schema": whole(SCHEMA, SCHEMA), "family": text(*FAMILIES)}
     return table({**about, **needed}, known, closed=True)
 
@@ -171,6 +174,7 @@ def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Tar
         abilities=MappingProxyType({k: data["abilities"][k] for k in schema.abilities}),
         **sections,
         text=content,
+        open_questions=tuple(data.get("open_questions", ())),
     )
 
 

@@ -19,6 +19,7 @@ from snn2hw.cli.common import Talk, common, root
 from snn2hw.encoders import ENCODERS
 from snn2hw.environments import Environment
 from snn2hw.errors import Snn2hwError, unknown_name
+from snn2hw.ir.target import Target
 from snn2hw.pipeline import builds, runs
 from snn2hw.report import text
 
@@ -30,11 +31,10 @@ def targets(talk: Talk, name: str | None) -> None:
     """List the chips, or show one with the source of every figure."""
     if name is None:
         loaded = [target_files.load(n) for n in target_files.names()]
-        document: dict[str, Any] = {
-            "targets": [{"name": t.name, "title": t.title, "family": t.family} for t in loaded]
-        }
-        rows = [[t.name, t.title, t.family] for t in loaded]
-        talk.result(document, text.table(["target", "title", "family"], rows, left=3))
+        document: dict[str, Any] = {"targets": [_in_short(t) for t in loaded]}
+        head = ["target", "title", "spikes a step", "reset", "weights", "states", "proved against"]
+        rows = [[str(v) for v in list(_in_short(t).values())[:-1]] for t in loaded]
+        talk.result(document, text.table(head, rows, left=len(head)))
         return
     chip = target_files.load(name)
     sections = {
@@ -43,17 +43,51 @@ def targets(talk: Talk, name: str | None) -> None:
     }  # fmt: skip
     document = {
         "name": chip.name, "title": chip.title, "family": chip.family, "about": chip.about,
-        "abilities": dict(chip.abilities),
+        "abilities": dict(chip.abilities), "numbers": dataclasses.asdict(_numbers(chip)),
+        "proved_against": _proofs(chip), "open_questions": list(chip.open_questions),
         **{k: [dataclasses.asdict(x) for x in v.values()] for k, v in sections.items()},
     }  # fmt: skip
     lines = [f"{chip.name}: {chip.title}, family {chip.family}", *chip.about.splitlines()]
-    lines.append("abilities: " + ", ".join(k for k, v in chip.abilities.items() if v))
+    told = dataclasses.asdict(_numbers(chip))
+    lines += [
+        "abilities: " + ", ".join(k for k, v in chip.abilities.items() if v),
+        "numbers: " + ", ".join(f"{k} {v}" for k, v in told.items()),
+        f"proved against: {_proofs(chip)}",
+        *(f"open question: {q}" for q in chip.open_questions),
+    ]
     for section, figures in sections.items():
         lines += ["", section] if figures else []
         for x in figures.values():
             span = "" if x.low == x.value == x.high else f" ({x.low:g} to {x.high:g})"
             lines.append(f"  {x.name:<20} {x.value:g}{span} {x.unit}, {x.kind}: {x.source}")
     talk.result(document, lines)
+
+
+def _in_short(chip: Target) -> dict[str, str]:
+    """Say in a few words what the neurons of a chip are, and what it was proved against."""
+    rules, numbers = families.of(chip).trains(chip), _numbers(chip)
+    resets = [r for r in ("zero", "subtract") if chip.abilities.get(f"reset_{r}")]
+    bits = {k: getattr(numbers, f"{k}_bits", None) for k in ("weight", "state")}
+    return {
+        "name": chip.name,
+        "title": chip.title,
+        "spikes": "1" if rules.most == 1 else f"up to {rules.most}",
+        "reset": " or ".join(resets) or "-",
+        **{f"{k}s": "-" if n is None else f"{n} bits" for k, n in bits.items()},
+        "proved_against": _proofs(chip),
+        "family": chip.family,
+    }
+
+
+def _numbers(chip: Target) -> Any:
+    """Return a target's arithmetic: a dataclass of its family's."""
+    return chip.numbers
+
+
+def _proofs(chip: Target) -> str:
+    """Name the vendors' simulators that count like a chip."""
+    them = families.simulators(chip).values()
+    return " or ".join(v.environment.title for v in them) or "no vendor's simulator"
 
 
 @click.command()

@@ -29,7 +29,8 @@ class Figure:
 class Target:
     """A chip: limits of a core, arithmetic, abilities and prices, as a file told them.
 
-    ``text`` is that file, which goes with what is built for the target.
+    ``open_questions`` are what nobody could tell of it. ``text`` is that file, which goes with what
+    is built for the target.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Target:
     timing: Mapping[str, Figure]
     calibration: Mapping[str, Figure]
     text: str = field(repr=False)
+    open_questions: tuple[str, ...] = ()
 
     def limit(self, name: str) -> int:
         """Return a limit as an integer."""
