@@ -529,10 +529,14 @@ def cost_of(recipe: Recipe, student: nn.Module, dataset: Dataset) -> Cost | None
 
 
 def _input_events(recipe: Recipe, dataset: Dataset) -> float:
-    """Return how many input values that are not 0 a sample has, over all its steps."""
+    """Return how many events the input sends for a sample, over all its steps.
+
+    They are its values that are not 0, or the sum of all where a neuron may send several spikes.
+    """
     x = dataset.x_train[:INPUTS_COUNTED]
     encoded = recipe.shown_by(dataset).encode(x, dataset.max_value)
-    return float(np.count_nonzero(encoded)) / len(x)
+    counted = encoded if rules_of(recipe.target).several else encoded != 0
+    return float(counted.sum(dtype=np.int64)) / len(x)
 
 
 def _seen(recipe: Recipe) -> dict[str, Any]:

@@ -248,6 +248,9 @@ def test_a_student_learns_and_is_what_the_chip_takes():
     student = api.distill_student(recipe, data, None)
     found = api.evaluate(student, data.x_train, data.y_train, show=api.showing(recipe, data))
     assert found.accuracy > 0.5
+    assert found.several == {"lif1"}
+    busy = found._replace(spikes={k: 0 * v + 16.0 for k, v in found.spikes.items()})
+    assert busy.doubts(16) == ["lif2 is saturated: 1 spikes a neuron and step"]
     compile_network(to_network(student), IMU)
 
 

@@ -18,9 +18,12 @@ from xylo_nets import (
     spikes,
 )
 
+from snn2hw import target
 from snn2hw.errors import RuntimeMissingError
 from snn2hw.families.xylo import definition, engine, xylosim
+from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline.samples import samples_for
 from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
 
@@ -104,3 +107,12 @@ def test_the_vendors_file_is_not_taken_yet(tmp_path):
         xylosim.run(
             program, spikes(program), program_file=tmp_path, vendor_file=tmp_path / "spec.json"
         )
+
+
+def test_the_student_that_comes_along(tmp_path):
+    model = builds.load_model("digits-rows", tmp_path)
+    build = builds.export(model, target.load("xylo-imu"), tmp_path)
+    found = builds.verify(build, samples_for(build, limit=20))
+    assert found["samples"] == 20
+    assert found["compared"] > 0
+    assert found["mismatches"] == 0
