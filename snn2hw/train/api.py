@@ -22,7 +22,7 @@ from snn2hw.errors import InputError
 from snn2hw.files import expanded
 from snn2hw.leading import leads
 from snn2hw.train import foreign, students, teachers
-from snn2hw.train.chip import check_input, rules_of
+from snn2hw.train.chip import check_input, check_module, rules_of
 from snn2hw.train.copying import copy_teacher, matched
 from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import evaluate, outputs_of, placed, tensor
@@ -348,9 +348,12 @@ def distill_student(
         tensorboard: write events to ``run_dir/tensorboard``.
 
     Raises:
-        InputError: the method needs a teacher, or another one; the budget cannot be met.
+        InputError: the method needs a teacher, or another one; the budget cannot be met; a student
+            that is no ``Student`` has not the neurons of the recipe's target.
         Interrupted: Ctrl-C; the same call goes on.
     """
+    if student is not None and not isinstance(student, Student):
+        check_module(recipe, rules_of(recipe.target))
     student = student if student is not None else new_student(recipe, dataset)
     taught = _needed(recipe, teacher)
     plans = recipe.plan

@@ -23,6 +23,8 @@ from snn2hw.train import api
 from snn2hw.train.chip import rules_of
 from snn2hw.train.export import to_network
 from snn2hw.train.methods import watch
+from snn2hw.train.module_student import ModuleStudent
+from snn2hw.train.modules import from_module
 from snn2hw.train.neurons import Lif, lif, lif_definition
 from snn2hw.train.recipe import Recipe, defaults
 from snn2hw.train.students import Neuron, Settings, make_student
@@ -289,3 +291,13 @@ def test_recipes_of_earlier_versions_are_for_the_default_target():
     old = Recipe().to_json()
     assert Recipe.from_json({k: v for k, v in old.items() if k != "target"}) == Recipe()
     assert list(itertools.islice(old, 3)) == ["teacher", "student", "data"]
+
+
+def test_neurons_of_other_peoples_modules_are_not_the_chips():
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10), Lif(0.5))
+    student = ModuleStudent(module, (1, 8, 8), 10, 16, 8)
+    with pytest.raises(InputError, match="those of a module of your own do not"):
+        api.distill_student(defaults(**OWN, method="none"), digits(), None, student=student)
+    chip = torch.nn.Sequential(torch.nn.Linear(8, 4), Lif(0.5, alpha=0.5, rules=XYLO))
+    with pytest.raises(UnsupportedError, match="has the rules of a chip"):
+        from_module(chip, (8,))
