@@ -26,6 +26,7 @@ from snn2hw.train.methods import watch
 from snn2hw.train.module_student import ModuleStudent
 from snn2hw.train.modules import from_module
 from snn2hw.train.neurons import Lif, lif, lif_definition
+from snn2hw.train.pruning.channels import Channels
 from snn2hw.train.recipe import Recipe, defaults
 from snn2hw.train.students import Neuron, Settings, make_student
 
@@ -301,3 +302,12 @@ def test_neurons_of_other_peoples_modules_are_not_the_chips():
     chip = torch.nn.Sequential(torch.nn.Linear(8, 4), Lif(0.5, alpha=0.5, rules=XYLO))
     with pytest.raises(UnsupportedError, match="has the rules of a chip"):
         from_module(chip, (8,))
+
+
+def test_pruned_channels_have_no_bias_left():
+    student = randomized("mlp-12", Neuron(0.75, 0.5, "subtract", rules=XYLO)).float()
+    Channels(student, 0.5, 2).finish()
+    gone = (student.fc1.weight.weight == 0).all(1)
+    assert gone.sum() == 6
+    assert (student.lif1.bias[gone] == 0).all()
+    assert (student.lif1.bias[~gone] != 0).all()
