@@ -436,6 +436,8 @@ def synops(
 ) -> float:
     """Count delivered (event, non-zero weight) pairs per test sample, input values included.
 
+    Where neurons send several spikes a step, a value counts as that many events.
+
     Args:
         net: the float student.
         spikes: mean spikes per sample of each neuron, by population.
@@ -447,6 +449,7 @@ def synops(
     for start in range(0, len(x), COUNTED_AT_ONCE):
         rows = range(start, min(start + COUNTED_AT_ONCE, len(x)))
         encoded = shown.encode(x[start : rows.stop], dataset.max_value, rows)
-        active += np.count_nonzero(encoded, axis=(0, 1))
+        counted = encoded if net.rules.spikes == "many" else encoded != 0
+        active += counted.sum(axis=(0, 1), dtype=np.int64)
     events = {name: active.reshape(-1) / len(x) for name in net.inputs()} | dict(spikes)
     return sum(floating.synops(net, events).values())

@@ -23,7 +23,7 @@ from snn2hw.errors import InputError
 from snn2hw.files import expanded
 from snn2hw.leading import leads
 from snn2hw.train import foreign, students, teachers
-from snn2hw.train.chip import check_input, rules_of
+from snn2hw.train.chip import check_input, check_module, rules_of
 from snn2hw.train.copying import copy_teacher, matched
 from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import evaluate, outputs_of, placed, tensor
@@ -349,9 +349,12 @@ def distill_student(
         tensorboard: write events to ``run_dir/tensorboard``.
 
     Raises:
-        InputError: the method needs a teacher, or another one; the budget cannot be met.
+        InputError: the method needs a teacher, or another one; the budget cannot be met; a student
+            that is no ``Student`` has not the neurons of the recipe's target.
         Interrupted: Ctrl-C; the same call goes on.
     """
+    if student is not None and not isinstance(student, Student):
+        check_module(recipe, rules_of(recipe.target))
     student = student if student is not None else new_student(recipe, dataset)
     taught = _needed(recipe, teacher)
     plans = recipe.plan
@@ -524,10 +527,14 @@ def cost_of(recipe: Recipe, student: nn.Module, dataset: Dataset) -> Cost | None
 
 
 def _input_events(recipe: Recipe, dataset: Dataset) -> float:
-    """Return how many input values that are not 0 a sample has, over all its steps."""
+    """Return how many events the input sends for a sample, over all its steps.
+
+    They are its values that are not 0, or the sum of all where a neuron may send several spikes.
+    """
     x = dataset.x_train[:INPUTS_COUNTED]
     encoded = recipe.shown_by(dataset).encode(x, dataset.max_value)
-    return float(np.count_nonzero(encoded)) / len(x)
+    counted = encoded if rules_of(recipe.target).several else encoded != 0
+    return float(counted.sum(dtype=np.int64)) / len(x)
 
 
 def _seen(recipe: Recipe) -> dict[str, Any]:

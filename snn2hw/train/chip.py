@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from snn2hw import families
 from snn2hw import target as targets
 from snn2hw.errors import InputError
+from snn2hw.ir.network import Rules
 from snn2hw.ir.neuron import NeuronRules
 
 if TYPE_CHECKING:
@@ -96,4 +97,18 @@ def check_input(recipe: Recipe, rules: NeuronRules, largest: int) -> None:
             f"{recipe.target} takes at most {rules.most_in} spikes a step.",
             f"Show images row by row in fewer levels, rows:levels={rules.most_in}, or as spikes "
             "(rate, latency).",
+        )
+
+
+def check_module(recipe: Recipe, rules: NeuronRules) -> None:
+    """Refuse to train a module of the user's own, with neurons of its own, for such a chip.
+
+    Raises:
+        InputError: the chip's neurons are not those of other people's modules.
+    """
+    if rules.of_network != Rules():
+        raise InputError(
+            f"The neurons of {recipe.target} send several spikes a step or spike at the threshold, "
+            "those of a module of your own do not.",
+            "Name a student (see `snn2hw models`), or train for another target and rewrite.",
         )

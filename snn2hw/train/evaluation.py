@@ -26,12 +26,14 @@ class Evaluation(NamedTuple):
     """What a network does on labelled samples.
 
     ``spikes`` holds, for each population, the mean spikes per sample of each neuron
-    ``[size]``; empty for networks without spikes. ``predictions`` is ``[N]``.
+    ``[size]``; empty for networks without spikes. ``predictions`` is ``[N]``. ``several`` names
+    the populations whose neurons may send more than one spike a step.
     """
 
     accuracy: float
     spikes: dict[str, NDArray[np.float64]]
     predictions: NDArray[np.int64]
+    several: frozenset[str] = frozenset()
 
     @property
     def spikes_per_sample(self) -> float:
@@ -45,7 +47,7 @@ class Evaluation(NamedTuple):
             rate = float(spikes.mean()) / time_steps
             if rate < DEAD:
                 found.append(f"{name} is nearly silent: {rate:.2g} spikes a neuron and step")
-            elif rate > SATURATED:
+            elif rate > SATURATED and name not in self.several:
                 found.append(f"{name} is saturated: {rate:.2g} spikes a neuron and step")
         return found
 
@@ -80,7 +82,8 @@ def evaluate(
     network.train(was_training)
     classes = torch.cat(found).numpy()
     means = {k: v.numpy() / len(x) for k, v in totals.items()}
-    return Evaluation(float((classes == y).mean()), means, classes)
+    several = frozenset(k for k, m in populations.items() if getattr(m, "most", 1) > 1)
+    return Evaluation(float((classes == y).mean()), means, classes, several)
 
 
 def outputs_of(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:

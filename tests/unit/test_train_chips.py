@@ -23,7 +23,10 @@ from snn2hw.train import api
 from snn2hw.train.chip import rules_of
 from snn2hw.train.export import to_network
 from snn2hw.train.methods import watch
+from snn2hw.train.module_student import ModuleStudent
+from snn2hw.train.modules import from_module
 from snn2hw.train.neurons import Lif, lif, lif_definition
+from snn2hw.train.pruning.channels import Channels
 from snn2hw.train.recipe import Recipe, defaults
 from snn2hw.train.students import Neuron, Settings, make_student
 
@@ -253,6 +256,9 @@ def test_a_student_learns_and_is_what_the_chip_takes():
     student = api.distill_student(recipe, data, None)
     found = api.evaluate(student, data.x_train, data.y_train, show=api.showing(recipe, data))
     assert found.accuracy > 0.5
+    assert found.several == {"lif1"}
+    busy = found._replace(spikes={k: 0 * v + 16.0 for k, v in found.spikes.items()})
+    assert busy.doubts(16) == ["lif2 is saturated: 1 spikes a neuron and step"]
     compile_network(to_network(student), IMU)
 
 
@@ -291,3 +297,22 @@ def test_recipes_of_earlier_versions_are_for_the_default_target():
     old = Recipe().to_json()
     assert Recipe.from_json({k: v for k, v in old.items() if k != "target"}) == Recipe()
     assert list(itertools.islice(old, 3)) == ["teacher", "student", "data"]
+
+
+def test_neurons_of_other_peoples_modules_are_not_the_chips():
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10), Lif(0.5))
+    student = ModuleStudent(module, (1, 8, 8), 10, 16, 8)
+    with pytest.raises(InputError, match="those of a module of your own do not"):
+        api.distill_student(defaults(**OWN, method="none"), digits(), None, student=student)
+    chip = torch.nn.Sequential(torch.nn.Linear(8, 4), Lif(0.5, alpha=0.5, rules=XYLO))
+    with pytest.raises(UnsupportedError, match="has the rules of a chip"):
+        from_module(chip, (8,))
+
+
+def test_pruned_channels_have_no_bias_left():
+    student = randomized("mlp-12", Neuron(0.75, 0.5, "subtract", rules=XYLO)).float()
+    Channels(student, 0.5, 2).finish()
+    gone = (student.fc1.weight.weight == 0).all(1)
+    assert gone.sum() == 6
+    assert (student.lif1.bias[gone] == 0).all()
+    assert (student.lif1.bias[~gone] != 0).all()

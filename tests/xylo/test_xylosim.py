@@ -18,10 +18,11 @@ from xylo_nets import (
     spikes,
 )
 
+from snn2hw import target
 from snn2hw.families.xylo import definition, engine, spec, xylosim
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.pipeline.samples import Samples
+from snn2hw.pipeline.samples import Samples, samples_for
 from snn2hw.report import text
 from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
@@ -118,3 +119,12 @@ def test_a_quantized_network(tmp_path):
     program = compile_network(net, AUDIO2)
     done = assert_equal(program, spikes(program, 4), tmp_path)
     assert done.trace.spikes.any()
+
+
+def test_the_student_that_comes_along(tmp_path):
+    model = builds.load_model("digits-rows", tmp_path)
+    build = builds.export(model, target.load("xylo-imu"), tmp_path)
+    found = builds.verify(build, samples_for(build, limit=20))
+    assert found["samples"] == 20
+    assert found["compared"] > 0
+    assert found["mismatches"] == 0

@@ -192,6 +192,10 @@ class Channels(Structure):
     def apply(self) -> None:
         """Make currents into removed channels, and weights from them, exactly zero."""
         with torch.no_grad():
+            for name, at in self.sets.of.items():
+                own: Any = self.network.get_submodule(name)
+                if own.bias is not None:
+                    own.bias[~self.alive[at].to(own.bias.device)] = 0.0
             for synapse, before, after in self.wires:
                 weight: Any = synapse.weight.weight
                 bias: Any = synapse.weight.bias
