@@ -57,7 +57,9 @@ def model_options(function: Any) -> Any:
 @click.command()
 @click.argument("model", required=False)
 @click.option(
-    "--target", default=families.DEFAULT_TARGET, show_default=True, help="See `snn2hw targets`."
+    "--target",
+    help="See `snn2hw targets`; by default the one that MODEL was trained for, or "
+    f"{families.DEFAULT_TARGET}.",
 )
 @click.option(
     "--rewrite", "allowed", multiple=True, type=click.Choice(["all", *rewrites.REWRITES]),
@@ -70,7 +72,7 @@ def model_options(function: Any) -> Any:
 def export(
     talk: Talk,
     model: str | None,
-    target: str,
+    target: str | None,
     allowed: tuple[str, ...],
     name: str | None,
     choice: nir_io.Choice,
@@ -80,8 +82,10 @@ def export(
     MODEL is a run, a .nir file, a vendor's file or a name from `snn2hw models`; by default the
     newest run. Writes builds/NAME-TARGET/.
     """
-    chip = targets.load(target)
+    chip = None if target is None else targets.load(target)
     loaded = builds.load_model(model, root(), choice)
+    if chip is None:
+        chip = targets.load(loaded.metrics.get("target", families.DEFAULT_TARGET))
     for note in loaded.notes:
         talk.say(f"note: {note}")
     build = builds.export(

@@ -19,8 +19,11 @@ METRICS = table(
         "seed": whole(),
         "seconds": real(0),
     },
-    {"teacher": text(), "student": text(), "data_note": text(), "sparsity": _SHARE},
-)
+    {
+        "teacher": text(), "student": text(), "data_note": text(), "sparsity": _SHARE,
+        "target": text(),
+    },
+)  # fmt: skip
 COMMAND = table({"command": text()}, {"recipe": named(anything), "parent": text()})
 _LAYER = table(
     {
