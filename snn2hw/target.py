@@ -159,6 +159,11 @@ def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Tar
         for f in sections["limits"].values()
         if f.unit != "fraction" and f.value != int(f.value)
     ]
+    problems += [
+        f"abilities.{k} is true, which no neuron of family {data['family']} does"
+        for k in schema.never
+        if data["abilities"][k]
+    ]
     try:
         numbers = schema.numbers(**{k: v for k, v in data["numbers"].items() if k != "source"})
     except ValueError as error:

@@ -52,6 +52,7 @@ class Schema:
         ranges: what each of these may be.
         limits: of a core and a chip, whole numbers of a unit, or a ``fraction``.
         abilities: what the neurons may be able to do, true or false.
+        never: those of them that the family does not compute, so that they are false.
         prices: of each event that is counted, by unit, and of power.
         timing: of each event, by unit.
         variants: more of these where chips divide their memory differently, or events are told
@@ -67,6 +68,7 @@ class Schema:
     timing: Mapping[str, str]
     variants: tuple[Variant, ...] = (Variant(),)
     later: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
     def units(self, variant: Variant, section: str) -> Mapping[str, str]:
         """Return the units of ``limits``, ``prices`` or ``timing`` of a variant."""

@@ -13,6 +13,7 @@ from odd import refuses
 
 from snn2hw import target
 from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.families import FAMILIES
 from snn2hw.families.loihi import engine
 from snn2hw.families.loihi.numbers import RANGES, Numbers
 from snn2hw.families.loihi.place import most_inputs
@@ -181,3 +182,17 @@ def test_numbers_are_such_as_simulators_count(name):
 def _room(name, end):
     """Return what goes with so few bits of a state."""
     return {"state_shift": 0} if name == "state_bits" and end == 2 else {}
+
+
+@pytest.mark.parametrize("name", target.names())
+def test_an_ability_that_no_neuron_of_the_family_has_is_refused(tmp_path, name):
+    """Else a network that needs it would be computed by other rules, without a word."""
+    shipped = target.load(name)
+    never = FAMILIES[shipped.family].schema.never
+    assert never
+    for ability in never:
+        text, found = re.subn(rf"(?m)^{ability} = false", f"{ability} = true", shipped.text)
+        assert found == 1
+        (tmp_path / "mine.toml").write_text(text)
+        with pytest.raises(InputError, match=rf"abilities\.{ability} is true, which no neuron of"):
+            target.load(str(tmp_path / "mine.toml"))

@@ -18,7 +18,17 @@ SCHEMA = Schema(
         "neurons_per_core": "neurons",
         "sparse_density": "fraction",
     },
-    abilities=("graded_input", "graded_output", "reset_zero", "reset_subtract"),
+    abilities=(
+        "graded_input",
+        "graded_output",
+        "reset_zero",
+        "reset_subtract",
+        "fires_above",
+        "fires_at",
+        "spikes_one",
+        "spikes_many",
+    ),
+    never=("reset_subtract", "fires_at", "spikes_many"),
     prices={"static": "W"},
     timing={"io_value": "us"},
     variants=(

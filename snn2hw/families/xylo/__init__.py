@@ -24,6 +24,7 @@ SCHEMA = Schema(
         "graded_input", "graded_output", "reset_zero", "reset_subtract", "fires_above", "fires_at",
         "spikes_one", "spikes_many",
     ),
+    never=("graded_output", "reset_zero", "fires_above", "spikes_one"),
     prices={"cycle": "pJ", "static": "W"},
     timing={
         "input_channel": "cycles",

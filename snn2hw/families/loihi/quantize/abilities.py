@@ -22,9 +22,9 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
     except NetworkError as error:
         found.append(str(error).rstrip("."))
     rules = net.rules
-    if rules.fires == "at":
+    if not target.abilities[f"fires_{rules.fires}"]:
         found.append("its neurons spike at the threshold already, the chip's above it")
-    if rules.spikes == "many":
+    if not target.abilities[f"spikes_{rules.spikes}"]:
         found.append("its neurons send several spikes a step, the chip's one")
     if rules.v_min is not None:
         found.append(f"its membranes stay above {rules.v_min:g}, the chip's do not")
