@@ -72,15 +72,12 @@ class Stop:
     def _listen(self, read: int) -> None:
         while os.read(read, 1)[0] not in _known():
             pass
-        processes = sys.modules.get("snn2hw.processes")  # only then there are any
-        if processes is not None:
-            processes.watch_others_alone()
+        _of_processes("watch_others_alone")
         until = time.monotonic() + PATIENCE
         while not self.taken and time.monotonic() < until:
             time.sleep(0.02)
         if not self.taken:
-            if processes is not None:
-                processes.end_others()
+            _of_processes("end_others")
             self._end()
 
     def _end(self) -> None:
@@ -115,6 +112,13 @@ class Stop:
             # By hand: a handler should not import what may just be being imported.
             parts = f'"kind": "interrupted", "message": "{MESSAGE}", "hint": "{HINT}"'
             _write(1, f'{{"error": {{{parts}}}}}')
+
+
+def _of_processes(name: str) -> None:
+    """Call a function of ``snn2hw.processes``, if there can be any: if it is imported, and whole."""
+    function = getattr(sys.modules.get("snn2hw.processes"), name, None)
+    if function is not None:
+        function()
 
 
 def _pipe() -> tuple[int, int]:

@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 from system_calls import alive, descendants
 
+from snn2hw.cli.stopping import Stop
 from snn2hw.files import HIDDEN
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -220,3 +222,16 @@ def test_several_processes_stop_as_one_while_they_start(tmp_path, moment):
     assert (running.returncode, json.loads(out)["error"]["kind"]) == (1, "interrupted")
     assert len([x for x in told.splitlines() if x.startswith("error: Stopped")]) == 1
     assert not any(alive(n) for n in others)
+
+
+def test_a_signal_while_modules_are_in_pieces(monkeypatch):
+    """A module that is just being imported is known already, without its functions."""
+    name = "snn2hw.processes"
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    read, write = os.pipe()
+    os.write(write, bytes([signal.SIGTERM]))
+    stop = Stop(as_json=False)
+    stop.taken = True
+    stop._listen(read)
+    os.close(read)
+    os.close(write)
