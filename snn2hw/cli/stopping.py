@@ -115,7 +115,7 @@ class Stop:
 
 
 def _of_processes(name: str) -> None:
-    """Call a function of ``snn2hw.processes``, if there can be any: if it is imported, and whole."""
+    """Call a function of ``snn2hw.processes``, if that is imported, and whole."""
     function = getattr(sys.modules.get("snn2hw.processes"), name, None)
     if function is not None:
         function()
