@@ -37,6 +37,16 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Paid:
+    """One kind of event: its count per inference, its price in pJ, and what they come to."""
+
+    event: str
+    count: float
+    pj: float
+    uj: float
+
+
+@dataclass(frozen=True, slots=True)
 class EnergyReport:
     """What one inference costs on average over ``samples``.
 
@@ -71,10 +81,11 @@ class EnergyReport:
         """Delivered (event, non-zero weight) pairs per inference."""
         return sum(layer.synops for layer in self.layers)
 
-    def events(self) -> dict[str, float]:
-        """Return how often each event that has a price happens in an inference."""
-        names = dict.fromkeys(event for layer in self.layers for event in layer.counts)
-        return {e: sum(x.counts.get(e, 0.0) for x in self.layers) for e in names}
+    def paid(self) -> list[Paid]:
+        """Return how often each event happens in an inference, and what that costs."""
+        pj = {p.name: p.value for p in self.prices if p.unit == "pJ"}
+        counts = {e: sum(x.counts[e] for x in self.layers) for e in self.layers[0].counts}
+        return [Paid(e, n, pj[e], n * pj[e] * 1e-6) for e, n in counts.items()]
 
     def boundaries(self) -> dict[str, dict[str, Range]]:
         """Return static, dynamic and total energy for the chip alone and with I/O."""
@@ -141,6 +152,11 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
+def unpriced(counts: Counts, target: Target) -> list[str]:
+    """Name the events that have no price, and the prices whose event is not counted."""
+    return sorted(set(counts.events) ^ (set(target.prices) - {STATIC}))
+
+
 def priced(
     program: Program, trace: Trace, counts: Counts, times: Times, target: Target
 ) -> EnergyReport:
@@ -156,9 +172,9 @@ def priced(
     Raises:
         ValueError: an event without a price, or a price without an event.
     """
-    odd = set(counts.events) ^ (set(target.prices) - {STATIC})
+    odd = unpriced(counts, target)
     if odd:
-        raise ValueError(f"not counted, or without a price: {', '.join(sorted(odd))}")
+        raise ValueError(f"not counted, or without a price: {', '.join(odd)}")
     placement = program.placement
     each = {e: counts.per_sample(e, program) for e in counts.events}
     seen = layer_counts(program, trace)

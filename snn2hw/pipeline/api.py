@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, families, nir_io
+from snn2hw import datasets, estimator, families, nir_io
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
@@ -186,11 +186,13 @@ def energy(simulation: Simulation, target: str | Target | None = None) -> Energy
         target: the same chip with other prices.
 
     Raises:
-        InputError: the target is a chip of another family.
+        InputError: the target is a chip of which other events are counted.
     """
     chip = targets.load(target) if isinstance(target, str) else target
     mine = simulation.program.target
-    if chip is not None and chip.family != mine.family:
+    if chip is not None and (
+        chip.family != mine.family or estimator.unpriced(simulation.counts, chip)
+    ):
         raise InputError(
             f"The simulation is of {mine.title}, and {chip.title} counts other events.",
             f"Build the network for {chip.name}.",

@@ -65,7 +65,6 @@ def render(
         report=report,
         boundaries=boundaries,
         limits=limits,
-        pj={p.name: p.value for p in report.prices if p.unit == "pJ"},
         widest=widest,
         largest=largest,
         slices=used,

@@ -71,14 +71,10 @@ def energy(report: EnergyReport, name: str) -> list[str]:
         ]
         for x in report.layers
     ]  # fmt: skip
-    pj = {p.name: p.value for p in report.prices if p.unit == "pJ"}
     events = [
-        [
-            event, number(count), f"{pj[event]:g}", number(count * pj[event] * 1e-6),
-            f"{100 * count * pj[event] * 1e-6 / total:.0f} %",
-        ]
-        for event, count in report.events().items()
-    ]  # fmt: skip
+        [x.event, number(x.count), f"{x.pj:g}", number(x.uj), f"{100 * x.uj / total:.0f} %"]
+        for x in report.paid()
+    ]
     prices = [
         f"  {p.name:<13} {p.value:g} {p.unit} ({p.low:g} to {p.high:g}), {p.kind}: {p.source}"
         for p in report.prices

@@ -45,8 +45,9 @@ def test_the_bill_is_at_the_prices_of_the_target_that_is_given():
     assert snn2hw.energy(ran, dearer).dynamic_uj.typical == pytest.approx(
         2 * snn2hw.energy(ran).dynamic_uj.typical
     )
-    with pytest.raises(InputError, match="counts other events"):
-        snn2hw.energy(ran, replace(LOIHI2, family="another"))
+    for other in (replace(LOIHI2, family="another"), "loihi1", "xylo-imu"):
+        with pytest.raises(InputError, match="counts other events"):
+            snn2hw.energy(ran, other)
 
 
 def test_what_is_frozen_is_not_copied_again():

@@ -8,11 +8,8 @@ Samples are independent, so they run in parallel, some in each thread.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +18,9 @@ from snn2hw.families.loihi.numbers import Numbers, as_added, numbers_of, populat
 from snn2hw.families.loihi.populations import Delta, Lif, check_sums
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.program import Program
-from snn2hw.ir.trace import LayerTrace, Trace, join
+from snn2hw.ir.trace import LayerTrace, Trace
 from snn2hw.simulate import delivery
+from snn2hw.simulate.batches import in_threads
 from snn2hw.simulate.inputs import check_inputs
 
 Ints = NDArray[np.int32]
@@ -56,20 +54,12 @@ def run(
     connections = [as_added(c, n) for c in program.network.connections]
     links = [(c, delivery.way_of(c.synapses)) for c in connections]
     widest = sum(p.size for p in (*program.network.inputs, *program.network.populations))
-    threads = min(samples, numba.get_num_threads())
-    batch = max(1, min(-(-samples // threads), memory // (16 * steps * widest * threads)))
 
-    def simulate(start: int) -> Trace:
-        piece = {k: x[start : start + batch] for k, x in inputs.items()}
+    def simulate(some: slice) -> Trace:
+        piece = {k: x[some] for k, x in inputs.items()}
         return _batch(program, links, piece, spikes=spikes or states, states=states)
 
-    began, parts = time.perf_counter(), list[Trace]()
-    with ThreadPoolExecutor(threads) as pool:  # the kernels release Python's lock
-        for part in pool.map(simulate, range(0, samples, batch)):
-            parts.append(part)
-            if progress:
-                progress(min(len(parts) * batch, samples), samples)
-    return join(parts, time.perf_counter() - began)
+    return in_threads(samples, 16 * steps * widest, simulate, progress, memory)
 
 
 def _batch(

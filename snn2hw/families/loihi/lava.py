@@ -1,13 +1,11 @@
 """Intel's Lava as the vendor's simulator of Loihi 2.
 
-Lava 0.10 runs on Python 3.10 only, so it has an environment of its own. The two sides exchange
-files: ``program.h5`` or ``model.net`` and inputs go in, spikes and states come out.
+Lava 0.10 runs on Python 3.10 only, so it has an environment of its own, where ``program.h5`` or
+``model.net`` is run.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.archives import write_npz
 from snn2hw.environments import Environment
-from snn2hw.errors import RuntimeMissingError
 from snn2hw.families.family import Run
 from snn2hw.families.loihi.numbers import counts_otherwise
-from snn2hw.files import scratch, told_as
+from snn2hw.families.runners import ran, whole
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import LayerTrace, Trace
@@ -72,26 +68,15 @@ def run(
     Raises:
         RuntimeMissingError: if Lava is not installed or fails.
     """
-    ENVIRONMENT.required()
-    temporary = Path(tempfile.gettempdir())
-    with told_as(temporary), scratch(temporary) as here:
-        arrays: dict[str, Any] = {k: np.asarray(v, np.int32) for k, v in inputs.items()}
-        write_npz(here / "inputs.npz", arrays, packed=False)
-        job = {
-            "program": str(program_file.resolve()),
-            "net": str(vendor_file.resolve()) if vendor_file else None,
-            "inputs": str(here / "inputs.npz"),
-            "output": str(here / "output.npz"),
-            "folder": str(here),
-            "conv": conv,
-            **_netx(program),
-        }
-        (here / "job.json").write_text(json.dumps(job))
-        status = _execute(here / "job.json")
-        with np.load(here / "output.npz", allow_pickle=False) as stored:
-            trace = trace_of(program, inputs, stored, float(status["seconds"]), ENVIRONMENT.title)
-    through = "netx, model.net" if vendor_file else "program.h5"
-    return Run(trace, through, int(status["chip_steps"]), dict(status["processes"]))
+    job = {
+        "program": whole(program_file),
+        "net": whole(vendor_file),
+        "conv": conv,
+        **_netx(program),
+    }
+    with ran(ENVIRONMENT, RUNNER, inputs, job, longest_folder=LONGEST_TMPDIR) as done:
+        trace = trace_of(program, inputs, done.stored, done.seconds, ENVIRONMENT.title)
+    return done.run_of(trace, "netx, model.net" if vendor_file else "program.h5")
 
 
 def _netx(program: Program) -> dict[str, Any]:
@@ -106,18 +91,6 @@ def _netx(program: Program) -> dict[str, Any]:
         "streams": program.streams,
         "begins": begins,
     }
-
-
-def _execute(job: Path) -> dict[str, Any]:
-    # What Lava leaves in its temporary folder is cleared with ours.
-    temporary = job.parent if len(str(job.parent)) <= LONGEST_TMPDIR else None
-    for line in ENVIRONMENT.run(RUNNER, [str(job)], temporary):
-        if line.startswith("STATUS "):
-            return json.loads(line.removeprefix("STATUS "))
-    raise RuntimeMissingError(
-        f"{ENVIRONMENT.title} ended without a result.",
-        f"Try: snn2hw runtime remove {ENVIRONMENT.name}, then install it again.",
-    )
 
 
 def trace_of(

@@ -1,28 +1,22 @@
 """nengo-loihi's emulator as the vendor's simulator of Loihi 1.
 
 Its authors' tests compare it with the chip. It wants old packages, so it has an environment of its
-own. The two sides exchange files: ``program.h5`` and inputs go in, spikes and states come out
-(docs/decisions/0014-loihi1.md).
+own, where ``program.h5`` is run (docs/decisions/0014-loihi1.md).
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.archives import write_npz
 from snn2hw.environments import Environment
-from snn2hw.errors import RuntimeMissingError
 from snn2hw.families.family import Run
 from snn2hw.families.loihi.lava import trace_of
 from snn2hw.families.loihi.numbers import counts_otherwise
-from snn2hw.files import scratch, told_as
+from snn2hw.families.runners import ran, whole
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 
@@ -72,28 +66,7 @@ def run(
     """
     if vendor_file is not None:
         raise ValueError(f"{ENVIRONMENT.title} reads no {vendor_file.name}")
-    ENVIRONMENT.required()
-    temporary = Path(tempfile.gettempdir())
-    with told_as(temporary), scratch(temporary) as here:
-        arrays: dict[str, Any] = {k: np.asarray(v, np.int32) for k, v in inputs.items()}
-        write_npz(here / "inputs.npz", arrays, packed=False)
-        job = {
-            "program": str(program_file.resolve()),
-            "inputs": str(here / "inputs.npz"),
-            "output": str(here / "output.npz"),
-        }
-        (here / "job.json").write_text(json.dumps(job))
-        status = _execute(here / "job.json")
-        with np.load(here / "output.npz", allow_pickle=False) as stored:
-            trace = trace_of(program, inputs, stored, float(status["seconds"]), ENVIRONMENT.title)
-    return Run(trace, "program.h5", int(status["chip_steps"]), dict(status["processes"]))
-
-
-def _execute(job: Path) -> dict[str, Any]:
-    for line in ENVIRONMENT.run(RUNNER, [str(job)]):
-        if line.startswith("STATUS "):
-            return json.loads(line.removeprefix("STATUS "))
-    raise RuntimeMissingError(
-        f"{ENVIRONMENT.title} ended without a result.",
-        f"Try: snn2hw runtime remove {ENVIRONMENT.name}, then install it again.",
-    )
+    job = {"program": whole(program_file)}
+    with ran(ENVIRONMENT, RUNNER, inputs, job) as done:
+        trace = trace_of(program, inputs, done.stored, done.seconds, ENVIRONMENT.title)
+    return done.run_of(trace, "program.h5")

@@ -15,28 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import UnsupportedError
-from snn2hw.ir.arrays import Shape, frozen, size_of
+from snn2hw.ir.arrays import frozen
+from snn2hw.ir.populations import Neurons
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Neurons:
-    """What all have; ``ir/populations.py`` says what ``graded``, ``clears`` and ``untold`` are."""
-
-    graded: ClassVar[bool] = False
-    clears: ClassVar[bool] = False
-    untold: ClassVar[tuple[str, ...]] = ()
-
-    name: str
-    shape: Shape
-
-    @property
-    def size(self) -> int:
-        """Number of neurons."""
-        return size_of(self.shape)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lif(_Neurons):
+class Lif(Neurons):
     """Leaky integrate and fire: current decay ``du``, voltage decay ``dv``, threshold, bias.
 
     Each step (mantissas as in Lava's LIF): ``u`` decays by ``(du + 1) / 4096`` and takes the
@@ -64,7 +48,7 @@ class Lif(_Neurons):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Delta(_Neurons):
+class Delta(Neurons):
     """Delta encoder: sends by how much its input changed, once that reaches ``vth``.
 
     The input is scaled by ``2**(spike_exp + 6)``, what is sent by ``2**spike_exp``.
@@ -82,7 +66,7 @@ class Delta(_Neurons):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SigmaDelta(_Neurons):
+class SigmaDelta(Neurons):
     """Sigma-delta neuron: sums its input, adds ``bias [size]``, ReLU, then encodes like ``Delta``.
 
     Bias and threshold are scaled by ``2**(spike_exp + 6)``, what is sent by ``2**spike_exp``.
@@ -103,14 +87,14 @@ class SigmaDelta(_Neurons):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sigma(_Neurons):
+class Sigma(Neurons):
     """Sigma decoder: sums its input and sends the sum at every step."""
 
     graded: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Graded(_Neurons):
+class Graded(Neurons):
     """Relay (Lava's GradedVec with threshold 0): sends the sum of this step's input, forgets it."""
 
     graded: ClassVar[bool] = True
@@ -118,7 +102,7 @@ class Graded(_Neurons):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Resonator(_Neurons):
+class Resonator(Neurons):
     """Resonate and fire: a complex state turned and shrunk by ``(cos + i sin) / 4096`` a step.
 
     Lava's RF fires where the state passes the positive real axis at ``vth << 6`` or more; with

@@ -8,12 +8,9 @@ adding their sum gives the same. Samples are independent and run in parallel, so
 # pyright: basic
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -36,7 +33,8 @@ from snn2hw.families.xylo.traces import Kept, state_names, trace_of
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import matrix
-from snn2hw.ir.trace import SPIKES, Trace, join
+from snn2hw.ir.trace import SPIKES, Trace
+from snn2hw.simulate.batches import in_threads
 from snn2hw.simulate.inputs import check_inputs
 
 Ints = NDArray[np.int32]
@@ -90,23 +88,13 @@ def run(
     wires, neurons = _wires(net), _neurons(net)
     ((name, x),) = inputs.items()
     channels = np.ascontiguousarray(x.reshape(samples, steps, -1), dtype=np.int32)
-    threads = min(samples, numba.get_num_threads())
     each = 4 * program.period(steps) * neurons.threshold.size * (4 if states else 1)
-    batch = max(1, min(-(-samples // threads), memory // (each * threads)))
 
-    def simulate(start: int) -> Trace:
-        piece = channels[start : start + batch]
-        kept = _batch(program, wires, neurons, piece, states)
-        piece_of = {name: x[start : start + batch]}
-        return trace_of(program, piece_of, kept, 0.0, "exact", layers=spikes or states)
+    def simulate(some: slice) -> Trace:
+        kept = _batch(program, wires, neurons, channels[some], states)
+        return trace_of(program, {name: x[some]}, kept, 0.0, "exact", layers=spikes or states)
 
-    began, parts = time.perf_counter(), list[Trace]()
-    with ThreadPoolExecutor(threads) as pool:  # the kernel releases Python's lock
-        for part in pool.map(simulate, range(0, samples, batch)):
-            parts.append(part)
-            if progress:
-                progress(min(len(parts) * batch, samples), samples)
-    return join(parts, time.perf_counter() - began)
+    return in_threads(samples, each, simulate, progress, memory)
 
 
 def _batch(

@@ -1,28 +1,22 @@
 """SynSense's xylosim as the vendor's simulator of the Xylo family.
 
-It is compiled when it is installed and states no licence, so it has an environment of its own. The
-two sides exchange files: ``program.h5`` or ``spec.json`` and inputs go in, spikes and states come
-out.
+It is compiled when it is installed and states no licence, so it has an environment of its own,
+where ``program.h5`` or ``spec.json`` is run.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.archives import write_npz
 from snn2hw.environments import Environment
-from snn2hw.errors import RuntimeMissingError
 from snn2hw.families.family import Run
+from snn2hw.families.runners import ran, whole
 from snn2hw.families.xylo.numbers import populations
 from snn2hw.families.xylo.traces import state_names, trace_of
-from snn2hw.files import scratch, told_as
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import SPIKES
 
@@ -60,36 +54,16 @@ def run(
     Raises:
         RuntimeMissingError: if the simulator is not installed or fails.
     """
-    ENVIRONMENT.required()
-    temporary = Path(tempfile.gettempdir())
-    with told_as(temporary), scratch(temporary) as here:
-        arrays: dict[str, Any] = {k: np.asarray(v, np.int32) for k, v in inputs.items()}
-        write_npz(here / "inputs.npz", arrays, packed=False)
-        job = {
-            "program": None if vendor_file else str(program_file.resolve()),
-            "spec": str(vendor_file.resolve()) if vendor_file else None,
-            "inputs": str(here / "inputs.npz"),
-            "output": str(here / "output.npz"),
-            "tail": program.tail,
-            "sizes": [[p.name, p.size] for p in populations(program.network)],
+    job = {
+        "program": None if vendor_file else whole(program_file),
+        "spec": whole(vendor_file),
+        "tail": program.tail,
+        "sizes": [[p.name, p.size] for p in populations(program.network)],
+    }
+    with ran(ENVIRONMENT, RUNNER, inputs, job) as done:
+        kept = {
+            p.name: {k: done.stored[f"{p.name}.{k}"] for k in (*state_names(program, p), SPIKES)}
+            for p in populations(program.network)
         }
-        (here / "job.json").write_text(json.dumps(job))
-        status = _execute(here / "job.json")
-        with np.load(here / "output.npz", allow_pickle=False) as stored:
-            kept = {
-                p.name: {k: stored[f"{p.name}.{k}"] for k in (*state_names(program, p), SPIKES)}
-                for p in populations(program.network)
-            }
-    trace = trace_of(program, inputs, kept, float(status["seconds"]), ENVIRONMENT.title)
-    through = "spec.json" if vendor_file else "program.h5"
-    return Run(trace, through, int(status["chip_steps"]), dict(status["processes"]))
-
-
-def _execute(job: Path) -> dict[str, Any]:
-    for line in ENVIRONMENT.run(RUNNER, [str(job)]):
-        if line.startswith("STATUS "):
-            return json.loads(line.removeprefix("STATUS "))
-    raise RuntimeMissingError(
-        f"{ENVIRONMENT.title} ended without a result.",
-        f"Try: snn2hw runtime remove {ENVIRONMENT.name}, then install it again.",
-    )
+    trace = trace_of(program, inputs, kept, done.seconds, ENVIRONMENT.title)
+    return done.run_of(trace, "spec.json" if vendor_file else "program.h5")

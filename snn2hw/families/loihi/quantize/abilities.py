@@ -6,6 +6,7 @@ import numpy as np
 
 from snn2hw.errors import NetworkError, listed
 from snn2hw.families.loihi.numbers import numbers_of
+from snn2hw.families.loihi.place import crowded
 from snn2hw.families.loihi.quantize.drive import as_spiking, decay, forgets
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
 from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network
@@ -28,6 +29,7 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
         found.append("its neurons send several spikes a step, the chip's one")
     if rules.v_min is not None:
         found.append(f"its membranes stay above {rules.v_min:g}, the chip's do not")
+    found += crowded(len(wires.order), target)
     cells = net.cells()
     heard = {s.name for n in wires.order for s in wires.into[n].sources}
     for name in wires.order:
@@ -49,7 +51,11 @@ def _refusals(name: str, cell: Cell, into: Incoming, net: Network, target: Targe
     if not (target.abilities["graded_input"] and numbers_of(target).message_bits):
         graded = {k for k, n in net.inputs().items() if n.max_value > 1}
         names = sorted(graded & {s.name for s in into.sources})
-        found += [f"{name} takes graded values from {g}" for g in names]
+        found += [
+            f"{name} takes graded values from {g} (train with --encoder rate or latency, which "
+            "show spikes)"
+            for g in names
+        ]
     return found
 
 

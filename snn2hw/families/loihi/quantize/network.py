@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snn2hw.errors import NetworkError, UnsupportedError, listed
+from snn2hw.errors import UnsupportedError, listed
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.numbers import Numbers, numbers_of
-from snn2hw.families.loihi.place import crowded
 from snn2hw.families.loihi.quantize.abilities import refusals
 from snn2hw.families.loihi.quantize.drive import Drive, drive_of
 from snn2hw.families.loihi.quantize.scale import (
@@ -21,7 +20,8 @@ from snn2hw.families.loihi.quantize.scale import (
     together,
     weight_limit,
 )
-from snn2hw.ir.graph import Wiring, output_populations, wiring
+from snn2hw.families.shared import accepted
+from snn2hw.ir.graph import Wiring, output_populations
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
 from snn2hw.ir.network import Leaky, Lif, Network, Threshold, input_shape
 from snn2hw.ir.target import Target
@@ -38,30 +38,8 @@ def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> 
     Raises:
         UnsupportedError: lists everything that the target cannot do, layer by layer.
     """
-    steps = time_steps or net.time_steps
-    if not steps:
-        raise NetworkError(
-            "The network does not say how many time steps a sample lasts.",
-            "Give --time-steps.",
-        )
-    wires = wiring(net)
-    found = [*refusals(net, wires, target), *crowded(len(wires.order), target)]
-    if found:
-        raise UnsupportedError(
-            f"{target.title} cannot run this network: {listed(found, '; ')}.",
-            _way_out(net, target),
-            reasons=found,
-        )
+    wires, steps = accepted(net, target, time_steps, refusals)
     return _rounded(net, wires, target, steps)
-
-
-def _way_out(net: Network, target: Target) -> str:
-    graded = any(n.max_value > 1 for n in net.inputs().values())
-    trained = graded and not target.abilities["graded_input"]
-    return (
-        "Change these layers, allow rewrites (--rewrite), or choose another target."
-        + trained * " Data are spikes where a model is trained with --encoder rate or latency."
-    )
 
 
 def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetwork:

@@ -125,22 +125,6 @@ def rounding_of(
     drive: Drive, connections: list[Connection], scale: float, limited_by: str
 ) -> Rounding:
     """Say what rounding did to the synapses."""
-    return Rounding(
-        scale=scale,
-        limited_by=limited_by,
-        relative_error=_error(drive, connections, scale),
-        zeroed=sum(
-            int(np.count_nonzero(s.synapses.weight) - np.count_nonzero(c.synapses.weight))
-            for (s, _), c in zip(drive.sources, connections, strict=True)
-        ),
-    )
-
-
-def _error(drive: Drive, connections: list[Connection], scale: float) -> float:
-    """Root of the squared weight error over the squared weights, all connections together."""
-    error = total = 0.0
-    for (s, _), c in zip(drive.sources, connections, strict=True):
-        back = c.synapses.weight * 2.0**c.exponent / scale
-        error += float(((back - s.synapses.weight) ** 2).sum())
-        total += float((s.synapses.weight**2).sum())
-    return math.sqrt(error / total) if total else 0.0
+    weights = [s.synapses.weight for s, _ in drive.sources]
+    back = [c.synapses.weight * 2.0**c.exponent / scale for c in connections]
+    return Rounding.of(scale, limited_by, weights, back)
