@@ -48,7 +48,12 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Shuffle modules, and tests in each, so that what a module shares is made once."""
+    """Start with the longest, so that no process ends with one while the others wait.
+
+    With --shuffle, shuffle modules instead, and tests in each, so that what a module shares is made
+    once.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     number = config.getoption("--shuffle")
     if number is not None:
         draw = random.Random(number)

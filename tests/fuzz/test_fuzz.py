@@ -29,7 +29,7 @@ from nets import tiny
 
 from snn2hw import nir_io
 
-FILES = 150
+FILES = 110
 
 
 def digests(seed):
@@ -43,6 +43,7 @@ def digests(seed):
     }
 
 
+@pytest.mark.long
 def test_files_of_every_family():
     """As many as half a minute allows; ``make fuzz`` takes 20,000.
 
@@ -50,7 +51,7 @@ def test_files_of_every_family():
     """
     counts = run.shares(FILES, list(FAMILIES))
     assert sum(counts.values()) == FILES
-    assert min(counts.values()) >= 3
+    assert min(counts.values()) >= 2
     with run.workers(1) as (worker_,):
         here = worker_.submit(digests, 1).result()
         assert here == elsewhere(digests, 1)

@@ -9,6 +9,7 @@ from readme import difference, shown
 from system_calls import call
 
 
+@pytest.mark.long
 @pytest.mark.lava
 @pytest.mark.usefixtures("lava_python")
 def test_demo_on_digits(tmp_path):

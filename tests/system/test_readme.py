@@ -10,6 +10,7 @@ from system_calls import call
 SHORT = {"distill": ["--epochs", "1", "--teacher-epochs", "1"], "prune": ["--epochs", "1"]}
 
 
+@pytest.mark.long
 @pytest.mark.lava
 @pytest.mark.usefixtures("lava_python")
 def test_every_command_of_the_readme(tmp_path):

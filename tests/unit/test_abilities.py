@@ -53,6 +53,7 @@ def able(**abilities):
     return replace(LOIHI2, abilities={**LOIHI2.abilities, **abilities})
 
 
+HINT = "(train with --encoder rate or latency, which show spikes)"
 SLOW = {"w_in": np.array(1.0)}  # of a synapse
 
 
@@ -118,7 +119,7 @@ def test_a_network_is_refused_for_what_it_asks_too_much(net, problem):
 @pytest.mark.parametrize("largest", [1, 2, 255])
 def test_graded_values_need_a_chip_that_takes_them(largest):
     net = chain(lif((2,)), largest=largest)
-    wanted = [] if largest == 1 else ["cell takes graded values from in"]
+    wanted = [] if largest == 1 else [f"cell takes graded values from in {HINT}"]
     assert refused(net, able(graded_input=False)) == wanted
     assert refused(net) == []
 
@@ -130,7 +131,7 @@ def test_only_what_hears_a_graded_input_is_named():
     }  # fmt: skip
     edges = (("a", "one"), ("c", "one"), ("b", "two"), ("one", "two"), ("two", "out"))
     net = Network(nodes, edges, DT, 3)
-    wanted = ["one takes graded values from a", "one takes graded values from c"]
+    wanted = [f"one takes graded values from {name} {HINT}" for name in ("a", "c")]
     assert refused(net, able(graded_input=False)) == wanted
 
 
