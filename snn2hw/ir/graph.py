@@ -12,7 +12,7 @@ layers of snnTorch and Norse. A Delay node on a loop stands for itself; no step 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from graphlib import TopologicalSorter
@@ -40,6 +40,7 @@ from snn2hw.ir.network import (
     input_shape,
     output_shape,
 )
+from snn2hw.ir.order import depth_first
 from snn2hw.ir.synapses import (
     ENTRIES_A_WEIGHT,
     Conv,
@@ -160,7 +161,7 @@ def along_edges(net: Network) -> list[str]:
     after: dict[str, list[str]] = {name: [] for name in sorted(net.nodes)}
     for a, b in net.edges:
         after[a].append(b)
-    order, _ = _walk([*sorted(net.inputs()), *after], after)
+    order, _ = depth_first([*sorted(net.inputs()), *after], after)
     return order
 
 
@@ -170,36 +171,8 @@ def _order(net: Network, now: Mapping[str, set[str]]) -> tuple[list[str], frozen
     for name in sorted(now):
         for source in now[name]:
             after[source].append(name)
-    order, closing = _walk([*sorted(net.inputs()), *sorted(now)], after)
+    order, closing = depth_first([*sorted(net.inputs()), *sorted(now)], after)
     return [name for name in order if name in now], closing
-
-
-def _walk(
-    roots: Sequence[str], after: Mapping[str, list[str]]
-) -> tuple[list[str], frozenset[Edge]]:
-    """Walk depth first; return the order, and the edges that lead back to where one came from."""
-    done: list[str] = []
-    state: dict[str, str] = {}
-    closing: set[Edge] = set()
-    for root in roots:
-        if root in state:
-            continue
-        state[root] = "open"
-        stack = [(root, iter(after[root]))]
-        while stack:
-            name, rest = stack[-1]
-            for follower in rest:
-                if state.get(follower) == "open":
-                    closing.add((name, follower))
-                elif follower not in state:
-                    state[follower] = "open"
-                    stack.append((follower, iter(after[follower])))
-                    break
-            else:
-                state[name] = "done"
-                done.append(name)
-                stack.pop()
-    return done[::-1], frozenset(closing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

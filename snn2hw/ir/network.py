@@ -15,11 +15,10 @@ from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import csgraph
 
 from snn2hw.errors import NetworkError, listed
 from snn2hw.ir.arrays import Edge, Shape, digest, frozen, size_of
+from snn2hw.ir.order import looped
 from snn2hw.ir.synapses import Conv, Pair
 
 Reset = Literal["zero", "subtract"]
@@ -395,25 +394,15 @@ def _problems(net: Network) -> list[str]:
         for name, node in net.nodes.items()
         if isinstance(node, Delay) and net.dt > 0 and node.delay.max() / net.dt > MOST_STEPS
     ]
-    looped = _linear_loop(net)
-    if looped:
-        found.append(f"{listed(looped)} form a loop that holds no neurons")
+    if around := _linear_loop(net):
+        found.append(f"{listed(around)} form a loop that holds no neurons")
     return found
 
 
 def _linear_loop(net: Network) -> list[str]:
     """Name the nodes on loops that pass through linear nodes only."""
     names = [k for k, n in net.nodes.items() if isinstance(n, Linear)]
-    at = {name: i for i, name in enumerate(names)}
-    inner = [(at[a], at[b]) for a, b in net.edges if a in at and b in at]
-    if not inner:
-        return []
-    rows, columns = zip(*inner, strict=True)
-    graph = sparse.coo_array((np.ones(len(inner)), (rows, columns)), (len(names), len(names)))
-    _, part = csgraph.connected_components(sparse.csr_array(graph), connection="strong")
-    looped = set(np.flatnonzero(np.bincount(part)[part] > 1).tolist())
-    looped |= {a for a, b in inner if a == b}
-    return sorted(names[i] for i in looped)
+    return sorted(looped(names, net.edges))
 
 
 def edge_problems(nodes: Mapping[str, Node], source: str, target: str) -> list[str]:
