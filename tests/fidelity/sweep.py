@@ -1,256 +1,206 @@
-"""Fidelity, counted: random networks, value by value, and what occurred in them.
+"""Fidelity, counted: random networks of every chip, value by value, and what occurred in them.
 
     python tests/fidelity/sweep.py
 
-compares the definition with the fast engine on 1,000 networks and with real Lava on the first 100
-of them, and writes ``docs/results/fidelity.md``.
+runs each network of ``networks.py`` in the definition and in the fast engine or the simulator of
+the chip's vendor, compares every state and every spike of every step, and writes
+``docs/results/fidelity.md``.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import platform
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import reduce
 from importlib.metadata import version
+from operator import add
 from pathlib import Path
-from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+if __name__ == "__main__":
+    sys.path[:1] = [str(Path(__file__).parents[1])]  # this folder holds no modules to import
 
-import numpy as np
-from nets import images, random_program
+from fidelity.networks import SWEEPS, Inputs, Part, Sweep
 
-from snn2hw.families.loihi import definition as reference
-from snn2hw.families.loihi import engine, lava
+from snn2hw import families
 from snn2hw.ir.program import Program
-from snn2hw.ir.synapses import Conv
 from snn2hw.ir.trace import Trace
 from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
 
-NETWORKS, IN_LAVA = 1000, 100
 PAGE = Path(__file__).parents[2] / "docs/results/fidelity.md"
-# By group, what must occur; a synapse's property counts if events came through within the sample.
-FEATURES = {
-    "synapses": [
-        "dense", "sparse", "convolution", "stride", "padding", "dilation", "groups",
-        "excitatory", "inhibitory", "both signs", "all zero",
-    ],
-    "exponents": [f"exponent {e}" for e in range(-8, 8)],
-    "graph": [
-        "several inputs", "graded input", "branches that sum", "layer deeper than the output",
-        "sample shorter than the depth", "spike through a loop of one layer",
-        "spike through a loop of several layers", "delay in the sample's time",
-        "delay of 63 chip steps", "graded input with a delay",
-    ],
-    "states": [
-        "u wraps at 24 bits", "a sum wraps at 32 bits", "v saturates above", "v saturates below",
-        "no decay of u", "no memory in u", "no decay of v", "no memory in v",
-    ],
-}  # fmt: skip
-Simulator = Callable[[Program, Mapping[str, np.ndarray]], Trace]
+PROCESSES = 2
+ENGINE = "fast engine"
+Simulator = Callable[[Program, Inputs], Trace]
 
 
-@dataclass
+@dataclass(slots=True)
 class Count:
-    """What a sweep compared: by ``u``, ``v`` and ``spikes``, and networks by feature."""
+    """What was compared: networks by feature, and the first value that differed."""
 
     networks: int = 0
     samples: int = 0
     steps: int = 0
     fired: int = 0
-    compared: Counter[str] = field(default_factory=Counter)
-    mismatches: Counter[str] = field(default_factory=Counter)
-    features: Counter[str] = field(default_factory=Counter)
+    compared: int = 0
+    mismatches: int = 0
+    features: Counter[str] = field(default_factory=Counter[str])
     first: str = ""
 
-
-def made(seed: int) -> tuple[Program, dict[str, np.ndarray]]:
-    """Return network ``seed`` and three samples; half overflow, half have loops and delays."""
-    loops, extreme = seed % 2 == 1, seed % 4 > 1
-    program = random_program(seed, layers=2 + seed % 5, extreme=extreme, loops=loops)
-    return program, images(program.network, samples=3, seed=seed)
-
-
-def count(seeds: Iterable[int], simulator: Simulator) -> Count:
-    """Compare the definition with a simulator on the networks of some seeds."""
-    total = Count()
-    for seed in seeds:
-        program, x = made(seed)
-        with watched() as seen:
-            ours = reference.run(program, x)
-        theirs = simulator(program, x)
-        for name, layer in ours.layers.items():
-            for what in ("u", "v", "spikes"):
-                a, b = layer[what], theirs.layers[name][what]
-                total.compared[what] += a.size
-                total.mismatches[what] += int((a != b).sum())
-        difference = compare.traces(ours, theirs).first
-        total.first = total.first or (f"network {seed}: {difference}" if difference else "")
-        total.features.update(seen | features(program, ours))
-        total.networks += 1
-        total.samples += ours.samples
-        total.steps += ours.samples * ours.steps
-        total.fired += sum(int(layer.spikes.sum()) for layer in ours.layers.values())
-    return total
+    def __add__(self, other: Count) -> Count:
+        return Count(
+            self.networks + other.networks, self.samples + other.samples, self.steps + other.steps,
+            self.fired + other.fired, self.compared + other.compared,
+            self.mismatches + other.mismatches, self.features + other.features,
+            self.first or other.first,
+        )  # fmt: skip
 
 
-@contextmanager
-def watched():
-    """Note which edges of the number range the definition meets."""
-    seen, plain = set[str](), reference.lif
-
-    def lif(p, state, a, written, n):
-        (u, v), one, top = state, 1 << n.decay_bits, 1 << (n.state_bits - 1)
-        new, spikes = plain(p, state, a, written, n)
-        current = reference.toward_zero(u, one - (p.du + 1), n.decay_bits) + (a << n.state_shift)
-        bias = (p.bias + written) << p.bias_exp
-        voltage = reference.toward_zero(v, one - p.dv, n.decay_bits) + new[0] + bias
-        met = {
-            "u wraps at 24 bits": (np.abs(current) > top) & (np.abs(current) < 1 << 31),
-            "a sum wraps at 32 bits": np.abs(current) > 1 << 31,
-            "v saturates above": voltage >= top,
-            "v saturates below": voltage <= -top,
-        }
-        seen.update(k for k, where in met.items() if where.any())
-        return new, spikes
-
-    with patch.object(reference, "lif", lif):
-        yield seen
+def in_engine(program: Program, x: Inputs) -> Trace:
+    """Run in the fast engine."""
+    return families.of(program.target).run(program, x, states=True)
 
 
-def features(program: Program, trace: Trace) -> set[str]:
-    """Return what a network has, as far as something happened there."""
-    net = program.network
-    fires = [p for p in net.populations if trace.events[p.name].any()]
-    live = [
-        (c, d)
-        for c, d in zip(net.connections, program.delays, strict=True)
-        if trace.events[c.pre][: max(0, trace.steps - c.delay)].any()
-    ]
-    posts = Counter(c.post for c, _ in live)
-    has = {
-        "several inputs": len(net.inputs) > 1,
-        "branches that sum": max(posts.values(), default=0) > 1,
-        "layer deeper than the output": program.tail > program.depth,
-        "sample shorter than the depth": net.time_steps < program.depth,
-        "no decay of u": any(p.du == -1 for p in fires),
-        "no memory in u": any(p.du == 4095 for p in fires),
-        "no decay of v": any(p.dv == 0 for p in fires),
-        "no memory in v": any(p.dv == 4096 for p in fires),
-    }
-    graded = {p.name for p in net.inputs if p.max_value > 1}
-    component = {name: names for names in net.components() for name in names}
-    found = {k for k, there in has.items() if there}
-    for c, d in live:
-        conv = c.synapses if isinstance(c.synapses, Conv) else None
-        low, high = c.synapses.weight.min(initial=0), c.synapses.weight.max(initial=0)
-        around = c.pre in component[c.post]
-        has = {
-            "convolution" if conv else c.synapses.kind: True,
-            "stride": conv and max(conv.stride) > 1,
-            "padding": conv and max(conv.padding) > 0,
-            "dilation": conv and max(conv.dilation) > 1,
-            "groups": conv and conv.groups > 1,
-            "excitatory": low == 0 < high,
-            "inhibitory": low < 0 == high,
-            "both signs": c.mixed,
-            "all zero": low == high,
-            f"exponent {c.exponent}": True,
-            "graded input": c.pre in graded,
-            "graded input with a delay": c.pre in graded and c.delay,
-            "spike through a loop of one layer": c.pre == c.post,
-            "spike through a loop of several layers": around and c.pre != c.post,
-            "delay in the sample's time": c.delay,
-            "delay of 63 chip steps": d == 63,
-        }
-        found |= {k for k, there in has.items() if there}
+def in_vendor(name: str) -> Simulator:
+    """Return what runs a program in a vendor's simulator, from ``program.h5``."""
+
+    def run(program: Program, x: Inputs) -> Trace:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "program.h5"
+            program_file.write(path, program)
+            vendor = families.simulators(program.target)[name]
+            return vendor.run(program, x, program_file=path, vendor_file=None).trace
+
+    return run
+
+
+def one(sweep: Sweep, seed: int, samples: int, simulator: Simulator) -> Count:
+    """Compare the definition with a simulator on one network."""
+    program, x = sweep.made(seed, samples)
+    with sweep.watched() as seen:
+        ours = families.of(program.target).define(program, x)
+    found = compare.traces(ours, simulator(program, x))
+    return Count(
+        networks=1,
+        samples=ours.samples,
+        steps=ours.samples * ours.steps,
+        fired=sum(int((layer.spikes != 0).sum()) for layer in ours.layers.values()),
+        compared=found.compared,
+        mismatches=found.mismatches,
+        features=Counter(seen | sweep.features(program, x, ours)),
+        first=f"network {seed}: {found.first}" if found.first else "",
+    )
+
+
+def count(sweep: Sweep, part: Part, simulator: Simulator) -> Count:
+    """Compare the definition with a simulator on networks 0, 1, ..."""
+    return total(one(sweep, seed, part.samples, simulator) for seed in range(part.networks))
+
+
+def total(counts: Iterable[Count]) -> Count:
+    """Add counts up."""
+    return reduce(add, counts, Count())
+
+
+def missing(sweep: Sweep, found: Count) -> list[str]:
+    """Return the features that never occurred."""
+    return [f for group in sweep.groups.values() for f in group if not found.features[f]]
+
+
+def task(place: int, on_vendor: bool, seed: int) -> Count:
+    """Do what a process is asked for: one network of a sweep."""
+    sweep = SWEEPS[place]
+    part = sweep.theirs if on_vendor else sweep.ours
+    return one(sweep, seed, part.samples, in_vendor(sweep.vendor) if on_vendor else in_engine)
+
+
+def counted() -> list[tuple[Count, Count]]:
+    """Run all sweeps: for each what the engine computed, and what the vendor's simulator did."""
+    found: list[tuple[Count, Count]] = []
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PROCESSES, spawned) as pool:
+        for place, sweep in enumerate(SWEEPS):
+            columns: list[Count] = []
+            for on_vendor, part in ((False, sweep.ours), (True, sweep.theirs)):
+                n = part.networks
+                tasks = pool.map(task, [place] * n, [on_vendor] * n, range(n))
+                columns.append(total(tasks))
+                told = f"{sweep.title}, {title(sweep) if on_vendor else ENGINE}"
+                sys.stderr.write(f"{told}: {columns[-1].compared:,} values\n")
+            found.append((columns[0], columns[1]))
     return found
 
 
-def missing(found: Count) -> list[str]:
-    """Return the features that never occurred."""
-    return [f for group in FEATURES.values() for f in group if not found.features[f]]
+def title(sweep: Sweep) -> str:
+    """Return the name and version of a sweep's vendor's simulator."""
+    return families.vendors()[sweep.vendor].environment.title
 
 
-def in_engine(program: Program, x: Mapping[str, np.ndarray]) -> Trace:
-    """Run in the fast engine."""
-    return engine.run(program, x, states=True)
-
-
-def in_lava(program: Program, x: Mapping[str, np.ndarray]) -> Trace:
-    """Run in real Lava."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "program.h5"
-        program_file.write(path, program)
-        return lava.run(program, x, program_file=path).trace
-
-
-def page(ours: Count, theirs: Count) -> str:
+def page(found: list[tuple[Count, Count]]) -> str:
     """Write the results as Markdown."""
-    columns = (("fast engine", ours), (lava.ENVIRONMENT.title, theirs))
-    rows: list[tuple[str, Callable[[Count], int]]] = [
-        ("networks", lambda c: c.networks),
-        ("samples", lambda c: c.samples),
-        ("steps of the samples", lambda c: c.steps),
-        *((f"values of {k} compared", lambda c, k=k: c.compared[k]) for k in ("u", "v", "spikes")),
-        ("values compared", lambda c: c.compared.total()),
-        ("of which are a spike", lambda c: c.fired),
-        ("**mismatches**", lambda c: c.mismatches.total()),
-    ]
     lines = [
-        "# Fidelity: the definition against the fast engine and against Lava",
+        "# Fidelity: the definitions against the fast engines and the vendors' simulators",
         "",
         "    make fidelity",
         "",
-        "writes this page. `families/loihi/definition.py` defines what the chip computes;",
-        "every value of `u`, `v` and spikes, at each step of each sample, is compared with it, bit",
-        "for bit. The networks are random (`random_program` in `tests/nets.py`, seeds from 0).",
-        f"Lava runs the first {theirs.networks}; `make test` repeats the column of the engine.",
+        "writes this page. `families/*/definition.py` defines what a chip computes. Every state",
+        "and every spike of every neuron, at each step of each sample, is compared with it, bit",
+        "for bit, on random networks (`tests/fidelity/networks.py`, seeds from 0). A vendor's",
+        "simulator reads `program.h5`. `make test` repeats a part of it.",
         "",
-        "| | " + " | ".join(name for name, _ in columns) + " |",
-        "| --- |" + " ---: |" * len(columns),
-        *(
-            f"| {name} | " + " | ".join(f"{pick(c):,}" for _, c in columns) + " |"
-            for name, pick in rows
-        ),
+        "| random networks of | simulator | networks | samples | steps | spikes | values compared "
+        "| differ |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for c in (ours, theirs):
-        lines += ["", f"First difference: {c.first}"] if c.first else []
-    lines += [
-        "",
-        "In how many networks what occurred (for synapses: with events through them):",
-        "",
-    ]
-    lines += ["| | " + " | ".join(name for name, _ in columns) + " |", "| --- |" + " ---: |" * 2]
-    for group in FEATURES.values():
-        lines += [f"| {f} | {ours.features[f]:,} | {theirs.features[f]:,} |" for f in group]
+    for sweep, columns in zip(SWEEPS, found, strict=True):
+        for name, c in zip((ENGINE, title(sweep)), columns, strict=True):
+            numbers = (c.networks, c.samples, c.steps, c.fired, c.compared, c.mismatches)
+            cells = " | ".join(f"{n:,}" for n in numbers)
+            lines.append(f"| {sweep.title} | {name} | {cells} |")
+    for name in dict.fromkeys(title(s) for s in SWEEPS):
+        values = sum(c[1].compared for s, c in zip(SWEEPS, found, strict=True) if title(s) == name)
+        lines.append(f"| all | {name} | | | | | {values:,} | |")
+    for sweep, columns in zip(SWEEPS, found, strict=True):
+        lines += ["", f"## {sweep.title}", "", sweep.about, ""]
+        lines += [f"First difference: {c.first}\n" for c in columns if c.first]
+        lines += [
+            "In how many networks what occurred (of synapses: with events through them):",
+            "",
+            f"| | {ENGINE} | {title(sweep)} |",
+            "| --- | ---: | ---: |",
+        ]
+        for group, features in sweep.groups.items():
+            lines.append(f"| **{group}** | | |")
+            for f in features:
+                lines.append(f"| {f} | {columns[0].features[f]:,} | {columns[1].features[f]:,} |")
     versions = [f"{k} {version(k)}" for k in ("snn2hw", "numpy", "numba")]
     python = ".".join(platform.python_version_tuple()[:2])
-    lines += [
-        "",
-        f"Versions: {', '.join(versions)}, Python {python}; {lava.ENVIRONMENT.title} on Python "
-        "3.10.",
-    ]
+    lines += ["", f"Versions: {', '.join(versions)}, Python {python}."]
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     """Count, write the page, and fail if a value differs or a feature is missing."""
-    lava.ENVIRONMENT.install()
-    ours, theirs = count(range(NETWORKS), in_engine), count(range(IN_LAVA), in_lava)
+    for name in dict.fromkeys(s.vendor for s in SWEEPS):
+        families.vendors()[name].environment.install()
+    found = counted()
     PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(ours, theirs), encoding="utf-8")
-    bad = ours.mismatches.total() + theirs.mismatches.total()
-    sys.stdout.write(
-        f"{ours.compared.total() + theirs.compared.total():,} values, {bad} mismatches, "
-        f"never seen: {missing(ours) or 'nothing'}, in Lava: {missing(theirs) or 'nothing'}\n"
-    )
-    return int(bool(bad or missing(ours) or missing(theirs)))
+    PAGE.write_text(page(found), encoding="utf-8")
+    never = [
+        f"{s.title}: {f}"
+        for s, columns in zip(SWEEPS, found, strict=True)
+        for c in columns
+        for f in missing(s, c)
+    ]
+    differ = sum(c.mismatches for columns in found for c in columns)
+    values = sum(c.compared for columns in found for c in columns)
+    sys.stdout.write(f"{values:,} values, {differ} differ; never seen: {never or 'nothing'}\n")
+    return int(bool(differ or never))
 
 
 if __name__ == "__main__":
