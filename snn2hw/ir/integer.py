@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from snn2hw.errors import listed
 from snn2hw.ir.arrays import Shape, digest, size_of
+from snn2hw.ir.order import components
 from snn2hw.ir.populations import Population, written_by
 from snn2hw.ir.synapses import Conv, Synapses, sizes
 
@@ -86,6 +87,28 @@ class InputPort:
     def size(self) -> int:
         """Number of values."""
         return size_of(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPort(InputPort):
+    """One binary digit of an input's values, for a chip whose spikes are plain.
+
+    The host is given the values of ``of``, from 0 to ``most``, and sends a spike where digit
+    ``digit`` of a value is 1.
+    """
+
+    of: str = ""
+    digit: int = 0
+    most: int = 1
+
+
+def given(ports: Iterable[InputPort]) -> dict[str, InputPort]:
+    """Return the inputs as the host is given them: the digits of one input are one."""
+    found: dict[str, InputPort] = {}
+    for p in ports:
+        whole = InputPort(p.of, p.shape, p.most) if isinstance(p, DigitPort) else p
+        found.setdefault(whole.name, whole)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +192,22 @@ class IntNetwork:
                 held = c.synapses.weight.dtype
                 raise TypeError(f"connection {c.pre} -> {c.post} holds {held}, not integers")
             self._check_order(c)
+        for p in self.inputs:
+            self._check_digit(p)
         for p in self.populations:
             self._check_driven(p)
         problems = list(self.numbers.problems(self))
         if problems:
             raise ValueError(listed(problems, "; "))
+
+    def _check_digit(self, p: InputPort) -> None:
+        if not isinstance(p, DigitPort):
+            return
+        whole = InputPort(p.of, p.shape, p.most)
+        if given(self.inputs)[p.of] != whole or (p.min_value, p.max_value) != (0, 1):
+            raise ValueError(f"input {p.name} is no digit of {p.of}")
+        if not 0 <= p.digit < p.most.bit_length():
+            raise ValueError(f"input {p.name}: values up to {p.most} have no digit {p.digit}")
 
     def _check_driven(self, p: Population) -> None:
         port = written_by(p)
@@ -212,16 +246,7 @@ class IntNetwork:
         ``populations``.
         """
         names = [p.name for p in self.populations]
-        reaches = np.eye(len(names), dtype=bool)
-        for c in self.connections:
-            if c.pre in self._place:
-                reaches[self._place[c.pre], self._place[c.post]] = True
-        for middle in range(len(names)):
-            reaches |= np.outer(reaches[:, middle], reaches[middle])
-        # A component comes after everything that reaches it, so its members have more before them.
-        before = reaches.sum(axis=0)
-        found = {tuple(np.flatnonzero(row)) for row in reaches & reaches.T}
-        return [[names[i] for i in part] for part in sorted(found, key=lambda p: (before[p[0]], p))]
+        return components(names, ((c.pre, c.post) for c in self.connections))
 
     def digest(self) -> str:
         """Return a hash of structure and values."""

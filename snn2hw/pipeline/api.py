@@ -20,7 +20,7 @@ from snn2hw.errors import InputError
 from snn2hw.estimator import EnergyReport
 from snn2hw.files import expanded, scratch
 from snn2hw.ir.counts import Counts
-from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.integer import IntNetwork, given
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
@@ -28,6 +28,7 @@ from snn2hw.ir.trace import Trace
 from snn2hw.pipeline import builds, counting, runs
 from snn2hw.report import text
 from snn2hw.simulate import floating
+from snn2hw.simulate.inputs import sent
 from snn2hw.store import program as program_file
 
 Inputs = NDArray[np.integer[Any]] | Mapping[str, NDArray[np.integer[Any]]]
@@ -85,9 +86,9 @@ class Built:
             return builds.compare_with_vendor(self.program, self._named(x), file, vendor_file)
 
     def _named(self, x: Inputs) -> Mapping[str, NDArray[Any]]:
-        if isinstance(x, Mapping):
-            return x
-        return {self.program.network.inputs[0].name: np.asarray(x)}
+        net = self.program.network
+        values = x if isinstance(x, Mapping) else {next(iter(given(net.inputs))): np.asarray(x)}
+        return sent(net, values)
 
 
 def load(model: Any, /, **known: Any) -> Network | IntNetwork:

@@ -17,8 +17,9 @@ from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError
 from snn2hw.files import reading
 from snn2hw.ir.arrays import Shape, size_of
+from snn2hw.ir.integer import given
 from snn2hw.ir.program import Program
-from snn2hw.simulate.inputs import check_inputs
+from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders
 
 Ints = NDArray[np.integer[Any]]
@@ -27,6 +28,8 @@ Ints = NDArray[np.integer[Any]]
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """Inputs for a network, ``[N, T, *shape]`` by port, with labels if there are any.
+
+    Those of a program are what the host sends it (``simulate/inputs.py``).
 
     ``note`` is what the data set has to say of itself (``Dataset.note``).
     """
@@ -107,12 +110,14 @@ def samples_for(
     name = data or build.info.get("data")
     if not name:
         raise unknown_data(build.name)
-    port, *others = build.program.network.inputs
+    net = build.program.network
+    port, *others = given(net.inputs).values()
     if others:
         raise one_input_only(build.name, 1 + len(others))
-    steps = build.program.network.time_steps
     encoder = told_encoder(build.info)
-    return held_out(name, Port(build.name, port.name, port.shape, steps, encoder), limit, data_dir)
+    place = Port(build.name, port.name, port.shape, net.time_steps, encoder)
+    samples = held_out(name, place, limit, data_dir)
+    return replace(samples, inputs=sent(net, samples.inputs))
 
 
 def told_encoder(facts: Mapping[str, Any]) -> Encoder | None:
@@ -188,7 +193,7 @@ def _finite(x: NDArray[Any]) -> bool:
 
 
 def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
-    ports = {p.name: p for p in program.network.inputs}
+    ports = given(program.network.inputs)
     answer = next(p for p in program.network.populations if p.name == program.network.output)
     inputs, labels = stored_arrays(file, limit, list(ports), size_of(answer.shape))
     for name, x in inputs.items():
@@ -198,5 +203,4 @@ def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
                 x = np.clip(port.gain * x + port.offset, -(2**31), 2**31 - 1)
             inputs[name] = x.astype(int)
     with reading(file, "a file of samples"):
-        check_inputs(program, inputs)
-    return Samples(inputs, labels, file.name)
+        return Samples(sent(program.network, inputs), labels, file.name)

@@ -1,19 +1,47 @@
-"""What a program takes as inputs."""
+"""What a program takes as inputs, and what the host makes of what it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError, listed
+from snn2hw.ir.integer import DigitPort, InputPort, IntNetwork, given
 from snn2hw.ir.program import Program
+
+Ints = NDArray[np.integer[Any]]
 
 
 def check_inputs(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> tuple[int, int]:
     """Return (samples, steps), or say what is wrong with the inputs."""
-    ports = program.network.inputs
+    return _checked(program.network.inputs, inputs)
+
+
+def sent(net: IntNetwork, values: Mapping[str, NDArray[np.integer]]) -> dict[str, Ints]:
+    """Return what the host sends to each port, of the values that it is given.
+
+    Args:
+        net: whose ports they are.
+        values: for each input, integers ``[N, T, *shape]``.
+
+    Raises:
+        InputError: they do not fit the inputs.
+    """
+    _checked(tuple(given(net.inputs).values()), values)
+    return {
+        p.name: values[p.of].astype(np.int64) >> p.digit & 1
+        if isinstance(p, DigitPort)
+        else values[p.name]
+        for p in net.inputs
+    }
+
+
+def _checked(
+    ports: Sequence[InputPort], inputs: Mapping[str, NDArray[np.integer]]
+) -> tuple[int, int]:
     if set(inputs) != {p.name for p in ports}:
         raise InputError(
             f"The program takes inputs {listed(p.name for p in ports)}, "

@@ -30,7 +30,7 @@ from snn2hw import families
 from snn2hw.errors import InputError
 from snn2hw.files import reading
 from snn2hw.hdf5 import Group, Hdf5, Item, described, new_hdf5, numbers, read_hdf5
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork
+from snn2hw.ir.integer import Connection, DigitPort, InputPort, IntNetwork
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.populations import Population
 from snn2hw.ir.program import Program
@@ -196,6 +196,9 @@ def _integers(group: Group, key: str) -> NDArray[np.int32]:
 def _port(group: Group) -> InputPort:
     a = group.attrs
     values = {k: _int(a, k) for k in ("max_value", "min_value", "gain", "offset")}
+    if "of" in a:
+        values |= {k: _int(a, k) for k in ("digit", "most")}
+        return DigitPort(_text(a, "name"), _ints(a, "shape"), **values, of=_text(a, "of"))
     return InputPort(_text(a, "name"), _ints(a, "shape"), **values)
 
 

@@ -14,7 +14,7 @@ from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.families.loihi import engine
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.quantize import network, quantize, scale
-from snn2hw.families.loihi.quantize.drive import Drive, drive_of, forgets
+from snn2hw.families.loihi.quantize.drive import Drive, Driving, drive_of, forgets
 from snn2hw.ir.graph import Source, wiring
 from snn2hw.ir.network import (
     Affine,
@@ -528,7 +528,7 @@ def test_numbers_that_no_integers_stand_for_are_refused(size, where):
 def test_a_sum_that_rounding_takes_over_its_limit_is_scaled_down_by_what_it_is_over():
     """Ten weights of 0.6 round up to 10; at 7 / 10 of the scale they round down to nothing."""
     kernel = Conv(np.full((1, 10, 1, 1), 0.6), (10, 1, 1))
-    drive = Drive(((Source("in", kernel), 1),), np.zeros(1), np.zeros(1), du=4095, dv=0)
+    drive = Drive((Driving(Source("in", kernel)),), np.zeros(1), np.zeros(1), du=4095, dv=0)
     found, (connection,) = scale.fitted(drive, "p", 1.0, 10.0, NUMBERS)
     assert (found, connection.synapses.weight.sum()) == (1.0, 10)
     found, (connection,) = scale.fitted(drive, "p", 1.0, 7.0, NUMBERS)
@@ -538,14 +538,14 @@ def test_a_sum_that_rounding_takes_over_its_limit_is_scaled_down_by_what_it_is_o
 def test_a_source_sends_at_most_one_spike_a_step_and_an_input_its_largest_value():
     net = residual()
     wires, cells = wiring(net), net.cells()
-    largest = {name: 16 for name in net.inputs()}
+    sends = {name: (16, 5) for name in net.inputs()}
     sent = {
-        source.name: most
+        source.name: how
         for name in wires.order
-        for source, most in drive_of(net, cells[name], wires.into[name], NUMBERS, largest).sources
+        for source, *how in drive_of(net, cells[name], wires.into[name], NUMBERS, sends).sources
     }
-    assert sent == {name: largest.get(name, 1) for name in sent}
-    assert set(largest) < set(sent)
+    assert sent == {name: list(sends.get(name, (1, 1))) for name in sent}
+    assert set(sends) < set(sent)
 
 
 @pytest.mark.parametrize(("bias", "held"), [(4.0, 0.0), (0.0, 30.0), (4.0, 30.0), (4.0, 3000.0)])

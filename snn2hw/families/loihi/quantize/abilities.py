@@ -9,7 +9,7 @@ from snn2hw.families.loihi.numbers import numbers_of
 from snn2hw.families.loihi.place import crowded
 from snn2hw.families.loihi.quantize.drive import as_spiking, decay, forgets
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
-from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network
+from snn2hw.ir.network import Cell, Coefficients, Input, Leaky, Lif, Network
 from snn2hw.ir.target import Target
 
 
@@ -48,15 +48,22 @@ def _refusals(name: str, cell: Cell, into: Incoming, net: Network, target: Targe
         found += _decay_refusals(name, node, step, net.dt, target)
     if into.late:
         found.append(f"{name} has a bias that a Delay holds back, which the chip cannot")
-    if not (target.abilities["graded_input"] and numbers_of(target).message_bits):
-        graded = {k for k, n in net.inputs().items() if n.max_value > 1}
-        names = sorted(graded & {s.name for s in into.sources})
-        found += [
-            f"{name} takes graded values from {g} (train with --encoder rate or latency, which "
-            "show spikes)"
-            for g in names
-        ]
+    most = (2 << numbers_of(target).exponent_max) - 1
+    found += [
+        f"{name} takes graded values up to {node.max_value:,} from {given}, which the chip gets "
+        f"digit by digit, up to {most:,} (train with --encoder rate or latency, which show spikes)"
+        for given, node in sorted(net.inputs().items())
+        if given in {s.name for s in into.sources}
+        and digits(node, target) > 1
+        and node.max_value > most
+    ]
     return found
+
+
+def digits(node: Input, target: Target) -> int:
+    """Return how many spikes stand for a value of an input: 1, or one for each binary digit."""
+    graded = target.abilities["graded_input"] and numbers_of(target).message_bits
+    return 1 if graded else node.max_value.bit_length()
 
 
 def _reset_refusals(name: str, node: Lif, target: Target) -> list[str]:

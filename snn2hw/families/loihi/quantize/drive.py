@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,19 @@ from snn2hw.ir.graph import Incoming, Source
 from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network, coefficients
 from snn2hw.ir.synapses import Conv, Dense, Synapses, from_matrix, matrix, with_weight
 
+Sends = tuple[int, int]  # largest value, and how many spikes stand for one
 LEAST, MOST = 1e-100, 1e100  # in thresholds: floats end at 1e-308 and 1e308
+
+
+class Driving(NamedTuple):
+    """Synapses, the largest value that their source sends, and how it sends it.
+
+    ``digits`` is 1, or how many spikes stand for a value: one for each binary digit.
+    """
+
+    source: Source
+    largest: int = 1
+    digits: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +35,7 @@ class Drive:
     """Everything into one population in units where the threshold is one for every neuron.
 
     Args:
-        sources: synapses, and the largest value that each source sends.
+        sources: synapses, and what goes through them.
         bias: of the membrane, ``[size]``.
         held: what comes in each step beside it and is held as what comes by synapses is:
             a bias of a synaptic current, or of an integrator, ``[size]``.
@@ -29,7 +43,7 @@ class Drive:
         dv: decay of the membrane.
     """
 
-    sources: tuple[tuple[Source, int], ...]
+    sources: tuple[Driving, ...]
     bias: NDArray[np.float64]
     held: NDArray[np.float64]
     du: int
@@ -38,7 +52,8 @@ class Drive:
     @property
     def peaks(self) -> list[float]:
         """Largest size of a weight, by source."""
-        return [float(np.abs(s.synapses.weight).max(initial=0.0)) for s, _ in self.sources]
+        weights = [s.source.synapses.weight for s in self.sources]
+        return [float(np.abs(w).max(initial=0.0)) for w in weights]
 
     @property
     def bias_peak(self) -> float:
@@ -65,15 +80,15 @@ class Drive:
         synapses = Dense(self.held[:, None])
         return replace(
             self,
-            sources=(*self.sources, (Source(ticking, synapses), 1)),
+            sources=(*self.sources, Driving(Source(ticking, synapses))),
             held=np.zeros_like(self.held),
         )
 
 
 def drive_of(
-    net: Network, cell: Cell, into: Incoming, numbers: Numbers, largest: dict[str, int]
+    net: Network, cell: Cell, into: Incoming, numbers: Numbers, sends: Mapping[str, Sends]
 ) -> Drive:
-    """Gather what drives a cell; ``largest`` is the largest value of each input."""
+    """Gather what drives a cell; ``sends`` is what each input does."""
     node, step = as_spiking(cell, net)
     gain = np.broadcast_to(step.gain_voltage * step.gain_current / node.v_threshold, node.shape)
     given = into.bias.reshape(node.shape) * step.gain_voltage * step.gain_current
@@ -85,7 +100,7 @@ def drive_of(
     else:
         held, bias = np.zeros(node.shape), given + leaves
     sources = tuple(
-        (replace(s, synapses=_scaled(s.synapses, gain.reshape(-1))), largest.get(s.name, 1))
+        Driving(replace(s, synapses=_scaled(s.synapses, gain.reshape(-1))), *sends.get(s.name, ()))
         for s in into.sources
     )
     return Drive(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from snn2hw.errors import UnsupportedError, listed
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.numbers import Numbers, numbers_of
-from snn2hw.families.loihi.quantize.abilities import refusals
+from snn2hw.families.loihi.quantize.abilities import digits, refusals
 from snn2hw.families.loihi.quantize.drive import Drive, drive_of
 from snn2hw.families.loihi.quantize.scale import (
     current_limit,
@@ -22,7 +24,7 @@ from snn2hw.families.loihi.quantize.scale import (
 )
 from snn2hw.families.shared import accepted
 from snn2hw.ir.graph import Wiring, output_populations
-from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
+from snn2hw.ir.integer import Connection, DigitPort, InputPort, IntNetwork, Rounding
 from snn2hw.ir.network import Leaky, Lif, Network, Threshold, input_shape
 from snn2hw.ir.target import Target
 
@@ -55,14 +57,14 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
         UnsupportedError: lists the layers whose numbers are too large for the target's bits.
     """
     cells = net.cells()
-    largest = {name: node.max_value for name, node in net.inputs().items()}
+    sends = {k: (n.max_value, digits(n, target)) for k, n in net.inputs().items()}
     ticking, numbers = _unused("bias", net), numbers_of(target)
     done: list[_Rounded] = []
     extremes: list[str] = []
     for name in wires.order:
         cell, into = cells[name], wires.into[name]
         with np.errstate(over="ignore", invalid="ignore"):
-            drive = drive_of(net, cell, into, numbers, largest)
+            drive = drive_of(net, cell, into, numbers, sends)
         if extreme := drive.extreme():
             times = f"{extreme:.3g} times" if math.isfinite(extreme) else "far more than"
             extremes.append(f"{name} is driven by {times} its threshold")
@@ -84,10 +86,13 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
             "Make these weights or biases smaller, or the largest input value.",
             reasons=too_large,
         )
-    connections = tuple(c for made in done for c in made.connections)
+    ports = {k: _ports(k, net, target) for k in sorted(net.inputs())}
+    connections = tuple(
+        sent for made in done for c in made.connections for sent in _by_port(c, ports)
+    )
     heard = any(c.pre == ticking for c in connections)
     return IntNetwork(
-        inputs=tuple(InputPort(k, n.shape, n.max_value) for k, n in sorted(net.inputs().items())),
+        inputs=tuple(p for of_one in ports.values() for p in of_one),
         populations=(
             *([_every_step(ticking, numbers)] if heard else []),
             *(made.population for made in done),
@@ -99,6 +104,27 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
         numbers=numbers,
         rounding={n: made.rounding for n, made in zip(wires.order, done, strict=True)},
     )
+
+
+def _ports(name: str, net: Network, target: Target) -> list[InputPort]:
+    """Return what the host sends an input's values to: one port, or one for each digit."""
+    node = net.inputs()[name]
+    count = digits(node, target)
+    if count == 1:
+        return [InputPort(name, node.shape, node.max_value)]
+    return [
+        DigitPort(
+            _unused(f"{name}.digit{i}", net), node.shape, of=name, digit=i, most=node.max_value
+        )
+        for i in range(count)
+    ]
+
+
+def _by_port(c: Connection, ports: Mapping[str, list[InputPort]]) -> list[Connection]:
+    """Return the connections that carry what ``c`` does from each port of its source."""
+    if c.pre not in ports:
+        return [c]
+    return [replace(c, pre=p.name, exponent=c.exponent + i) for i, p in enumerate(ports[c.pre])]
 
 
 class _Rounded(NamedTuple):
@@ -122,7 +148,7 @@ def _neurons(
     biased = drive.bias_peak if together(numbers) else 0.0
     limits = {"threshold": float(numbers.threshold_max)}
     if any(drive.peaks):
-        limits["weights"] = weight_limit(drive.peaks, numbers)
+        limits["weights"] = weight_limit(drive, numbers)
     limits |= _bias_limit(drive, numbers)
     drive = drive.heard_from(ticking)
     current = [most / reach(drive)] if reach(drive) else []
@@ -164,7 +190,7 @@ def _readout(
     forgets, message = drive.dv > 0, (1 << (numbers.message_bits - 1)) - 1
     kind, most = (chip.Graded, message) if forgets else (chip.Sigma, message / steps)
     peaks = [p for p in drive.peaks if p]
-    limits = {"weights": weight_limit(peaks, numbers)} if peaks else {}
+    limits = {"weights": weight_limit(drive, numbers)} if peaks else {}
     limits |= _bias_limit(drive, numbers)
     drive = drive.heard_from(ticking)
     if reach(drive):

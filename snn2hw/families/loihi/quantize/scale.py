@@ -9,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.families.loihi.numbers import Numbers
-from snn2hw.families.loihi.quantize.drive import Drive
-from snn2hw.ir.graph import Source
+from snn2hw.families.loihi.quantize.drive import Drive, Driving
 from snn2hw.ir.integer import Connection, Rounding
 from snn2hw.ir.synapses import Conv, Sparse, Synapses, row_sums, with_weight
 
 
-def weight_limit(peaks: list[float], numbers: Numbers) -> float:
-    """Return the scale at which connections of these largest weights use their bits.
+def weight_limit(drive: Drive, numbers: Numbers) -> float:
+    """Return the scale at which the connections into a population use their bits.
 
     The finest one fills them at exponent 0; coarser ones get larger exponents, at most the chip's.
+    That of a value's highest digit is the largest of its connections.
     """
     _, top, _ = numbers.weight_range(mixed=True)
-    finest, coarsest = min(p for p in peaks if p), max(peaks)
-    return min(top / finest, top * 2.0**numbers.exponent_max / coarsest)
+    peaks = [(p, s.digits - 1) for p, s in zip(drive.peaks, drive.sources, strict=True) if p]
+    coarsest = max(p * 2.0**lift for p, lift in peaks)
+    return min(top / min(p for p, _ in peaks), top * 2.0**numbers.exponent_max / coarsest)
 
 
 def current_limit(du: int, numbers: Numbers, bias: float = 0.0) -> float:
@@ -42,7 +43,7 @@ def together(numbers: Numbers) -> bool:
 
 def reach(drive: Drive) -> float:
     """Largest sum of one sign that any neuron can receive in one step."""
-    return _reach([(s.synapses, largest) for s, largest in drive.sources])
+    return _reach([(s.source.synapses, s.largest) for s in drive.sources])
 
 
 def _reach(parts: list[tuple[Synapses, int]]) -> float:
@@ -59,7 +60,7 @@ def fitted(
 ) -> tuple[float, list[Connection]]:
     """Round synapses, at a smaller scale where rounding up takes their sum beyond the limit."""
     while True:
-        connections = [_round(s, post, scale, numbers, largest) for s, largest in drive.sources]
+        connections = [_round(s, post, scale, numbers) for s in drive.sources]
         worst = _worst(connections, drive)
         if worst <= limit or not any(c.synapses.weight.any() for c in connections):
             return scale, connections
@@ -68,14 +69,15 @@ def fitted(
 
 def _worst(connections: list[Connection], drive: Drive) -> float:
     parts = [
-        (with_weight(c.synapses, c.synapses.weight.astype(np.float64) * 2.0**c.exponent), largest)
-        for c, (_, largest) in zip(connections, drive.sources, strict=True)
+        (with_weight(c.synapses, c.synapses.weight.astype(np.float64) * 2.0**c.exponent), s.largest)
+        for c, s in zip(connections, drive.sources, strict=True)
     ]
     # A negative exponent rounds the sum down, by less than one each.
     return _reach(parts) + sum(c.exponent < 0 for c in connections)
 
 
-def _round(source: Source, post: str, scale: float, numbers: Numbers, largest: int) -> Connection:
+def _round(driving: Driving, post: str, scale: float, numbers: Numbers) -> Connection:
+    source, largest, digits = driving
     synapses = source.synapses
     weight = synapses.weight * scale
     mixed = bool(weight.size and weight.min() < 0 < weight.max())
@@ -84,8 +86,10 @@ def _round(source: Source, post: str, scale: float, numbers: Numbers, largest: i
     exponent = math.ceil(math.log2(peak / high) - 1e-9) if peak else 0
     # Lava's and netx's convolution has no exponent, so a kernel only gets one where branches
     # of different size meet and it cannot do without.
-    least = 0 if isinstance(synapses, Conv) else numbers.least_exponent(mixed)
-    exponent = int(np.clip(exponent, least, numbers.exponent_max))
+    # Digits of a value get larger ones, one after another.
+    whole_only = isinstance(synapses, Conv) or digits > 1
+    least = 0 if whole_only else numbers.least_exponent(mixed)
+    exponent = int(np.clip(exponent, least, numbers.exponent_max - (digits - 1)))
     parts = weight / (step * 2.0**exponent)
     whole = np.rint(parts)
     if largest > 1:
@@ -125,6 +129,6 @@ def rounding_of(
     drive: Drive, connections: list[Connection], scale: float, limited_by: str
 ) -> Rounding:
     """Say what rounding did to the synapses."""
-    weights = [s.synapses.weight for s, _ in drive.sources]
+    weights = [s.source.synapses.weight for s in drive.sources]
     back = [c.synapses.weight * 2.0**c.exponent / scale for c in connections]
     return Rounding.of(scale, limited_by, weights, back)
