@@ -130,6 +130,23 @@ def verification(found: Mapping[str, Any], name: str) -> list[str]:
     return lines
 
 
+MOST_HEARD = 3  # connections into a layer that a line tells
+
+
+def _heard(into: Sequence[Mapping[str, Any]]) -> str:
+    """Write who a layer hears, and how."""
+    told = [
+        f"{c['from']} ({c['kind']}"
+        + (f", 2^{c['exponent']}" if c["exponent"] else "")
+        + (f", delay {c['delay']}" if c["delay"] > 1 else "")
+        + ")"
+        for c in into
+    ]
+    if len(told) > MOST_HEARD:
+        told[1:-1] = [f"{len(told) - 2} more"]
+    return " + ".join(told)
+
+
 def build(info: Mapping[str, Any]) -> list[str]:
     """Write what a build holds."""
     rows: list[list[str]] = []
@@ -139,13 +156,7 @@ def build(info: Mapping[str, Any]) -> list[str]:
         rows.append(
             [
                 layer["name"], "x".join(map(str, layer["shape"])), str(layer["phase"]),
-                " + ".join(
-                    f"{c['from']} ({c['kind']}"
-                    + (f", 2^{c['exponent']}" if c["exponent"] else "")
-                    + (f", delay {c['delay']}" if c["delay"] > 1 else "")
-                    + ")"
-                    for c in into
-                )
+                _heard(into)
                 or (f"{layer['driven_by']} (host)" if layer.get("driven_by") else "its own bias"),
                 f"{sum(c['nonzero'] for c in into):,}", str(layer["cores"]),
                 f"{100 * rounding['relative_error']:.2f} %" if rounding else "-",

@@ -20,6 +20,7 @@ from snn2hw.ir.network import Input
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.samples import samples_for
+from snn2hw.report import text
 from snn2hw.simulate import compare
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import program as program_file
@@ -150,6 +151,10 @@ def test_the_shipped_student_computes_the_same_on_both_chips(tmp_path):
     for chip in (LOIHI1, LOIHI2):
         build = builds.export(model, chip, tmp_path)
         guesses[chip.name] = builds.simulate(build, samples_for(build, limit=100))
+        lines = "\n".join(text.build(build.info))
+        assert ("input.digit0 (conv) + 3 more + input.digit4 (conv, 2^4)" in lines) == (
+            chip is LOIHI1
+        )
     one, two = guesses.values()
     assert (one.spikes == two.spikes).all()
     assert one.spikes.any()
