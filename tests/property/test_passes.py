@@ -114,7 +114,7 @@ def test_scales_beside_a_convolution_go_into_its_kernel(seed):
     """One factor for each channel does, on either side and of groups; others stay."""
     r = np.random.default_rng(seed)
     groups = int(r.choice([1, 2]))
-    kernel = Conv(r.normal(size=(4, 2 // groups, 2, 2)), (2, 4, 5), (1, 2), (1, 0), groups=groups)
+    kernel = Conv(r.normal(size=(4, 4 // groups, 2, 2)), (4, 4, 5), (1, 2), (1, 0), groups=groups)
     conv = Conv2d(kernel, r.normal(size=4))
 
     def factors(shape, by_channel):
@@ -123,7 +123,7 @@ def test_scales_beside_a_convolution_go_into_its_kernel(seed):
         ))  # fmt: skip
 
     channels = r.random(2) < 0.6
-    net = chained(factors((2, 4, 5), channels[0]), conv, factors(kernel.output_shape, channels[1]))
+    net = chained(factors((4, 4, 5), channels[0]), conv, factors(kernel.output_shape, channels[1]))
     done = passes.fold_scales(net)
     stay = [name for name, folds in zip(("n0", "n2"), channels, strict=True) if not folds]
     assert [k for k, n in done.nodes.items() if isinstance(n, Scale)] == stay
@@ -362,6 +362,14 @@ def test_a_current_that_wraps_because_shifted_sums_round_down_is_seen(weight, wr
     net = neuron_beside_another([weight] * 3, [-1] * 3, 399, vth=1000)
     assert driven(net, 2).spikes[0, :, 0].any() == wraps
     assert removed(net) != wraps
+
+
+def test_a_current_of_whole_sums_wraps_where_it_does():
+    """Nothing is rounded without a negative exponent: -2**17 + 1 units stay in range."""
+    net = neuron_beside_another([-1], [0], (1 << 17) - 1, vth=1000)
+    assert not driven(net, 2).spikes[0, :, 0].any()
+    assert removed(net)
+    assert not removed(neuron_beside_another([-1], [0], 1 << 17, vth=1000))
 
 
 PLAIN = chip.Lif("p", (2,), 4095, 4096, 10, np.zeros(2))

@@ -32,6 +32,11 @@ def test_every_document_is_json_and_comes_back_with_nulls_for_what_is_no_number(
     assert json_text(found) == json_text(value)
 
 
+def test_a_document_is_indented_by_two_spaces_for_people():
+    assert json_text({"a": [1]}) == '{\n  "a": [\n    1\n  ]\n}'
+    assert json_text({"a": [1]}, None) == '{"a": [1]}'
+
+
 def test_nan_and_infinity_become_null(tmp_path):
     write_json(tmp_path / "a.json", {"a": math.nan, "b": [math.inf, (1.5, -math.inf)]})
     assert read_json(tmp_path / "a.json") == {"a": None, "b": [None, [1.5, None]]}

@@ -226,6 +226,14 @@ def test_without_a_sample_a_network_of_your_own_is_taken_to_use_each_weight_once
         assert through == [places[0] * 24, places[1] * 96]
 
 
+def test_the_plans_samples_say_how_large_images_are_inside():
+    network = nn.Sequential(nn.Conv2d(1, 6, 2), nn.Flatten(), nn.Linear(54, 3))
+    for samples, places in ((None, 1), (torch.zeros(7, 1, 4, 4), 9)):
+        plan = Plan(copy.deepcopy(network), 0.5, 2, 4, 3e-3, 0, samples)
+        pruner = find_pruner("upr").build(plan)
+        assert pruner.modules["0"].through == places * 24
+
+
 def test_masks_sharpen_exponentially_from_5_to_1000():
     network = student()
     pruner = Upr(network, 0.8, 5, 20, 3e-3)

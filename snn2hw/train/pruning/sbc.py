@@ -126,7 +126,7 @@ def _solve(mask: Tensor, hessian: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]
         square.masked_fill_(~(there[:, :, None] & there[:, None, :]), 0.0)
         square.diagonal(dim1=1, dim2=2).masked_fill_(~there, 1.0)
         root = _root(square)
-        wanted = pull[rows].gather(1, places).masked_fill(~there, 0.0)
+        wanted = pull[rows].gather(1, places)
         best = (root.mT @ (root @ wanted[:, :, None]))[:, :, 0]
         worth = best.square() / (2.0 * root.square().sum(1))
         solved[rows] = solved[rows].scatter(1, places, best.masked_fill(~there, 0.0))

@@ -116,7 +116,7 @@ class Searching(Structure):
             return
         wanted = masks.scheduled(self.step, self.steps, self.start, self.share)
         values = torch.cat([v.flatten() for v in self.values().values()])
-        number = min(masks.count(wanted, values.numel()), values.numel() - 1)
+        number = masks.count(wanted, values.numel())
         if number < 1:
             return
         by = float(torch.kthvalue(values.detach(), number).values)

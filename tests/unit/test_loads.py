@@ -1,0 +1,60 @@
+"""How many synapses of each core an event meets, against the unrolled matrix."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets import _synapses, seeds
+
+from snn2hw.ir.placement import Slice
+from snn2hw.ir.synapses import Conv, matrix
+from snn2hw.simulate.loads import loads, met
+
+
+def tiles(r, size):
+    """Cut a layer of so many neurons into slices."""
+    cuts = np.unique(r.integers(1, size, 2)) if size > 1 else np.zeros(0, int)
+    edges = [0, *cuts.tolist(), size]
+    return [Slice("p", a, b, i, {}) for i, (a, b) in enumerate(itertools.pairwise(edges))]
+
+
+def by_matrix(synapses, slices, *, zeros):
+    """Unroll, and count rows; with zeros, every place that the form holds."""
+    weight = synapses.weight
+    held = np.ones_like(weight) if zeros else (weight != 0).astype(weight.dtype)
+    there = matrix(type(synapses)(**{**fields_of(synapses), "weight": held})).toarray()
+    return np.stack([there[s.start : s.stop].sum(axis=0) for s in slices])
+
+
+def fields_of(synapses):
+    return {k: getattr(synapses, k) for k in type(synapses).__dataclass_fields__}
+
+
+@settings(max_examples=150)
+@given(seeds, st.booleans())
+def test_synapses_met_are_those_of_the_unrolled_matrix(seed, zeros):
+    r = np.random.default_rng(seed)
+    pre = (int(r.integers(1, 4)), 5, 5) if r.random() < 0.7 else (int(r.integers(1, 9)),)
+    synapses = _synapses(r, pre, None)
+    size = matrix(synapses).shape[0]
+    slices = tiles(r, size)
+    found = met(synapses, slices, zeros=zeros)
+    assert found.tolist() == by_matrix(synapses, slices, zeros=zeros).tolist()
+
+
+def test_a_grouped_kernel_looks_at_its_own_channels():
+    """Two channels a group, so that the second group starts at channel 2."""
+    kernel = Conv(np.ones((4, 2, 1, 1), int), (4, 2, 2), groups=2)
+    found = met(kernel, [Slice("p", 0, 8, 0, {}), Slice("p", 8, 16, 1, {})])
+    assert found.tolist() == [[2] * 8 + [0] * 8, [0] * 8 + [2] * 8]
+
+
+@pytest.mark.parametrize("largest", [1 << 10, (1 << 24) + 1])
+def test_sums_are_exact_beyond_single_precision(largest):
+    """Slices differ: one meets nothing, the other more than float32 tells apart."""
+    found = loads(np.array([[0, 0], [largest, 0]]), np.array([[[1, 3], [0, 1]]]))
+    assert found.tolist() == [[[0, 0]], [[largest, 0]]]
