@@ -134,7 +134,7 @@ def random_program(
     """
     r = np.random.default_rng(seed)
     graded = bool(r.integers(0, 2)) and target.abilities["graded_input"]
-    image, flat = (int(r.integers(1, 3)), side, side), (int(r.integers(2, 12)),)
+    image, flat = (int(r.choice([1, 2, 4])), side, side), (int(r.integers(2, 12)),)
     shape = image if r.random() < 0.7 else flat
     ports = [InputPort("in", shape, int(r.choice([3, 16, 255])) if graded else 1)]
     if r.random() < 0.2:
@@ -332,7 +332,7 @@ def _synapses(r, pre, post):
 
 
 def _kernel(r, image, sign, density):
-    groups = int(image[0]) if r.integers(0, 2) else 1
+    groups = int(r.choice([g for g in range(1, image[0] + 1) if image[0] % g == 0]))
     kernel = [min(int(r.integers(1, 4)), n) for n in image[1:]]
     stride, padding = r.integers(1, 3, 2).tolist(), r.integers(0, 2, 2).tolist()
     spans = zip(kernel, image[1:], strict=True)

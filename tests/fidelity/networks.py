@@ -170,6 +170,7 @@ def synapses(program: Program, c: Connection, on_chip: int) -> set[str]:
         "padding": conv and max(conv.padding) > 0,
         "dilation": conv and max(conv.dilation) > 1,
         "groups": conv and conv.groups > 1,
+        "groups of several channels": conv and conv.groups > 1 and conv.weight.shape[1] > 1,
         "excitatory": low == 0 < high,
         "inhibitory": low < 0 == high,
         "both signs": c.mixed,
@@ -186,7 +187,7 @@ def synapses(program: Program, c: Connection, on_chip: int) -> set[str]:
     return {k for k, there in has.items() if there}
 
 
-KERNELS = ("convolution", "stride", "padding", "dilation", "groups")
+KERNELS = ("convolution", "stride", "padding", "dilation", "groups", "groups of several channels")
 LIF_GROUPS: Groups = {
     "synapses": [
         "dense", "sparse", *KERNELS, "excitatory", "inhibitory", "both signs", "all zero",
@@ -235,7 +236,7 @@ def others_of_loihi_2(seed: int, samples: int) -> tuple[Program, Inputs]:
 
 def other_features(program: Program, x: Inputs, trace: Trace) -> set[str]:
     """Return what the neurons did that are no ``Lif``."""
-    found = {f for c, _ in alive(program, trace) for f in synapses(program, c, 1) if f in KERNELS}
+    found = {f for c, _ in alive(program, trace) for f in synapses(program, c, 1)} & {*KERNELS}
     found |= {"inputs of both signs"} if any((v < 0).any() for v in x.values()) else set()
     for p in program.network.populations:
         layer = trace.layers[p.name]
