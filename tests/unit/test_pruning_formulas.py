@@ -466,6 +466,9 @@ def test_the_largest_remainders_get_what_rounding_took():
     """Shares of 6.0, 12.9 and 20.1 of 39 are what 1 : 2.15 : 3.35 come to."""
     found = counts({"a": (20, 20), "b": (43, 43), "c": (67, 67)}, 39 / (400 + 1849 + 4489))
     assert found == {"a": 6, "b": 13, "c": 20}
+    # 6.1, 12.1 and 20.8 of 39: the largest layer has the largest remainder as well.
+    shapes = {"a": (30, 31), "b": (60, 61), "c": (104, 104)}
+    assert counts(shapes, 39 / (930 + 3660 + 10816)) == {"a": 6, "b": 12, "c": 21}
 
 
 def test_what_full_layers_cannot_take_the_others_do():
