@@ -159,6 +159,8 @@ def test_a_kept_connection_without_strength_begins_with_a_thousandth_of_its_laye
         for name in pruner.modules:
             pruner.original(name).sub_(10.0)  # none has any strength left
     pruner.cut()
+    there = sum(int((w != 0).sum()) for w in arrays(network).values())
+    assert there == sum(int(m.keep.sum()) for m in pruner.modules.values()) > 0
     for name, weight in arrays(network).items():
         kept = weight != 0
         np.testing.assert_allclose(weight[kept], 1e-3 * means[name] * signs[name][kept], rtol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,6 +72,10 @@ def test_aliases():
     """Neuron 0 has neuron 1 as its alias: each costs more where it spikes."""
     found, plain = core(IMU, [1, -1, -1, -1, -1, -1]), core(IMU)
     assert (found.neuron - plain.neuron).tolist() == [1, 3, 0, 0, 0, 0]
+    dear = {"alias_source": replace(IMU.timing["alias_source"], value=2.5, high=2.5)}
+    other = replace(IMU, timing={**IMU.timing, **dear})
+    found = core_of(made(IMU, [1, -1, -1, -1, -1, -1]), other)
+    assert (found.neuron - plain.neuron).tolist() == [2.5, 3, 0, 0, 0, 0]
 
 
 def test_clock():
