@@ -322,6 +322,24 @@ def test_random_networks_are_placed_within_every_limit(seed):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("weight", "limited_by"), [(150.0, "current"), (1.0, "bias")])
+def test_a_current_and_a_bias_share_the_range_they_wrap_in(weight, limited_by):
+    """A current that loses 4 of 4,096 parts a step grows to 1,024 times what comes in a step."""
+    net = tiny()
+    weak = replace(net.nodes["fc1"], weight=np.full((3, 4), weight), bias=np.zeros(3))
+    leaking = lif((3,), tau_synapse=np.array(1.0), w_in=np.array(1.0), v_leak=np.array(20.0))
+    found = compile_network(
+        replace(net, nodes={**net.nodes, "fc1": weak, "lif1": leaking}), LOIHI1
+    ).network
+    p, rounding = found.population("lif1"), found.rounding["lif1"]
+    assert (p.du, rounding.limited_by) == (3, limited_by)
+    assert p.bias.tolist() == [pytest.approx(10 * rounding.scale, abs=0.5)] * 3
+    grown = 4 * weight * 1e-3 * 4096 / 4
+    both = LOIHI1.numbers.current_max / (grown + 10.0)
+    most = min(both, LOIHI1.numbers.bias_max / 10.0)
+    assert 0.97 * most < rounding.scale <= most * (1 + 1e-9)
+
+
 def test_a_current_leaves_room_for_the_bias():
     """Where both wrap together, a strong bias takes from the scale."""
     net = tiny()
