@@ -356,7 +356,7 @@ def test_rewrites_are_recorded_and_measured(workshop, tmp_path):
         "spikes": "one", "v_min": None,
     }  # fmt: skip
     found = document(tmp_path, "inspect", "soft.nir")
-    assert found["rewrites"] == {"loihi2": ["hard-reset"]}
+    assert found["rewrites"] == {"loihi1": ["hard-reset"], "loihi2": ["hard-reset"]}
 
 
 def test_several_inputs_come_from_one_file(tmp_path):

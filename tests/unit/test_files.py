@@ -193,6 +193,7 @@ def test_a_folder_of_a_lower_layer_is_copied_away(tmp_path, monkeypatch):
     """An overlay answers EXDEV to who renames a folder of the container's image."""
     (tmp_path / "b").mkdir()
     (tmp_path / "b/x").write_text("old")
+    (tmp_path / "b/link").symlink_to("gone")  # what links lead to is not copied
     replace = Path.replace
 
     def refuse(self, to):
