@@ -72,6 +72,8 @@ def test_the_quickest_tests_of_a_line_come_first():
     assert at(5) == ["quick", "slow"]  # within an expression that begins on line 3
     assert at(9) == ["slow"]
     assert at(9, where="") == ["quick", "slow"]  # runs when the module is imported
+    assert at(9, where="_Class") == ["quick", "slow"]
+    assert at(9, where="_Class.f") == at(9)
     assert at(3, module="n") == []
 
 
