@@ -179,6 +179,11 @@ def _alike(target: Target) -> float:
     return 1.0
 
 
+def _never(target: Target) -> bool:
+    del target
+    return False
+
+
 def _unchanged(net: IntNetwork) -> IntNetwork:
     return net
 
@@ -199,6 +204,7 @@ class Family:
         run: the fast one.
         count: how often each priced event happened in a run, by core and step; it needs the spikes
             of every layer.
+        counts_states: says whether it needs the states of every layer too.
         time: how long a sample takes.
         synop_price: what a synaptic operation costs in pJ, if it is known; training weighs spikes
             by it.
@@ -217,6 +223,7 @@ class Family:
     define: Callable[[Program, Inputs], Trace]
     run: Engine
     count: Callable[[Program, Inputs, Trace], Counts]
+    counts_states: Callable[[Target], bool] = _never
     time: Callable[[Program, Counts, Target], Times]
     synop_price: Callable[[Target], float] = _alike
     most_inputs: Callable[[Target], int]

@@ -26,8 +26,8 @@ def run(
 ) -> tuple[Trace, Counts]:
     """Simulate samples and count every event that has a price.
 
-    Counting needs the spikes of every layer; so that these are not kept of all samples, some are
-    run at a time.
+    Counting needs the spikes of every layer, and of some targets the states; so that these are not
+    kept of all samples, some are run at a time.
 
     Args:
         program: what the chip is told.
@@ -38,13 +38,14 @@ def run(
     """
     family, net = families.of(program.target), program.network
     samples, steps = check_inputs(program, inputs)
+    needed = states or family.counts_states(program.target)
     batch = max(1, memory // (4 * steps * sum(p.size for p in (*net.inputs, *net.populations))))
     traces: list[Trace] = []
     counts: list[Counts] = []
     for start in range(0, samples, batch):
         piece = {k: x[start : start + batch] for k, x in inputs.items()}
         trace = family.run(
-            program, piece, spikes=True, states=states,
+            program, piece, spikes=True, states=needed,
             progress=progress and (lambda done, _, at=start: progress(at + done, samples)),
         )  # fmt: skip
         counts.append(family.count(program, piece, trace))

@@ -263,10 +263,18 @@ def test_every_event_has_a_price_and_every_price_an_event():
             counting.report(program, trace, counts, target)
 
 
-def by_hand(program, sent):
-    """Events of Loihi 1, spike by spike: totals by event and slice."""
+def updates(program, layer, name, sample, neuron):
+    """In how many steps a neuron has a bias, a current, or a membrane from the step before."""
+    u, v = (layer[k].reshape(*layer[k].shape[:2], -1)[sample, :, neuron].tolist() for k in "uv")
+    bias = int(program.network.population(name).bias[neuron])
+    return sum(any((bias, now, before)) for now, before in zip(u, [0, *v], strict=False))
+
+
+def by_hand(program, x, sent):
+    """Events of Loihi 1, spike by spike and neuron by neuron: totals by event and slice."""
     placement, net, limit = program.placement, program.network, program.target.limit
     found = {(e, i): 0 for e in FINE for i in range(len(placement.slices))}
+    states = reference.run(program, x).layers
 
     def tile(core):
         chip, inside = divmod(core, placement.cores_per_chip)
@@ -275,6 +283,11 @@ def by_hand(program, sent):
 
     for i, s in enumerate(placement.slices):
         found["spike", i] += sent[s.layer][..., s.start : s.stop].sum()
+        for neuron in range(s.start, s.stop):
+            for sample in range(2):
+                found["soma_update", i] += updates(
+                    program, states[s.layer], s.layer, sample, neuron
+                )
     for c in net.connections:
         reads = read_from_memory(c, program.target)
         kind = "conv" if isinstance(c.synapses, Conv) else storage(c, program.target)
@@ -306,20 +319,44 @@ def test_finer_events_are_those_of_every_spike(seed, loops):
         limits[name] = replace(limits[name], value=float(value))
     chips = replace(LOIHI1, limits=limits)
     net = random_program(seed, loops=loops, target=LOIHI1).network
+    r = np.random.default_rng(seed)
+    some = tuple(replace(p, bias=p.bias * r.integers(0, 2, p.size)) for p in net.populations)
+    net = replace(net, populations=some)
     program = placed(net, chips)
     x = images(net, 2, seed)
     report, trace = bill(program, x, chips, states=True)
     sent = {k: flat(v) for k, v in x.items()} | {k: flat(t.spikes) for k, t in trace.layers.items()}
-    found = by_hand(program, sent)
+    found = by_hand(program, x, sent)
     slices = program.placement.slices
-    updates = program.period(net.time_steps)
     for layer in report.layers:
         rows = [i for i, s in enumerate(slices) if s.layer == layer.name]
         mine = {e: sum(found[e, i] for i in rows) / 2 for e in FINE}
-        mine |= dict.fromkeys(("soma_access", "soma_update"), layer.neurons * updates)
+        mine["soma_access"] = layer.neurons * program.period(net.time_steps)
         assert layer.counts == pytest.approx(mine)
         pj = sum(n * chips.prices[e].value for e, n in mine.items())
         assert layer.dynamic_uj.typical == pytest.approx(pj * 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("du", "dv", "bias", "updates"),
+    [
+        (4095, 4096, 0, 2),  # by what arrives in step 1, and by the membrane that it leaves
+        (4095, 0, 0, 5),  # which stays
+        (4095, 4096, 1, 6),
+        (2047, 4096, 0, 5),  # by the current, which halves in a step
+    ],
+)
+def test_a_neuron_at_rest_is_not_updated(du, dv, bias, updates):
+    """One spike in step 1 of 0 to 5, at weights of 2 and of 0."""
+    net = IntNetwork(
+        (InputPort("in", (1,)),), (Lif("p", (2,), du, dv, 131071, np.array([bias, 0]), 0),),
+        (Connection("in", "p", Dense(np.array([[2], [0]]))),), "p", 1e-3, 6, LOIHI1.numbers, {},
+    )  # fmt: skip
+    x = np.zeros((1, 6, 1), int)
+    x[0, 1] = 1
+    report, _ = bill(placed(net, LOIHI1), {"in": x}, LOIHI1)
+    (layer,) = report.layers
+    assert (layer.counts["soma_access"], layer.counts["soma_update"]) == (12, updates)
 
 
 @pytest.mark.parametrize(

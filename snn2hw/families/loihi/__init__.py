@@ -48,6 +48,7 @@ LOIHI = Family(
     define=definition.run,
     run=engine.run,
     count=cost.count,
+    counts_states=cost.is_fine,
     time=cost.time,
     synop_price=cost.synop_price,
     most_inputs=most_inputs,

@@ -2,7 +2,8 @@
 
 A synapse that an event reads from memory is charged, with the zeros that are stored there, and
 every neuron is updated in every chip step (docs/decisions/0004-energy.md). Of Loihi 1 more is
-known: a target file that prices finer events has them counted.
+known: a target file that prices finer events has them counted, and its neurons are updated only
+where there is something to update.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.families.family import Inputs
+from snn2hw.families.loihi.numbers import populations
 from snn2hw.families.loihi.place import DENSE
+from snn2hw.families.loihi.populations import Lif, Population
 from snn2hw.ir.counts import Counts, Floats, Range, Times
 from snn2hw.ir.placement import Slice
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv
 from snn2hw.ir.target import Target
-from snn2hw.ir.trace import Trace
+from snn2hw.ir.trace import LayerTrace, Trace
 from snn2hw.simulate.loads import loads, met
 
 COARSE = ("synop", "update")
@@ -45,15 +48,16 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
     Args:
         program: what ran; its placement says which core did what, and how synapses are stored.
         inputs: what it was given, ``[N, T, *shape]``.
-        trace: with the spikes of every layer.
+        trace: with the spikes of every layer; for a target with finer prices, with states.
 
     Returns:
         ``synop``: synapses that events read. ``update``: neurons, in each chip step. Of a target
         with finer prices: ``synop_dense``, ``synop_sparse`` and ``synop_conv`` by the way they are
-        stored; ``soma_access`` and ``soma_update`` of neurons; ``spike``; ``axon_out`` and
-        ``axon_in``: messages where they leave and arrive, one for each core that hears a spike;
-        ``hop_x`` and ``hop_y``: tiles that they pass. ``io_value``: input values that are not 0,
-        which the host delivers; how their messages reach a core is part of that.
+        stored; ``soma_access``: neurons, in each chip step; ``soma_update``: those that are not at
+        rest, in a sample's own steps; ``spike``; ``axon_out`` and ``axon_in``: messages where they
+        leave and arrive, one for each core that hears a spike; ``hop_x`` and ``hop_y``: tiles that
+        they pass. ``io_value``: input values that are not 0, which the host delivers; how their
+        messages reach a core is part of that.
     """
     net = program.network
     sent = {k: _events(x) for k, x in inputs.items()}
@@ -64,13 +68,14 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
     work: dict[str, list[Floats]] = defaultdict(
         lambda: [np.zeros((trace.samples, trace.steps)) for _ in neurons]
     )
-    found = _fine(program, sent) if fine else _reads(program, sent)
+    found = _fine(program, sent, trace) if fine else _reads(program, sent)
     for event, row, counts in found:
         work[event][row] = work[event][row] + counts
-    counted = [e for e in (FINE if fine else COARSE) if e not in (*SOMA, "update")]
+    steady = "soma_access" if fine else "update"
+    counted = [e for e in (FINE if fine else COARSE) if e != steady]
     return Counts(
         {e: np.stack(work[e]) for e in counted},
-        dict.fromkeys(SOMA if fine else ("update",), neurons),
+        {steady: neurons},
         {"io_value": np.asarray(values, np.float64)},
     )
 
@@ -106,7 +111,7 @@ def _reads(program: Program, sent: Mapping[str, NDArray[np.bool_]]) -> Found:
             yield "synop", i, counts
 
 
-def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]]) -> Found:
+def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]], trace: Trace) -> Found:
     """Count what the units of a core do, and the messages between cores."""
     rows, placement, net = _rows(program), program.placement, program.network
     slices, tiles = placement.slices, _tiles(program)
@@ -121,10 +126,25 @@ def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]]) -> Found:
             yield "axon_in", i, messages
         for j in rows.get(c.pre, ()):  # inputs come from no core
             yield from _messages(j, slices[j], sent[c.pre], reached, tiles[into] - tiles[j])
-    for p in net.populations:
+    for p in populations(net):
+        updated = _updated(p, trace.layers[p.name])
         for i in rows[p.name]:
-            own = sent[p.name][:, :, slices[i].start : slices[i].stop]
-            yield "spike", i, own.sum(axis=2).astype(np.float64)
+            own = slice(slices[i].start, slices[i].stop)
+            yield "spike", i, sent[p.name][:, :, own].sum(axis=2).astype(np.float64)
+            yield "soma_update", i, updated[:, :, own].sum(axis=2).astype(np.float64)
+
+
+def _updated(p: Population, layer: LayerTrace) -> NDArray[np.bool_]:
+    """Say which neurons are updated when: those not at rest, ``[N, T, size]``.
+
+    At rest is a LIF neuron without a bias whose membrane and current are 0.
+    """
+    shape = (*layer.spikes.shape[:2], p.size)
+    if not isinstance(p, Lif) or p.driven_by is not None:
+        return np.ones(shape, np.bool_)
+    updated = (layer["u"].reshape(shape) != 0) | (p.bias != 0)
+    updated[:, 1:] |= layer["v"].reshape(shape)[:, :-1] != 0
+    return updated
 
 
 def _messages(
