@@ -359,6 +359,26 @@ def test_a_neuron_at_rest_is_not_updated(du, dv, bias, updates):
     assert (layer.counts["soma_access"], layer.counts["soma_update"]) == (12, updates)
 
 
+@pytest.mark.parametrize("inputs", [1, 8, 9, 60])
+def test_a_core_sends_and_receives_at_the_same_time(inputs):
+    """Three neurons that always fire, to five on another core; the longest of all lasts a step."""
+    p = Lif("p", (3,), 4095, 4096, 1, np.full(3, 99), 6)
+    q = Lif("q", (5,), 4095, 4096, 131071, np.zeros(5), 6)
+    into = [Connection("in", "p", Dense(np.ones((3, inputs), int)))]
+    into.append(Connection("p", "q", Dense(np.ones((5, 3), int))))
+    net = IntNetwork(
+        (InputPort("in", (inputs,)),), (p, q), tuple(into), "q", 1e-3, 4, LOIHI1.numbers, {}
+    )
+    report, _ = bill(placed(net, LOIHI1), {"in": np.ones((2, 4, inputs), int)}, LOIHI1)
+    assert report.cores == 2
+    sends = 3 * (6.0 + 3.7 + 30.0 + 5.1)
+    receives = inputs * (16.0 + 3 * 3.8)
+    others = max(5 * (6.0 + 3.7), 3 * (16.0 + 5 * 3.8))
+    assert report.period_us.typical == pytest.approx(
+        4 * (max(sends, receives, others) * 1e-3 + 0.6)
+    )
+
+
 @pytest.mark.parametrize(
     ("cores", "us"), [(1, 0.6), (4, 0.6), (5, 1.0), (12, 1.2), (16, 1.4), (128, 1.8)]
 )
