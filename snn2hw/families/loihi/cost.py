@@ -197,7 +197,7 @@ def time(program: Program, counts: Counts, target: Target) -> Times:
         ns = {k: float(getattr(f, pick)) for k, f in target.timing.items()}
         worth = [{k: ns[k] * 1e-3 for k in some} for some in together]  # to us
         busiest = [counts.on_cores(program, each).max(axis=0) for each in worth]
-        return np.maximum.reduce(busiest) + _barrier(program, target, ns)
+        return np.maximum.reduce(busiest) + barrier(program, target, ns)
 
     each = {"typical": lasts("value"), "low": lasts("low"), "high": lasts("high")}
     period = Range(**{k: float(x.sum()) / counts.samples for k, x in each.items()})
@@ -208,7 +208,7 @@ def time(program: Program, counts: Counts, target: Target) -> Times:
     return Times(Range(**{k: float(x.sum()) / counts.samples for k, x in inside.items()}), period)
 
 
-def _barrier(program: Program, target: Target, times: Mapping[str, float]) -> float:
+def barrier(program: Program, target: Target, times: Mapping[str, float]) -> float:
     """Return how long it takes until all cores have met, in microseconds."""
     if not is_fine(target):
         return times["step"]
