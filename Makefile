@@ -1,8 +1,8 @@
-# Targets: demo, test, lint, bench, fidelity, fuzz, mutation; `make venv` makes the environment that they all use.
+# Targets: demo, test, lint, bench, fidelity, sanafe, fuzz, mutation; `make venv` makes the environment that they all use.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo venv test test-slow lint bench fidelity fuzz mutation clean
+.PHONY: demo venv test test-slow lint bench fidelity sanafe fuzz mutation clean
 
 demo: venv
 	$(BIN)/snn2hw demo
@@ -40,6 +40,9 @@ bench: venv
 
 fidelity: venv
 	$(BIN)/python tests/fidelity/sweep.py
+
+sanafe: venv
+	$(BIN)/python tests/sanafe/page.py
 
 fuzz: venv
 	$(BIN)/python tests/fuzz/run.py
