@@ -34,12 +34,14 @@ def run(
         inputs: for each input port, integers ``[N, T, *shape]``.
         states: keep every layer's spikes and states.
         progress: called with (samples done, samples).
-        memory: bytes that the spikes of some samples may take.
+        memory: bytes that what is kept of some samples may take.
     """
     family, net = families.of(program.target), program.network
     samples, steps = check_inputs(program, inputs)
     needed = states or family.counts_states(program.target)
-    batch = max(1, memory // (4 * steps * sum(p.size for p in (*net.inputs, *net.populations))))
+    arrays = 3 if needed else 1  # of a layer: spikes, and at least a current and a membrane
+    values = arrays * steps * sum(p.size for p in (*net.inputs, *net.populations))
+    batch = max(1, memory // (4 * values))
     traces: list[Trace] = []
     counts: list[Counts] = []
     for start in range(0, samples, batch):
