@@ -42,10 +42,15 @@ Groups = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How many networks of a sweep a simulator runs, and how many samples of each."""
+    """How many networks of a sweep a simulator runs, and how many samples of each.
+
+    ``at_once`` is how many networks run at a time: one in Lava, which has a process for each
+    population already.
+    """
 
     networks: int
     samples: int
+    at_once: int = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -361,13 +366,13 @@ LOIHI_2_LIF = Sweep(
     "Loihi 2: leaky integrate-and-fire neurons",
     "Chains and branches; half of the networks overflow, half have loops and delays.",
     lif_of_loihi_2, lif_features, LIF_2, "lava",
-    ours=Part(1000, 3), theirs=Part(100, 150), watched=edges,
+    ours=Part(1000, 3), theirs=Part(100, 60, at_once=1), watched=edges,
 )  # fmt: skip
 LOIHI_2_OTHERS = Sweep(
     "Loihi 2: its other neurons",
     "A third are read by graded sums, a third are sigma-delta networks and a third resonators.",
     others_of_loihi_2, other_features, OTHERS, "lava",
-    ours=Part(300, 3), theirs=Part(99, 30),
+    ours=Part(300, 3), theirs=Part(99, 80, at_once=1),
 )  # fmt: skip
 LOIHI_1 = Sweep(
     "Loihi 1",

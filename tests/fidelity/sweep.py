@@ -34,7 +34,6 @@ from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
 
 PAGE = Path(__file__).parents[2] / "docs/results/fidelity.md"
-PROCESSES = 2
 ENGINE = "fast engine"
 Simulator = Callable[[Program, Inputs], Trace]
 
@@ -123,16 +122,19 @@ def counted() -> list[tuple[Count, Count]]:
     """Run all sweeps: for each what the engine computed, and what the vendor's simulator did."""
     found: list[tuple[Count, Count]] = []
     spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PROCESSES, spawned) as pool:
-        for place, sweep in enumerate(SWEEPS):
-            columns: list[Count] = []
-            for on_vendor, part in ((False, sweep.ours), (True, sweep.theirs)):
-                n = part.networks
-                tasks = pool.map(task, [place] * n, [on_vendor] * n, range(n))
-                columns.append(total(tasks))
-                told = f"{sweep.title}, {title(sweep) if on_vendor else ENGINE}"
-                sys.stderr.write(f"{told}: {columns[-1].compared:,} values\n")
-            found.append((columns[0], columns[1]))
+    for place, sweep in enumerate(SWEEPS):
+        columns: list[Count] = []
+        for on_vendor, part in ((False, sweep.ours), (True, sweep.theirs)):
+            told = f"{sweep.title}, {title(sweep) if on_vendor else ENGINE}"
+            n, so_far = part.networks, Count()
+            with ProcessPoolExecutor(part.at_once, spawned) as pool:
+                for done in pool.map(task, [place] * n, [on_vendor] * n, range(n)):
+                    so_far += done
+                    if so_far.networks in (n // 4, n // 2, n):
+                        values = f"{so_far.compared:,} values, {so_far.mismatches} differ"
+                        sys.stderr.write(f"{told}: {so_far.networks} of {n} networks, {values}\n")
+            columns.append(so_far)
+        found.append((columns[0], columns[1]))
     return found
 
 
