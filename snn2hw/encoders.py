@@ -1,9 +1,12 @@
-"""What a network is shown of an image over time, as integers.
+"""What a network is shown of an image or of a recording over time, as integers.
 
 A pixel p of largest value m has the intensity a = p / m. ``direct`` shows p itself at every step,
 ``rows`` one row of the image after another: row floor(t H / T) of H at step t, and of its pixels
-with ``levels`` n round(n a), halves to even. The others turn it into spikes, and the largest
-integer that they show is 1. Their formulas are those of snnTorch's ``spikegen`` (J. K. Eshraghian
+with ``levels`` n round(n a), halves to even. ``grid`` adds up the pixels of a frame in R x C cells,
+those of a channel by themselves, and shows no sum larger than ``most``: cell (i, j) holds the rows
+from floor(i H / R) up to, and without, floor((i + 1) H / R), and columns likewise, of a frame
+without its ``margin`` of pixels. The others turn pixels into spikes, and the largest integer that
+they show is 1. Their formulas are those of snnTorch's ``spikegen`` (J. K. Eshraghian
 et al., Proceedings of the IEEE 111:1016, 2023), so that networks trained there find their input
 here:
 
@@ -37,6 +40,7 @@ Shape = tuple[int, int, int]
 
 LONGEST = 1 << 16  # steps of a sample
 MOST_LEVELS = 65535  # the largest pixel that there is
+_WHOLE = {"levels": 0, "most": 1, "rows": 1, "columns": 1, "margin": 0}  # and the least of each
 _DOCUMENT = table(
     {"name": text(), "time_steps": whole(1, LONGEST)}, {"seed": whole(), "constants": named(real())}
 )
@@ -60,16 +64,23 @@ class Batch(NamedTuple):
     keys: tuple[int, int, Sequence[int]]
 
 
-def _as_it_is(image: Shape) -> Shape:
+Constants = Mapping[str, float]
+
+
+def _as_it_is(image: Shape, _constants: Constants) -> Shape:
     return image
 
 
-def _one_row(image: Shape) -> Shape:
+def _one_row(image: Shape, _constants: Constants) -> Shape:
     channels, _, width = image
     return channels, 1, width
 
 
-def _two_polarities(image: Shape) -> Shape:
+def _cells(image: Shape, constants: Constants) -> Shape:
+    return image[0], int(constants["rows"]), int(constants["columns"])
+
+
+def _two_polarities(image: Shape, _constants: Constants) -> Shape:
     channels, height, width = image
     return 2 * channels, height, width
 
@@ -84,7 +95,7 @@ class Entry(NamedTuple):
         takes: what it encodes, ``images``, ``frames`` or both.
         constants: names with default values.
         spikes: it shows zeros and ones, not pixels.
-        shape: of a step, for images ``(C, H, W)``.
+        shape: of a step, for images ``(C, H, W)`` and all constants.
     """
 
     function: Callable[[Batch], Ints]
@@ -93,7 +104,7 @@ class Entry(NamedTuple):
     takes: tuple[str, ...]
     constants: Mapping[str, float]
     spikes: bool = True
-    shape: Callable[[Shape], Shape] = _as_it_is
+    shape: Callable[[Shape, Constants], Shape] = _as_it_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +138,11 @@ class Encoder:
             problems.append(f"threshold {whole['threshold']:g} is not between 0 and 1")
         if whole.get("clip", 0) not in (0, 1):
             problems.append(f"clip {whole['clip']:g} is neither 0 nor 1")
-        if whole.get("levels", 0) not in range(MOST_LEVELS + 1):
-            problems.append(f"levels {whole['levels']:g} is not a whole number to {MOST_LEVELS}")
+        problems += [
+            f"{k} {whole[k]:g} is not a whole number from {least} to {MOST_LEVELS}"
+            for k, least in _WHOLE.items()
+            if k in whole and whole[k] not in range(least, MOST_LEVELS + 1)
+        ]
         if problems:
             known = ", ".join(f"{k}={v:g}" for k, v in entry.constants.items())
             raise InputError(
@@ -184,11 +198,11 @@ class Encoder:
         """Return the largest integer it shows of pixels that go to ``pixels``."""
         if ENCODERS[self.name].spikes:
             return 1
-        return int(self.constants.get("levels", 0)) or pixels
+        return int(self.constants.get("most") or self.constants.get("levels") or pixels)
 
     def shape(self, image: Shape) -> Shape:
         """Return the shape ``(C', H', W)`` of a step for images ``(C, H, W)``."""
-        return ENCODERS[self.name].shape(image)
+        return ENCODERS[self.name].shape(image, self.constants)
 
     def to_json(self) -> dict[str, Any]:
         """Return the encoder as a JSON object."""
@@ -251,6 +265,23 @@ def _rows(batch: Batch) -> Ints:
         x = told.astype(np.min_scalar_type(levels))[x]
     row = np.arange(steps) * height // steps
     return x.swapaxes(1, 2)[:, row, :, None]
+
+
+def _grid(batch: Batch) -> Ints:
+    names = ("rows", "columns", "margin", "most")
+    rows, columns, margin, most = (int(batch.constants[name]) for name in names)
+    height, width = (side - 2 * margin for side in batch.x.shape[3:])
+    if height < rows or width < columns:
+        frame = " x ".join(map(str, batch.x.shape[3:]))
+        raise InputError(
+            f"{rows} x {columns} cells and a margin of {margin} do not fit into frames of {frame} "
+            "pixels.",
+            "Take fewer rows and columns, or a smaller margin.",
+        )
+    x = batch.x[:, :, :, margin : margin + height, margin : margin + width]
+    x = np.add.reduceat(x, np.arange(rows) * height // rows, axis=3, dtype=np.int64)
+    x = np.add.reduceat(x, np.arange(columns) * width // columns, axis=4)
+    return np.minimum(x, most).astype(np.min_scalar_type(most))
 
 
 def _rate(batch: Batch) -> Ints:
@@ -360,5 +391,14 @@ ENCODERS: dict[str, Entry] = {
         {"levels": 0},
         spikes=False,
         shape=_one_row,
+    ),
+    "grid": Entry(
+        _grid,
+        "sums over a grid of cells, each channel by itself, cut at most=n: few inputs for events",
+        "A. Gruel et al., Event Data Downscaling for Embedded Computer Vision, VISAPP 2022",
+        ("frames",),
+        {"rows": 2, "columns": 2, "margin": 0, "most": 15},
+        spikes=False,
+        shape=_cells,
     ),
 }

@@ -96,7 +96,7 @@ def check_input(recipe: Recipe, rules: NeuronRules, largest: int) -> None:
             f"Encoder {recipe.encoder!r} shows numbers up to {largest}; an input of "
             f"{recipe.target} takes at most {rules.most_in} spikes a step.",
             f"Show images row by row in fewer levels, rows:levels={rules.most_in}, or as spikes "
-            "(rate, latency).",
+            f"(rate, latency); recordings in cells, grid:most={rules.most_in}.",
         )
 
 

@@ -162,3 +162,27 @@ def test_distill_on_recordings(tmp_path, monkeypatch):
     assert "a subset of N-MNIST" in call_here(tmp_path, *order, "--time-steps", "3").stdout
     assert train.defaults("cnn", "nmnist").time_steps == 10
     assert train.defaults("cnn", "nmnist", time_steps=7).time_steps == 7
+
+
+def test_recordings_in_cells_on_a_chip_of_few_inputs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN2HW_DATA", str(tmp_path))
+    packed_recordings(tmp_path / "nmnist_subset.npz")
+    order = ["distill", "--data", "nmnist", "--method", "none", "--epochs", "1", "--student"]
+    order += ["rnn-16", "--target", "xylo-audio3", "--time-steps", "3", "--encoder"]
+    refused = call_here(tmp_path, *order, "grid:rows=4,columns=2,most=16")
+    assert "takes at most 15 spikes a step" in refused.stderr
+    assert "recordings in cells, grid:most=15" in refused.stderr
+    large = call_here(tmp_path, *order, "grid:rows=40")
+    assert "40 x 2 cells and a margin of 0 do not fit into frames of 34 x 34" in large.stderr
+    document(tmp_path, *order, "grid:rows=4,columns=2,margin=5")
+    document(tmp_path, "export", "--target", "xylo-audio3")
+    found = document(tmp_path, "simulate")
+    assert (found["samples"], found["steps"]) == (50, 3)
+    data = datasets.load("nmnist", time_steps=3)
+    constants = {"rows": 4, "columns": 2, "margin": 5}
+    shown = Encoder("grid", 3, constants=constants).encode(data.x_test, data.max_value)
+    np.savez(tmp_path / "in.npz", x=shown, y=data.y_test)
+    file = document(tmp_path, "simulate", "--input", "in.npz")
+    keys = ("accuracy", "spikes_per_sample", "synops_per_sample")
+    assert [found[k] for k in keys] == [file[k] for k in keys]
+    assert found["synops_per_sample"] > 0

@@ -68,6 +68,53 @@ def test_delta_is_snntorchs(data):
     assert encoder.shape((2, 3, 4)) == (4, 3, 4)
 
 
+def naive_grid(x, rows, columns, margin, most):
+    """Count pixel by pixel, in the cell whose bounds it lies between."""
+    samples, steps, channels, height, width = x.shape
+    height, width = height - 2 * margin, width - 2 * margin
+    counted = np.zeros((samples, steps, channels, rows, columns), int)
+    for *where, h, w in np.ndindex(samples, steps, channels, height, width):
+        (i,) = (i for i in range(rows) if i * height // rows <= h < (i + 1) * height // rows)
+        (j,) = (j for j in range(columns) if j * width // columns <= w < (j + 1) * width // columns)
+        counted[(*where, i, j)] += x[(*where, h + margin, w + margin)]
+    return np.where(counted > most, most, counted)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "margin", "most"),
+    [(1, 1, 0, 65535), (3, 2, 0, 15), (7, 9, 0, 1), (2, 4, 1, 15), (1, 3, 3, 300), (5, 7, 1, 9)],
+)
+def test_grid_adds_up_cells(rows, columns, margin, most):
+    x = np.random.default_rng(rows).integers(0, 256, (2, 3, 2, 7, 9), dtype=np.uint8)
+    x //= 1 + np.arange(2, dtype=np.uint8)[:, None, None, None, None] * 60  # few events, too
+    constants = {"rows": rows, "columns": columns, "margin": margin, "most": most}
+    encoder = Encoder("grid", 3, constants=constants)
+    shown = encoder.encode(x, 255)
+    assert np.array_equal(shown, naive_grid(x, rows, columns, margin, most))
+    assert shown.dtype == np.min_scalar_type(most)
+    assert encoder.shape((2, 7, 9)) == shown.shape[2:]
+    assert encoder.max_value(255) == most
+
+
+def test_grid_counts_what_no_integer_of_32_bits_holds():
+    x = np.full((1, 1, 1, 300, 300), 65535, np.uint16)
+    assert (Encoder("grid", 1, constants={"most": 65535}).encode(x, 65535) == 65535).all()
+
+
+@pytest.mark.parametrize(
+    ("constants", "said"),
+    [
+        ({"rows": 8}, "8 x 2 cells and a margin of 0 do not fit into frames of 7 x 9 pixels"),
+        ({"columns": 10}, "2 x 10 cells"),
+        ({"margin": 3}, "2 x 2 cells and a margin of 3"),
+        ({"margin": 60000}, "a margin of 60000"),
+    ],
+)
+def test_grid_of_more_cells_than_pixels(constants, said):
+    with pytest.raises(InputError, match=said):
+        Encoder("grid", 3, constants=constants).encode(np.zeros((1, 3, 2, 7, 9), np.uint8), 9)
+
+
 def test_rate_has_the_statistics_of_fair_draws():
     top, steps, samples = 16, 50, 400
     x = np.broadcast_to(values(top), (samples, 1, 1, top + 1))
@@ -168,6 +215,11 @@ def test_text_says_constants():
         ("latency:threshold=x", "not NAME=NUMBER"),
         ("latency:clip=2", "clip 2 is neither"),
         ("latency:tau=1,threshold=7", "has no tau; threshold 7"),
+        ("rows:levels=-1", "levels -1 is not a whole number from 0 to 65535"),
+        ("grid:most=0", "most 0 is not a whole number from 1 to 65535"),
+        ("grid:rows=1.5,columns=0", "rows 1.5 is not a whole .*; columns 0 is not a whole"),
+        ("grid:margin=65536", "margin 65536 is not a whole number from 0"),
+        ("grid:levels=15", "has no levels"),
     ],
 )
 def test_bad_texts(text, said):
