@@ -264,6 +264,7 @@ def test_targets_are_compared_for_the_newest_whatever_is_asked(tmp_path):
 
 def test_a_model_is_built_for_the_chip_that_it_was_trained_for(tmp_path):
     assert document(tmp_path, "export", "digits-rows")["target"] == "xylo-imu"
+    assert document(tmp_path, "export", "nmnist-grid")["target"] == "xylo-audio3"
     assert document(tmp_path, "export", "digits-cnn")["target"] == "loihi2"
     refused = call_here(tmp_path, "export", "digits-rows", "--target", "loihi2")
     assert "cannot run this network" in refused.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from shared import DATA, needs_data
 from xylo_nets import (
     AUDIO2,
     CHIPS,
@@ -121,9 +122,13 @@ def test_a_quantized_network(tmp_path):
     assert done.trace.spikes.any()
 
 
-def test_the_student_that_comes_along(tmp_path):
-    model = builds.load_model("digits-rows", tmp_path)
-    build = builds.export(model, target.load("xylo-imu"), tmp_path)
+@pytest.mark.parametrize(
+    ("name", "chip"),
+    [("digits-rows", "xylo-imu"), pytest.param("nmnist-grid", "xylo-audio3", marks=needs_data)],
+)
+def test_the_students_that_come_along(tmp_path, monkeypatch, name, chip):
+    monkeypatch.setenv("SNN2HW_DATA", str(DATA))
+    build = builds.export(builds.load_model(name, tmp_path), target.load(chip), tmp_path)
     found = builds.verify(build, samples_for(build, limit=20))
     assert found["samples"] == 20
     assert found["compared"] > 0
