@@ -14,9 +14,11 @@ from snn2hw import target as targets
 from snn2hw.cli.common import PLACE, Talk, common, data_options, root
 from snn2hw.estimator import layer_counts
 from snn2hw.files import check_writable
-from snn2hw.pipeline import builds, floats
+from snn2hw.pipeline import builds, exporting, floats
 from snn2hw.pipeline import demo as demo_pipeline
+from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.inspect import inspect_file
+from snn2hw.pipeline.loading import load_any, load_model
 from snn2hw.pipeline.samples import Samples, samples_for
 from snn2hw.report import text
 from snn2hw.store.folders import Build
@@ -83,12 +85,12 @@ def export(
     newest run. Writes builds/NAME-TARGET/.
     """
     chip = None if target is None else targets.load(target)
-    loaded = builds.load_model(model, root(), choice)
+    loaded = load_model(model, root(), choice)
     if chip is None:
         chip = targets.load(loaded.metrics.get("target", families.DEFAULT_TARGET))
     for note in loaded.notes:
         talk.say(f"note: {note}")
-    build = builds.export(
+    build = exporting.export(
         loaded, chip, root(), name=name, time_steps=choice.time_steps, allowed=allowed
     )
     info = build.info
@@ -174,7 +176,7 @@ def _simulate_float(
     trace: bool,
     **which: Any,
 ) -> None:
-    model = builds.load_model(given, root(), choice)
+    model = load_model(given, root(), choice)
     taken = floats.samples_for(model, **which)
     for note in filter(None, (*model.notes, taken.note)):
         talk.say(f"note: {note}")
@@ -255,12 +257,12 @@ def energy_compare(
     MODEL is what `snn2hw export` takes, or a build; by default the newest run or build.
     """
     wanted = [n.strip() for n in names.split(",") if n.strip()] if names else targets.names()
-    loaded = builds.load_any(model, root(), choice)
+    loaded = load_any(model, root(), choice)
 
     def take(build: Build) -> Samples:
         return samples_for(build, data=data, file=file, limit=samples, data_dir=data_dir)
 
-    found = builds.compare_targets(loaded, wanted, take)
+    found = compare_targets(loaded, wanted, take)
     rows: list[list[str]] = []
     for row in found:
         if not row["fits"]:

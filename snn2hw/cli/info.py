@@ -20,7 +20,7 @@ from snn2hw.encoders import ENCODERS
 from snn2hw.environments import Environment
 from snn2hw.errors import Snn2hwError, unknown_name
 from snn2hw.ir.target import Target
-from snn2hw.pipeline import builds, runs
+from snn2hw.pipeline import loading, runs
 from snn2hw.report import text
 
 
@@ -95,16 +95,16 @@ def _proofs(chip: Target) -> str:
 @common
 def models(talk: Talk, name: str | None) -> None:
     """List teachers, students and the trained models that come along, or show one."""
-    shipped = builds.model_names()
+    shipped = loading.model_names()
     if name is not None and name in shipped:
-        card = (builds.models_directory() / name / "card.md").read_text(encoding="utf-8")
+        card = (loading.models_directory() / name / "card.md").read_text(encoding="utf-8")
         talk.result({"name": name, "card": card}, card.rstrip().splitlines())
         return
     train = runs.training()
     kinds = {"teacher": train.TEACHERS, "student": train.STUDENTS}
     rows = [[kind, k, _about(v)] for kind, table in kinds.items() for k, v in table.items()]
     rows.insert(len(train.TEACHERS), ["teacher", "runs/NAME", "the spiking student of a run"])
-    rows += [["trained", k, _trained(builds.model_recipe(k))] for k in shipped]
+    rows += [["trained", k, _trained(loading.model_recipe(k))] for k in shipped]
     if name is not None:
         rows = [r for r in rows if r[1] == name]
         if not rows:

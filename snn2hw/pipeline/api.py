@@ -26,6 +26,8 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline import builds, counting, runs
+from snn2hw.pipeline.exporting import compiled
+from snn2hw.pipeline.loading import Model, load_model
 from snn2hw.report import text
 from snn2hw.simulate import floating
 from snn2hw.simulate.inputs import sent
@@ -57,8 +59,8 @@ class Simulation:
 class Built:
     """A network compiled for a target, in memory.
 
-    ``rewrites`` says what rewrites were applied and what they changed (``builds.compiled``); None
-    if there were none.
+    ``rewrites`` says what rewrites were applied and what they changed (``exporting.compiled``);
+    None if there were none.
     """
 
     program: Program
@@ -108,7 +110,7 @@ def load(model: Any, /, **known: Any) -> Network | IntNetwork:
         UnsupportedError: names every part of a module that cannot be expressed.
     """
     if isinstance(model, str | Path):
-        found = builds.load_model(str(model), Path(), nir_io.Choice(**known))
+        found = load_model(str(model), Path(), nir_io.Choice(**known))
         network, notes = found.network, found.notes
     else:
         network, notes = runs.training().from_module(model, **known)
@@ -172,8 +174,8 @@ def build(
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
     """
     chip = targets.load(target) if isinstance(target, str) else target
-    model = builds.Model("network", network, {})
-    _, program, changed = builds.compiled(model, chip, time_steps=time_steps, allowed=rewrite)
+    model = Model("network", network, {})
+    _, program, changed = compiled(model, chip, time_steps=time_steps, allowed=rewrite)
     for line in text.changes(changed):
         warnings.warn(line, stacklevel=2)
     return Built(program, changed)

@@ -12,6 +12,8 @@ from snn2hw import target as targets
 from snn2hw.estimator import EnergyReport
 from snn2hw.files import new_file
 from snn2hw.pipeline import builds, runs
+from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.loading import load_model
 from snn2hw.pipeline.samples import samples_for
 from snn2hw.report import page
 from snn2hw.store.folders import Build, Run, placement_json
@@ -64,8 +66,8 @@ def run(
         root, str(student.path), sparsity=sparsity, data_dir=data_dir, progress=progress
     )
     say(f"Compiling for {target.title}: integers, cores, chip time")
-    model = builds.load_model(str(pruned.path), root)
-    build = builds.export(model, target, root)
+    model = load_model(str(pruned.path), root)
+    build = export(model, target, root)
     everything = samples_for(build, data_dir=data_dir)
     say("Simulating the whole test set, bit for bit")
     report, trace = builds.energy_report(

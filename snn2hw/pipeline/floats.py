@@ -15,7 +15,7 @@ from snn2hw.errors import InputError
 from snn2hw.files import reading
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.network import Network
-from snn2hw.pipeline import builds
+from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.samples import (
     Port,
     Samples,
@@ -29,7 +29,7 @@ from snn2hw.simulate import floating
 
 
 def samples_for(
-    model: builds.Model,
+    model: Model,
     *,
     data: str | None = None,
     file: Path | None = None,
@@ -60,7 +60,7 @@ def samples_for(
 
 
 def simulate(
-    model: builds.Model,
+    model: Model,
     samples: Samples,
     *,
     record: bool = False,
@@ -97,7 +97,7 @@ def save(path: Path, trace: floating.FloatTrace, labels: NDArray[np.int64] | Non
     write_npz(path, arrays, make_folder=False)
 
 
-def _float(model: builds.Model) -> Network:
+def _float(model: Model) -> Network:
     if not isinstance(model.network, Network):
         raise InputError(
             f"{model.name} holds a chip's integers, not a float network.",

@@ -17,7 +17,8 @@ from snn2hw.ir.network import Affine, Conv1d, Conv2d, Network, Node, Scale, outp
 from snn2hw.ir.populations import described
 from snn2hw.ir.synapses import describe_shape, nonzeros, synapse_count
 from snn2hw.passes import simplify
-from snn2hw.pipeline import builds
+from snn2hw.pipeline.comparing import fits, would_help
+from snn2hw.pipeline.loading import Model, load_model
 from snn2hw.store import folders
 
 
@@ -43,13 +44,13 @@ def inspect_file(
     built = folders.built(given, root)
     if built is not None:
         build = folders.read_build(built)
-        model = builds.Model(build.name, build.program.network, {})
+        model = Model(build.name, build.program.network, {})
     else:
-        model = builds.load_model(given, root, choice, must_know_dt=False)
+        model = load_model(given, root, choice, must_know_dt=False)
     net = model.network
     notes = list(model.notes)
     layers = _float_layers(net, notes) if isinstance(net, Network) else _integer_layers(net)
-    refused = builds.fits(model, asked)
+    refused = fits(model, asked)
     return {
         "file": given,
         "holds": "float network" if isinstance(net, Network) else "chip integers",
@@ -65,7 +66,7 @@ def inspect_file(
         "layers": layers,
         "notes": notes,
         "targets": refused,
-        "rewrites": builds.would_help(model, refused),
+        "rewrites": would_help(model, refused),
     }
 
 

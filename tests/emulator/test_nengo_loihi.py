@@ -22,6 +22,8 @@ from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.nir_io import Choice
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.samples import Samples
 from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
@@ -183,8 +185,8 @@ def test_a_trace_that_lava_recorded(tmp_path):
 
 
 def test_verify_asks_the_emulator_and_not_another_chips_simulator(tmp_path):
-    model = builds.Model("tiny", tiny(), {})
-    build = builds.export(model, LOIHI1, tmp_path)
+    model = Model("tiny", tiny(), {})
+    build = export(model, LOIHI1, tmp_path)
     samples = Samples(images(tiny()), None, "random")
     found = builds.verify(build, samples)
     assert (found["against"], found["mismatches"]) == ("nengo-loihi 1.1.0", 0)
@@ -192,7 +194,7 @@ def test_verify_asks_the_emulator_and_not_another_chips_simulator(tmp_path):
     assert builds.simulate(build, samples, "nengo-loihi").spikes.shape[0] == 4
     with pytest.raises(UnsupportedError, match="which lava does not simulate: sum_bits is 22"):
         builds.simulate(build, samples, "lava")
-    other = builds.export(model, LOIHI2, tmp_path)
+    other = export(model, LOIHI2, tmp_path)
     with pytest.raises(UnsupportedError, match="which nengo-loihi does not simulate"):
         builds.simulate(other, samples, "nengo-loihi")
 

@@ -187,11 +187,11 @@ def test_a_fault_of_a_reader_is_found_through_the_command_line(case, monkeypatch
     monkeypatch.setattr(nir_io, "read", read)
     found = worker.run_case(case).worst
     assert (found.verdict, found.kind) == ("bug", "ZeroDivisionError")
-    assert found.place.startswith("snn2hw/pipeline/builds.py:")
+    assert found.place.startswith("snn2hw/pipeline/loading.py:")
     monkeypatch.setattr(nir_io, "read", lambda *_args, **_more: hold(900))
     found = worker.run_case(case, Limits(memory=500 << 20)).worst
     assert found.verdict == "large"
-    assert found.place.startswith("snn2hw/pipeline/builds.py:")
+    assert found.place.startswith("snn2hw/pipeline/loading.py:")
 
 
 def test_a_chain_ends_where_it_is_refused(case):

@@ -19,7 +19,7 @@ from typing import Any
 
 import grid
 
-from snn2hw.pipeline.builds import model_names, model_recipe
+from snn2hw.pipeline.loading import model_names, model_recipe
 
 FILE = grid.RESULTS / "chips.json"
 PAGE = FILE.with_suffix(".md")

@@ -30,7 +30,9 @@ from snn2hw.estimator import EnergyReport
 from snn2hw.families.loihi import cost
 from snn2hw.families.loihi.cost import FINE
 from snn2hw.ir.program import Program
-from snn2hw.pipeline import builds, counting
+from snn2hw.pipeline import counting
+from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.loading import load_model
 from snn2hw.pipeline.samples import samples_for
 
 PAGE = Path(__file__).parents[2] / "docs/results/sanafe.md"
@@ -123,8 +125,8 @@ def rows() -> Iterator[Row]:
     """Compare every network."""
     for name, number in MODELS.items():
         with tempfile.TemporaryDirectory() as folder:
-            model = builds.load_model(name, Path(folder))
-            build = builds.export(model, target.load("loihi1"), Path(folder))
+            model = load_model(name, Path(folder))
+            build = export(model, target.load("loihi1"), Path(folder))
             samples = samples_for(build, limit=number)
             yield compared(name, build.program, samples.inputs)
     r = np.random.default_rng(0)

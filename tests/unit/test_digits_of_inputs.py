@@ -19,6 +19,8 @@ from snn2hw.ir.integer import DigitPort, InputPort
 from snn2hw.ir.network import Input
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.loading import load_model
 from snn2hw.pipeline.samples import samples_for
 from snn2hw.report import text
 from snn2hw.simulate import compare
@@ -146,10 +148,10 @@ def test_digits_that_make_no_sense_are_refused(change, said):
 
 
 def test_the_shipped_student_computes_the_same_on_both_chips(tmp_path):
-    model = builds.load_model("digits-cnn", tmp_path)
+    model = load_model("digits-cnn", tmp_path)
     guesses = {}
     for chip in (LOIHI1, LOIHI2):
-        build = builds.export(model, chip, tmp_path)
+        build = export(model, chip, tmp_path)
         guesses[chip.name] = builds.simulate(build, samples_for(build, limit=100))
         lines = "\n".join(text.build(build.info))
         assert ("input.digit0 (conv) + 3 more + input.digit4 (conv, 2^4)" in lines) == (

@@ -10,6 +10,8 @@ from snn2hw.archives import read_npz, write_npz
 from snn2hw.errors import InputError
 from snn2hw.ir.network import Affine, Input, Network, Output
 from snn2hw.pipeline import builds, floats
+from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.samples import samples_for
 
 NAMES = ["file", "prediction", "spikes", "label", "args", "allow_pickle", "self", "x", "y"]
@@ -26,7 +28,7 @@ def of_two(first, second, cell="lif"):
 
 
 def built(net, root):
-    return builds.export(builds.Model("a", net, {}), LOIHI2, root)
+    return export(Model("a", net, {}), LOIHI2, root)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def test_what_are_no_samples_is_named(tmp_path, build, change, said):
 
 
 def test_a_file_for_a_float_network_is_judged_alike(tmp_path):
-    model = builds.Model("tiny", tiny(), {})
+    model = Model("tiny", tiny(), {})
     for change, said in (
         ({"x": X * np.nan}, "x holds NaN"),
         ({"y": Y + 1}, "y runs from 1 to 2"),

@@ -15,6 +15,8 @@ from odd import refuses, variants
 from snn2hw.errors import InputError
 from snn2hw.files import sha256
 from snn2hw.pipeline import builds, demo, runs
+from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.samples import Samples
 from snn2hw.report import text
 from snn2hw.store import folders
@@ -32,8 +34,8 @@ def made(tmp_path_factory):
     """A build, and what it was made of."""
     root = tmp_path_factory.mktemp("made")
     (root / "a.nir").write_bytes(b"stands for the network")
-    model = builds.Model("small", residual(), {"nir": root / "a.nir"}, "digits", METRICS)
-    return builds.export(model, LOIHI2, root)
+    model = Model("small", residual(), {"nir": root / "a.nir"}, "digits", METRICS)
+    return export(model, LOIHI2, root)
 
 
 @pytest.fixture
@@ -70,10 +72,10 @@ def test_a_changed_build_document_is_refused(build, change):
 
 
 def test_files_of_different_builds_do_not_go_together(made, build, tmp_path):
-    smaller = builds.Model("small", residual(), {}, "digits", METRICS)
+    smaller = Model("small", residual(), {}, "digits", METRICS)
     few = replace(LOIHI2.limits["neurons_per_core"], value=20.0)
     target = replace(LOIHI2, limits={**LOIHI2.limits, "neurons_per_core": few})
-    other = builds.export(smaller, target, tmp_path / "other")
+    other = export(smaller, target, tmp_path / "other")
     shutil.copy(other.path / "placement.json", build / "placement.json")
     info = json.loads((build / "build.json").read_text())
     info["outputs"]["placement.json"] = sha256(build / "placement.json")

@@ -22,6 +22,8 @@ from xylo_nets import (
 from snn2hw.families.xylo import spec
 from snn2hw.families.xylo.numbers import Numbers
 from snn2hw.pipeline import builds
+from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.loading import Model
 
 ARGUMENTS = (
     "weights_in", "weights_out", "weights_rec", "dash_mem", "dash_mem_out", "dash_syn",
@@ -127,7 +129,7 @@ def test_without_hidden_neurons_there_is_none():
 def test_a_build_holds_it(tmp_path):
     r = np.random.default_rng(2)
     net = float_chain([r.normal(0, 0.3, (20, 16)), r.normal(0, 0.2, (5, 20))])
-    build = builds.export(builds.Model("mine", net, {}), AUDIO2, tmp_path)
+    build = export(Model("mine", net, {}), AUDIO2, tmp_path)
     assert build.vendor_file == tmp_path / "builds" / "mine-xylo-audio2" / "spec.json"
     found = json.loads(build.vendor_file.read_text())
     assert found == spec.specification(build.program)

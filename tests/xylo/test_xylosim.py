@@ -23,6 +23,8 @@ from snn2hw import target
 from snn2hw.families.xylo import definition, engine, spec, xylosim
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.loading import Model, load_model
 from snn2hw.pipeline.samples import Samples, samples_for
 from snn2hw.report import text
 from snn2hw.simulate import compare
@@ -104,7 +106,7 @@ def test_states_at_both_ends(tmp_path, dash):
 def test_both_files_of_a_build_are_proved(tmp_path):
     r = np.random.default_rng(2)
     net = float_chain([r.normal(0, 0.3, (20, 16)), r.normal(0, 0.2, (5, 20))])
-    build = builds.export(builds.Model("mine", net, {}), AUDIO2, tmp_path)
+    build = export(Model("mine", net, {}), AUDIO2, tmp_path)
     inputs = spikes(build.program, 4)
     found = builds.verify(build, Samples(inputs, None, "random"))
     assert [p["through"] for p in found["paths"]] == ["program.h5", "spec.json"]
@@ -128,7 +130,7 @@ def test_a_quantized_network(tmp_path):
 )
 def test_the_students_that_come_along(tmp_path, monkeypatch, name, chip):
     monkeypatch.setenv("SNN2HW_DATA", str(DATA))
-    build = builds.export(builds.load_model(name, tmp_path), target.load(chip), tmp_path)
+    build = export(load_model(name, tmp_path), target.load(chip), tmp_path)
     found = builds.verify(build, samples_for(build, limit=20))
     assert found["samples"] == 20
     assert found["compared"] > 0

@@ -1,0 +1,74 @@
+"""A model and many targets: which refuse it, what would help, what each costs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snn2hw import rewrites
+from snn2hw import target as targets
+from snn2hw.errors import InputError, Snn2hwError
+from snn2hw.files import scratch
+from snn2hw.ir.graph import wiring
+from snn2hw.ir.network import Network
+from snn2hw.passes import simplify
+from snn2hw.pipeline import builds
+from snn2hw.pipeline.compiler import reasons
+from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.loading import Model
+from snn2hw.pipeline.samples import Samples
+from snn2hw.store import folders
+
+
+def fits(model: Model, names: list[str]) -> dict[str, list[str]]:
+    """Say for each target every reason why a model does not build for it: none where it does."""
+    if isinstance(model.network, Network):
+        try:
+            wiring(simplify(model.network))
+        except Snn2hwError as error:  # whatever the target
+            return {name: [str(error)] for name in names}
+    return {name: reasons(model.network, targets.load(name)) for name in names}
+
+
+def would_help(model: Model, refused: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Name the rewrites with which a model builds for targets that refuse it as it is.
+
+    Args:
+        model: the network.
+        refused: what ``fits`` said.
+    """
+    answers: dict[str, list[str]] = {}
+    for target in (targets.load(name) for name, why in refused.items() if why):
+        if isinstance(model.network, Network):
+            changed, applied = rewrites.rewrite(model.network, target, ["all"])
+            if applied and not reasons(changed, target):
+                answers[target.name] = applied
+    return answers
+
+
+def compare_targets(
+    model: Model, names: list[str], samples: Callable[[folders.Build], Samples]
+) -> list[dict[str, Any]]:
+    """Build, simulate and price one model for several targets, and keep nothing of it.
+
+    A target that refuses it is a row with every reason, and so is a name that no target has.
+    """
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            target = targets.load(name)
+        except InputError as error:
+            rows.append({"target": name, "fits": False, "reasons": [str(error)]})
+            continue
+        with scratch(Path(tempfile.gettempdir())) as folder:
+            try:
+                build = export(model, target, folder)
+            except Snn2hwError as error:
+                why = reasons(model.network, target) or [str(error)]
+                rows.append({"target": target.name, "fits": False, "reasons": why})
+                continue
+            report, _ = builds.energy_report(build, samples(build))
+            rows.append({"fits": True, **report.json()})
+    return rows

@@ -1,0 +1,147 @@
+"""From a model to a build, through the rewrites that are allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn2hw import families, rewrites
+from snn2hw.errors import InputError
+from snn2hw.files import about
+from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.network import Network
+from snn2hw.ir.program import Program
+from snn2hw.ir.target import Target
+from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline.loading import Model
+from snn2hw.pipeline.samples import Ints, Port, Samples, held_out, told_encoder
+from snn2hw.simulate import floating
+from snn2hw.store import folders
+
+
+def export(
+    model: Model,
+    target: Target,
+    root: Path,
+    *,
+    name: str | None = None,
+    time_steps: int | None = None,
+    allowed: Sequence[str] = (),
+    data_dir: Path | None = None,
+) -> folders.Build:
+    """Compile a model and write its build folder.
+
+    Args:
+        model: the network.
+        target: the chip.
+        root: the working directory.
+        name: of the build; by default those of model and target.
+        time_steps: steps of one sample, where the network does not say.
+        allowed: rewrites that may replace what the target cannot do; what they changed is measured.
+        data_dir: where to look for the model's data first.
+    """
+    if name is not None and not folders.is_plain(name):
+        raise InputError(f"{name!r} cannot be the name of a build.", "Use a plain, short word.")
+    with about(model.source):
+        network, program, rewritten = compiled(
+            model, target, time_steps=time_steps, allowed=allowed, data_dir=data_dir
+        )
+    file = families.of(target).file
+    kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note")
+    return folders.write_build(
+        root / "builds" / (name or f"{model.name}-{target.name}"),
+        program,
+        inputs=model.files,
+        options={"time_steps": time_steps, "rewrite": list(allowed)},
+        extra={
+            "model": model.given,
+            "float": _rules(network) if isinstance(network, Network) else None,
+            "rewrites": rewritten,
+            "data": model.data,
+            "encoder": model.metrics.get("encoder"),
+            "run": {k: model.metrics[k] for k in kept if k in model.metrics},
+            "notes": list(model.notes),
+        },
+        vendor_file=file and file.name,
+        planned=file and file.plan(program),
+    )
+
+
+def compiled(
+    model: Model,
+    target: Target,
+    *,
+    time_steps: int | None = None,
+    allowed: Sequence[str] = (),
+    data_dir: Path | None = None,
+) -> tuple[Network | IntNetwork, Program, dict[str, Any] | None]:
+    """Compile a model, after the rewrites that it needs of those that are allowed.
+
+    Returns:
+        The network that was compiled, the program, and what the rewrites changed: ``applied``,
+        ``measured_on``, ``same_predictions``, ``spikes_per_sample`` and, where labels are known,
+        ``accuracy``, before and after; None if there were none.
+    """
+    network = model.network
+    applied: list[str] = []
+    if isinstance(network, Network) and allowed:
+        network, applied = rewrites.rewrite(network, target, list(allowed))
+    program = compile_network(network, target, time_steps=time_steps)
+    if not isinstance(network, Network) or not applied:
+        return network, program, None
+    # Only what compiles can be compared.
+    return network, program, _measured(model, network, applied, time_steps, data_dir)
+
+
+def _rules(net: Network) -> dict[str, Any]:
+    """Return what was taken for the float network's time step, which its file may not say."""
+    resets = sorted({n.reset for n in net.neurons().values()})
+    rules = asdict(net.rules)
+    unsaid = [k for k in ("most", "most_out") if rules[k] is None]
+    return {"dt": net.dt, "reset": resets, **{k: v for k, v in rules.items() if k not in unsaid}}
+
+
+MEASURED_SAMPLES = 200
+
+
+def _measured(
+    model: Model,
+    changed: Network,
+    applied: list[str],
+    time_steps: int | None,
+    data_dir: Path | None,
+) -> dict[str, Any]:
+    """Run the network before and after its rewrites and say what they changed."""
+    net = model.network
+    assert isinstance(net, Network)
+    steps = time_steps or net.time_steps or 1
+    samples = _measuring_samples(model, net, steps, data_dir)
+    was, now = floating.run(net, samples.inputs), floating.run(changed, samples.inputs)
+    spikes = [sum(float(t.events[n].sum()) for n in net.neurons()) for t in (was, now)]
+    found: dict[str, Any] = {
+        "applied": {name: rewrites.REWRITES[name].about for name in applied},
+        "measured_on": f"{was.samples} samples of {samples.source}, in float, before quantization",
+        "same_predictions": float((was.prediction == now.prediction).mean()),
+        "spikes_per_sample": [s / was.samples for s in spikes],
+    }
+    if samples.labels is not None:
+        found["accuracy"] = [float((t.prediction == samples.labels).mean()) for t in (was, now)]
+    return found
+
+
+def _measuring_samples(model: Model, net: Network, steps: int, data_dir: Path | None) -> Samples:
+    ports = net.inputs()
+    if model.data and len(ports) == 1:
+        ((name, node),) = ports.items()
+        port = Port(model.name, name, node.shape, steps, told_encoder(model.metrics))
+        return held_out(model.data, port, MEASURED_SAMPLES, data_dir)
+    r = np.random.default_rng(0)
+    made: dict[str, Ints] = {
+        k: r.integers(0, n.max_value + 1, (MEASURED_SAMPLES, steps, *n.shape))
+        for k, n in ports.items()
+    }
+    return Samples(made, None, "random inputs")

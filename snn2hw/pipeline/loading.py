@@ -1,0 +1,138 @@
+"""A network from wherever it is: a run, a file, a shipped model, a build."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snn2hw import families, nir_io
+from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, listed, unknown_name
+from snn2hw.files import expanded, sha256
+from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.network import Network
+from snn2hw.store import folders
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network from a file or a run, with what is known about it.
+
+    ``given`` is the path or name that it is found by.
+    """
+
+    name: str
+    network: Network | IntNetwork
+    files: Mapping[str, Path]
+    data: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    given: str = ""
+
+    def hashes(self) -> dict[str, str]:
+        """Return the hash of each file, by what it is."""
+        return {k: sha256(f) for k, f in self.files.items()}
+
+    @property
+    def source(self) -> Path:
+        """The file it is from, as errors name it; for a network made in Python its name."""
+        return next(iter(self.files.values()), Path(self.name))
+
+
+def load_model(
+    given: str | None,
+    root: Path,
+    choice: nir_io.Choice = nir_io.NOTHING,
+    *,
+    must_know_dt: bool = True,
+) -> Model:
+    """Load a run, a ``.nir`` or ``.net`` file, or a model by name; None is the newest run.
+
+    Args:
+        given: path or name.
+        root: the working directory.
+        choice: what the file may not say.
+        must_know_dt: False to take any time step where nothing tells it, as for a listing.
+    """
+    if given is not None:
+        path = expanded(given)
+        if path.suffix == ".nir":
+            net, notes = nir_io.read(path, choice, must_know_dt=must_know_dt)
+            return Model(path.stem, net, {"nir": path}, notes=tuple(notes), given=given)
+        vendor = _vendor_files().get(path.suffix)
+        if vendor is not None and vendor.read is not None:
+            ints = vendor.read(path, time_steps=choice.time_steps, input_max=choice.input_max)
+            notes = vendor.notes(ints)
+            return Model(path.stem, ints, {path.suffix[1:]: path}, notes=notes, given=given)
+        if path.suffix == ".onnx":
+            raise UnsupportedError(
+                f"{path} is a network that does not spike.",
+                f"Distill a student from it first: snn2hw distill --teacher {path}",
+            )
+        if path.is_file():
+            known = listed([".nir", *_vendor_files()])
+            raise InputError(f"{path} is of no kind known here: {known}.", "Give one, or a run.")
+        if not path.exists() and not (root / "runs" / given).exists():
+            return _shipped_model(given, root)
+    run = folders.read_run(folders.find("runs", given, root))
+    net, notes = nir_io.read(run.student, choice)
+    return Model(
+        run.name, net, {"nir": run.student}, run.metrics.get("data"), run.metrics, tuple(notes),
+        given or run.name,
+    )  # fmt: skip
+
+
+def load_any(given: str | None, root: Path, choice: nir_io.Choice = nir_io.NOTHING) -> Model:
+    """Load a model, or what a build was made of; None is the newest run or build.
+
+    A build's float network is where the build had it from; if it is not there any more, or is
+    another, there are the build's integers.
+    """
+    path = folders.newest(root) if given is None else folders.built(given, root)
+    if path is None or not (path / "build.json").exists():
+        return load_model(given, root, choice)
+    build = folders.read_build(path)
+    with suppress(Snn2hwError):
+        model = load_model(build.info["model"], root, choice)
+        if model.hashes() == {k: x["sha256"] for k, x in build.info["inputs"].items()}:
+            return model
+    data, encoder = build.info["data"], build.info["encoder"]
+    return Model(build.name, build.program.network, {}, data, {"encoder": encoder})
+
+
+def _vendor_files() -> dict[str, families.VendorFile]:
+    """Return the files of vendors that can be read, by what their names end with."""
+    files = (f.file for f in families.FAMILIES.values())
+    return {Path(f.name).suffix: f for f in files if f is not None and f.read is not None}
+
+
+def _shipped_model(name: str, root: Path) -> Model:
+    folder = models_directory() / name
+    if not folder.is_dir():
+        runs = root / "runs"
+        known = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
+        raise unknown_name("run, file or model", name, [*known, *model_names()])
+    recipe = model_recipe(name)
+    net, notes = nir_io.read(folder / "network.nir")
+    files = {"nir": folder / "network.nir"}
+    return Model(name, net, files, recipe["data"], recipe, tuple(notes), name)
+
+
+def models_directory() -> Path:
+    """Return where the shipped models are: beside the package, or inside a wheel."""
+    inside = Path(__file__).parent.parent / "_models"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "models"
+
+
+def model_recipe(name: str) -> dict[str, Any]:
+    """Return what a shipped model was made from, and its accuracies."""
+    path = models_directory() / name / "recipe.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def model_names() -> list[str]:
+    """Return the shipped models' names."""
+    return sorted(p.parent.name for p in models_directory().glob("*/recipe.toml"))
