@@ -20,7 +20,8 @@ from snn2hw.encoders import ENCODERS
 from snn2hw.environments import Environment
 from snn2hw.errors import Snn2hwError, unknown_name
 from snn2hw.ir.target import Target
-from snn2hw.pipeline import loading, runs
+from snn2hw.pipeline import loading
+from snn2hw.pipeline.training import need_training
 from snn2hw.report import text
 
 
@@ -100,7 +101,9 @@ def models(talk: Talk, name: str | None) -> None:
         card = (loading.models_directory() / name / "card.md").read_text(encoding="utf-8")
         talk.result({"name": name, "card": card}, card.rstrip().splitlines())
         return
-    train = runs.training()
+    need_training()
+    from snn2hw import train
+
     kinds = {"teacher": train.TEACHERS, "student": train.STUDENTS}
     rows = [[kind, k, _about(v)] for kind, table in kinds.items() for k, v in table.items()]
     rows.insert(len(train.TEACHERS), ["teacher", "runs/NAME", "the spiking student of a run"])
@@ -148,7 +151,9 @@ def encoders(talk: Talk, name: str | None) -> None:
 @common
 def methods(talk: Talk, name: str | None) -> None:
     """List the methods of distillation (--method) and pruning (--how), or show one."""
-    train = runs.training()
+    need_training()
+    from snn2hw import train
+
     known = {k: (v.description, v.paper) for k, v in train.METHODS.items()}
     known |= {k: (f"prune: {v.description}", v.paper) for k, v in train.PRUNERS.items()}
     _show(talk, name, "method", "methods", known)

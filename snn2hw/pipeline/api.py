@@ -1,4 +1,3 @@
-# pyright: basic
 """The Python interface: the same verbs as the command line, without folders."""
 
 from __future__ import annotations
@@ -25,9 +24,10 @@ from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
-from snn2hw.pipeline import builds, counting, runs
+from snn2hw.pipeline import builds, counting
 from snn2hw.pipeline.exporting import compiled
 from snn2hw.pipeline.loading import Model, load_model
+from snn2hw.pipeline.training import need_training
 from snn2hw.report import text
 from snn2hw.simulate import floating
 from snn2hw.simulate.inputs import sent
@@ -113,7 +113,10 @@ def load(model: Any, /, **known: Any) -> Network | IntNetwork:
         found = load_model(str(model), Path(), nir_io.Choice(**known))
         network, notes = found.network, found.notes
     else:
-        network, notes = runs.training().from_module(model, **known)
+        need_training()
+        from snn2hw.train import from_module
+
+        network, notes = from_module(model, **known)
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return network
@@ -137,9 +140,12 @@ def measure(
     Raises:
         InputError: x does not have the network's shape.
     """
+    need_training()
+    from snn2hw.train import run_module
+
     (port,) = network.inputs()
     ours = floating.run(network, {port: x})  # which also judges the shape of x
-    theirs, spikes = runs.training().run_module(module, x)
+    theirs, spikes = run_module(module, x)
     guess = theirs.reshape(*theirs.shape[:2], -1).sum(axis=1).argmax(axis=1)
     sent = sum(float(ours.events[name].sum()) for name in network.neurons())
     found: dict[str, Any] = {
@@ -218,7 +224,9 @@ def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> 
         UnsupportedError: names every part of a student that cannot be exported.
         InputError: names, data or options that do not go together.
     """
-    train = runs.training()
+    need_training()
+    from snn2hw import train
+
     dataset = (
         datasets.load(data, time_steps=options.get("time_steps")) if isinstance(data, str) else data
     )

@@ -1,16 +1,18 @@
-# pyright: basic
 """A budget of neurocores: how sparse a student must be to fit into it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from snn2hw.errors import DoesNotFitError, InputError
 from snn2hw.ir.network import Network
 from snn2hw.ir.target import Target
 from snn2hw.pipeline.compiler import compile_network
+
+if TYPE_CHECKING:
+    from snn2hw.train import Spiking
 
 PARTS = 1000  # sparsities are told apart in such parts
 
@@ -31,7 +33,7 @@ def cores_of(net: Network, target: Target) -> float:
         return math.inf
 
 
-def density_for_cores(student: Any, target: Target, cores: int, how: str = "lamp") -> float:
+def density_for_cores(student: Spiking, target: Target, cores: int, how: str = "lamp") -> float:
     """Find the density, in parts of 1/1000, at which a student fits into so many cores.
 
     The student is pruned without training and compiled, at sparsities that halve an interval. The
@@ -39,7 +41,7 @@ def density_for_cores(student: Any, target: Target, cores: int, how: str = "lamp
     with the sparsity: a chip may store a half-empty layer in more memory than a full one.
 
     Args:
-        student: a ``train.Student``.
+        student: what ``train.to_network`` takes.
         target: the chip.
         cores: the budget.
         how: the pruner, by whose scores weights go where it has any, else by LAMP's.
@@ -70,7 +72,7 @@ def density_for_cores(student: Any, target: Target, cores: int, how: str = "lamp
     return (PARTS - above) / PARTS
 
 
-def _sparsest(student: Any, how: str) -> int:
+def _sparsest(student: Spiking, how: str) -> int:
     """Return the largest sparsity, in parts of 1/1000, that leaves no layer empty."""
     from snn2hw import train
 

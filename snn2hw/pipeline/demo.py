@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snn2hw import datasets, families
 from snn2hw import target as targets
@@ -17,6 +17,9 @@ from snn2hw.pipeline.loading import load_model
 from snn2hw.pipeline.samples import samples_for
 from snn2hw.report import page
 from snn2hw.store.folders import Build, Run, placement_json
+
+if TYPE_CHECKING:
+    from snn2hw.train import Progress
 
 Say = Callable[[str], None]
 # Who, accuracy, spikes and synops per sample.
@@ -44,7 +47,7 @@ def run(
     *,
     seed: int,
     data_dir: Path | None,
-    progress: Any,
+    progress: Progress,
     say: Say,
     sparsity: float = 0.75,
     verify_samples: int = 20,

@@ -1,54 +1,29 @@
-# pyright: basic
-"""Training runs: distill a student, prune one, and write what others read.
-
-``command.json`` holds what was asked for. The same command finds the same folder again: a run that
-was stopped goes on, one that is finished is reported and not repeated.
-"""
+"""Training runs: teach, distill a student, prune one."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from snn2hw import datasets, families, nir_io
+from snn2hw import datasets, families
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
-from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError, unknown_name
-from snn2hw.files import expanded, read_json, write_json
-from snn2hw.ir.network import Affine, Conv2d, Network
+from snn2hw.files import expanded, write_json
 from snn2hw.ir.target import Target
-from snn2hw.leading import leads
-from snn2hw.passes import unit_resistance
 from snn2hw.pipeline.budget import cores_of, density_for_cores
-from snn2hw.simulate import floating
+from snn2hw.pipeline.finishing import finish, finished
+from snn2hw.pipeline.run_folders import find_folder, teacher_folder
+from snn2hw.pipeline.training import need_training
 from snn2hw.store import folders
-from snn2hw.store.documents import COMMAND
 from snn2hw.store.folders import Run
 
+if TYPE_CHECKING:
+    from snn2hw.train import Devices, Progress, Recipe, Scaled, Spiking, Student
+
 SPARSITY = 0.75  # of a pruned run, unless it is said
-
-
-def training() -> Any:
-    """Import the training half, which needs PyTorch."""
-    # Where one of several processes ends, the others' C++ would print where in its code it waited.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
-    try:
-        from snn2hw import train
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("snn2hw"):
-            raise
-        raise InputError(
-            f"Training needs {error.name}, which is not installed.",
-            'Install it: pip install "snn2hw[train,data]"',
-        ) from None
-    return train
 
 
 def distill(
@@ -59,7 +34,7 @@ def distill(
     data: str,
     name: str | None = None,
     data_dir: Path | None = None,
-    progress: Any = None,
+    progress: Progress | None = None,
     options: Mapping[str, Any] | None = None,
     where: Mapping[str, Any] | None = None,
     tensorboard: bool = False,
@@ -81,10 +56,12 @@ def distill(
     Raises:
         Interrupted: Ctrl-C; the same call goes on.
     """
-    train = training()
+    need_training()
+    from snn2hw import train
+
     recipe, path, command = _prepare(root, teacher, student, data, name, options)
     if (path / "metrics.json").exists():
-        return _remember(folders.read_run(path))
+        return finished(path)
     dataset = datasets.load(data, data_dir, time_steps=recipe.time_steps)
     devices = train.Devices(**(where or {}))
     facts: dict[str, Any] = {"teacher_accuracy": None}
@@ -97,7 +74,7 @@ def distill(
     made = train.distill_student(
         recipe, dataset, taught, path, progress, devices=devices, tensorboard=tensorboard
     )
-    return _finish(path, made, dataset, recipe, facts)
+    return finish(path, made, dataset, recipe, facts)
 
 
 def constants(texts: Sequence[str]) -> dict[str, Any]:
@@ -106,7 +83,10 @@ def constants(texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: there is no such field, or the value is of another kind.
     """
-    kinds = {f.name: type(f.default) for f in fields(training().Recipe)}
+    need_training()
+    from snn2hw.train import Recipe
+
+    kinds = {name: type(value) for name, value in Recipe().to_json().items()}
     found: dict[str, Any] = {}
     for told in texts:
         name, _, value = told.partition("=")
@@ -121,14 +101,14 @@ def constants(texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def teach(
     root: Path,
     *,
     data_dir: Path | None = None,
-    progress: Any = None,
+    progress: Progress | None = None,
     where: Mapping[str, Any] | None = None,
     **choice: Any,
 ) -> dict[str, Any]:
@@ -144,9 +124,12 @@ def teach(
     Returns:
         ``run``, ``teacher``, ``data``, ``samples``, ``teacher_accuracy`` and ``teacher_input``.
     """
+    need_training()
+    from snn2hw.train import Devices
+
     recipe, path, command = _prepare(root, **choice)
     dataset = datasets.load(recipe.data, data_dir, time_steps=recipe.time_steps)
-    devices = training().Devices(**(where or {}))
+    devices = Devices(**(where or {}))
     _, facts = _teach(path, command, recipe, dataset, progress, devices)
     told = {"run": str(path), "teacher": recipe.teacher, "data": recipe.data}
     return {**told, "samples": len(dataset.x_test), **facts}
@@ -159,29 +142,32 @@ def _prepare(
     data: str,
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
-) -> tuple[Any, Path, dict[str, Any]]:
+) -> tuple[Recipe, Path, dict[str, Any]]:
     """Return recipe, folder and command of a distillation; nothing is written."""
-    train, path = training(), expanded(teacher)
+    from snn2hw import train
+
+    path = expanded(teacher)
     own = {k: v for k, v in (options or {}).items() if v is not None}
     recipe = train.defaults(student, data, teacher, **own)
     command = {"command": "distill", "recipe": recipe.to_json()}
     if teacher not in train.TEACHERS:
         file = train.student_file(path) if path.is_dir() else path
         command["teacher_sha256"] = train.digest(file)
-    return recipe, _folder(root, name, f"{student}-{_plain(data)}", command), command
+    return recipe, find_folder(root, name, f"{student}-{_plain(data)}", command), command
 
 
 def _teach(
     path: Path,
     command: Mapping[str, Any],
-    recipe: Any,
+    recipe: Recipe,
     dataset: Dataset,
-    progress: Any,
-    devices: Any,
+    progress: Progress | None,
+    devices: Devices,
     tensorboard: bool = False,
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Scaled | Student, dict[str, Any]]:
     """Return the run's teacher and the facts about it; a file that is no teacher leaves no run."""
-    train = training()
+    from snn2hw import train
+
     ready = None
     if not train.has_teacher(path):
         ready = train.open_teacher(recipe, dataset)
@@ -206,7 +192,7 @@ def prune(
     name: str | None = None,
     seed: int | None = None,
     data_dir: Path | None = None,
-    progress: Any = None,
+    progress: Progress | None = None,
     where: Mapping[str, Any] | None = None,
 ) -> Run:
     """Prune a run's student, fine-tune it and write a new run.
@@ -226,7 +212,9 @@ def prune(
         progress: as in ``distill``.
         where: as in ``distill``.
     """
-    train = training()
+    need_training()
+    from snn2hw import train
+
     devices = train.Devices(**(where or {}))
     if how not in train.PRUNERS:
         raise unknown_name("pruner", how, train.PRUNERS)
@@ -256,13 +244,13 @@ def prune(
     }  # fmt: skip
     kind = "" if how == "lamp" else f"{how}-"
     default = f"{source.name}-{kind}s{round(100 * sparsity, 1):g}"
-    path = _folder(root, name, default, command)
+    path = find_folder(root, name, default, command)
     if (path / "metrics.json").exists():
-        return _remember(folders.read_run(path))
+        return finished(path)
     dataset = datasets.load(recipe.data, data_dir, time_steps=recipe.time_steps)
     write_json(path / "command.json", command)
     needed = recipe.plan.needs_teacher
-    teacher = train.load_teacher(_teacher_folder(source)) if needed else None
+    teacher = train.load_teacher(teacher_folder(source)) if needed else None
     made = train.prune_student(
         student,
         teacher,
@@ -289,10 +277,10 @@ def prune(
         if needs > cores and progress is not None:
             doubt = f"training moved connections: {needs:g} cores are needed, not {cores}"
             progress.update("prune", 1, 1, doubts=[f"{doubt}; prune on to one core less"])
-    return _finish(path, made, dataset, recipe, facts)
+    return finish(path, made, dataset, recipe, facts)
 
 
-def _fitting(student: Any, chip: Target, cores: int, how: str) -> float:
+def _fitting(student: Spiking, chip: Target, cores: int, how: str) -> float:
     """Return the sparsity at which a student fits into a budget of cores."""
     density = density_for_cores(student, chip, cores, how)
     if density == 1.0:
@@ -306,150 +294,3 @@ def _fitting(student: Any, chip: Target, cores: int, how: str) -> float:
 def _plain(data: str) -> str:
     kind, _, argument = data.partition(":")
     return f"{kind}-{Path(argument).stem}" if argument else kind
-
-
-def _folder(root: Path, name: str | None, default: str, command: Mapping[str, Any]) -> Path:
-    """Find the folder of this command: its own if it ran before, else a free one."""
-    base = root / "runs"
-    if name is not None:
-        if not folders.is_plain(name):
-            raise InputError(
-                f"{name!r} cannot be the name of a run.",
-                "Use a plain, short word.",
-            )
-        other = [] if _is_free(base / name) else _differences(_asked(base / name), command)
-        if not other:
-            return base / name
-        raise InputError(
-            f"{base / name} holds a run with other settings: {', '.join(other)}.",
-            "Choose another --name.",
-        )
-    candidates = [default, *(f"{default}-{i}" for i in range(2, 1000))]
-    for candidate in candidates:
-        path = base / candidate
-        if _is_free(path) or not _differences(_asked(path), command):
-            return path
-    raise InputError(f"{base} holds a thousand runs called {default}.", "Give --name.")
-
-
-def _is_free(path: Path) -> bool:
-    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
-
-
-def _differences(asked: Mapping[str, Any] | None, command: Mapping[str, Any]) -> list[str]:
-    """Say in which settings a folder's command is not this one."""
-    if asked is None:
-        return ["an unknown command"]
-    mine, theirs = dict(command), dict(asked)
-    if theirs.get("command") != mine["command"]:
-        return [f"command {theirs.get('command')!r}, not {mine['command']!r}"]
-    if "recipe" in mine:
-        # Runs of earlier versions lack the constants that came later.
-        mine |= mine.pop("recipe")
-        theirs |= training().Recipe().to_json() | theirs.pop("recipe", {})
-    return [
-        f"{k} {theirs.get(k)!r}, not {mine.get(k)!r}"
-        for k in {**theirs, **mine}
-        if theirs.get(k) != mine.get(k)
-    ]
-
-
-def _asked(path: Path) -> dict[str, Any] | None:
-    try:
-        return read_json(path / "command.json", COMMAND)
-    except InputError:
-        return None
-
-
-def _teacher_folder(run: Run) -> Path:
-    """Follow a pruned run to the one that trained the teacher."""
-    path, seen = run.path, set[Path]()
-    while not training().has_teacher(path):
-        parent = (_asked(path) or {}).get("parent")
-        if not parent or path in seen:
-            raise InputError(
-                f"The teacher of {run.path} is gone.", "Distill again, or prune the first run."
-            )
-        seen.add(path)
-        path = path.parent / Path(str(parent)).name
-    return path
-
-
-def _finish(path: Path, made: Any, dataset: Dataset, recipe: Any, facts: Mapping[str, Any]) -> Run:
-    train = training()
-    if not leads():
-        raise SystemExit(0)  # of several processes, the first one writes and reports
-    show, encoder = train.showing(recipe, dataset), recipe.shown_by(dataset)
-    found = train.evaluate(made, dataset.x_test, dataset.y_test, show=show)
-    net = train.to_network(made)
-    nir_io.write(path / "student.nir", unit_resistance(net))
-    seconds = sum(float(row.get("seconds", 0)) for row in train.read_log(path / "log.jsonl"))
-    metrics = {
-        "accuracy": found.accuracy,
-        "teacher_accuracy": facts["teacher_accuracy"],
-        "spikes_per_sample": found.spikes_per_sample,
-        "synops_per_sample": synops(net, found.spikes, dataset, encoder),
-        **size(net),
-        "time_steps": net.time_steps,
-        "method": recipe.method,
-        "data": recipe.data,
-        **({"encoder": encoder.to_json()} if show is not None else {}),
-        **({"data_note": dataset.note} if dataset.note else {}),
-        "seed": recipe.seed,
-        "seconds": round(seconds, 3),
-        **({"teacher": recipe.teacher} if recipe.plan.needs_teacher else {}),
-        "student": recipe.student,
-        **({"target": recipe.target} if recipe.target != families.DEFAULT_TARGET else {}),
-        **{k: v for k, v in facts.items() if k != "teacher_accuracy"},
-    }
-    write_json(path / "metrics.json", metrics)
-    return _remember(folders.read_run(path))
-
-
-def _remember(run: Run) -> Run:
-    folders.set_latest(run.path)
-    return run
-
-
-COUNTED_AT_ONCE = 500  # samples, whose inputs over time are in memory
-
-
-def size(net: Network) -> dict[str, int]:
-    """Count parameters (weights and biases) and connections (non-zero weights)."""
-    weights: list[NDArray[Any]] = []
-    biases = 0
-    for node in net.nodes.values():
-        if isinstance(node, Affine | Conv2d):
-            weights.append(node.weight if isinstance(node, Affine) else node.kernel.weight)
-            biases += node.bias.size
-    return {
-        "parameters": sum(w.size for w in weights) + biases,
-        "connections": sum(int(np.count_nonzero(w)) for w in weights),
-    }
-
-
-def synops(
-    net: Network,
-    spikes: Mapping[str, NDArray[np.float64]],
-    dataset: Dataset,
-    encoder: Encoder | None = None,
-) -> float:
-    """Count delivered (event, non-zero weight) pairs per test sample, input values included.
-
-    Where neurons send several spikes a step, a value counts as that many events.
-
-    Args:
-        net: the float student.
-        spikes: mean spikes per sample of each neuron, by population.
-        dataset: for the inputs, which count where they are not zero.
-        encoder: how they are shown; None for directly.
-    """
-    x, shown = dataset.x_test, encoder or Encoder(time_steps=net.time_steps or 1)
-    active = np.zeros(shown.shape(dataset.shape), np.int64)
-    for start in range(0, len(x), COUNTED_AT_ONCE):
-        rows = range(start, min(start + COUNTED_AT_ONCE, len(x)))
-        encoded = shown.encode(x[start : rows.stop], dataset.max_value, rows)
-        counted = encoded if net.rules.spikes == "many" else encoded != 0
-        active += counted.sum(axis=(0, 1), dtype=np.int64)
-    events = {name: active.reshape(-1) / len(x) for name in net.inputs()} | dict(spikes)
-    return sum(floating.synops(net, events).values())

@@ -22,6 +22,7 @@ from snn2hw.train.module_student import run as run_module
 from snn2hw.train.modules import from_module
 from snn2hw.train.pruning import PRUNERS, at_once, sparsity
 from snn2hw.train.recipe import Recipe, defaults
+from snn2hw.train.scaling import Scaled
 from snn2hw.train.storage import (
     has_teacher,
     is_run,
@@ -44,6 +45,7 @@ __all__ = [
     "ModuleStudent",
     "Progress",
     "Recipe",
+    "Scaled",
     "Silent",
     "Spiking",
     "Student",

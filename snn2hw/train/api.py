@@ -10,7 +10,7 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -57,6 +57,7 @@ INPUTS_COUNTED = 1000
 CALIBRATED = 512
 # A scaling that does so much better than the one asked for is worth a warning.
 MUCH_BETTER = 0.05
+N = TypeVar("N", bound=nn.Module)
 
 
 def new_teacher(recipe: Recipe, dataset: Dataset) -> Scaled:
@@ -332,10 +333,10 @@ def distill_student(
     run_dir: Path | None = None,
     progress: Progress | None = None,
     *,
-    student: nn.Module | None = None,
+    student: N | None = None,
     devices: Devices | None = None,
     tensorboard: bool = False,
-) -> nn.Module:
+) -> N | Student:
     """Train a student by the recipe's method.
 
     Args:
@@ -355,23 +356,23 @@ def distill_student(
     """
     if student is not None and not isinstance(student, Student):
         check_module(recipe, rules_of(recipe.target))
-    student = student if student is not None else new_student(recipe, dataset)
+    made = new_student(recipe, dataset) if student is None else student
     taught = _needed(recipe, teacher)
     plans = recipe.plan
     show = showing(recipe, dataset)
     if plans.has("start") and taught is not None:
         device = (devices or Devices()).fabric().device
         batches = _batches(dataset, recipe, device)
-        copy_teacher(placed(student, device), placed(taught, device), batches, show=show)
+        copy_teacher(placed(made, device), placed(taught, device), batches, show=show)
     structures: list[Structure] = []
     if plans.has("stagewise"):
-        structures.append(Stagewise(student, recipe.epochs))
+        structures.append(Stagewise(made, recipe.epochs))
     if plans.has("evolves"):
-        structures.append(Evolving(student, recipe.density, seed=recipe.seed))
+        structures.append(Evolving(made, recipe.density, seed=recipe.seed))
     job = Job(
         "student",
         recipe.epochs,
-        Objective(plans, recipe.weights, cost_of(recipe, student, dataset)),
+        Objective(plans, recipe.weights, cost_of(recipe, made, dataset)),
         recipe.batch,
         recipe.lr,
         seed=recipe.seed,
@@ -383,13 +384,13 @@ def distill_student(
         show=show,
         facts=_taught(recipe),
     )
-    fit(job, student, dataset, run_dir, teacher=taught, progress=progress, devices=devices)
-    _finish(run_dir, student, recipe, "student")
-    return student
+    fit(job, made, dataset, run_dir, teacher=taught, progress=progress, devices=devices)
+    _finish(run_dir, made, recipe, "student")
+    return made
 
 
 def prune_student(
-    student: nn.Module,
+    student: N,
     teacher: nn.Module | None,
     recipe: Recipe,
     sparsity: float,
@@ -401,7 +402,7 @@ def prune_student(
     how: str = DEFAULT,
     inputs: int | None = None,
     devices: Devices | None = None,
-) -> nn.Module:
+) -> N:
     """Return a copy of a student with ``sparsity`` of its weights zero, fine-tuned.
 
     Args:

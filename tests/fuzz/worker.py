@@ -124,13 +124,13 @@ def prepare(scratch: str) -> None:
     import PIL.Image  # noqa: F401
     import torch
 
-    from snn2hw.pipeline import runs
+    from snn2hw.pipeline.training import need_training
 
     torch.set_num_threads(1)
     # Numba reads its variables when it is imported, which has happened, and when it compiles: that
     # is too late where kernels from its cache have started the threads.
     numba.config.reload_config()
-    runs.training()
+    need_training()
     _load_kernels()
 
 

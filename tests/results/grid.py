@@ -24,7 +24,7 @@ import torch
 
 from snn2hw import datasets, train
 from snn2hw.datasets import Dataset
-from snn2hw.pipeline import runs
+from snn2hw.pipeline import finishing
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -188,8 +188,8 @@ def measure(student: Any, dataset: Dataset) -> dict[str, float]:
     return {
         "accuracy": found.accuracy,
         "spikes_per_sample": round(found.spikes_per_sample, 2),
-        "synops_per_sample": round(runs.synops(net, found.spikes, dataset), 1),
-        **runs.size(net),
+        "synops_per_sample": round(finishing.synops(net, found.spikes, dataset), 1),
+        **finishing.size(net),
     }
 
 

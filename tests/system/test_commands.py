@@ -327,6 +327,19 @@ def test_import_is_lean(tmp_path):
     assert done.stdout.strip() == "False"
 
 
+def test_without_pytorch_what_trains_says_how_to_have_it(tmp_path):
+    import subprocess
+    import sys
+
+    code = "import sys; sys.modules['torch'] = None; from snn2hw.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "methods"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Training needs torch, which is not installed." in done.stderr
+    assert 'pip install "snn2hw[train,data]"' in done.stderr
+
+
 def test_a_float_network_is_simulated_as_it_is(workshop):
     run = document(workshop, "simulate", "cnn-digits-s75", "--on", "float", "--save", "f.npz")
     metrics = json.loads((workshop / "runs/cnn-digits-s75/metrics.json").read_text())

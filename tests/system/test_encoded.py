@@ -15,7 +15,7 @@ from system_calls import call_here
 from snn2hw import datasets, nir_io, train
 from snn2hw.encoders import Encoder
 from snn2hw.ir.network import Affine, Flatten, Input, Network, Output
-from snn2hw.pipeline import runs
+from snn2hw.pipeline.finishing import synops
 
 STEPS = 6
 
@@ -85,7 +85,7 @@ def test_encoder_of_a_run_reaches_every_command(tmp_path, encoder):
     assert priced["layers"] == stored["layers"]
     # What the run would count as synaptic operations, input included.
     whole = document(tmp_path, "simulate", "made", "--on", "float")
-    assert runs.synops(net, {}, data, encoder) == pytest.approx(whole["synops_per_sample"])
+    assert synops(net, {}, data, encoder) == pytest.approx(whole["synops_per_sample"])
 
 
 @pytest.mark.lava
@@ -105,7 +105,7 @@ def test_without_an_encoder_images_are_shown_as_they_are(tmp_path):
     file = document(tmp_path, "simulate", "--input", "in.npz")
     assert ours["spikes_per_sample"] == file["spikes_per_sample"] > 0
     whole = document(tmp_path, "simulate", "made", "--on", "float")
-    assert runs.synops(net, {}, data) == pytest.approx(whole["synops_per_sample"])
+    assert synops(net, {}, data) == pytest.approx(whole["synops_per_sample"])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from odd import refuses, variants
 
 from snn2hw.errors import InputError
 from snn2hw.files import sha256
-from snn2hw.pipeline import builds, demo, runs
+from snn2hw.pipeline import builds, demo, run_folders
 from snn2hw.pipeline.exporting import export
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.samples import Samples
@@ -151,11 +151,13 @@ def test_parts_of_a_build_that_are_no_files_are_named(build, name):
 
 def test_whatever_a_command_document_holds_it_is_another_command(tmp_path):
     pytest.importorskip("torch")
-    recipe = runs.training().Recipe().to_json()
+    from snn2hw.train import Recipe
+
+    recipe = Recipe().to_json()
     command = {"command": "distill", "recipe": recipe, "parent": "a"}
     for _, document in variants(command | {"recipe": {"lr": recipe["lr"]}}):
         (tmp_path / "command.json").write_text(json.dumps(document))
-        runs._differences(runs._asked(tmp_path), command)
+        run_folders.differences(run_folders.asked(tmp_path), command)
 
 
 def test_labels_are_saved_with_a_trace(made, tmp_path):
