@@ -1,28 +1,22 @@
 # pyright: basic
 """Teachers, students, distillation, pruning and export. PyTorch lives here and nowhere else."""
 
-from snn2hw.train.api import (
-    check,
-    distill_student,
-    new_student,
-    new_teacher,
-    open_teacher,
-    prune_student,
-    showing,
-    train_teacher,
-)
 from snn2hw.train.devices import Devices
+from snn2hw.train.distilling import distill_student
 from snn2hw.train.evaluation import Evaluation, evaluate
 from snn2hw.train.export import to_network
+from snn2hw.train.fine_tuning import prune_student
 from snn2hw.train.foreign import digest
 from snn2hw.train.loop import Progress, Silent, read_log
 from snn2hw.train.methods import METHODS
 from snn2hw.train.module_student import ModuleStudent
 from snn2hw.train.module_student import run as run_module
 from snn2hw.train.modules import from_module
+from snn2hw.train.preparing import check, new_student
 from snn2hw.train.pruning import PRUNERS, at_once, sparsity
 from snn2hw.train.recipe import Recipe, defaults
 from snn2hw.train.scaling import Scaled
+from snn2hw.train.showing import showing
 from snn2hw.train.storage import (
     has_teacher,
     is_run,
@@ -34,6 +28,7 @@ from snn2hw.train.storage import (
 )
 from snn2hw.train.students import STUDENTS, Spiking, Student
 from snn2hw.train.teachers import TEACHERS, load_weights
+from snn2hw.train.teaching import new_teacher, open_teacher, train_teacher
 
 __all__ = [
     "METHODS",

@@ -304,3 +304,19 @@ def defaults(
     recipe = replace(recipe, **{**own_constants(rules), **set_by_method, **own})
     check_recipe(recipe, rules)
     return recipe
+
+
+def job_options(recipe: Recipe) -> dict[str, Any]:
+    """Return what every job of a recipe has: how images are altered, and how weights move."""
+    names = ("shift", "flip", "cutout", "optimizer", "weight_decay")
+    return {n: getattr(recipe, n) for n in names}
+
+
+def student_facts(recipe: Recipe) -> dict[str, Any]:
+    """Return what else decides a student, which its checkpoints have to agree in."""
+    names = (
+        "student", "teacher", "method", "time_steps", "encoder", "neuron", "beta", "current_beta",
+        "reset", "surrogate", "learn_decay", "readout", "norm", "width", "density", "spike_cost",
+        "minimize", "target", "synops_budget",
+    )  # fmt: skip
+    return {n: getattr(recipe, n) for n in names} | recipe.weights._asdict()

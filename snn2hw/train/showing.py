@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snn2hw.datasets import Dataset
 from snn2hw.encoders import Encoder
+from snn2hw.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,16 @@ class Show:
 def shown(show: Show | None, x: Tensor, rows: Sequence[int] | Tensor, epoch: int = 0) -> Tensor:
     """Return what a student is shown; images as they are without an encoder."""
     return x if show is None else show(x, rows, epoch)
+
+
+def showing(recipe: Recipe, dataset: Dataset) -> Show | None:
+    """Return how the recipe's student is shown a data set; None for as it is.
+
+    Raises:
+        InputError: the recipe's encoder does not take such data.
+    """
+    encoder = recipe.shown_by(dataset)
+    if encoder.name == "direct":
+        return None
+    encoder.encode(dataset.x_train[:1], dataset.max_value)  # raises if it cannot
+    return Show(encoder, dataset.max_value)

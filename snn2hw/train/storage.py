@@ -1,7 +1,8 @@
 # pyright: basic
 """What a run keeps of its teacher and its student, and finds again.
 
-``checkpoint/`` holds ``teacher.safetensors`` and ``student.safetensors`` when they are done, and
+A run's folder holds ``recipe.json``, ``log.jsonl`` and ``checkpoint/``, with
+``teacher.safetensors`` and ``student.safetensors`` when they are done, and
 ``<stage>.state.safetensors`` while a stage is under way. A teacher that came as a file is kept as
 ``teacher.<kind>`` with the facts about it in ``teacher.json``.
 """
@@ -104,6 +105,16 @@ def save_student(run_dir: Path, student: Student, recipe: Recipe) -> None:
     facts = _facts(recipe, student.shape, student.classes, student.max_value, student.time_steps)
     write_json(run_dir / "recipe.json", recipe.to_json())
     write_tensors(student_file(run_dir), student.state_dict(), facts)
+
+
+def keep_student(run_dir: Path | None, student: nn.Module, recipe: Recipe, stage: str) -> None:
+    """Write a run's finished student, and drop what resuming its last stage needed.
+
+    Without a run, and for a student that is no recipe's, nothing is written.
+    """
+    if run_dir is not None and isinstance(student, Student):
+        save_student(run_dir, student, recipe)
+        state_path(run_dir, stage).unlink(missing_ok=True)
 
 
 def load_student(run_dir: Path) -> Student:

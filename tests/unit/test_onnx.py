@@ -29,7 +29,7 @@ import snn2hw
 from snn2hw import datasets, onnx_io, train
 from snn2hw.errors import InputError
 from snn2hw.onnx_io import session
-from snn2hw.train import api, evaluation, foreign
+from snn2hw.train import evaluation, foreign, teaching
 from snn2hw.train.scaling import Scale, find_scaling, scalings
 from snn2hw.train.teachers import Settings
 
@@ -488,6 +488,6 @@ def test_mnist_8_gives_its_own_test_pair_and_accuracy():
     assert (logits(path, x, classes=10).argmax(1) == data.y_test[:300]).sum() == 297
     heard = Heard()
     asked = train.defaults("cnn", "mnist", str(path))
-    ready = api.open_teacher(asked, data)
-    api.settle_scaling(ready, asked, data, heard)
+    ready = train.open_teacher(asked, data)
+    teaching.settle_scaling(ready, asked, data, heard)
     assert "unit 100.0 %, raw 100.0 %, signed 97.8 %" in heard.notes[0]

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn2hw import datasets, families, nir_io, target
+from snn2hw import datasets, families, nir_io, target, train
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.ir.network import Rules, coefficients
 from snn2hw.ir.neuron import NeuronRules, Parts, Shifts
@@ -19,8 +19,8 @@ from snn2hw.passes import unit_resistance
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.rewrites import rewrite
 from snn2hw.simulate import floating
-from snn2hw.train import api
 from snn2hw.train.chip import rules_of
+from snn2hw.train.costs import cost_of
 from snn2hw.train.export import to_network
 from snn2hw.train.methods import watch
 from snn2hw.train.module_student import ModuleStudent
@@ -210,7 +210,7 @@ def test_what_the_target_does_not_do_is_refused_by_name(asked, said):
     assert said in f"{caught.value} {caught.value.hint}"
     recipe = replace(defaults("rnn-128", **OWN), **asked)
     with pytest.raises(InputError):
-        api.new_student(recipe, datasets.load("digits"))
+        train.new_student(recipe, datasets.load("digits"))
 
 
 def test_everything_is_refused_at_once():
@@ -222,10 +222,10 @@ def test_everything_is_refused_at_once():
 def test_inputs_and_prices_of_the_target():
     data = datasets.load("digits")
     with pytest.raises(InputError, match="takes at most 15 spikes a step"):
-        api.new_student(defaults("rnn-16", **OWN | {"encoder": "rows"}), data)
+        train.new_student(defaults("rnn-16", **OWN | {"encoder": "rows"}), data)
     recipe = defaults("rnn-16", **OWN, minimize="energy")
-    student = api.new_student(recipe, data)
-    cost = api.cost_of(recipe, student, data)
+    student = train.new_student(recipe, data)
+    cost = cost_of(recipe, student, data)
     assert cost is not None
     chip = target.load("xylo-imu")  # a synapse of a spike takes so many cycles
     price = chip.prices["cycle"].value * chip.timing["hidden_target"].value
@@ -240,7 +240,7 @@ def test_methods_of_mean_rates_refuse_these_neurons(method):
     data = datasets.load("digits")
     recipe = defaults("mlp-8", **OWN, method=method, epochs=1)
     with pytest.raises(InputError, match="several spikes a step"):
-        api.distill_student(recipe, data, None)
+        train.distill_student(recipe, data, None)
 
 
 def digits(count=40):
@@ -253,8 +253,8 @@ def test_a_student_learns_and_is_what_the_chip_takes():
     data = digits(300)
     own = {"time_steps": 16, "epochs": 20, "spike_cost": 0.0, "shift": 0, "batch": 32}
     recipe = defaults("rnn-48", **{**OWN, **own}, method="none")
-    student = api.distill_student(recipe, data, None)
-    found = api.evaluate(student, data.x_train, data.y_train, show=api.showing(recipe, data))
+    student = train.distill_student(recipe, data, None)
+    found = train.evaluate(student, data.x_train, data.y_train, show=train.showing(recipe, data))
     assert found.accuracy > 0.5
     assert found.several == {"lif1"}
     busy = found._replace(spikes={k: 0 * v + 16.0 for k, v in found.spikes.items()})
@@ -264,7 +264,7 @@ def test_a_student_learns_and_is_what_the_chip_takes():
 
 def test_a_student_of_this_chip_is_refused_by_another_or_rewritten():
     data = digits()
-    net = to_network(api.new_student(defaults("rnn-24", **OWN), data))
+    net = to_network(train.new_student(defaults("rnn-24", **OWN), data))
     with pytest.raises(UnsupportedError) as caught:
         compile_network(net, LOIHI2)
     for reason in ("spike at the threshold already", "several spikes a step", "by subtract"):
@@ -278,7 +278,7 @@ def test_a_student_of_this_chip_is_refused_by_another_or_rewritten():
 def test_a_student_of_another_chip_is_refused_by_this_one_or_rewritten():
     data = digits()
     asked = {"encoder": "rows:levels=15", "time_steps": 8, "neuron": "cuba", "reset": "zero"}
-    net = to_network(api.new_student(defaults("rnn-24", **asked, norm="none"), data))
+    net = to_network(train.new_student(defaults("rnn-24", **asked, norm="none"), data))
     biased = {k: replace(n, bias=n.bias + 0.1) for k, n in net.nodes.items() if k == "fc1"}
     net = replace(net, nodes={**net.nodes, **biased})
     with pytest.raises(UnsupportedError) as caught:
@@ -303,7 +303,7 @@ def test_neurons_of_other_peoples_modules_are_not_the_chips():
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10), Lif(0.5))
     student = ModuleStudent(module, (1, 8, 8), 10, 16, 8)
     with pytest.raises(InputError, match="those of a module of your own do not"):
-        api.distill_student(defaults(**OWN, method="none"), digits(), None, student=student)
+        train.distill_student(defaults(**OWN, method="none"), digits(), None, student=student)
     chip = torch.nn.Sequential(torch.nn.Linear(8, 4), Lif(0.5, alpha=0.5, rules=XYLO))
     with pytest.raises(UnsupportedError, match="has the rules of a chip"):
         from_module(chip, (8,))
