@@ -7,7 +7,8 @@ from snn2hw.train.evaluation import Evaluation, evaluate
 from snn2hw.train.export import to_network
 from snn2hw.train.fine_tuning import prune_student
 from snn2hw.train.foreign import digest
-from snn2hw.train.loop import Progress, Silent, read_log
+from snn2hw.train.job import Progress, Silent
+from snn2hw.train.log import read_log
 from snn2hw.train.methods import METHODS
 from snn2hw.train.module_student import ModuleStudent
 from snn2hw.train.module_student import run as run_module

@@ -15,7 +15,8 @@ from snn2hw.train.copying import copy_teacher
 from snn2hw.train.costs import cost_of
 from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import placed, tensor
-from snn2hw.train.loop import Job, Progress, fit
+from snn2hw.train.job import Job, Progress
+from snn2hw.train.loop import fit
 from snn2hw.train.methods import Objective
 from snn2hw.train.preparing import needed_teacher, new_student
 from snn2hw.train.pruning import Evolving

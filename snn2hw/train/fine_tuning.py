@@ -16,7 +16,8 @@ from snn2hw.errors import InputError
 from snn2hw.train.costs import cost_of
 from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import tensor
-from snn2hw.train.loop import Job, Progress, fit
+from snn2hw.train.job import Job, Progress
+from snn2hw.train.loop import fit
 from snn2hw.train.methods import Objective
 from snn2hw.train.preparing import needed_teacher
 from snn2hw.train.pruning import DEFAULT, GRADUAL, Plan, find_pruner

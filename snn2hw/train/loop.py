@@ -10,114 +10,45 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError, Interrupted
-from snn2hw.fields import anything, many, named, real, require, table, text, whole
-from snn2hw.files import json_text, json_value, new_file, read_text, reading
+from snn2hw.train.augmenting import augmented
+from snn2hw.train.checkpoint import (
+    identity,
+    part_of,
+    read_checkpoint,
+    restoring,
+    state_path,
+    write_checkpoint,
+)
 from snn2hw.train.devices import Devices, plain_batch_norm, share_batch_norm
 from snn2hw.train.evaluation import Teaching, evaluate, outputs_of, placed, tensor
 from snn2hw.train.events import write_events
-from snn2hw.train.methods import Objective, Outputs
+from snn2hw.train.job import Job, Progress, Silent
+from snn2hw.train.log import write_log
+from snn2hw.train.methods import Outputs
 from snn2hw.train.rates import rate_outputs
-from snn2hw.train.showing import Show, shown
-from snn2hw.train.state import (
-    flatten_optimizer,
-    read_tensors,
-    restore_optimizer,
-    write_tensors,
-)
-from snn2hw.train.structure import Structure
+from snn2hw.train.showing import shown
+from snn2hw.train.state import flatten_optimizer, restore_optimizer
 from snn2hw.train.students import Spiking
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": functools.partial(torch.optim.AdamW, fused=True),
     "sgd": functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
 }
-
 # The fastest of so many steps is taken for the rest: the first one compiles.
 FORECAST_STEPS = 3
-START_AGAIN = "Remove it, and give the command again: the stage starts anew."
-_ROW = table({"stage": text(), "epoch": whole(0), "loss": real(), "seconds": real(0)})
-_FACTS = table({"job": named(anything), "history": many(_ROW)})
 # Between two checkpoints passes this many times what writing one takes, or more.
 SAVE_EVERY = 10.0
-
-
-class Progress(Protocol):
-    """Told how far a stage is; ``info`` holds loss, accuracy and the like."""
-
-    def update(self, stage: str, done: int, total: int, **info: Any) -> None:
-        """Report that ``done`` of ``total`` steps of a stage are over."""
-        ...
-
-
-class Silent:
-    """A ``Progress`` that nobody watches."""
-
-    def update(self, stage: str, done: int, total: int, **info: Any) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to train, and how long.
-
-    Args:
-        stage: name in the log, of the checkpoint, and part of the seed.
-        epochs: passes over the training data.
-        objective: the loss.
-        batch: samples in a step, over all devices.
-        lr: highest learning rate; falls by half a cosine.
-        optimizer: ``adamw`` (Loshchilov and Hutter, 2019), or ``sgd`` with Nesterov's momentum 0.9.
-        weight_decay: of weights; biases and batch norm have none.
-        seed: of the order of the data and of the augmentation.
-        shift: images are moved by up to this many pixels in both directions.
-        flip: half of the images are mirrored, left to right.
-        cutout: side of a square that is hidden in every image (DeVries and Taylor, 2017,
-            arXiv:1708.04552); 0 for none.
-        scale: logits of an output that spikes in every step.
-        gradient: through all time steps, or through mean rates (``rates.py``).
-        structure: what may change the network's connections.
-        tensorboard: write TensorBoard events beside the log.
-        show: how images are encoded for the student; the teacher sees them as they are.
-        facts: whatever else decides the result (JSON); a checkpoint made with other facts is
-            refused.
-    """
-
-    stage: str
-    epochs: int
-    objective: Objective = field(default_factory=Objective)
-    batch: int = 64
-    lr: float = 3e-3
-    optimizer: str = "adamw"
-    weight_decay: float = 1e-2
-    seed: int = 0
-    shift: int = 0
-    flip: bool = False
-    cutout: int = 0
-    scale: float = 1.0
-    gradient: Literal["time", "rate"] = "time"
-    structure: Structure = field(default_factory=Structure)
-    tensorboard: bool = False
-    show: Show | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def still(self) -> bool:
-        """The training samples are the same in every epoch."""
-        return not self.shift and not self.flip and not self.cutout
 
 
 def fit(
@@ -211,7 +142,7 @@ class _Run:
         self.checkpoint = state_path(run_dir, job.stage) if run_dir else None
         self.steps = -(-len(dataset.x_train) // job.batch)
         self.total = job.epochs * self.steps
-        self.identity = self._identity()
+        self.identity = identity(job, network, dataset)
         device = self.fabric.device
         self.images = tensor(dataset.x_train, device)
         self.targets = torch.from_numpy(dataset.y_train).to(device)
@@ -236,20 +167,16 @@ class _Run:
         groups = _groups(lesson, self.job.weight_decay)
         optimizer = _OPTIMIZERS[self.job.optimizer](groups, lr=self.job.lr)
         saved = self._read_checkpoint()
-        if saved is not None:
-            with self._reading():
+        if self.checkpoint is not None and saved is not None:
+            with restoring(self.checkpoint):
                 _restore(network, saved, "model.")
                 _restore(self.job.objective, saved, "objective.")
-                structure.restore(_part(saved, "structure."))
+                structure.restore(part_of(saved, "structure."))
         self.lesson, self.optimizer = self.fabric.setup(lesson, optimizer)
-        if saved is not None:
-            with self._reading():
-                restore_optimizer(self.optimizer.optimizer, _part(saved, "optimizer."))
+        if self.checkpoint is not None and saved is not None:
+            with restoring(self.checkpoint):
+                restore_optimizer(self.optimizer.optimizer, part_of(saved, "optimizer."))
         self._write_log()
-
-    def _reading(self) -> AbstractContextManager[None]:
-        assert self.checkpoint is not None
-        return reading(self.checkpoint, "a checkpoint of this run", START_AGAIN)
 
     def _prepare_objective(self) -> None:
         """Build what the objective trains beside the student, from one small batch."""
@@ -267,29 +194,8 @@ class _Run:
     def _read_checkpoint(self) -> dict[str, Tensor] | None:
         if self.checkpoint is None or not self.checkpoint.exists():
             return None
-        tensors, facts = read_tensors(self.checkpoint)
-        require(facts, _FACTS, self.checkpoint, START_AGAIN)
-        if facts["job"] != self.identity:
-            raise InputError(
-                f"{self.checkpoint} was made with other options or other data.",
-                "Repeat the command with the options it had, or give the run another name.",
-            )
-        self.history = facts["history"]
+        tensors, self.history = read_checkpoint(self.checkpoint, self.identity)
         return tensors
-
-    def _identity(self) -> dict[str, Any]:
-        job = self.job
-        names = (
-            "stage", "epochs", "batch", "lr", "optimizer", "weight_decay", "seed", "shift", "flip",
-            "cutout", "scale", "gradient",
-        )  # fmt: skip
-        digest = hashlib.sha256(self.dataset.x_train.tobytes() + self.dataset.y_train.tobytes())
-        shapes = {k: list(v.shape) for k, v in self.plain.state_dict().items()}
-        return {n: getattr(job, n) for n in names} | {
-            "data": digest.hexdigest()[:16],
-            "network": hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16],
-            "facts": json.loads(json_text(dict(job.facts))),
-        }
 
     def all(self) -> list[dict[str, Any]]:
         """Run the epochs that are left."""
@@ -446,8 +352,7 @@ class _Run:
             "structure": self.job.structure.state(),
             "optimizer": flatten_optimizer(self.optimizer.optimizer),
         }
-        tensors = {f"{what}.{k}": v for what, part in held.items() for k, v in part.items()}
-        write_tensors(self.checkpoint, tensors, {"job": self.identity, "history": self.history})
+        write_checkpoint(self.checkpoint, held, self.identity, self.history)
         ended = time.monotonic()
         self.next_save = ended + SAVE_EVERY * (ended - started)
 
@@ -455,35 +360,9 @@ class _Run:
         # The checkpoint is the truth: after a kill between the two files, this repairs the log.
         if self.run_dir is None or not self.leads:
             return
-        path = self.run_dir / "log.jsonl"
-        others = [r for r in read_log(path) if r.get("stage") != self.job.stage]
-        lines = "".join(json_text(r, indent=None) + "\n" for r in others + self.history)
-        with new_file(path) as temporary:
-            temporary.write_text(lines, encoding="utf-8")
+        write_log(self.run_dir / "log.jsonl", self.job.stage, self.history)
         if self.job.tensorboard:
             write_events(self.run_dir / "tensorboard", self.job.stage, self.history)
-
-
-def state_path(run_dir: Path, stage: str) -> Path:
-    """Return where a stage that is not over keeps what resuming needs."""
-    return run_dir / "checkpoint" / f"{stage}.state.safetensors"
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a ``log.jsonl``; none if there is no such file.
-
-    Raises:
-        InputError: a line is no record.
-    """
-    if not path.exists():
-        return []
-    hint = "Remove it, and give the command that made the run again."
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(read_text(path, "a log").splitlines(), 1):
-        where = f"{path}, line {number}"
-        rows.append(json_value(line, where, hint))
-        require(rows[-1], _ROW, where, hint)
-    return rows
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -494,60 +373,10 @@ def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
 def _restore(network: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
-    network.load_state_dict(_part(tensors, prefix))
+    network.load_state_dict(part_of(tensors, prefix))
 
 
 def _seed(seed: int, stage: str, epoch: int) -> int:
     digest = hashlib.sha256(f"{seed}/{stage}/{epoch}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def augmented(x: Tensor, shift: int, flip: bool, cutout: int, generator: torch.Generator) -> Tensor:
-    """Move samples ``[B, ..., H, W]`` by up to ``shift`` pixels, mirror half, hide a square.
-
-    Args:
-        x: integers, on any device.
-        shift: pixels in both directions; what comes in is zero.
-        flip: mirror half of them, left to right.
-        cutout: side of the square, whose middle may lie anywhere; 0 for none.
-        generator: on the processor, so that every device draws the same.
-    """
-    x = shifted(x, shift, generator)
-    one = (-1, *(1 for _ in x.shape[1:]))
-    if flip:
-        mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
-        x = torch.where(mirrored.reshape(one), x.flip(-1), x)
-    if cutout:
-        rows, columns = (
-            _hidden(side, cutout, len(x), generator).to(x.device) for side in x.shape[-2:]
-        )
-        square = rows[:, :, None] & columns[:, None, :]
-        x = x.masked_fill(square.reshape(len(x), *one[1:-2], *x.shape[-2:]), 0)
-    return x
-
-
-def _hidden(side: int, cutout: int, count: int, generator: torch.Generator) -> Tensor:
-    """Return which of ``side`` pixels lie in a random stretch of ``cutout``: ``[count, side]``."""
-    first = torch.randint(0, side, (count, 1), generator=generator) - cutout // 2
-    return (torch.arange(side) >= first) & (torch.arange(side) < first + cutout)
-
-
-def shifted(x: Tensor, by: int, generator: torch.Generator) -> Tensor:
-    """Move each sample ``[B, ..., H, W]`` by up to ``by`` pixels, filling with zeros."""
-    if by == 0:
-        return x
-    height, width = x.shape[-2:]
-    padded = nn.functional.pad(x, (by, by, by, by))
-    moves = torch.randint(0, 2 * by + 1, (len(x), 2), generator=generator).to(x.device)
-    rows = moves[:, :1] + torch.arange(height, device=x.device)
-    columns = moves[:, 1:] + torch.arange(width, device=x.device)
-    sample = torch.arange(len(x), device=x.device)
-    moved = padded.movedim((-2, -1), (1, 2))[
-        sample[:, None, None], rows[:, :, None], columns[:, None, :]
-    ]
-    return moved.movedim((1, 2), (-2, -1)).contiguous()

@@ -23,8 +23,8 @@ from snn2hw.errors import InputError
 from snn2hw.fields import anything, many, named, real, require, table, text, whole
 from snn2hw.files import expanded, read_json, reading, sha256, write_json
 from snn2hw.train import foreign, students, teachers
+from snn2hw.train.checkpoint import state_path
 from snn2hw.train.chip import check_recipe, rules_of
-from snn2hw.train.loop import state_path
 from snn2hw.train.recipe import Recipe
 from snn2hw.train.scaling import Scaled, Scaling
 from snn2hw.train.state import finite, read_tensors, write_tensors

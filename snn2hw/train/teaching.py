@@ -18,7 +18,8 @@ from snn2hw.leading import leads
 from snn2hw.train import foreign, teachers
 from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import evaluate
-from snn2hw.train.loop import Job, Progress, fit
+from snn2hw.train.job import Job, Progress
+from snn2hw.train.loop import fit
 from snn2hw.train.methods import Objective, plan
 from snn2hw.train.recipe import Recipe, job_options
 from snn2hw.train.scaling import Scaled, Scaling, find_scaling, scalings

@@ -19,6 +19,8 @@ from snn2hw import datasets, train
 from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError, Interrupted
 from snn2hw.train import loop, storage, teachers
+from snn2hw.train.checkpoint import state_path
+from snn2hw.train.job import Job
 from snn2hw.train.state import FACTS, read_tensors, write_tensors
 from snn2hw.train.teachers import load_weights, make_teacher
 
@@ -146,7 +148,7 @@ def test_teachers_that_came_as_a_file(run):
 def test_a_stopped_run_goes_on_or_says_what_is_wrong_with_its_checkpoint(stopped, tmp_path, digits):
     teacher = train.load_teacher(stopped)
     run = shutil.copytree(stopped, tmp_path / "run")
-    path = loop.state_path(run, "student")
+    path = state_path(run, "student")
     tensors, facts = read_tensors(path)
 
     def go_on():
@@ -364,7 +366,7 @@ def test_weights_of_other_types_are_read(tmp_path, small, dtype):
 
 
 def test_a_shift_beyond_the_image_is_refused(digits):
-    job = loop.Job("student", 1, shift=9)
+    job = Job("student", 1, shift=9)
     with pytest.raises(InputError, match="shifted by up to 9 pixels; their side is 8"):
         loop.fit(job, make_teacher("mlp-8", teachers.Settings((1, 8, 8), 10, 16)), digits, None)
 

@@ -13,7 +13,8 @@ import torch
 from snn2hw import datasets, train
 from snn2hw.errors import InputError, Interrupted
 from snn2hw.train import loop
-from snn2hw.train.loop import augmented, shifted
+from snn2hw.train.augmenting import augmented, shifted
+from snn2hw.train.checkpoint import state_path
 from snn2hw.train.state import read_tensors
 from snn2hw.train.students import Settings, make_student, predictions
 
@@ -60,7 +61,7 @@ def same(one, two):
 
 
 def epochs(run):
-    return [(r["stage"], r["epoch"]) for r in loop.read_log(run / "log.jsonl")]
+    return [(r["stage"], r["epoch"]) for r in train.read_log(run / "log.jsonl")]
 
 
 @pytest.mark.parametrize("step", [1, 3, 8])
@@ -83,7 +84,7 @@ def test_a_run_goes_on_from_a_checkpoint_that_is_epochs_old(tmp_path, digits, te
     whole = train.distill_student(recipe, digits, teacher)
     with pytest.raises(Interrupted):
         train.distill_student(recipe, digits, teacher, tmp_path, StopAt("student", 11))
-    state, facts = read_tensors(loop.state_path(tmp_path, "student"))
+    state, facts = read_tensors(state_path(tmp_path, "student"))
     assert [row["epoch"] for row in facts["history"]] == [0]
     assert any(k.endswith("momentum_buffer") for k in state)
     again = train.distill_student(recipe, digits, teacher, tmp_path)
