@@ -28,8 +28,9 @@ from snn2hw.train.storage import (
     student_file,
 )
 from snn2hw.train.students import STUDENTS, Spiking, Student
-from snn2hw.train.teachers import TEACHERS, load_weights
+from snn2hw.train.teachers import TEACHERS
 from snn2hw.train.teaching import new_teacher, open_teacher, train_teacher
+from snn2hw.train.weights import load_weights
 
 __all__ = [
     "METHODS",

@@ -32,6 +32,7 @@ from snn2hw.train.storage import (
     load_teacher,
 )
 from snn2hw.train.students import Student
+from snn2hw.train.weights import load_weights
 
 # Training images on which the scaling of a ready teacher is measured.
 TRIED = 500
@@ -111,7 +112,7 @@ def open_teacher(recipe: Recipe, dataset: Dataset) -> Ready:
     teacher = new_teacher(recipe, dataset)
     if recipe.teacher_weights is None:
         return Ready(teacher, False)
-    loaded = teachers.load_weights(teacher, expanded(recipe.teacher_weights))
+    loaded = load_weights(teacher, expanded(recipe.teacher_weights))
     return Ready(teacher, not loaded.kept, False, loaded.kept)
 
 

@@ -8,15 +8,16 @@ from snn2hw.errors import InputError
 from snn2hw.train import teachers
 from snn2hw.train.copying import copy_teacher, matched
 from snn2hw.train.students import Neuron, Settings, make_student
+from snn2hw.train.teachers.resnets import CifarResNet
 
 STEPS = 256
 SHAPE = (3, 16, 16)
 
 
-def taught(trunk_bias: float) -> teachers.CifarResNet:
+def taught(trunk_bias: float) -> CifarResNet:
     """A residual teacher with statistics of its own; a large bias keeps its trunk positive."""
     torch.manual_seed(0)
-    teacher = teachers.CifarResNet(teachers.Settings(SHAPE, 5, 255), 8)
+    teacher = CifarResNet(teachers.Settings(SHAPE, 5, 255), 8)
     for name, module in teacher.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data.uniform_(0.5, 1.5)

@@ -22,7 +22,8 @@ from snn2hw.train import loop, storage, teachers
 from snn2hw.train.checkpoint import state_path
 from snn2hw.train.job import Job
 from snn2hw.train.state import FACTS, read_tensors, write_tensors
-from snn2hw.train.teachers import load_weights, make_teacher
+from snn2hw.train.teachers import make_teacher
+from snn2hw.train.weights import load_weights
 
 RECIPE = train.defaults("mlp-8", teacher="mlp-8", time_steps=2, epochs=3, teacher_epochs=1)
 

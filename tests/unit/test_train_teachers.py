@@ -11,7 +11,8 @@ from snn2hw.errors import InputError
 from snn2hw.train import evaluate
 from snn2hw.train.scaling import find_scaling
 from snn2hw.train.state import write_tensors
-from snn2hw.train.teachers import Settings, load_weights, make_teacher
+from snn2hw.train.teachers import Settings, make_teacher
+from snn2hw.train.weights import load_weights
 
 SMALL = Settings((3, 32, 32), 10, 255)
 
