@@ -472,5 +472,7 @@ def sha256(path: Path) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return what an error of somebody else's code says, on one line without its full stop."""
-    text = str(error).strip("'\" ") or type(error).__name__
+    # A KeyError's own text has its argument in quotes.
+    told = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = str(told).strip() or type(error).__name__
     return text.splitlines()[0].rstrip(".")

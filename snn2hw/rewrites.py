@@ -14,7 +14,10 @@ import numpy as np
 from snn2hw.errors import unknown_name
 from snn2hw.ir.graph import wiring
 from snn2hw.ir.network import Affine, Conv1d, Conv2d, Lif, Network
+from snn2hw.ir.neuron import NeuronRules
 from snn2hw.ir.target import Target
+
+USUAL = NeuronRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +28,26 @@ class Rewrite:
         about: what it does.
         concerns: whether it changes a network for a target.
         apply: the change.
-        saves: the target does without as well, at a higher price: ``all`` leaves it out.
+        saves: says of a target's neurons whether they do without as well, at a higher price;
+            ``all`` leaves it out then.
     """
 
     about: str
     concerns: Callable[[Network, Target], bool]
     apply: Callable[[Network], Network]
-    saves: bool = False
+    saves: Callable[[NeuronRules], bool] = lambda _: False
 
 
-def rewrite(net: Network, target: Target, names: list[str]) -> tuple[Network, list[str]]:
+def rewrite(
+    net: Network, target: Target, names: list[str], neurons: NeuronRules = USUAL
+) -> tuple[Network, list[str]]:
     """Apply those of the named rewrites (``all`` for what the target makes necessary).
+
+    Args:
+        net: the network.
+        target: the chip.
+        names: of rewrites.
+        neurons: what those of the chip compute.
 
     Returns:
         The network, and the names of what was applied.
@@ -45,7 +57,7 @@ def rewrite(net: Network, target: Target, names: list[str]) -> tuple[Network, li
             raise unknown_name("rewrite", name, ["all", *REWRITES])
     applied: list[str] = []
     for name, one in REWRITES.items():
-        asked = name in names or ("all" in names and not one.saves)
+        asked = name in names or ("all" in names and not one.saves(neurons))
         if asked and one.concerns(net, target):
             net = one.apply(net)
             applied.append(name)
@@ -154,6 +166,6 @@ REWRITES: Mapping[str, Rewrite] = {
         "a bias on a synaptic current acts at once, where it built up over the synapse's time",
         _settles,
         settled_bias,
-        saves=True,
+        lambda neurons: neurons.bias == "current",
     ),
 }

@@ -168,6 +168,7 @@ def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Tar
         numbers = schema.numbers(**{k: v for k, v in data["numbers"].items() if k != "source"})
     except ValueError as error:
         raise InputError(f"{path}: {'; '.join([*problems, str(error)])}.") from None
+    problems += schema.contradictions(numbers, data["abilities"])
     if problems:
         raise InputError(f"{path}: {'; '.join(problems)}.")
     return Target(

@@ -231,7 +231,8 @@ def energy_report(
         opened, taken, progress=lambda done, total: talk.update("simulate", done, total)
     )
     if html is not None:
-        demo_pipeline.write_page(opened, report, report.accuracy, None, None, html)
+        proof = builds.last_proof(opened)
+        demo_pipeline.write_page(opened, report, report.accuracy, proof, None, html)
         talk.say(f"written: {html}")
     talk.result(report.json(), text.energy(report, opened.name))
 
@@ -266,7 +267,8 @@ def energy_compare(
     rows: list[list[str]] = []
     for row in found:
         if not row["fits"]:
-            rows.append([row["target"], "does not fit", *[""] * 5])
+            said = "does not fit" if row.get("known", True) else "unknown"
+            rows.append([row["target"], said, *[""] * 5])
             continue
         total = row["chip"]["total_uj"]
         rows.append(

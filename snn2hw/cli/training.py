@@ -83,7 +83,8 @@ def device_options(function: F) -> F:
 @click.option(
     "--student",
     default=None,
-    help="By default cnn for the cnn teacher and resnet20 for the others.",
+    help="By default cnn for the cnn teacher and resnet20 for the others, and for a small chip the "
+    "largest rnn that it holds.",
 )
 @click.option("--data", default="digits", show_default=True, help="See `snn2hw datasets`.")
 @click.option("--data-dir", type=PLACE, help="Look for data here first.")
@@ -167,7 +168,7 @@ def distill(
         options.setdefault("spike_cost", 1.0)
     if teacher_weights is not None:
         options["teacher_weights"] = str(teacher_weights)
-    student = student or ("cnn" if teacher == "cnn" else "resnet20")
+    student = student or runs.default_student(teacher, options.get("target", DEFAULT_TARGET))
     shared: dict[str, Any] = {
         "teacher": teacher, "student": student, "data": data, "name": name, "data_dir": data_dir,
         "progress": talk, "options": options, "where": where,

@@ -6,7 +6,7 @@ other; what two of them share is a module below both (docs/decisions/0013-famili
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +43,11 @@ class Variant:
     timing: Mapping[str, str] = field(default_factory=dict)
 
 
+def _none(numbers: Any, abilities: Mapping[str, bool]) -> Iterable[str]:
+    del numbers, abilities
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What a target file of the family must hold; what is missing or too much is an error.
@@ -58,6 +63,7 @@ class Schema:
         variants: more of these where chips divide their memory differently, or events are told
             apart more finely: a file is of one.
         later: numbers that a file may leave out: it is from before they were known.
+        contradictions: names abilities that the arithmetic does not have, or the other way round.
     """
 
     numbers: Callable[..., Numbers]
@@ -69,6 +75,7 @@ class Schema:
     variants: tuple[Variant, ...] = (Variant(),)
     later: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
+    contradictions: Callable[[Any, Mapping[str, bool]], Iterable[str]] = _none
 
     def units(self, variant: Variant, section: str) -> Mapping[str, str]:
         """Return the units of ``limits``, ``prices`` or ``timing`` of a variant."""

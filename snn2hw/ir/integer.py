@@ -192,22 +192,26 @@ class IntNetwork:
                 held = c.synapses.weight.dtype
                 raise TypeError(f"connection {c.pre} -> {c.post} holds {held}, not integers")
             self._check_order(c)
-        for p in self.inputs:
-            self._check_digit(p)
+        self._check_digits()
         for p in self.populations:
             self._check_driven(p)
         problems = list(self.numbers.problems(self))
         if problems:
             raise ValueError(listed(problems, "; "))
 
-    def _check_digit(self, p: InputPort) -> None:
-        if not isinstance(p, DigitPort):
-            return
-        whole = InputPort(p.of, p.shape, p.most)
-        if given(self.inputs)[p.of] != whole or (p.min_value, p.max_value) != (0, 1):
-            raise ValueError(f"input {p.name} is no digit of {p.of}")
-        if not 0 <= p.digit < p.most.bit_length():
-            raise ValueError(f"input {p.name}: values up to {p.most} have no digit {p.digit}")
+    def _check_digits(self) -> None:
+        """Check that an input has all of its digits, in order, and nothing else has its name."""
+        taken = {p.name for p in (*self.inputs, *self.populations)}
+        ports = [p for p in self.inputs if isinstance(p, DigitPort)]
+        for whole in given(ports).values():
+            mine = [p for p in ports if p.of == whole.name]
+            wanted = [
+                DigitPort(p.name, whole.shape, of=whole.name, digit=i, most=whole.max_value)
+                for i, p in enumerate(mine)
+            ]
+            count = whole.max_value.bit_length()
+            if mine != wanted or len(mine) != count or count < 2 or whole.name in {"", *taken}:
+                raise ValueError(f"the digits of input {whole.name!r} do not make its values")
 
     def _check_driven(self, p: Population) -> None:
         port = written_by(p)

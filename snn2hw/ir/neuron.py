@@ -74,6 +74,8 @@ class NeuronRules:
         needs_current: every neuron has a synaptic current with a memory.
         bias: what a constant input is added to, the ``current`` or the ``membrane``.
         readouts: what may be read: ``spikes``, or the ``membrane`` of outputs that never spike.
+        loop: the largest population that may be connected to itself and hear all inputs, where the
+            chip is so small that a student has to be made for it; None where it is not.
     """
 
     fires: Literal["above", "at"] = "above"
@@ -86,6 +88,7 @@ class NeuronRules:
     needs_current: bool = False
     bias: Literal["current", "membrane"] = "current"
     readouts: tuple[Literal["spikes", "membrane"], ...] = ("spikes", "membrane")
+    loop: int | None = None
 
     @property
     def several(self) -> bool:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from snn2hw import estimator, families
 from snn2hw.archives import write_npz
-from snn2hw.errors import UnsupportedError, unknown_name
-from snn2hw.files import write_json
+from snn2hw.errors import UnsupportedError, listed, unknown_name
+from snn2hw.files import read_json, write_json
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline import counting
@@ -21,6 +21,7 @@ from snn2hw.pipeline.samples import Ints, Samples
 from snn2hw.simulate import compare
 from snn2hw.simulate.inputs import check_inputs
 from snn2hw.store import folders
+from snn2hw.store.documents import PROOF
 
 
 def load_build(given: str | None, root: Path) -> folders.Build:
@@ -91,6 +92,16 @@ def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:
     return found
 
 
+def last_proof(build: folders.Build) -> dict[str, Any] | None:
+    """Return what the last ``verify`` of a build's program found, if it ran.
+
+    Raises:
+        InputError: the folder holds something else in its place.
+    """
+    path = build.path / folders.PROOF
+    return read_json(path, PROOF, "Run snn2hw verify again.") if path.exists() else None
+
+
 def compare_with_vendor(
     program: Program, inputs: Mapping[str, Ints], file: Path, vendor_file: Path | None
 ) -> dict[str, Any]:
@@ -108,7 +119,9 @@ def compare_with_vendor(
     family = families.of(program.target)
     simulators = families.simulators(program.target)
     if not simulators:
-        reason = f"There is no vendor's simulator of {program.target.title} to compare with."
+        why = [f"{k}: {v.why_not(program.target)}" for k, v in family.vendors.items()]
+        known = f" ({listed(why, '; ')})" if why else ""
+        reason = f"No vendor's simulator counts as {program.target.title} does{known}."
         return {"against": None, "reason": reason, **total}
     vendor = next((v for v in simulators.values() if v.environment.interpreter is not None), None)
     if vendor is None:

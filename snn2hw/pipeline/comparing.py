@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snn2hw import rewrites
+from snn2hw import families, rewrites
 from snn2hw import target as targets
 from snn2hw.errors import InputError, Snn2hwError
 from snn2hw.files import scratch
@@ -42,7 +42,9 @@ def would_help(model: Model, refused: Mapping[str, Sequence[str]]) -> dict[str, 
     answers: dict[str, list[str]] = {}
     for target in (targets.load(name) for name, why in refused.items() if why):
         if isinstance(model.network, Network):
-            changed, applied = rewrites.rewrite(model.network, target, ["all"])
+            changed, applied = rewrites.rewrite(
+                model.network, target, ["all"], families.of(target).trains(target)
+            )
             if applied and not reasons(changed, target):
                 answers[target.name] = applied
     return answers
@@ -60,7 +62,8 @@ def compare_targets(
         try:
             target = targets.load(name)
         except InputError as error:
-            rows.append({"target": name, "fits": False, "reasons": [str(error)]})
+            why = [str(error)]
+            rows.append({"target": name, "known": False, "fits": False, "reasons": why})
             continue
         with scratch(Path(tempfile.gettempdir())) as folder:
             try:

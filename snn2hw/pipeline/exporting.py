@@ -89,7 +89,9 @@ def compiled(
     network = model.network
     applied: list[str] = []
     if isinstance(network, Network) and allowed:
-        network, applied = rewrites.rewrite(network, target, list(allowed))
+        network, applied = rewrites.rewrite(
+            network, target, list(allowed), families.of(target).trains(target)
+        )
     program = compile_network(network, target, time_steps=time_steps)
     if not isinstance(network, Network) or not applied:
         return network, program, None

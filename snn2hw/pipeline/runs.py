@@ -77,6 +77,14 @@ def distill(
     return finish(path, made, dataset, recipe, facts)
 
 
+def default_student(teacher: str, target: str = families.DEFAULT_TARGET) -> str:
+    """Return the student of a teacher where none is named, by the size of the target."""
+    need_training()
+    from snn2hw import train
+
+    return train.default_student(teacher, target)
+
+
 def constants(texts: Sequence[str]) -> dict[str, Any]:
     """Read ``NAME=VALUE`` as fields of ``train.Recipe``.
 

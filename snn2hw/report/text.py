@@ -95,7 +95,7 @@ def energy(report: EnergyReport, name: str) -> list[str]:
         *table(["event paid", "count", "pJ each", "dynamic uJ", "share"], events),
         "",
         f"{number(report.spikes)} spikes, {number(report.synops)} synops and "
-        f"{number(report.input_events)} input values per inference.",
+        f"{number(report.input_events)} input events per inference.",
         "",
         "prices (value, range, kind, source)",
         *prices,

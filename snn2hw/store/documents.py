@@ -67,6 +67,13 @@ BUILD = table(
         "notes": many(text()),
     },
 )
+_COMPARED = {"compared": _COUNT, "mismatches": _COUNT}
+PROOF = table(
+    {
+        "against": text(), "samples": _COUNT, **_COMPARED,
+        "paths": many(table({"through": text(), "values": many(text()), **_COMPARED})),
+    },
+)  # fmt: skip
 PLACEMENT = table(
     {
         "cores_per_chip": whole(1),

@@ -15,7 +15,7 @@ from snn2hw.train.module_student import run as run_module
 from snn2hw.train.modules import from_module
 from snn2hw.train.preparing import check, new_student
 from snn2hw.train.pruning import PRUNERS, at_once, sparsity
-from snn2hw.train.recipe import Recipe, defaults
+from snn2hw.train.recipe import Recipe, default_student, defaults
 from snn2hw.train.scaling import Scaled
 from snn2hw.train.showing import showing
 from snn2hw.train.storage import (
@@ -48,6 +48,7 @@ __all__ = [
     "Student",
     "at_once",
     "check",
+    "default_student",
     "defaults",
     "digest",
     "distill_student",

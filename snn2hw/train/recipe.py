@@ -271,6 +271,28 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+# How data reach a chip with few inputs: images row by row, recordings as counts in cells.
+_FEW_INPUTS: dict[str, dict[str, Any]] = {
+    "digits": {"time_steps": 16, "encoder": "rows:levels={most}"},
+    "nmnist": {
+        "time_steps": 20, "encoder": "grid:rows=4,columns=2,margin=5,most={most}",
+        "spike_cost": 1.0,
+    },
+}  # fmt: skip
+
+
+def default_student(teacher: str, target: str = DEFAULT_TARGET) -> str:
+    """Return the student of a teacher where none is named, by the size of the target.
+
+    Raises:
+        InputError: there is no such target.
+    """
+    loop = rules_of(target).loop
+    if loop is not None:
+        return f"rnn-{loop}"
+    return "cnn" if teacher == "cnn" else "resnet20"
+
+
 def defaults(
     student: str = "cnn", data: str = "digits", teacher: str = "cnn", **own: Any
 ) -> Recipe:
@@ -301,7 +323,11 @@ def defaults(
         recipe = replace(recipe, shift=0, **deep)
     set_by_method = plan(str(own["method"])).constants if "method" in own else {}
     rules = rules_of(str(own.get("target", recipe.target)))
-    recipe = replace(recipe, **{**own_constants(rules), **set_by_method, **own})
+    shown = {} if rules.loop is None else _FEW_INPUTS.get(kind, {})
+    if "encoder" in own:
+        shown = {}
+    small = {k: v.format(most=rules.most_in) if k == "encoder" else v for k, v in shown.items()}
+    recipe = replace(recipe, **{**own_constants(rules), **small, **set_by_method, **own})
     check_recipe(recipe, rules)
     return recipe
 

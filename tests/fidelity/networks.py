@@ -366,13 +366,13 @@ LOIHI_2_LIF = Sweep(
     "Loihi 2: leaky integrate-and-fire neurons",
     "Chains and branches; half of the networks overflow, half have loops and delays.",
     lif_of_loihi_2, lif_features, LIF_2, "lava",
-    ours=Part(1000, 3), theirs=Part(100, 60, at_once=1), watched=edges,
+    ours=Part(1000, 3), theirs=Part(100, 70, at_once=1), watched=edges,
 )  # fmt: skip
 LOIHI_2_OTHERS = Sweep(
     "Loihi 2: its other neurons",
     "A third are read by graded sums, a third are sigma-delta networks and a third resonators.",
     others_of_loihi_2, other_features, OTHERS, "lava",
-    ours=Part(300, 3), theirs=Part(99, 80, at_once=1),
+    ours=Part(300, 3), theirs=Part(99, 95, at_once=1),
 )  # fmt: skip
 LOIHI_1 = Sweep(
     "Loihi 1",
@@ -386,6 +386,6 @@ XYLOS = Sweep(
     "Hidden layers with recurrence, aliases, biases and, on Audio 2, two synapses; half of the "
     "networks drive their states to both ends.",
     xylo_networks, xylo_features, XYLO, "xylosim",
-    ours=Part(300, 3), theirs=Part(300, 60), watched=saturating,
+    ours=Part(300, 3), theirs=Part(300, 64), watched=saturating,
 )  # fmt: skip
 SWEEPS = (LOIHI_2_LIF, LOIHI_2_OTHERS, LOIHI_1, XYLOS)

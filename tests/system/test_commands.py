@@ -227,6 +227,8 @@ def test_energy_report_and_page(workshop, tmp_path):
     assert all(p["source"] and p["kind"] for p in found["prices"])
     text = page.read_text()
     assert "PilotNet" in text
+    proved = (workshop / "builds/cnn-digits-s75-loihi2/verify.json").exists()
+    assert ("Not verified." in text) != proved
     assert "http://" not in text.replace("http://www.w3.org", "")
     rows = document(workshop, "energy", "compare", "--targets", "loihi2", "--samples", "20")
     assert rows["targets"][0]["fits"] is True
@@ -244,6 +246,9 @@ def test_targets_are_compared_for_the_newest_whatever_is_asked(tmp_path):
     assert "Did you mean 'loihi2'" in found["targets"][1]["reasons"][0]
     told = call_here(tmp_path, "energy", "compare", "--targets", names, *few).stdout
     assert "loihi3: There is no target" in told
+    rows = [line.split() for line in told.splitlines()]
+    assert ["loihi3", "unknown"] in rows
+    assert ["./none.toml", "unknown"] in rows
     # By the name of the build too, and by its integers where its network is not there any more.
     named = document(tmp_path, "energy", "compare", "digits-cnn-loihi2", *few)
     assert named["model"] == "digits-cnn"

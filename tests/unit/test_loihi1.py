@@ -308,8 +308,9 @@ def test_what_no_core_holds_is_named():
     into = tuple(replace(c, exponent=0) for c in into)
     neuron = chip.Lif("p0", (1,), 4095, 4096, 9, np.zeros(1))
     many = IntNetwork(ports, (neuron,), into, "p0", DT, 4, LOIHI1.numbers, {})
-    with pytest.raises(DoesNotFitError, match=r"needs 9 synapse formats on its core"):
+    with pytest.raises(DoesNotFitError, match=r"needs 9 synapse formats on its core") as caught:
         map_network(many, LOIHI1)
+    assert "--input-max" in caught.value.hint
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -196,3 +196,26 @@ def test_an_ability_that_no_neuron_of_the_family_has_is_refused(tmp_path, name):
         (tmp_path / "mine.toml").write_text(text)
         with pytest.raises(InputError, match=rf"abilities\.{ability} is true, which no neuron of"):
             target.load(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("loihi1", {"graded_input = false": "graded_input = true"},
+         "abilities.graded_input is true, but numbers.message_bits is 0"),
+        ("loihi1", {"message_bits = 0": "message_bits = 24"},
+         "numbers.message_bits is 24, but no ability is graded"),
+        ("xylo-imu", {"graded_input = true": "graded_input = false"},
+         "abilities.graded_input is false, but numbers.input_spikes is 15"),
+        ("xylo-imu", {"input_spikes = 15": "input_spikes = 1"},
+         "abilities.graded_input is true, but numbers.input_spikes is 1"),
+    ],
+)  # fmt: skip
+def test_what_a_file_says_in_two_ways_is_refused(tmp_path, name, changes, said):
+    text = target.load(name).text
+    for old, new in changes.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(InputError, match=re.escape(said)):
+        target.load(str(tmp_path / "mine.toml"))

@@ -27,7 +27,7 @@ from snn2hw.train.module_student import ModuleStudent
 from snn2hw.train.modules import from_module
 from snn2hw.train.neurons import Lif, lif, lif_definition
 from snn2hw.train.pruning.channels import Channels
-from snn2hw.train.recipe import Recipe, defaults
+from snn2hw.train.recipe import Recipe, default_student, defaults
 from snn2hw.train.students import Neuron, Settings, make_student
 
 IMU, LOIHI2 = target.load("xylo-imu"), target.load("loihi2")
@@ -211,6 +211,27 @@ def test_what_the_target_does_not_do_is_refused_by_name(asked, said):
     recipe = replace(defaults("rnn-128", **OWN), **asked)
     with pytest.raises(InputError):
         train.new_student(recipe, datasets.load("digits"))
+
+
+def test_a_chip_without_graded_spikes_reads_no_membranes():
+    assert defaults(target="loihi1").readout == "spikes"
+    with pytest.raises(InputError, match="readout is 'membrane', the chip sends spikes"):
+        defaults(target="loihi1", readout="membrane")
+    assert defaults(target="loihi2", readout="membrane").readout == "membrane"
+
+
+def test_a_small_chip_has_a_student_and_an_encoder_that_it_holds():
+    assert [default_student(t) for t in ("cnn", "resnet34")] == ["cnn", "resnet20"]
+    assert default_student("cnn", "loihi1") == "cnn"
+    assert default_student("cnn", "xylo-imu") == "rnn-128"
+    assert default_student("cnn", "xylo-audio3") == "rnn-63"
+    made = defaults("rnn-128", target="xylo-imu")
+    assert (made.encoder, made.time_steps) == ("rows:levels=15", 16)
+    frames = defaults("rnn-63", "nmnist", target="xylo-audio3")
+    assert frames.encoder == "grid:rows=4,columns=2,margin=5,most=15"
+    assert (frames.time_steps, frames.spike_cost) == (20, 1.0)
+    assert defaults("rnn-128", target="xylo-imu", encoder="rate").encoder == "rate"
+    assert defaults("rnn-128").encoder == "direct"
 
 
 def test_everything_is_refused_at_once():

@@ -15,7 +15,7 @@ from xylo_nets import AUDIO2, AUDIO3, DT, IMU, RULES, float_chain, neurons
 
 from snn2hw import rewrites
 from snn2hw.errors import NetworkError, UnsupportedError
-from snn2hw.families.xylo import engine
+from snn2hw.families.xylo import XYLO, engine
 from snn2hw.families.xylo.quantize import quantize, refusals
 from snn2hw.families.xylo.quantize.decays import dash, tau_of
 from snn2hw.ir.graph import wiring
@@ -278,6 +278,21 @@ def test_a_reason_is_named_once_for_all_layers():
     ]
 
 
+def test_sizes_are_named_with_everything_else():
+    """Also of a network that has no single output, which a chip has."""
+    net = float_chain([np.ones((1001, 17)), np.ones((40, 1001))])
+    more = {
+        "fc2": Affine(np.ones((2, 1001)), np.zeros(2)), "n2": neurons((2,)), "o2": Output((2,))
+    }  # fmt: skip
+    edges = (*net.edges, ("n0", "fc2"), ("fc2", "n2"), ("n2", "o2"))
+    found = said(replace(net, nodes={**net.nodes, **more}, edges=edges), IMU)
+    for part in (
+        "it has 2 outputs (n1, n2); keep one", "it has 17 inputs, the chip 16",
+        "it has 1,001 hidden neurons, the chip 496", "output neurons (n1 40, n2 2)",
+    ):  # fmt: skip
+        assert any(part in reason for reason in found), (part, found)
+
+
 def test_a_bias_acts_on_the_membrane():
     net = float_chain([np.ones((2, 2))] * 2)
     net = replace(net, nodes={**net.nodes, "fc0": Affine(np.ones((2, 2)), np.array([1.0, 0.5]))})
@@ -285,6 +300,7 @@ def test_a_bias_acts_on_the_membrane():
     assert "n0: a bias on the synaptic current" in found
     settled, applied = rewrites.rewrite(net, AUDIO2, ["settled-bias"])
     assert (said(settled), applied) == ([], ["settled-bias"])
+    assert rewrites.rewrite(net, AUDIO2, ["all"], XYLO.trains(AUDIO2))[1] == ["settled-bias"]
     bias = quantize(settled, AUDIO2).population("n0")
     gain = 4.0  # of a synaptic current that keeps three quarters in a step
     assert bias.bias / bias.threshold == pytest.approx([gain, gain / 2], rel=0.01)

@@ -3,7 +3,7 @@
 from snn2hw.families.family import Family, Schema, Variant, Vendor, VendorFile
 from snn2hw.families.loihi import cost, definition, engine, lava, nengo_loihi, netx, words
 from snn2hw.families.loihi.exact import remove_dead
-from snn2hw.families.loihi.numbers import LATER, RANGES, Numbers, trains
+from snn2hw.families.loihi.numbers import LATER, RANGES, Numbers, contradictions, trains
 from snn2hw.families.loihi.place import SHARED, map_network, most_inputs
 from snn2hw.families.loihi.populations import KINDS
 from snn2hw.families.loihi.quantize import quantize
@@ -29,6 +29,7 @@ SCHEMA = Schema(
         "spikes_many",
     ),
     never=("reset_subtract", "fires_at", "spikes_many"),
+    contradictions=contradictions,
     prices={"static": "W"},
     timing={"io_value": "us"},
     variants=(

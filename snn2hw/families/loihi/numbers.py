@@ -255,10 +255,22 @@ def as_added(c: Connection, n: Numbers) -> Connection:
     )
 
 
+def contradictions(numbers: Numbers, abilities: Mapping[str, bool]) -> Iterator[str]:
+    """Name what a target file says of graded spikes in two ways."""
+    graded = [k for k in ("graded_input", "graded_output") if abilities[k]]
+    if not numbers.message_bits:
+        yield from (f"abilities.{k} is true, but numbers.message_bits is 0" for k in graded)
+    elif not graded:
+        yield f"numbers.message_bits is {numbers.message_bits}, but no ability is graded"
+
+
 def trains(target: Target) -> NeuronRules:
     """Return what the neurons of a chip of this family compute, for those who train them.
 
-    How they reset and what is read is left to the recipe; a chip that cannot refuses it later.
+    How they reset is left to the recipe: what a chip cannot do, a rewrite replaces later.
     """
-    parts = Parts(1 << numbers_of(target).decay_bits)
-    return NeuronRules(membrane=parts, current=parts)
+    n = numbers_of(target)
+    parts = Parts(1 << n.decay_bits)
+    graded = target.abilities["graded_output"] and n.message_bits and n.programmable
+    usual = NeuronRules(membrane=parts, current=parts)
+    return usual if graded else replace(usual, readouts=("spikes",))

@@ -270,6 +270,13 @@ def _axons_out(
     return total
 
 
+FEWER_SYNAPSES = "Make the layer before it smaller (pool or stride), or prune it."
+FEWER_FORMATS = (
+    "Each connection into a layer takes a format, and so does each binary digit of an input: let "
+    "fewer end here, or declare a smaller largest input (--input-max)."
+)
+
+
 def _too_big(
     layer: str, uses: Uses, costs: list[_Cost], neuron: int, target: Target, limits: Uses
 ) -> DoesNotFitError:
@@ -279,5 +286,5 @@ def _too_big(
     return DoesNotFitError(
         f"{layer}: one neuron needs {uses[what]} {unit} on its core ({why}), "
         f"{target.title} has {limits[what]}.",
-        "Make the layer before it smaller (pool or stride), or prune it.",
+        FEWER_FORMATS if what == "synapse_formats" else FEWER_SYNAPSES,
     )

@@ -2,7 +2,7 @@
 
 from snn2hw.families.family import Family, Schema, Vendor, VendorFile
 from snn2hw.families.xylo import cost, definition, engine, spec, xylosim
-from snn2hw.families.xylo.numbers import RANGES, Numbers, trains
+from snn2hw.families.xylo.numbers import RANGES, Numbers, contradictions, trains
 from snn2hw.families.xylo.place import map_network, most_inputs
 from snn2hw.families.xylo.populations import KINDS
 from snn2hw.families.xylo.quantize import quantize
@@ -25,6 +25,7 @@ SCHEMA = Schema(
         "spikes_one", "spikes_many",
     ),
     never=("graded_output", "reset_zero", "fires_above", "spikes_one"),
+    contradictions=contradictions,
     prices={"cycle": "pJ", "static": "W"},
     timing={
         "input_channel": "cycles",

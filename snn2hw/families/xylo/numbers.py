@@ -220,9 +220,18 @@ def numbers_of(of: IntNetwork | Target) -> Numbers:
     return cast("Numbers", of.numbers)
 
 
+def contradictions(numbers: Numbers, abilities: Mapping[str, bool]) -> Iterator[str]:
+    """Name what a target file says of its inputs in two ways."""
+    said, most = abilities["graded_input"], numbers.input_spikes
+    if said != (most > 1):
+        told = "true" if said else "false"
+        yield f"abilities.graded_input is {told}, but numbers.input_spikes is {most}"
+
+
 def trains(target: Target) -> NeuronRules:
     """Return what the neurons of a chip of this family compute, for those who train them."""
     n = numbers_of(target)
+    sizes = ("input_expansion", "readout_expansion", "hidden_neurons", "fan_out")
     return NeuronRules(
         fires="at",
         resets=("subtract",),
@@ -235,4 +244,5 @@ def trains(target: Target) -> NeuronRules:
         needs_current=True,
         bias="membrane",
         readouts=("spikes",),
+        loop=min(target.limit(k) for k in sizes),
     )

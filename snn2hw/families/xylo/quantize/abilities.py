@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, assert_never
 
 import numpy as np
@@ -23,10 +23,10 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
     """List everything in a network that the target cannot do, all at once."""
     found = [*_ends(net, target), *_rules(net.rules, target), *_cells(net, wires, target)]
     try:
-        (output,) = output_populations(net)
-    except (NetworkError, ValueError):
+        outputs = output_populations(net)
+    except NetworkError:  # which is among what was found
         return found
-    return [*found, *_graph(net, wires, output), *misfits(_needs(net, wires, output), target)]
+    return [*found, *_graph(net, wires, outputs), *misfits(_needs(net, wires, outputs), target)]
 
 
 def _ends(net: Network, target: Target) -> Iterator[str]:
@@ -128,20 +128,20 @@ def _decay(what: str, lost: NDArray[Any], span: tuple[int, int], net: Network) -
     )
 
 
-def _graph(net: Network, wires: Wiring, output: str) -> Iterator[str]:
+def _graph(net: Network, wires: Wiring, outputs: Collection[str]) -> Iterator[str]:
     """Name the connections that do not go from the input over hidden neurons to the readout."""
     inputs = set(net.inputs())
     for name in wires.order:
         for source in wires.into[name].sources:
-            if source.name == output:
-                yield f"{output} is heard by {name}, the chip's readout by nobody"
-            elif source.name in inputs and name == output:
+            if source.name in outputs:
+                yield f"{source.name} is heard by {name}, the chip's readout by nobody"
+            elif source.name in inputs and name in outputs:
                 yield (
-                    f"{output} receives {source.name} directly, the chip's readout only hidden "
+                    f"{name} receives {source.name} directly, the chip's readout only hidden "
                     "neurons (put a layer of neurons between them)"
                 )
     links = _links(wires)
-    names = sorted(wires.order, key=lambda name: name == output)
+    names = sorted(wires.order, key=lambda name: name in outputs)
     found = untimely(links, inputs, phases(links, list(inputs), names))
     if found:
         yield (
@@ -154,11 +154,11 @@ def _links(wires: Wiring) -> list[tuple[str, str, int]]:
     return [(s.name, name, s.delay) for name in wires.order for s in wires.into[name].sources]
 
 
-def _needs(net: Network, wires: Wiring, output: str) -> Needs:
+def _needs(net: Network, wires: Wiring, outputs: Collection[str]) -> Needs:
     sizes = {name: wires.into[name].bias.size for name in wires.order}
     return Needs(
         {k: size_of(n.shape) for k, n in net.inputs().items()},
-        {k: n for k, n in sizes.items() if k != output},
-        {output: sizes[output]},
+        {k: n for k, n in sizes.items() if k not in outputs},
+        {k: sizes[k] for k in outputs},
         [(s.name, name, s.synapses) for name in wires.order for s in wires.into[name].sources],
     )
