@@ -141,7 +141,8 @@ def test_only_what_hears_a_graded_input_is_named():
 def test_potentials_need_a_chip_that_sends_them():
     for net in (chain(integrator()), chain(integrator(2 * DT))):
         found = refused(net, able(graded_output=False))
-        assert found == ["cell gives its membrane potential and never spikes"]
+        said = "cell gives its membrane potential and never spikes (end the network with spiking "
+        assert found == [f"{said}neurons)"]
 
 
 def test_everything_is_refused_at_once():

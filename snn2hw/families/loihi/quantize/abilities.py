@@ -97,7 +97,10 @@ def _readout_refusals(
     _, step = as_spiking(cell, net)
     numbers = numbers_of(target)
     if not (target.abilities["graded_output"] and numbers.message_bits and numbers.programmable):
-        return [f"{name} gives its membrane potential and never spikes"]
+        return [
+            f"{name} gives its membrane potential and never spikes (end the network with spiking "
+            "neurons)"
+        ]
     found: list[str] = []
     if heard:
         found.append(
