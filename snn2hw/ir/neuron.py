@@ -74,6 +74,8 @@ class NeuronRules:
         needs_current: every neuron has a synaptic current with a memory.
         bias: what a constant input is added to, the ``current`` or the ``membrane``.
         readouts: what may be read: ``spikes``, or the ``membrane`` of outputs that never spike.
+        channels: values of an input in a step at most; None for any number.
+        classes: output neurons at most; None for any number.
         loop: the largest population that may be connected to itself and hear all inputs, where the
             chip is so small that a student has to be made for it; None where it is not.
     """
@@ -88,6 +90,8 @@ class NeuronRules:
     needs_current: bool = False
     bias: Literal["current", "membrane"] = "current"
     readouts: tuple[Literal["spikes", "membrane"], ...] = ("spikes", "membrane")
+    channels: int | None = None
+    classes: int | None = None
     loop: int | None = None
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from snn2hw import families
 from snn2hw import target as targets
 from snn2hw.errors import InputError
+from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.network import Rules
 from snn2hw.ir.neuron import NeuronRules
 
@@ -82,6 +83,34 @@ def check_recipe(recipe: Recipe, rules: NeuronRules) -> None:
         raise InputError(
             f"The recipe cannot be used for {recipe.target}: {'; '.join(problems)}.",
             f"Choose {', '.join(choose)}, or another --target.",
+        )
+
+
+def check_size(recipe: Recipe, rules: NeuronRules, shape: Shape, classes: int) -> None:
+    """Refuse data that a chip has not enough inputs or outputs for, whatever the student.
+
+    Args:
+        recipe: of the run.
+        rules: of the chip's neurons.
+        shape: of a step of the input.
+        classes: of the data.
+
+    Raises:
+        InputError: says how many there are, and may be.
+    """
+    problems: list[str] = []
+    if rules.channels is not None and size_of(shape) > rules.channels:
+        problems.append(
+            f"a step of {recipe.data!r} by encoder {recipe.encoder!r} has {size_of(shape)} values, "
+            f"the chip {rules.channels} inputs"
+        )
+    if rules.classes is not None and classes > rules.classes:
+        problems.append(f"{recipe.data!r} has {classes} classes, the chip {rules.classes} outputs")
+    if problems:
+        raise InputError(
+            f"No student for {recipe.target} can be trained so: {'; '.join(problems)}.",
+            "Show fewer values a step (encoders rows and grid), or choose other data or another "
+            "--target.",
         )
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
-from snn2hw.train.chip import check_input, rules_of
+from snn2hw.train.chip import check_input, check_size, rules_of
 from snn2hw.train.copying import matched
 from snn2hw.train.costs import cost_of
 from snn2hw.train.evaluation import outputs_of, tensor
@@ -28,7 +28,9 @@ def new_student(recipe: Recipe, dataset: Dataset) -> Student:
             do what the recipe asks for.
     """
     encoder = recipe.shown_by(dataset)
-    check_input(recipe, rules_of(recipe.target), encoder.max_value(dataset.max_value))
+    rules = rules_of(recipe.target)
+    check_size(recipe, rules, encoder.shape(dataset.shape), dataset.classes)
+    check_input(recipe, rules, encoder.max_value(dataset.max_value))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         return make_student(

@@ -243,8 +243,8 @@ def chosen(told: argparse.Namespace) -> list[Mutant]:
     """
     possible = every(tuple(told.module))
     if told.again:
-        survived = {k for k, v in json.loads(FOUND.read_text())["faults"].items() if v != "killed"}
-        return [m for m in possible if m.key in survived]
+        before = json.loads(FOUND.read_text())["faults"]
+        return [m for m in possible if before.get(m.key) in ("survived", "not run")]
     return sorted(possible, key=lambda m: Random(f"{told.seed}/{m.key}").random())[: told.faults]
 
 

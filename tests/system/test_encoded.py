@@ -172,8 +172,10 @@ def test_recordings_in_cells_on_a_chip_of_few_inputs(tmp_path, monkeypatch):
     refused = call_here(tmp_path, *order, "grid:rows=4,columns=2,most=16")
     assert "takes at most 15 spikes a step" in refused.stderr
     assert "recordings in cells, grid:most=15" in refused.stderr
-    large = call_here(tmp_path, *order, "grid:rows=40")
-    assert "40 x 2 cells and a margin of 0 do not fit into frames of 34 x 34" in large.stderr
+    large = call_here(tmp_path, *order, "grid:rows=8,columns=1,margin=20")
+    assert "8 x 1 cells and a margin of 20 do not fit into frames of 34 x 34" in large.stderr
+    many = call_here(tmp_path, *order, "grid:rows=4,columns=4")
+    assert "has 32 values, the chip 16 inputs" in many.stderr
     document(tmp_path, *order, "grid:rows=4,columns=2,margin=5")
     document(tmp_path, "export", "--target", "xylo-audio3")
     found = document(tmp_path, "simulate")

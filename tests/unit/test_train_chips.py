@@ -240,6 +240,16 @@ def test_everything_is_refused_at_once():
     assert str(caught.value).count(";") == 2
 
 
+def test_data_that_a_chip_has_no_inputs_or_outputs_for_are_refused_before_training():
+    data = datasets.load("digits")
+    with pytest.raises(InputError) as caught:
+        train.new_student(defaults("rnn-16", target="xylo-audio2", encoder="direct"), data)
+    assert "has 64 values, the chip 16 inputs; 'digits' has 10 classes, the chip 8 outputs" in str(
+        caught.value
+    )
+    assert train.new_student(defaults("rnn-16", target="xylo-audio3"), data).classes == 10
+
+
 def test_inputs_and_prices_of_the_target():
     data = datasets.load("digits")
     with pytest.raises(InputError, match="takes at most 15 spikes a step"):

@@ -244,5 +244,7 @@ def trains(target: Target) -> NeuronRules:
         needs_current=True,
         bias="membrane",
         readouts=("spikes",),
+        channels=target.limit("inputs"),
+        classes=target.limit("readout_neurons"),
         loop=min(target.limit(k) for k in sizes),
     )
