@@ -417,18 +417,3 @@ def test_the_newest_is_found_whatever_its_name(tmp_path, name):
     path.mkdir(parents=True)
     folders.set_latest(path)
     assert folders.find("builds", None, tmp_path) == path
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (KeyError("weight"), "weight"),
-        (ValueError("'utf-8' can't decode 0x80"), "'utf-8' can't decode 0x80"),
-        (TypeError("'<=' not supported between 'int' and 'dict'"),
-         "'<=' not supported between 'int' and 'dict'"),
-        (OSError(), "OSError"),
-        (RuntimeError("first.\nsecond"), "first"),
-    ],
-)  # fmt: skip
-def test_an_error_of_others_is_told_by_its_first_line(error, said):
-    assert files.first_line(error) == said

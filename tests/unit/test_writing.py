@@ -143,7 +143,9 @@ def test_a_hash_is_that_of_the_bytes(tmp_path):
         (ValueError("one\ntwo."), "one"),
         (ValueError(""), "ValueError"),
         (KeyError("name"), "name"),
-        (ValueError(' "quoted" '), "quoted"),
+        (ValueError(' "quoted" '), '"quoted"'),
+        (ValueError("'utf-8' can't decode 0x80"), "'utf-8' can't decode 0x80"),
+        (TypeError("no '<=' between 'int' and 'dict'"), "no '<=' between 'int' and 'dict'"),
     ],
 )
 def test_what_others_errors_say_fits_a_line(error, line):
