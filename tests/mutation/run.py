@@ -78,8 +78,9 @@ class Covered:
         lines = self.lines.get(mutant.module, {})
         near = [lines.get(n, []) for n in range(mutant.line, max(mutant.line - 8, 0), -1)]
         found: Iterable[str] = next((tests for tests in near if tests), [])
-        # Of a class, lines outside of functions run when the module is imported, too.
-        imported = not mutant.where or mutant.where.split(".")[-1].strip("_")[:1].isupper()
+        # Lines of a class outside of functions, and defaults, run when the module is imported, too.
+        in_class = mutant.where.split(".")[-1].strip("_")[:1].isupper()
+        imported = not mutant.where or in_class or mutant.shown.startswith("def ")
         if not found or imported:
             found = {t for tests in lines.values() for t in tests}
         return sorted(found, key=lambda t: (self.seconds[t], t))

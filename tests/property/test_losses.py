@@ -289,3 +289,13 @@ def test_a_channel_is_hidden_as_often_as_said_and_the_others_stay_as_they_are():
     hidden = (seen[0] == 0).flatten(2).all(2)
     assert abs(hidden.float().mean() - 0.2) < 4 * (0.2 * 0.8 / 2400) ** 0.5
     torch.testing.assert_close(seen[0][~hidden], mine[~hidden])
+
+
+def test_without_constants_of_ones_own_a_loss_has_those_of_its_page():
+    """``kd``: 0.7 of the teacher's response at a temperature of 2."""
+    batch = Batch(5, 1)
+    batch.weights = Weights()
+    z, t = batch.z[0], batch.taught[0]
+    response = (p(t, 2) * (np.log(p(t, 2)) - np.log(p(z, 2)))).sum(-1).mean()
+    found, _ = batch.parts("kd")
+    assert found["response"] == pytest.approx(0.7 * 4 * response)
