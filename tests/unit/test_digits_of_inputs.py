@@ -9,14 +9,14 @@ import pytest
 from float_nets import random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import LOIHI1, LOIHI2, residual, seeds
+from nets import DT, LOIHI1, LOIHI2, lif, residual, seeds
 
 import snn2hw
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.families.loihi import definition, engine
 from snn2hw.ir import integer
 from snn2hw.ir.integer import DigitPort, InputPort
-from snn2hw.ir.network import Input
+from snn2hw.ir.network import Affine, Input, Network, Output
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.exporting import export
@@ -95,6 +95,37 @@ def test_ports_hold_the_digits_of_a_value(largest):
     assert sorted(c.exponent for c in program.network.connections if "input" in c.pre) == list(
         range(largest.bit_length())
     )
+
+
+def beside(weight, other):
+    """Neurons that hear an input of 8 digits, and spikes by weights of another size."""
+    nodes = {
+        "in": Input((2,), 255), "spikes": Input((2,)),
+        "fc": Affine(weight * np.array([[1.0, -0.5], [0.3, 0.8]]), np.zeros(2)),
+        "other": Affine(other * np.array([[0.9, 0.2], [-0.7, 1.0]]), np.zeros(2)),
+        "lif": lif((2,)), "out": Output((2,)),
+    }  # fmt: skip
+    edges = (("in", "fc"), ("fc", "lif"), ("spikes", "other"), ("other", "lif"), ("lif", "out"))
+    return compile_network(Network(nodes, edges, DT, 4), PLAIN).network
+
+
+def test_the_highest_digits_exponent_is_within_the_chips():
+    """Where other weights are far finer, those of the input would want a larger one."""
+    net = beside(1.0, 1 / 64)
+    exponents = [c.exponent for c in net.connections if c.pre.startswith("in.")]
+    assert exponents == list(range(8))
+    first = next(c for c in net.connections if c.pre == "in.digit0")
+    found = first.synapses.weight / net.population("lif").vth
+    assert found == pytest.approx(np.array([[1.0, -0.5], [0.3, 0.8]]), rel=0.02)
+    assert net.rounding["lif"].relative_error < 0.01
+
+
+def test_no_digit_has_a_negative_exponent():
+    """It would round the sum of each digit down, instead of the sum of all."""
+    net = beside(2.0**-13, 2.0**-13)
+    exponents = {c.pre: c.exponent for c in net.connections}
+    assert [exponents[f"in.digit{i}"] for i in range(8)] == list(range(8))
+    assert exponents["spikes"] < 0
 
 
 def test_a_chip_with_graded_spikes_gets_values():
