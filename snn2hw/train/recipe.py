@@ -323,10 +323,10 @@ def defaults(
         recipe = replace(recipe, shift=0, **deep)
     set_by_method = plan(str(own["method"])).constants if "method" in own else {}
     rules = rules_of(str(own.get("target", recipe.target)))
-    shown = {} if rules.loop is None else _FEW_INPUTS.get(kind, {})
-    if "encoder" in own:
-        shown = {}
-    small = {k: v.format(most=rules.most_in) if k == "encoder" else v for k, v in shown.items()}
+    small: dict[str, Any] = {}
+    if rules.loop is not None and kind in _FEW_INPUTS and "encoder" not in own:
+        small = {**_FEW_INPUTS[kind]}
+        small["encoder"] = small["encoder"].format(most=rules.most_in)
     recipe = replace(recipe, **{**own_constants(rules), **small, **set_by_method, **own})
     check_recipe(recipe, rules)
     return recipe

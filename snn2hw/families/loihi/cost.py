@@ -57,9 +57,8 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
         stored; ``soma_access``: neurons, in each chip step; ``soma_update``: those that are not at
         rest, in a sample's own steps; ``spike``; ``axon_out`` and ``axon_in``: messages where they
         leave and arrive, one for each core that hears a spike; ``hop_x`` and ``hop_y``: tiles that
-        they pass. ``io_value``: input events, which the host delivers: values that are not 0, or
-        their digits that are 1 where those are sent; how their
-        messages reach a core is part of that.
+        they pass. ``io_value``: input events, which the host delivers: values that are not 0, or,
+        where digits are sent, those that are 1; how their messages reach a core is part of that.
     """
     net = program.network
     sent = {k: _events(x) for k, x in inputs.items()}
