@@ -134,7 +134,8 @@ class _Maker:
         if beta < 1 and r.random() < 0.3:
             more["v_leak"] = np.array(0.25)
         if not self.chip:
-            more["reset"] = str(r.choice(["zero", "subtract"]))
+            more["reset"] = str(r.choice(["zero", "subtract", "zero-late", "subtract-late"]))
+            more["fires"] = [None, "at", "above"][r.integers(3)]
             more["v_reset"] = np.array(float(r.choice([0.0, -0.25])))
         threshold = r.integers(2, 9, shape) / 4 if r.random() < 0.5 else np.array(1.0)
         return self.add(name, lif(shape, beta, **more, v_threshold=threshold), before)

@@ -51,7 +51,7 @@ class _Neuron:
     def __init__(self, node, dt, rules, last):
         self.node, self.dt, self.rules = node, dt, rules
         self.most = rules.most_out if last else rules.most
-        self.i = self.v = np.zeros(size_of(node.shape))
+        self.i = self.v = self.spikes = np.zeros(size_of(node.shape))
 
     def wide(self, value):
         return np.broadcast_to(value, self.node.shape).reshape(-1)
@@ -71,18 +71,28 @@ class _Neuron:
         if isinstance(n, Leaky):
             return self.v
         threshold = self.wide(n.v_threshold)
+        if n.reset.endswith("late"):
+            self.reset(self.spikes)
         out = np.zeros_like(self.v)
         for k, (v, limit) in enumerate(zip(self.v.copy(), threshold, strict=True)):
-            while v >= limit if self.rules.fires == "at" else v > limit:
+            while v >= limit if (n.fires or self.rules.fires) == "at" else v > limit:
                 out[k] += 1
                 v -= limit
                 if self.rules.spikes == "one" or out[k] == self.most:
                     break
-            if out[k]:
-                self.v[k] = v if n.reset == "subtract" else self.wide(n.v_reset)[k]
+        if not n.reset.endswith("late"):
+            self.reset(out)
+        self.spikes = out
         if self.rules.v_min is not None:
             self.v = np.maximum(self.v, self.rules.v_min)
         return out
+
+    def reset(self, spikes):
+        for k in np.flatnonzero(spikes):
+            if self.node.reset.startswith("subtract"):
+                self.v[k] -= spikes[k] * self.wide(self.node.v_threshold)[k]
+            else:
+                self.v[k] = self.wide(self.node.v_reset)[k]
 
     def moved(self, x, target, tau):
         if self.rules.integration == "euler":

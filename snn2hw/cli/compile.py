@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -14,6 +14,7 @@ from snn2hw import target as targets
 from snn2hw.cli.common import PLACE, Talk, common, data_options, root
 from snn2hw.estimator import layer_counts
 from snn2hw.files import check_writable
+from snn2hw.ir.network import Reset
 from snn2hw.pipeline import builds, exporting, floats
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.comparing import compare_targets
@@ -40,7 +41,11 @@ def model_options(function: Any) -> Any:
         click.option(
             "--integration", type=click.Choice(["euler", "exponential"]), help="Decay (.nir)."
         ),
-        click.option("--reset", type=click.Choice(["zero", "subtract"]), help="Reset rule (.nir)."),
+        click.option(
+            "--reset",
+            type=click.Choice(get_args(Reset)),
+            help="What follows a spike, at once or one step late (.nir).",
+        ),
         click.option(
             "--written-by", type=click.Choice(list(nir_io.WRITERS)), help="Its rules (.nir)."
         ),

@@ -21,8 +21,15 @@ from snn2hw.ir.arrays import Edge, Shape, digest, frozen, size_of
 from snn2hw.ir.order import looped
 from snn2hw.ir.synapses import Conv, Pair
 
-Reset = Literal["zero", "subtract"]
+Reset = Literal["zero", "subtract", "zero-late", "subtract-late"]
+RESETS: Mapping[Reset, str] = {
+    "zero": "sets the membrane to v_reset",
+    "subtract": "takes the threshold from the membrane",
+    "zero-late": "sets the membrane to v_reset one step late, and what that step brings is lost",
+    "subtract-late": "takes the threshold from the membrane one step late",
+}
 Integration = Literal["euler", "exponential"]
+Fires = Literal["above", "at"]
 
 MOST_STEPS = 1 << 20
 
@@ -44,7 +51,7 @@ class Rules:
     """
 
     integration: Integration = "euler"
-    fires: Literal["above", "at"] = "above"
+    fires: Fires = "above"
     spikes: Literal["one", "many"] = "one"
     v_min: float | None = None
     most: int | None = None
@@ -167,12 +174,17 @@ class Lif:
     """Leaky integrate-and-fire neurons, and with ``tau = inf`` plain integrate-and-fire.
 
     ``tau dv/dt = v_leak - v + r I``; a spike when ``v > v_threshold``; then ``v`` becomes
-    ``v_reset`` or loses ``v_threshold``, as ``reset`` says (NIR cannot say which).
+    ``v_reset`` or loses ``v_threshold``, as ``reset`` says (NIR cannot say which). A ``late`` reset
+    comes a step later, as snnTorch's with ``reset_delay`` (1.0.0, ``_neurons/rleaky.py``):
+    ``v[t] = v_reset`` where there was a spike in step ``t - 1``, whatever ``t`` brings, or
+    ``v[t] = keep v[t-1] + gain i[t] - v_threshold``.
     ``tau_synapse > 0`` adds a first-order current ``tau_synapse di/dt = -i + w_in I`` in front
     (NIR's CubaLIF). Arrays are scalars or have the population's shape.
 
     For integrate-and-fire neurons ``r / tau`` is what counts: NIR's IF is ``dv/dt = r I``, held
     here as ``tau = inf`` with ``rate = r`` (per second).
+
+    ``fires`` is where this population spikes, if it is not where the network's ``Rules`` say.
     """
 
     shape: Shape
@@ -184,6 +196,7 @@ class Lif:
     reset: Reset = "zero"
     tau_synapse: NDArray[np.float64] | None = None
     w_in: NDArray[np.float64] | None = None
+    fires: Fires | None = None
 
     def __post_init__(self) -> None:
         for name in ("tau", "r", "v_threshold", "v_leak", "v_reset", "tau_synapse", "w_in"):
@@ -229,6 +242,28 @@ class Coefficients:
     drift: NDArray[np.float64]
 
 
+DECIMALS = 12
+ROUNDED = 2.0**-50  # four times the rounding of a float64 near 1
+
+
+def _before(value: NDArray[np.float64], size: float = 0.0) -> NDArray[np.float64]:
+    """Return decays or gains that went through a quotient and back, as they were before.
+
+    ``tau = dt / (1 - decay)`` and ``1 - dt / tau`` differ in the last bits from the decay of which
+    they were made. If a number of few decimals, or one of float32, is within that rounding, it was
+    that one: a membrane on its threshold must be there exactly.
+
+    Args:
+        value: what came back.
+        size: of the numbers that it is the difference of.
+    """
+    near = ROUNDED * np.maximum(np.abs(value), size)
+    with np.errstate(over="ignore"):
+        plain, single = np.round(value, DECIMALS), value.astype(np.float32).astype(np.float64)
+    value = np.where(np.abs(single - value) <= near, single, value)
+    return np.where(np.abs(plain - value) <= near, plain, value)
+
+
 def coefficients(
     neuron: Lif | Leaky, dt: float, integration: Integration = "euler"
 ) -> Coefficients:
@@ -246,7 +281,13 @@ def coefficients(
         w_in = neuron.w_in if neuron.w_in is not None else np.ones(())
         keep_current = 1.0 - lost(neuron.tau_synapse)
         gain_current = lost(neuron.tau_synapse) * w_in
-    return Coefficients(keep_current, gain_current, 1.0 - leak, gain, leak * neuron.v_leak)
+    return Coefficients(
+        _before(keep_current, 1.0),
+        _before(gain_current),
+        _before(1.0 - leak, 1.0),
+        _before(gain),
+        leak * neuron.v_leak,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -374,11 +415,7 @@ def _without_height(shape: tuple[int, int, int]) -> Shape:
 
 
 def _problems(net: Network) -> list[str]:
-    found: list[str] = []
-    if not (math.isfinite(net.dt) and net.dt > 0):
-        found.append(f"the time step is {net.dt}, not a positive number of seconds")
-    if net.time_steps is not None and not 1 <= net.time_steps <= MOST_STEPS:
-        found.append(f"a sample lasts {net.time_steps} steps")
+    found = _time_problems(net)
     for wanted in (Input, Output):
         if not any(isinstance(n, wanted) for n in net.nodes.values()):
             found.append(f"there is no {wanted.__name__} node")
@@ -389,14 +426,33 @@ def _problems(net: Network) -> list[str]:
         found += [f"{name}: {text}" for text in _value_problems(node)]
         if not isinstance(node, Input) and name not in entered:
             found.append(f"{name} has no input")
-    found += [
-        f"{name} waits {node.delay.max() / net.dt:.3g} steps"
-        for name, node in net.nodes.items()
-        if isinstance(node, Delay) and net.dt > 0 and node.delay.max() / net.dt > MOST_STEPS
-    ]
     if around := _linear_loop(net):
         found.append(f"{listed(around)} form a loop that holds no neurons")
     return found
+
+
+def _time_problems(net: Network) -> list[str]:
+    found: list[str] = []
+    if net.time_steps is not None and not 1 <= net.time_steps <= MOST_STEPS:
+        found.append(f"a sample lasts {net.time_steps} steps")
+    if not (math.isfinite(net.dt) and net.dt > 0):
+        return [*found, f"the time step is {net.dt}, not a positive number of seconds"]
+    for name, node in net.nodes.items():
+        if isinstance(node, Delay) and node.delay.max() / net.dt > MOST_STEPS:
+            found.append(f"{name} waits {node.delay.max() / net.dt:.3g} steps")
+        # Euler would turn the sign of a membrane in every step.
+        if isinstance(node, Lif | Leaky) and net.rules.integration == "euler":
+            tau = _shortest(node)
+            if 0 < tau < net.dt * (1 - ROUNDED):
+                found.append(
+                    f"{name} has a time constant of {tau:g} s, below the time step of {net.dt:g} s"
+                )
+    return found
+
+
+def _shortest(node: Lif | Leaky) -> float:
+    taus = (node.tau, node.tau_synapse if node.tau_synapse is not None else node.tau)
+    return min(float(t.min(initial=math.inf)) for t in taus)
 
 
 def _linear_loop(net: Network) -> list[str]:

@@ -63,6 +63,7 @@ def convert(
     """
     notes, problems = list(flat.notes), list(flat.problems)
     found = _attempt(flat, resets, reset, largest)
+    _turn_squares(flat, found[0])
     changed = _with_whole_strides(flat)
     if flat.problems and changed:
         other = Flat(flat.nodes | changed, flat.into, flat.out_of, notes, problems)
@@ -71,8 +72,29 @@ def convert(
             said = "stride 1 contradicts the shapes that follow; its window as stride fits them"
             flat.notes[:] = notes + [Note(name, said) for name in changed]
             flat.problems.clear()
+            _turn_squares(flat, again[0])
             return again
     return found
+
+
+def _turn_squares(flat: Flat, done: dict[str, Node]) -> None:
+    """Turn square weights, which fit either way, where all others of the file were turned."""
+    ways: dict[str, list[str]] = {"turned": [], "straight": [], "square": []}
+    for name, node in done.items():
+        if isinstance(node, Affine):
+            rows, columns = np.shape(flat.nodes[name].values["weight"])
+            straight = "straight" if node.weight.shape == (rows, columns) else "turned"
+            ways["square" if rows == columns else straight].append(name)
+    if not ways["turned"]:
+        return
+    for name in ways["square"]:
+        say, node = _Say(flat, name), done[name]
+        if ways["straight"]:
+            say("its weight is square, and other weights of the file are [in, out] and [out, in]: "
+                "taken as [out, in]")  # fmt: skip
+        elif isinstance(node, Affine):
+            say("its weight is square, and all others of the file are transposed: so is this one")
+            done[name] = Affine(node.weight.T, node.bias)
 
 
 def _attempt(

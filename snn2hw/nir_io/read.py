@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -14,8 +14,21 @@ from numpy.typing import NDArray
 from snn2hw.errors import InputError, listed, unknown_name
 from snn2hw.files import reading
 from snn2hw.hdf5 import numbers
-from snn2hw.ir.network import Network, Reset, Rules
-from snn2hw.nir_io.flat import Flat, Note, flatten
+from snn2hw.ir.arrays import Edge
+from snn2hw.ir.graph import steps_of
+from snn2hw.ir.network import (
+    Delay,
+    Fires,
+    Leaky,
+    Lif,
+    Network,
+    Node,
+    Reset,
+    Rules,
+    coefficients,
+)
+from snn2hw.nir_io.flat import Flat, Note, flatten, new_name
+from snn2hw.nir_io.meant import meant
 from snn2hw.nir_io.nodes import convert
 from snn2hw.nir_io.stored import read_graph
 from snn2hw.nir_io.writers import WRITERS, Choice
@@ -51,6 +64,9 @@ def read(
             raise InputError(f"{path}: its metadata of snn2hw cannot be read: {error}.") from None
         flat = flatten(graph)
         reset, rules, notes = _rules(flat, choice, ours)
+        if choice.written_by == "snntorch" and reset == "zero-late":
+            # Its Leaky forgets the membrane a step late, which is before the next decay: at once.
+            ours["resets"] |= dict.fromkeys(_feedforward(flat), "zero")
         ends = [k for k, n in flat.nodes.items() if n.kind == "Input" and choice.input_max]
         largest = ours["input_max"] | dict.fromkeys(ends, choice.input_max)
         nodes, edges = convert(flat, ours["resets"], reset, largest)
@@ -60,13 +76,88 @@ def read(
                 "Correct these nodes where the file was written.",
             )
         dt = _time_step(path, flat, choice, ours, notes, must_know_dt)
+        nodes = _meant(path, flat, nodes, dt, rules, choice, ours["fires"])
+        if choice.written_by and WRITERS[choice.written_by].late:
+            nodes, edges = _sent_late(nodes, edges, dt)
+            notes.append(f"spikes leave their neurons one step late, as in {choice.written_by}")
         net = Network(nodes, tuple(edges), dt, choice.time_steps or ours.get("time_steps"), rules)
         return net, _gathered(flat.notes) + notes
+
+
+def _meant(
+    path: Path,
+    flat: Flat,
+    nodes: Mapping[str, Node],
+    dt: float,
+    rules: Rules,
+    choice: Choice,
+    fires: Mapping[str, Fires],
+) -> dict[str, Node]:
+    """Return the nodes with the numbers that were meant, and say what a step makes of them."""
+    made = dict(nodes)
+    short: dict[str, float] = {}
+    for name, node in nodes.items():
+        if isinstance(node, Lif | Leaky):
+            found = meant(node, dt, rules.integration, choice.written_by, moves=rules.v_min is None)
+            made[name] = node = found.neuron
+            flat.notes += [Note(name, found.said)] if found.said else []
+            kept = coefficients(node, dt, rules.integration)
+            least = min(kept.keep_voltage.min(), kept.keep_current.min())
+            short |= {name: float(least)} if least < 0 else {}
+            if isinstance(node, Lif) and name in fires:
+                made[name] = replace(node, fires=fires[name])
+        elif isinstance(node, Delay):
+            flat.notes += [Note(name, text) for text in _fractions(node, dt)]
+    if short:
+        name, least = next(iter(short.items()))
+        norse = " If Norse wrote the file, give --written-by norse." * (choice.written_by is None)
+        raise InputError(
+            f"{path}: {listed(short)}: a time constant is below the time step of {dt:g} s, which "
+            f"would multiply a membrane or a current by {least:.3g} in each step.",
+            f"Give a smaller --dt, or --integration exponential.{norse}",
+        )
+    return made
+
+
+def _fractions(node: Delay, dt: float) -> list[str]:
+    """Say which delays are no whole steps."""
+    exact, whole = node.delay.reshape(-1) / dt, steps_of(node, dt)
+    off = np.flatnonzero(np.abs(exact - whole) > 1e-6 * np.maximum(exact, 1.0))
+    if not off.size:
+        return []
+    shown = [f"{exact[i]:.4g} is taken as {whole[i]}" for i in off[:3]]
+    more = f" and {off.size - 3:,} more" * (off.size > 3)
+    return [f"delays are no whole number of steps: {', '.join(shown)}{more}"]
+
+
+def _sent_late(
+    nodes: Mapping[str, Node], edges: Sequence[Edge], dt: float
+) -> tuple[dict[str, Node], list[Edge]]:
+    """Put a delay of one step behind every population that spikes."""
+    made, behind = dict(nodes), {}
+    for name, node in nodes.items():
+        if isinstance(node, Lif):
+            behind[name] = new_name(f"{name}.late", made)
+            made[behind[name]] = Delay(np.full(node.shape, dt))
+    return made, [*((behind.get(a, a), b) for a, b in edges), *behind.items()]
+
+
+def _feedforward(flat: Flat) -> list[str]:
+    """Name the neurons without a synapse that no map joins to themselves."""
+    return [
+        name
+        for name, node in flat.nodes.items()
+        if node.kind == "LIF" and not any(name in flat.before(w) for w in flat.before(name))
+    ]
 
 
 def _metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {
         "resets": {},
+        "fires": {
+            str(k): _one_of(str(v), get_args(Fires))
+            for k, v in dict(raw.get("fires_of", {})).items()
+        },
         "input_max": {k: _whole(v) for k, v in dict(raw.get("input_max", {})).items()},
         "rules": {},
     }
@@ -135,12 +226,20 @@ def _rules(flat: Flat, choice: Choice, ours: Mapping[str, Any]) -> tuple[Reset, 
     known = choice.reset or choice.written_by or ours.get("reset")
     if choice.reset is not None or choice.written_by:
         ours["resets"].clear()
+    if choice.fires is not None or choice.written_by:
+        ours["fires"].clear()
     if known is None and spiking:
         note = "the file does not say how neurons reset: taken as setting v_reset (--reset)"
         old = all(n.kind == "IF" and "v_reset" not in n.values for n in spiking)
         if old:
             note += "; if Sinabs wrote it, give --written-by sinabs"
         notes.append(note)
+    elif choice.reset is None and choice.written_by and writer.others and spiking:
+        notes.append(
+            f"the file does not say how neurons reset: taken as --reset {writer.reset}, as "
+            f"{choice.written_by} itself reads it; if it was made otherwise, say so: "
+            f"{writer.others}"
+        )
     by_file = None if choice.written_by else ours.get("reset")
     return choice.reset or by_file or writer.reset, rules, notes
 

@@ -61,6 +61,9 @@ def _metadata(net: Network) -> dict[str, Any]:
     if resets:
         same = len(set(resets.values())) == 1
         ours["reset"] = next(iter(resets.values())) if same else resets
+    fires: dict[str, str] = {k: n.fires for k, n in net.neurons().items() if n.fires is not None}
+    if fires:
+        ours["fires_of"] = fires
     if net.time_steps:
         ours["time_steps"] = net.time_steps
     ours["input_max"] = {k: n.max_value for k, n in net.inputs().items()}

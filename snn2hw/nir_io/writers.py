@@ -3,7 +3,8 @@
 Read from the frameworks' own sources: Norse 1.1.0 (``functional/lif_box.py``,
 ``utils/import_nir.py``), snnTorch 1.0.0 (``import_nir.py``, ``_neurons/leaky.py``), Sinabs 3
 (``activation/``, ``layers/iaf.py``, ``from_torch.py``, whose lowest membrane is -1 unless told
-otherwise), SpikingJelly (``surrogate.heaviside``, ``neuron.LIFNode``).
+otherwise), SpikingJelly (``surrogate.heaviside``, ``neuron.LIFNode``), Spyx of July 2026
+(``nn.py``, where a step compares the membrane of the step before).
 """
 
 from __future__ import annotations
@@ -16,19 +17,41 @@ from snn2hw.ir.network import Reset, Rules
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A framework's reset rule, its other rules, and the step its NIR functions take, if fixed."""
+    """A framework's rules.
+
+    Args:
+        reset: what follows a spike, as the framework itself reads a NIR file.
+        rules: the others.
+        dt: the step its NIR functions take, if it is fixed.
+        others: how neurons may reset that it wrote, which NIR does not say; "" if in one way only.
+        late: a spike leaves its neuron one step after the membrane passed the threshold.
+    """
 
     reset: Reset
     rules: Rules
     dt: float | None = None
+    others: str = ""
+    late: bool = False
 
 
 WRITERS: Mapping[str, Writer] = {
     "nir": Writer("zero", Rules()),
-    "norse": Writer("zero", Rules()),
-    "snntorch": Writer("zero", Rules(), 1e-4),
-    "sinabs": Writer("subtract", Rules(fires="at", spikes="many", v_min=-1.0)),
-    "spikingjelly": Writer("zero", Rules(fires="at")),
+    "norse": Writer("zero", Rules(), others="--reset subtract for reset_method=reset_subtract"),
+    "snntorch": Writer(
+        "zero",
+        Rules(),
+        1e-4,
+        "neurons made with its defaults subtract the threshold one step late, --reset "
+        "subtract-late; with reset_delay=False, --reset subtract; RLeaky, Synaptic and RSynaptic "
+        "with reset_mechanism='zero' and not reset_delay=False, --reset zero-late",
+    ),
+    "sinabs": Writer(
+        "subtract",
+        Rules(fires="at", spikes="many", v_min=-1.0),
+        others="--reset zero for reset_fn=MembraneReset",
+    ),
+    "spikingjelly": Writer("zero", Rules(fires="at"), others="--reset subtract for v_reset=None"),
+    "spyx": Writer("subtract-late", Rules(), 1.0, late=True),
 }
 
 

@@ -1,7 +1,8 @@
 """A float network step by step, without any chip: what its author's tool computes.
 
 Arithmetic: each cell's equations (NIR's ``ir/neuron.py``) over one time step, as ``network.Rules``
-says; the current first, then the membrane, then the spike, then the reset. In float64.
+says; the current first, then the membrane, then the spike, then the reset, or a late one between
+membrane and spike. In float64.
 """
 
 from __future__ import annotations
@@ -271,27 +272,36 @@ class _Lif(_Leaky):
 
     def __init__(self, node: Lif, dt: float, rules: Rules, samples: int, last: bool) -> None:
         super().__init__(node, dt, rules, samples)
-        self.rules, self.zero = rules, node.reset == "zero"
+        self.rules, self.zero = rules, node.reset.startswith("zero")
+        self.late = node.reset.endswith("late")
+        self.at = (node.fires or rules.fires) == "at"
+        self.before: Floats = np.zeros_like(self.v)  # spikes of the step before
         self.most = rules.most_out if last else rules.most
         self.threshold = np.broadcast_to(node.v_threshold, node.shape).reshape(-1)
         self.reset = np.broadcast_to(node.v_reset, node.shape).reshape(-1)
 
     def step(self, drive: Floats) -> Floats:
         self.integrate(drive)
-        at = self.rules.fires == "at"
+        if self.late:
+            self._reset(self.before)
         if self.rules.spikes == "one":
-            fired = self.v >= self.threshold if at else self.v > self.threshold
+            fired = self.v >= self.threshold if self.at else self.v > self.threshold
             spikes = fired.astype(float)
         else:
             held = self.v / self.threshold
-            spikes = np.clip(np.floor(held) if at else np.ceil(held) - 1, 0.0, self.most)
+            spikes = np.clip(np.floor(held) if self.at else np.ceil(held) - 1, 0.0, self.most)
+        self.before = spikes
+        if not self.late:
+            self._reset(spikes)
+        if self.rules.v_min is not None:
+            self.v = np.maximum(self.v, self.rules.v_min)
+        return spikes
+
+    def _reset(self, spikes: Floats) -> None:
         if self.zero:
             self.v = np.where(spikes > 0, self.reset, self.v)
         else:
             self.v = self.v - spikes * self.threshold
-        if self.rules.v_min is not None:
-            self.v = np.maximum(self.v, self.rules.v_min)
-        return spikes
 
 
 def _start(node: Node, dt: float, rules: Rules, samples: int, last: bool) -> _Threshold | _Leaky:

@@ -364,7 +364,7 @@ def _snntorch(walk: _Walk, name: str, m: Any) -> None:
         why.append("quantizes its state: leave out state_quant")
     if (array(m.graded_spikes_factor) != 1).any():
         why.append("scales its spikes: multiply the factor into the weights after it")
-    current: dict[str, Floats] = {}
+    current: dict[str, Any] = {}
     if synaptic:
         alpha = np.clip(_each(m.alpha, walk.shape), 0.0, 1.0)
         if (alpha == 1).any():
@@ -426,7 +426,7 @@ def _norse(walk: _Walk, name: str, m: Any) -> None:
         why.append(f"spikes by method {p.method!r}: use one of {', '.join(_HEAVISIDE)}")
     if why:
         raise _Cannot(" and ".join(why))
-    current: dict[str, Floats] = {}
+    current: dict[str, Any] = {}
     if "tau_syn_inv" in rates:
         current = {"tau_synapse": walk.dt / rates["tau_syn_inv"], "w_in": 1 / rates["tau_syn_inv"]}
     walk.append(

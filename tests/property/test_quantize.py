@@ -169,7 +169,7 @@ def test_every_refusal_is_listed():
     net = single(np.eye(2), np.zeros(2), reset="subtract", tau=np.array([DT, 2 * DT]), r=np.ones(2))
     with pytest.raises(UnsupportedError) as caught:
         quantize(net, LOIHI2)
-    assert "lif resets by subtract" in str(caught.value)
+    assert "lif: a spike takes the threshold" in str(caught.value)
     assert "several membrane time constants" in str(caught.value)
 
 

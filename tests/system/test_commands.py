@@ -364,7 +364,7 @@ def test_rewrites_are_recorded_and_measured(workshop, tmp_path):
     nir_io.write(tmp_path / "soft.nir", replace(net, nodes={**net.nodes, **soft}))
     refused = call_here(tmp_path, "export", "soft.nir", "--json")
     assert refused.returncode == 1
-    assert "resets by subtract" in json.loads(refused.stdout)["error"]["message"]
+    assert "takes the threshold from the membrane" in json.loads(refused.stdout)["error"]["message"]
     assert "--rewrite" in json.loads(refused.stdout)["error"]["hint"]
     made = document(tmp_path, "export", "soft.nir", "--rewrite", "hard-reset")
     assert list(made["rewrites"]["applied"]) == ["hard-reset"]

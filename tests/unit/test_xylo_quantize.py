@@ -255,10 +255,10 @@ def test_rules_of_another_chip():
         (neurons((2,), dash_syn=0), "loses all of its synaptic current in a step, the chip a power "
          "of two from 1/2 to 1/32768 (the nearest is 1/2, a time constant of 0.002 s)"),
         (neurons((2,), [1.5, 2.5]), "loses 0.1768 of its membrane in a step (2 such values)"),
-        (neurons((2,), -1), "a membrane with a time constant below the time step of 0.001 s"),
         (neurons((2,), tau_synapse=None), "no synaptic current, the chip's neurons have one (the "
          "nearest has a tau_synapse of 0.002 s)"),
-        (neurons((2,), reset="zero"), "a spike resets to 0, on the chip it takes the threshold"),
+        (neurons((2,), reset="zero"), "a spike sets the membrane to v_reset (0), on the chip it "
+         "takes the threshold at once"),
         (Leaky((2,), np.array(0.01), np.array(1.0), np.array(0.0)), "gives its membrane potential"),
         (Threshold(np.ones(2)), "remembers nothing"),
     ],
@@ -274,7 +274,8 @@ def test_neurons_that_the_chip_does_not_have(cell, reason):
 def test_a_reason_is_named_once_for_all_layers():
     cells = [neurons((2,), reset="zero")] * 3
     assert said(float_chain([np.ones((2, 2))] * 3, cells)) == [
-        "n0, n1, n2: a spike resets to 0, on the chip it takes the threshold"
+        "n0, n1, n2: a spike sets the membrane to v_reset (0), on the chip it takes the threshold "
+        "at once"
     ]
 
 

@@ -9,7 +9,15 @@ from snn2hw.families.loihi.numbers import numbers_of
 from snn2hw.families.loihi.place import crowded
 from snn2hw.families.loihi.quantize.drive import as_spiking, decay, forgets
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
-from snn2hw.ir.network import Cell, Coefficients, Input, Leaky, Lif, Network
+from snn2hw.ir.network import (
+    RESETS,
+    Cell,
+    Coefficients,
+    Input,
+    Leaky,
+    Lif,
+    Network,
+)
 from snn2hw.ir.target import Target
 
 
@@ -68,8 +76,8 @@ def digits(node: Input, target: Target) -> int:
 
 def _reset_refusals(name: str, node: Lif, target: Target) -> list[str]:
     found: list[str] = []
-    if not target.abilities[f"reset_{node.reset}"]:
-        found.append(f"{name} resets by {node.reset}, which the chip's neuron does not do")
+    if not target.abilities.get(f"reset_{node.reset}"):
+        found.append(f"{name}: a spike {RESETS[node.reset]}, which the chip's neuron does not do")
     if node.reset == "zero" and np.any(node.v_reset != 0):
         found.append(f"{name} resets to {float(np.max(node.v_reset)):g}, the chip to 0")
     if (node.v_threshold <= 0).any():
@@ -84,8 +92,6 @@ def _decay_refusals(
     for what, value in (("membrane", step.keep_voltage), ("synapse", step.keep_current)):
         if np.unique(value).size > 1:
             found.append(f"{name} has several {what} time constants, the chip one a population")
-        elif not 0 <= float(value.flat[0]) <= 1:
-            found.append(f"{name} has a {what} time constant below the time step {dt:g} s")
     if node.tau_synapse is not None and decay(step.keep_current, numbers_of(target)) == 0:
         found.append(f"{name} has a synapse time constant too long for {dt:g} s steps")
     return found

@@ -15,7 +15,16 @@ from snn2hw.families.xylo.quantize.decays import dash, tau_of
 from snn2hw.families.xylo.schedule import phases, untimely
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
-from snn2hw.ir.network import Cell, Leaky, Lif, Network, Rules, Threshold, coefficients
+from snn2hw.ir.network import (
+    RESETS,
+    Cell,
+    Leaky,
+    Lif,
+    Network,
+    Rules,
+    Threshold,
+    coefficients,
+)
 from snn2hw.ir.target import Target
 
 
@@ -91,8 +100,9 @@ def _cell(cell: Cell, into: Incoming, net: Network, target: Target) -> Iterator[
 
 
 def _lif(cell: Lif, into: Incoming, net: Network, target: Target) -> Iterator[str]:
-    if not target.abilities[f"reset_{cell.reset}"]:
-        yield f"a spike resets to {cell.v_reset.flat[0]:g}, on the chip it takes the threshold"
+    if not target.abilities.get(f"reset_{cell.reset}"):
+        to = f" ({cell.v_reset.flat[0]:g})" if cell.reset == "zero" else ""
+        yield f"a spike {RESETS[cell.reset]}{to}, on the chip it takes the threshold at once"
     step = coefficients(cell, net.dt, net.rules.integration)
     slowest = numbers_of(target).dash_max
     yield from _decay("membrane", 1 - step.keep_voltage, (0, slowest), net)
@@ -116,9 +126,6 @@ def _decay(what: str, lost: NDArray[Any], span: tuple[int, int], net: Network) -
     if not off:
         return
     x, more = off[0], f" ({len(off):,} such values)" if len(off) > 1 else ""
-    if not 0 <= x <= 1:
-        yield f"a {what} with a time constant below the time step of {net.dt:g} s{more}"
-        return
     nearest = int(np.clip(np.rint(-np.log2(x)) if x else span[1], *span))
     share = "nothing" if x == 0 else "all" if x == 1 else f"{x:.4g}"
     yield (
