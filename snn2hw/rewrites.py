@@ -13,7 +13,7 @@ import numpy as np
 
 from snn2hw.errors import UnsupportedError, unknown_name
 from snn2hw.ir.graph import wiring
-from snn2hw.ir.network import Affine, Conv1d, Conv2d, Lif, Network
+from snn2hw.ir.network import Affine, Conv1d, Conv2d, Lif, Network, coefficients
 from snn2hw.ir.neuron import NeuronRules
 from snn2hw.ir.target import Target
 
@@ -64,26 +64,91 @@ def rewrite(
     return net, applied
 
 
+def start_at_reset(net: Network) -> Network:
+    """Start membranes where a spike sets them, and measure them from there.
+
+    After the first spike, and as fast as the start is forgotten, nothing differs.
+    """
+
+    def moved(node: Lif) -> Lif:
+        if not _set_aside(node):
+            return node
+        origin = node.v_reset
+        return replace(
+            node, v_threshold=node.v_threshold - origin, v_leak=node.v_leak - origin,
+            v_reset=np.zeros(()),
+        )  # fmt: skip
+
+    return _each(net, moved)
+
+
+def _set_aside(node: Lif) -> bool:
+    """Say whether a spike sets membranes to another value than they start at, below threshold."""
+    return (
+        node.reset == "zero"
+        and bool(np.any(node.v_reset))
+        and bool((node.v_reset < node.v_threshold).all())
+        and bool(np.isfinite(node.tau).all())
+    )
+
+
 def hard_reset(net: Network) -> Network:
-    """Set the membrane to 0 after a spike, where it lost the threshold."""
+    """Set the membrane to 0 at a spike, where it lost the threshold or was set a step late."""
     return _each(net, lambda n: replace(n, reset="zero", v_reset=np.zeros(())))
 
 
 def _soft(net: Network, target: Target) -> bool:
     resets = {n.reset for n in net.neurons().values()}
     offset = any(n.reset == "zero" and np.any(n.v_reset) for n in net.neurons().values())
-    lacks = offset or any(not target.abilities[f"reset_{r}"] for r in resets)
+    lacks = offset or any(not target.abilities.get(f"reset_{r}") for r in resets)
     return lacks and target.abilities["reset_zero"]
 
 
 def soft_reset(net: Network) -> Network:
-    """Take the threshold from the membrane at a spike, where it was set to a value."""
+    """Take the threshold from the membrane at a spike, where it was set, or was taken late."""
     return _each(net, lambda n: replace(n, reset="subtract", v_reset=np.zeros(())))
 
 
 def _hard(net: Network, target: Target) -> bool:
     resets = {n.reset for n in net.neurons().values()}
-    return "zero" in resets and not target.abilities["reset_zero"]
+    return resets != {"subtract"} and not target.abilities["reset_zero"]
+
+
+def above_threshold(net: Network) -> Network:
+    """Ask for a membrane above the threshold, where being at it was enough.
+
+    Populations whose membranes keep all or nothing in a step stay: in integers, a spike at a
+    threshold is one above the integer below.
+    """
+
+    def above(node: Lif) -> Lif:
+        at = (node.fires or net.rules.fires) == "at" and not _leaks(node, net)
+        return replace(node, fires="at" if at else None)
+
+    changed = _each(net, above)
+    return replace(changed, rules=replace(net.rules, fires="above"))
+
+
+def _leaks(node: Lif, net: Network) -> bool:
+    """Say whether a step keeps a part of a membrane or of a current."""
+    step = coefficients(node, net.dt, net.rules.integration)
+    return not np.isin(step.keep_voltage, (0, 1)).all() or bool(step.keep_current.any())
+
+
+def _early(net: Network, target: Target) -> bool:
+    early = [n for n in net.neurons().values() if (n.fires or net.rules.fires) == "at"]
+    return any(_leaks(n, net) for n in early) and not target.abilities.get("fires_at")
+
+
+def at_threshold(net: Network) -> Network:
+    """Let a membrane at the threshold spike, where it had to be above."""
+    changed = _each(net, lambda n: replace(n, fires=None))
+    return replace(changed, rules=replace(net.rules, fires="at"))
+
+
+def _late(net: Network, target: Target) -> bool:
+    above = any((n.fires or net.rules.fires) == "above" for n in net.neurons().values())
+    return above and bool(target.abilities.get("fires_at"))
 
 
 def settled_bias(net: Network) -> Network:
@@ -130,13 +195,22 @@ def _each(net: Network, change: Callable[[Lif], Lif]) -> Network:
 
 
 REWRITES: Mapping[str, Rewrite] = {
+    "start-at-reset": Rewrite(
+        "membranes start where a spike sets them, where they started at 0 or at rest",
+        lambda net, target: (
+            target.abilities["reset_zero"] and any(_set_aside(n) for n in net.neurons().values())
+        ),
+        start_at_reset,
+    ),
     "hard-reset": Rewrite(
-        "a spike sets the membrane to 0, where it subtracted the threshold or set another value",
+        "a spike sets the membrane to 0 at once, where it subtracted the threshold, set another "
+        "value, or did so one step late",
         _soft,
         hard_reset,
     ),
     "soft-reset": Rewrite(
-        "a spike takes the threshold from the membrane, where it set it to 0 or another value",
+        "a spike takes the threshold from the membrane at once, where it set it to 0 or another "
+        "value, or did so one step late",
         _hard,
         soft_reset,
     ),
@@ -151,14 +225,15 @@ REWRITES: Mapping[str, Rewrite] = {
         lambda net: replace(net, rules=replace(net.rules, spikes="many")),
     ),
     "above-threshold": Rewrite(
-        "a spike needs a membrane above the threshold, where being at it was enough",
-        lambda net, target: net.rules.fires == "at" and not target.abilities.get("fires_at"),
-        lambda net: replace(net, rules=replace(net.rules, fires="above")),
+        "a spike needs a membrane above the threshold, where being at it was enough; where a "
+        "membrane keeps all or nothing in a step, being at it stays enough",
+        _early,
+        above_threshold,
     ),
     "at-threshold": Rewrite(
         "a membrane at the threshold spikes, where it had to be above",
-        lambda net, target: net.rules.fires == "above" and bool(target.abilities.get("fires_at")),
-        lambda net: replace(net, rules=replace(net.rules, fires="at")),
+        _late,
+        at_threshold,
     ),
     "free-membrane": Rewrite(
         "a membrane may fall as low as its input drives it, where it had a floor",

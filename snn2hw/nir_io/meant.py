@@ -27,7 +27,7 @@ SINGLE = 2.0**-22
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """Neurons as their writer's tool computes them, and what is to be said about it, if anything."""
+    """Neurons as their writer's tool computes them, and what to say about it, if anything."""
 
     neuron: Neuron
     said: str = ""

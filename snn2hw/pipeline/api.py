@@ -174,7 +174,7 @@ def build(
         target: the chip.
         time_steps: steps of one sample, where the network does not say.
         rewrite: names of rewrites that may replace what the target cannot do (``rewrites.py``).
-            What they changed, measured on random inputs, is warned about.
+            What they changed, measured on random inputs in float and on the chip, is warned about.
 
     Raises:
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
@@ -182,8 +182,8 @@ def build(
     chip = targets.load(target) if isinstance(target, str) else target
     model = Model("network", network, {})
     _, program, changed = compiled(model, chip, time_steps=time_steps, allowed=rewrite)
-    for line in text.changes(changed):
-        warnings.warn(line, stacklevel=2)
+    if changed:
+        warnings.warn("\n".join(text.changes(changed)), stacklevel=2)
     return Built(program, changed)
 
 

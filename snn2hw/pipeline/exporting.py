@@ -11,6 +11,7 @@ import numpy as np
 
 from snn2hw import families, rewrites
 from snn2hw.errors import InputError
+from snn2hw.estimator import layer_counts
 from snn2hw.files import about
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
@@ -20,6 +21,7 @@ from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.samples import Ints, Port, Samples, held_out, told_encoder
 from snn2hw.simulate import floating
+from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders
 
 
@@ -84,7 +86,8 @@ def compiled(
     Returns:
         The network that was compiled, the program, and what the rewrites changed: ``applied``,
         ``measured_on``, ``same_predictions``, ``spikes_per_sample`` and, where labels are known,
-        ``accuracy``, before and after; None if there were none.
+        ``accuracy``, before and after, in float; the same of the program's integers,
+        ``on_chip``. None if there were none.
     """
     network = model.network
     applied: list[str] = []
@@ -96,7 +99,7 @@ def compiled(
     if not isinstance(network, Network) or not applied:
         return network, program, None
     # Only what compiles can be compared.
-    return network, program, _measured(model, network, applied, time_steps, data_dir)
+    return network, program, _measured(model, network, program, applied, data_dir)
 
 
 def _rules(net: Network) -> dict[str, Any]:
@@ -111,27 +114,34 @@ MEASURED_SAMPLES = 200
 
 
 def _measured(
-    model: Model,
-    changed: Network,
-    applied: list[str],
-    time_steps: int | None,
-    data_dir: Path | None,
+    model: Model, changed: Network, program: Program, applied: list[str], data_dir: Path | None
 ) -> dict[str, Any]:
-    """Run the network before and after its rewrites and say what they changed."""
+    """Run the network before and after its rewrites, and the program, and say what changed.
+
+    A membrane that is exactly on its threshold in integers may be just above it in float: what a
+    rewrite does to such ties shows in the program only.
+    """
     net = model.network
     assert isinstance(net, Network)
-    steps = time_steps or net.time_steps or 1
-    samples = _measuring_samples(model, net, steps, data_dir)
+    samples = _measuring_samples(model, net, program.network.time_steps, data_dir)
     was, now = floating.run(net, samples.inputs), floating.run(changed, samples.inputs)
     spikes = [sum(float(t.events[n].sum()) for n in net.neurons()) for t in (was, now)]
+    chip = families.of(program.target).run(program, sent(program.network, samples.inputs))
+    there = layer_counts(program, chip)
+    on_chip: dict[str, Any] = {
+        "same_predictions": float((was.prediction == chip.prediction).mean()),
+        "spikes_per_sample": sum(there[n].spikes for n in net.neurons() if n in there),
+    }
     found: dict[str, Any] = {
         "applied": {name: rewrites.REWRITES[name].about for name in applied},
-        "measured_on": f"{was.samples} samples of {samples.source}, in float, before quantization",
+        "measured_on": f"{was.samples} samples of {samples.source}",
         "same_predictions": float((was.prediction == now.prediction).mean()),
         "spikes_per_sample": [s / was.samples for s in spikes],
+        "on_chip": on_chip,
     }
     if samples.labels is not None:
         found["accuracy"] = [float((t.prediction == samples.labels).mean()) for t in (was, now)]
+        on_chip["accuracy"] = float((chip.prediction == samples.labels).mean())
     return found
 
 

@@ -194,11 +194,17 @@ def changes(done: Mapping[str, Any] | None) -> list[str]:
         return []
     lines = [f"rewrite {name}: {about}" for name, about in done["applied"].items()]
     was, now = done["spikes_per_sample"]
-    changed = f"{percent(done['same_predictions'])} of the predictions stay, spikes a sample "
-    changed += f"{number(was)} -> {number(now)}"
-    if "accuracy" in done:
-        changed += ", accuracy " + " -> ".join(percent(a) for a in done["accuracy"])
-    return [*lines, f"together: {changed} ({done['measured_on']})"]
+    found = {"in float": {"spikes_per_sample": now, "same_predictions": done["same_predictions"]}}
+    found["on the chip"] = done["on_chip"]
+    lines.append(f"measured on {done['measured_on']}: {number(was)} spikes a sample before")
+    for i, (where, after) in enumerate(found.items()):
+        said = f"{number(after['spikes_per_sample'])} spikes a sample, "
+        said += f"{percent(after['same_predictions'])} of the predictions stay"
+        if "accuracy" in done:
+            before, now = done["accuracy"][0], (done["accuracy"][1], done["on_chip"]["accuracy"])[i]
+            said += f", accuracy {percent(before)} -> {percent(now)}"
+        lines.append(f"  after, {where}: {said}")
+    return lines
 
 
 def refusals(targets: Mapping[str, list[str]], rewrites: Mapping[str, list[str]]) -> list[str]:

@@ -60,7 +60,13 @@ SLOW = {"w_in": np.array(1.0)}  # of a synapse
     ("net", "problem"),
     [
         (chain(lif((2,))), ""),
-        (chain(lif((2,)), rules=Rules(fires="at")), "its neurons spike at the threshold already"),
+        (
+            chain(lif((2,)), rules=Rules(fires="at")),
+            "cell: neurons that leak spike at the threshold already",
+        ),
+        (chain(lif((2,), fires="at")), "cell: neurons that leak spike at the threshold already"),
+        (chain(lif((2,), beta=1.0), rules=Rules(fires="at")), ""),
+        (chain(lif((2,), beta=0.0, fires="at")), ""),
         (chain(lif((2,)), rules=Rules(spikes="many")), "its neurons send several spikes a step"),
         (chain(lif((2,)), rules=Rules(v_min=-1.5)), "its membranes stay above -1.5,"),
         (chain(lif((2,)), rules=Rules(v_min=0.0)), "its membranes stay above 0,"),

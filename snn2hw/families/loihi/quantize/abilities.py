@@ -7,7 +7,7 @@ import numpy as np
 from snn2hw.errors import NetworkError, listed
 from snn2hw.families.loihi.numbers import numbers_of
 from snn2hw.families.loihi.place import crowded
-from snn2hw.families.loihi.quantize.drive import as_spiking, decay, forgets
+from snn2hw.families.loihi.quantize.drive import as_spiking, decay, fires_at, forgets, whole
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
 from snn2hw.ir.network import (
     RESETS,
@@ -31,8 +31,11 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
     except NetworkError as error:
         found.append(str(error).rstrip("."))
     rules = net.rules
-    if not target.abilities[f"fires_{rules.fires}"]:
-        found.append("its neurons spike at the threshold already, the chip's above it")
+    if early := _at_threshold(net, target):
+        found.append(
+            f"{listed(early)}: neurons that leak spike at the threshold already, the chip's "
+            "above it"
+        )
     if not target.abilities[f"spikes_{rules.spikes}"]:
         found.append("its neurons send several spikes a step, the chip's one")
     if rules.v_min is not None:
@@ -46,6 +49,17 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
             found += _readout_refusals(name, cell, net, name in heard, target)
         found += _refusals(name, cell, wires.into[name], net, target)
     return found
+
+
+def _at_threshold(net: Network, target: Target) -> list[str]:
+    """Name the neurons whose ties the chip's integers cannot keep."""
+    if target.abilities["fires_at"]:
+        return []
+    return [
+        name
+        for name, node in net.neurons().items()
+        if fires_at(node, net) and not whole(as_spiking(node, net)[1], numbers_of(target))
+    ]
 
 
 def _refusals(name: str, cell: Cell, into: Incoming, net: Network, target: Target) -> list[str]:

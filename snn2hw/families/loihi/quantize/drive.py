@@ -129,6 +129,17 @@ def as_spiking(cell: Cell, net: Network) -> tuple[Lif, Coefficients]:
     return node, Coefficients(none, one, none, one, none)
 
 
+def fires_at(cell: Cell, net: Network) -> bool:
+    """Say whether a cell spikes at its threshold already."""
+    return isinstance(cell, Lif) and (cell.fires or net.rules.fires) == "at"
+
+
+def whole(step: Coefficients, numbers: Numbers) -> bool:
+    """Say whether a membrane is a sum of whole weights: what decays does so at once or never."""
+    kept = {decay(np.asarray(k), numbers) for k in np.unique(step.keep_voltage)}
+    return not np.any(step.keep_current) and kept <= {0, 1 << numbers.decay_bits}
+
+
 def forgets(step: Coefficients, numbers: Numbers) -> bool | None:
     """Say whether an integrator keeps nothing of a step (True) or all (False); None is neither."""
     one = 1 << numbers.decay_bits

@@ -13,10 +13,11 @@ from snn2hw.errors import UnsupportedError, listed
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.numbers import Numbers, numbers_of
 from snn2hw.families.loihi.quantize.abilities import digits, refusals
-from snn2hw.families.loihi.quantize.drive import Drive, drive_of
+from snn2hw.families.loihi.quantize.drive import Drive, drive_of, fires_at
 from snn2hw.families.loihi.quantize.scale import (
     current_limit,
     fitted,
+    on_grid,
     reach,
     rounding_of,
     together,
@@ -72,7 +73,8 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
         if isinstance(cell, Leaky):
             done.append(_readout(name, cell, drive, ticking, numbers, steps))
         else:
-            done.append(_neurons(name, cell, drive, ticking, numbers))
+            at = fires_at(cell, net)
+            done.append(_neurons(name, cell, drive, ticking, numbers, at=at))
     if extremes:
         raise UnsupportedError(
             f"No integers stand for the numbers of this network: {listed(extremes, '; ')}.",
@@ -137,9 +139,11 @@ class _Rounded(NamedTuple):
 
 
 def _neurons(
-    name: str, cell: Lif | Threshold, drive: Drive, ticking: str, numbers: Numbers
+    name: str, cell: Lif | Threshold, drive: Drive, ticking: str, numbers: Numbers, *, at: bool
 ) -> _Rounded:
     """Round spiking neurons and their synapses.
+
+    Those that spike ``at`` their threshold have whole membranes, and spike above one less.
 
     The chip's bias is one of the membrane. One of the synaptic current comes from a neuron named
     ``ticking``, which spikes in every step and has the bias as its synapses.
@@ -158,7 +162,8 @@ def _neurons(
     if current:
         limits["current"] = min(current)
     limited_by = min(limits, key=lambda k: limits[k])
-    scale, connections = _fitted_beside(drive, name, limits[limited_by], biased, numbers)
+    scale = on_grid(drive, limits[limited_by], numbers)
+    scale, connections = _fitted_beside(drive, name, scale, biased, numbers)
     problem = ""
     if scale < 1:
         problem = (
@@ -166,6 +171,9 @@ def _neurons(
             f"chip's integers (limited by {limited_by})"
         )
     vth = int(np.clip(np.rint(scale), 1, numbers.threshold_max))
+    if at and vth == 1:
+        problem = f"{name} spikes at a threshold that is one of the chip's integers"
+    vth = max(vth - at, 1)
     bias = np.clip(np.rint(drive.bias * scale), -numbers.bias_max - 1, numbers.bias_max)
     shape, whole = input_shape(cell), bias.astype(np.int32)
     population = chip.Lif(name, shape, drive.du, drive.dv, vth, whole, numbers.state_shift)

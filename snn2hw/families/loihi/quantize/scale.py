@@ -76,6 +76,49 @@ def _worst(connections: list[Connection], drive: Drive) -> float:
     return _reach(parts) + sum(c.exponent < 0 for c in connections)
 
 
+MOST_SIZES = 256  # of weights that are no grid any more
+SAME = 1e-6  # what single precision makes of a number, and of the sums of a few
+
+
+def on_grid(drive: Drive, scale: float, numbers: Numbers) -> float:
+    """Return the largest scale up to this one at which all numbers are whole, if they can be.
+
+    Weights that are multiples of one unit, as is the threshold, keep all their sums then: a
+    membrane that reaches the threshold exactly does so on the chip.
+    """
+    weights = [s.source.synapses.weight for s in drive.sources]
+    sizes = [np.unique(np.abs(w)) for w in (*weights, drive.bias)]
+    known = np.unique(np.concatenate([*sizes, [1.0]]))
+    known = known[known > 0]
+    low, top, step = numbers.weight_range(mixed=True)
+    peaks = [p for p in drive.peaks if p]
+    if known.size > MOST_SIZES or not peaks:
+        return scale
+    unit = float(known[0])
+    for size in known[1:].tolist():
+        unit = _common(size, unit)
+        if unit * (top - low) < min(peaks):
+            return scale
+    whole = np.rint(known / unit)
+    if (np.abs(known - whole * unit) > SAME * np.maximum(known, unit)).any():
+        return scale
+    unit = 1.0 / np.rint(1.0 / unit)
+    coarse = step << max(math.ceil(math.log2(max(peaks) / min(peaks)) - 1e-9), 0)
+    for grid in (coarse, step, 1):
+        times = math.floor(scale * unit / grid + SAME) * grid
+        if times / unit > 0.5 * scale:
+            return times / unit
+    return scale
+
+
+def _common(one: float, other: float) -> float:
+    """Return the largest number of which two are multiples (Euclid)."""
+    most = max(one, other)
+    while other > SAME * most:
+        one, other = other, abs(one - round(one / other) * other)
+    return one
+
+
 def _round(driving: Driving, post: str, scale: float, numbers: Numbers) -> Connection:
     source, largest, digits = driving
     synapses = source.synapses

@@ -21,7 +21,6 @@ from snn2hw.ir.network import (
     Leaky,
     Lif,
     Network,
-    Rules,
     Threshold,
     coefficients,
 )
@@ -30,7 +29,7 @@ from snn2hw.ir.target import Target
 
 def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
     """List everything in a network that the target cannot do, all at once."""
-    found = [*_ends(net, target), *_rules(net.rules, target), *_cells(net, wires, target)]
+    found = [*_ends(net, target), *_rules(net, target), *_cells(net, wires, target)]
     try:
         outputs = output_populations(net)
     except NetworkError:  # which is among what was found
@@ -56,9 +55,10 @@ def _ends(net: Network, target: Target) -> Iterator[str]:
         yield str(error).rstrip(".")
 
 
-def _rules(rules: Rules, target: Target) -> Iterator[str]:
-    able, n = target.abilities, numbers_of(target)
-    if not able[f"fires_{rules.fires}"]:
+def _rules(net: Network, target: Target) -> Iterator[str]:
+    rules, able, n = net.rules, target.abilities, numbers_of(target)
+    fires = {node.fires or rules.fires for node in net.neurons().values()}
+    if any(not able[f"fires_{f}"] for f in fires):
         yield "its neurons spike above the threshold only, the chip's at it already"
     if not able[f"spikes_{rules.spikes}"]:
         yield (
