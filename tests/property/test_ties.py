@@ -92,5 +92,6 @@ def test_what_a_rewrite_does_to_ties_is_measured_on_the_chip():
     net = Network(nodes, edges, DT, 40, Rules(fires="at"))  # fmt: skip
     with pytest.warns(UserWarning, match="on the chip"):
         build = snn2hw.build(net, "loihi2", rewrite=["all"])
-    assert build.rewrites["spikes_per_sample"] == [8, 8]
-    assert build.rewrites["on_chip"]["spikes_per_sample"] == 4
+    before, after = build.rewrites["spikes_per_sample"]
+    assert before == after > 0
+    assert build.rewrites["on_chip"]["spikes_per_sample"] == before / 2
