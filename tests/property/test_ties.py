@@ -94,4 +94,4 @@ def test_what_a_rewrite_does_to_ties_is_measured_on_the_chip():
         build = snn2hw.build(net, "loihi2", rewrite=["all"])
     before, after = build.rewrites["spikes_per_sample"]
     assert before == after > 0
-    assert build.rewrites["on_chip"]["spikes_per_sample"] == before / 2
+    assert before / 2 <= build.rewrites["on_chip"]["spikes_per_sample"] < 0.6 * before
