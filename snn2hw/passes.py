@@ -27,6 +27,7 @@ from snn2hw.ir.network import (
     Node,
     Pool2d,
     Scale,
+    SparseAffine,
     output_shape,
 )
 from snn2hw.ir.synapses import (
@@ -188,6 +189,13 @@ def _scaled(node: Node, scale: Floats, *, rows: bool) -> Node | None:
             if rows:
                 return Affine(node.weight * factor[:, None], node.bias * factor)
             return Affine(node.weight * factor, node.bias)
+        case SparseAffine():
+            factor = scale.reshape(-1)
+            synapses, bias = node.synapses, node.bias * factor if rows else node.bias
+            each = np.repeat(factor, np.diff(synapses.indptr)) if rows else factor[synapses.indices]
+            return replace(
+                node, synapses=replace(synapses, weight=synapses.weight * each), bias=bias
+            )
         case Conv2d() | Conv1d():
             each = scale.reshape(scale.shape[0], -1)
             if np.ptp(each, axis=1).any():

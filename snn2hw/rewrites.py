@@ -13,7 +13,15 @@ import numpy as np
 
 from snn2hw.errors import UnsupportedError, unknown_name
 from snn2hw.ir.graph import wiring
-from snn2hw.ir.network import Affine, Conv1d, Conv2d, Lif, Network, coefficients
+from snn2hw.ir.network import (
+    Affine,
+    Conv1d,
+    Conv2d,
+    Lif,
+    Network,
+    SparseAffine,
+    coefficients,
+)
 from snn2hw.ir.neuron import NeuronRules
 from snn2hw.ir.target import Target
 
@@ -162,7 +170,7 @@ def settled_bias(net: Network) -> Network:
         for before in net.predecessors(name):
             linear = nodes[before]
             only = [b for a, b in net.edges if a == before] == [name]
-            if only and isinstance(linear, Affine | Conv2d | Conv1d):
+            if only and isinstance(linear, Affine | SparseAffine | Conv2d | Conv1d):
                 nodes[before] = replace(linear, bias=np.zeros_like(linear.bias))
     taken = replace(net, nodes=nodes)
     old, new = wiring(net), wiring(taken)

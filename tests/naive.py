@@ -16,9 +16,11 @@ from snn2hw.ir.network import (
     Linear,
     Pool2d,
     Scale,
+    SparseAffine,
     Threshold,
     output_shape,
 )
+from snn2hw.ir.synapses import matrix
 
 
 def _correlate(conv, x, bias):
@@ -146,6 +148,8 @@ def run(net, inputs):  # noqa: C901
 def _linear(node, x):
     if isinstance(node, Affine):
         return node.weight @ x + node.bias
+    if isinstance(node, SparseAffine):
+        return matrix(node.synapses).toarray() @ x + node.bias
     if isinstance(node, Conv2d | Conv1d):
         return _correlate(node.kernel, x, node.bias)
     if isinstance(node, Pool2d):

@@ -36,6 +36,7 @@ from snn2hw.ir.network import (
     Network,
     Pool2d,
     Scale,
+    SparseAffine,
     Threshold,
     input_shape,
     output_shape,
@@ -244,6 +245,8 @@ def _own_synapses(node: Linear) -> int:
         case Conv2d() | Conv1d():
             most = ENTRIES // 2 + ENTRIES_A_WEIGHT * node.kernel.weight.size
             return min(synapse_count(node.kernel), most)
+        case SparseAffine():
+            return max(synapse_count(node.synapses), node.bias.size)
         case _:
             return size_of(input_shape(node))
 
@@ -258,7 +261,7 @@ def _through(node: Linear, before: list[_Signal], dt: float, work: _Work) -> _Si
         return _delayed(steps_of(node, dt), terms, constants, work)
     applied = tuple((source, delay, _apply(node, s, work)) for (source, delay), s in terms.items())
     held = {k: _passed(node, v, work) for k, v in constants.items()}
-    if isinstance(node, Affine | Conv2d | Conv1d):
+    if isinstance(node, Affine | SparseAffine | Conv2d | Conv1d):
         spread = np.repeat(node.bias, size_of(output_shape(node)) // node.bias.size)
         held = _added([held, {0: spread}])
     return _Signal(applied, held)
@@ -273,6 +276,8 @@ def _passed(node: Linear, constant: NDArray[np.float64], work: _Work) -> NDArray
             return constant
         case Affine():
             return _node_matrix(node) @ constant
+        case SparseAffine():
+            return received(node.synapses, constant)
         case Conv2d() | Conv1d():
             return received(node.kernel, constant)
         case Pool2d():
@@ -304,6 +309,8 @@ def _alone(node: Linear) -> Synapses:
             return node.kernel
         case Affine():
             return Dense(node.weight)
+        case SparseAffine():
+            return node.synapses
         case Scale():
             return diagonal(node.scale.reshape(-1))
         case Pool2d():
@@ -369,6 +376,8 @@ def _node_matrix(node: Linear) -> Any:
     match node:
         case Affine():
             return sparse.csr_array(node.weight)
+        case SparseAffine():
+            return matrix(node.synapses)
         case Scale():
             return sparse.csr_array(sparse.diags_array(node.scale.reshape(-1)))
         case Conv2d() | Conv1d():

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from snn2hw.errors import NetworkError, listed
 from snn2hw.ir.arrays import Edge, Shape, digest, frozen, size_of
 from snn2hw.ir.order import looped
-from snn2hw.ir.synapses import Conv, Pair
+from snn2hw.ir.synapses import Conv, Pair, Sparse, sizes
 
 Reset = Literal["zero", "subtract", "zero-late", "subtract-late"]
 RESETS: Mapping[Reset, str] = {
@@ -82,6 +82,22 @@ class Affine:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", frozen(self.weight, np.float64))
+        object.__setattr__(self, "bias", frozen(self.bias, np.float64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseAffine:
+    """``y = weight[post, pre] x + bias[post]`` of few weights, between shapes of any kind.
+
+    NIR has none: it is written there as an Affine where that is small enough.
+    """
+
+    synapses: Sparse
+    bias: NDArray[np.float64]
+    input_shape: Shape
+    output_shape: Shape
+
+    def __post_init__(self) -> None:
         object.__setattr__(self, "bias", frozen(self.bias, np.float64))
 
 
@@ -226,7 +242,7 @@ class Leaky:
                 object.__setattr__(self, name, frozen(value, np.float64))
 
 
-Linear = Affine | Scale | Conv2d | Conv1d | Pool2d | Flatten | Delay
+Linear = Affine | SparseAffine | Scale | Conv2d | Conv1d | Pool2d | Flatten | Delay
 Cell = Lif | Leaky | Threshold  # where a chain of linear nodes ends and a new signal begins
 Node = Input | Output | Linear | Cell
 
@@ -357,7 +373,7 @@ def _content(value: Any) -> list[Any]:
     out: list[Any] = []
     for name in value.__dataclass_fields__:
         item = getattr(value, name)
-        out += _content(item) if isinstance(item, Conv) else [name, item]
+        out += _content(item) if isinstance(item, Conv | Sparse) else [name, item]
     return out
 
 
@@ -372,7 +388,7 @@ def input_shape(node: Node) -> Shape:
             return node.kernel.input_shape
         case Conv1d():
             return _without_height(node.kernel.input_shape)
-        case Pool2d() | Flatten():
+        case Pool2d() | Flatten() | SparseAffine():
             return node.input_shape
         case Scale():
             return node.scale.shape
@@ -389,6 +405,8 @@ def output_shape(node: Node) -> Shape:
     match node:
         case Affine():
             return (node.weight.shape[0],)
+        case SparseAffine():
+            return node.output_shape
         case Conv2d():
             return node.kernel.output_shape
         case Conv1d():
@@ -481,6 +499,14 @@ def _value_problems(node: Node) -> list[str]:
     match node:
         case Affine() if node.weight.ndim != 2 or node.bias.shape != node.weight.shape[:1]:
             return [f"weight {node.weight.shape} and bias {node.bias.shape} do not match"]
+        case SparseAffine() if sizes(node.synapses) != (
+            size_of(node.output_shape),
+            size_of(node.input_shape),
+        ) or node.bias.shape != (size_of(node.output_shape),):
+            return [
+                f"{sizes(node.synapses)} weights do not lead from {node.input_shape} to "
+                f"{node.output_shape} with a bias of {node.bias.shape}"
+            ]
         case Conv2d() | Conv1d() if node.bias.shape != node.kernel.weight.shape[:1]:
             return [f"{node.kernel.weight.shape[0]} channels but bias {node.bias.shape}"]
         case Lif() | Leaky():
@@ -501,6 +527,8 @@ def _arrays(node: Node) -> dict[str, NDArray[np.float64]]:
     match node:
         case Affine():
             return {"weight": node.weight, "bias": node.bias}
+        case SparseAffine():
+            return {"weight": node.synapses.weight, "bias": node.bias}
         case Conv2d() | Conv1d():
             return {"weight": node.kernel.weight, "bias": node.bias}
         case Scale():

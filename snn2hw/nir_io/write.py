@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, assert_never
 
 import nir
 import numpy as np
 
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, listed
 from snn2hw.files import new_file
 from snn2hw.ir.network import (
     Affine,
@@ -29,8 +29,10 @@ from snn2hw.ir.network import (
     Pool2d,
     Rules,
     Scale,
+    SparseAffine,
     Threshold,
 )
+from snn2hw.ir.synapses import matrix
 from snn2hw.nir_io.read import KEY
 
 
@@ -43,6 +45,7 @@ def write(path: Path, net: Network) -> None:
     wrong = [k for k in net.nodes if "/" in k or not k]
     if wrong:
         raise InputError(f"NIR cannot hold node names with a slash: {', '.join(wrong)}.")
+    net = _without_sparse(net)
     graph = nir.NIRGraph(
         nodes={k: _to_nir(k, n) for k, n in net.nodes.items()},
         edges=list(net.edges),
@@ -53,6 +56,43 @@ def write(path: Path, net: Network) -> None:
     nir.write(memory, graph)
     with new_file(path) as temporary:
         temporary.write_bytes(memory.getvalue())
+
+
+MOST_WEIGHTS = 1 << 24  # of a dense layer that stands for a sparse one
+
+
+def _without_sparse(net: Network) -> Network:
+    """Write each sparse layer as a dense one, with a Flatten before it where it takes an image.
+
+    Raises:
+        InputError: names the layers that would be too large, or give an image to a layer.
+    """
+    nodes, edges, wrong = dict(net.nodes), set(net.edges), list[str]()
+    for name, node in net.nodes.items():
+        if not isinstance(node, SparseAffine):
+            continue
+        after = [net.nodes[b] for a, b in net.edges if a == name]
+        if len(node.output_shape) > 1 and any(isinstance(n, Linear) for n in after):
+            wrong.append(f"{name} gives {node.output_shape}, and a dense layer only a vector")
+            continue
+        size = node.bias.size * node.synapses.pre_size
+        if size > MOST_WEIGHTS:
+            wrong.append(f"{name} would be a dense layer of {size:,} weights")
+            continue
+        nodes[name] = Affine(matrix(node.synapses).toarray(), node.bias)
+        if len(node.input_shape) > 1:
+            flat = f"{name}.flatten"
+            while flat in nodes:
+                flat += "_"
+            nodes[flat] = Flatten(node.input_shape)
+            into = {edge for edge in edges if edge[1] == name}
+            edges = edges - into | {(a, flat) for a, _ in into} | {(flat, name)}
+    if wrong:
+        raise InputError(
+            f"NIR has no sparse layer, and these cannot be dense ones: {listed(wrong, '; ')}.",
+            "Build the network for a target from Python (snn2hw.build), without a file.",
+        )
+    return replace(net, nodes=nodes, edges=tuple(edges))
 
 
 def _metadata(net: Network) -> dict[str, Any]:
@@ -89,6 +129,8 @@ def _linear_to_nir(node: Linear) -> Any:
     match node:
         case Affine():
             return nir.Affine(weight=np.array(node.weight), bias=np.array(node.bias))
+        case SparseAffine():
+            raise AssertionError("sparse layers were made dense before")
         case Scale():
             return nir.Scale(scale=np.array(node.scale))
         case Delay():
