@@ -25,6 +25,29 @@ from snn2hw.report import text
 from snn2hw.store.folders import Build
 
 
+class _Fraction(click.ParamType[float]):
+    name = "NUMBER"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Read 0.5, or 1/255."""
+        try:
+            over, _, under = str(value).partition("/")
+            return float(over) / float(under or 1)
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is no number such as 0.5 or 1/255.", param, ctx)
+
+
+class _Numbers(click.ParamType[tuple[float, ...]]):
+    name = "NUMBERS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        """Read 0.5, or 0.485,0.456,0.406."""
+        return tuple(FRACTION.convert(v, param, ctx) for v in str(value).split(","))
+
+
+FRACTION, NUMBERS = _Fraction(), _Numbers()
+
+
 def model_options(function: Any) -> Any:
     """Add what a foreign file may not say; the command receives it as ``choice``."""
     names = [f.name for f in fields(nir_io.Choice)]
@@ -51,6 +74,17 @@ def model_options(function: Any) -> Any:
         ),
         click.option(
             "--dt", type=click.FloatRange(min=0, min_open=True), help="Time step in seconds (.nir)."
+        ),
+        click.option("--input-std", type=NUMBERS, help="And divided by (.nir)."),
+        click.option(
+            "--input-mean",
+            type=NUMBERS,
+            help="What was taken from it then, one number or one a channel, with commas (.nir).",
+        ),
+        click.option(
+            "--input-scale",
+            type=FRACTION,
+            help="What pixels were multiplied by in training, such as 1/255 (.nir).",
         ),
         click.option("--input-max", type=click.IntRange(min=1), help="Largest input integer."),
         click.option(
@@ -183,12 +217,12 @@ def _simulate_float(
 ) -> None:
     model = load_model(given, root(), choice)
     taken = floats.samples_for(model, **which)
-    for note in filter(None, (*model.notes, taken.note)):
-        talk.say(f"note: {note}")
     document, ran = floats.simulate(
         model, taken, record=trace and save is not None,
         progress=lambda done, total: talk.update("simulate", done, total),
     )  # fmt: skip
+    for note in filter(None, (*document["notes"], taken.note)):
+        talk.say(f"note: {note}")
     if save is not None:
         floats.save(save, ran, taken.labels)
         document["saved"] = str(save)

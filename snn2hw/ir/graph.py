@@ -259,12 +259,25 @@ def _through(node: Linear, before: list[_Signal], dt: float, work: _Work) -> _Si
     constants = _added([signal.constants for signal in before])
     if isinstance(node, Delay):
         return _delayed(steps_of(node, dt), terms, constants, work)
+    if _is_silent(node):
+        terms = {}
     applied = tuple((source, delay, _apply(node, s, work)) for (source, delay), s in terms.items())
     held = {k: _passed(node, v, work) for k, v in constants.items()}
     if isinstance(node, Affine | SparseAffine | Conv2d | Conv1d):
         spread = np.repeat(node.bias, size_of(output_shape(node)) // node.bias.size)
         held = _added([held, {0: spread}])
     return _Signal(applied, held)
+
+
+def _is_silent(node: Linear) -> bool:
+    """Say whether a node gives constants only, as one beside an input does (preprocessing)."""
+    match node:
+        case Conv2d() | Conv1d():
+            return not node.kernel.weight.any()
+        case SparseAffine():
+            return not node.synapses.weight.any()
+        case _:
+            return False
 
 
 def _passed(node: Linear, constant: NDArray[np.float64], work: _Work) -> NDArray[np.float64]:

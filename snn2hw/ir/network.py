@@ -60,10 +60,33 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Input:
-    """Where values enter. ``max_value`` is the largest integer a step may carry (1: spikes)."""
+    """Where values enter. ``max_value`` is the largest integer a step may carry (1: spikes).
+
+    ``gain`` and ``offset`` make the integers of what the network's author fed it, ``gain x +
+    offset`` to the nearest; one number each, or one for each channel.
+    """
 
     shape: Shape
     max_value: int = 1
+    gain: NDArray[np.float64] = field(default_factory=lambda: np.ones(()))
+    offset: NDArray[np.float64] = field(default_factory=lambda: np.zeros(()))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", frozen(self.gain, np.float64))
+        object.__setattr__(self, "offset", frozen(self.offset, np.float64))
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the author fed other numbers than these integers."""
+        return bool(np.any(self.gain != 1) or np.any(self.offset != 0))
+
+    def integers(self, fed: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the integers of what the author fed, ``[..., *shape]``."""
+        return np.rint(fed * self.gain + self.offset).astype(np.int64)
+
+    def fed(self, integers: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what the author fed in place of integers, ``[..., *shape]``."""
+        return (integers - self.offset) / self.gain
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -511,8 +534,8 @@ def _value_problems(node: Node) -> list[str]:
             return [f"{node.kernel.weight.shape[0]} channels but bias {node.bias.shape}"]
         case Lif() | Leaky():
             return _neuron_problems(node)
-        case Input() if not 1 <= node.max_value < 1 << 31:
-            return [f"largest input value is {node.max_value}"]
+        case Input():
+            return _input_problems(node)
         case Delay() if (node.delay < 0).any():
             return ["delay must not be negative"]
         case _:
@@ -539,6 +562,22 @@ def _arrays(node: Node) -> dict[str, NDArray[np.float64]]:
             return {"delay": node.delay}
         case _:
             return {}
+
+
+def _input_problems(node: Input) -> list[str]:
+    found: list[str] = []
+    if not 1 <= node.max_value < 1 << 31:
+        found.append(f"largest input value is {node.max_value}")
+    for key, value in (("gain", node.gain), ("offset", node.offset)):
+        if not np.isfinite(value).all() or (key == "gain" and (value <= 0).any()):
+            found.append(f"{key} holds numbers that are not finite or not positive")
+        try:
+            fits = np.broadcast_shapes(value.shape, node.shape) == node.shape
+        except ValueError:
+            fits = False
+        if not fits:
+            found.append(f"{key} has shape {value.shape}, not {node.shape}")
+    return found
 
 
 def _neuron_problems(node: Lif | Leaky) -> list[str]:

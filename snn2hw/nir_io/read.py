@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw import preprocessing
 from snn2hw.errors import InputError, listed, unknown_name
 from snn2hw.files import reading
 from snn2hw.hdf5 import numbers
@@ -67,8 +68,10 @@ def read(
         if choice.written_by == "snntorch" and reset == "zero-late":
             # Its Leaky forgets the membrane a step late, which is before the next decay: at once.
             ours["resets"] |= dict.fromkeys(_feedforward(flat), "zero")
-        ends = [k for k, n in flat.nodes.items() if n.kind == "Input" and choice.input_max]
-        largest = ours["input_max"] | dict.fromkeys(ends, choice.input_max)
+        done = preprocessing.said(choice.input_scale, choice.input_mean, choice.input_std)
+        input_max = choice.input_max or (done and done.input_max)
+        ends = [k for k, n in flat.nodes.items() if n.kind == "Input" and input_max]
+        largest = ours["input_max"] | dict.fromkeys(ends, input_max)
         nodes, edges = convert(flat, ours["resets"], reset, largest)
         if flat.problems:
             raise InputError(
@@ -81,7 +84,33 @@ def read(
             nodes, edges = _sent_late(nodes, edges, dt)
             notes.append(f"spikes leave their neurons one step late, as in {choice.written_by}")
         net = Network(nodes, tuple(edges), dt, choice.time_steps or ours.get("time_steps"), rules)
+        net = _scaled(path, net, done, ours["input_gain"], ours["input_offset"])
+        if done is None and not ours["input_max"]:
+            notes += preprocessing.unsaid(net, "--input-scale")
         return net, _gathered(flat.notes) + notes
+
+
+def _scaled(
+    path: Path,
+    net: Network,
+    done: preprocessing.Preprocessing | None,
+    gains: Mapping[str, NDArray[np.float64]],
+    offsets: Mapping[str, NDArray[np.float64]],
+) -> Network:
+    """Say what the author fed, as the file tells it or the caller does."""
+    if done is not None and (gains or offsets):
+        raise InputError(
+            f"{path} takes integers already: a scale of its input is in its first layer.",
+            "Leave out --input-scale, --input-mean and --input-std.",
+        )
+    if done is not None:
+        return done.applied(net)
+    ports = net.inputs()
+    known = {k: n for k, n in ports.items() if k in gains or k in offsets}
+    for name, port in known.items():
+        gain, offset = gains.get(name, port.gain), offsets.get(name, port.offset)
+        known[name] = replace(port, gain=gain, offset=offset)
+    return replace(net, nodes={**net.nodes, **known}) if known else net
 
 
 def _meant(
@@ -161,6 +190,9 @@ def _metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
         "input_max": {k: _whole(v) for k, v in dict(raw.get("input_max", {})).items()},
         "rules": {},
     }
+    for key in ("input_gain", "input_offset"):
+        found = {str(k): numbers(v) for k, v in dict(raw.get(key, {})).items()}
+        out[key] = {k: v.reshape(()) if v.size == 1 else v for k, v in found.items()}
     if "dt" in raw:
         out["dt"] = _number(raw["dt"])
     if "time_steps" in raw:

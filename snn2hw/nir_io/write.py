@@ -107,6 +107,10 @@ def _metadata(net: Network) -> dict[str, Any]:
     if net.time_steps:
         ours["time_steps"] = net.time_steps
     ours["input_max"] = {k: n.max_value for k, n in net.inputs().items()}
+    scaled = {k: n for k, n in net.inputs().items() if n.scaled}
+    if scaled:
+        ours["input_gain"] = {k: np.atleast_1d(n.gain) for k, n in scaled.items()}
+        ours["input_offset"] = {k: np.atleast_1d(n.offset) for k, n in scaled.items()}
     default = asdict(Rules())
     return ours | {k: v for k, v in asdict(net.rules).items() if v != default[k]}
 

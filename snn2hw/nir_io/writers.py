@@ -68,3 +68,6 @@ class Choice:
     spikes: str | None = None
     v_min: float | None = None
     input_max: int | None = None
+    input_scale: float | None = None
+    input_mean: tuple[float, ...] | None = None
+    input_std: tuple[float, ...] | None = None

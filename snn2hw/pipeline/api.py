@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, estimator, families, nir_io
+from snn2hw import datasets, estimator, families, nir_io, preprocessing
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
@@ -30,7 +30,7 @@ from snn2hw.pipeline.loading import Model, load_model
 from snn2hw.pipeline.training import need_training
 from snn2hw.report import text
 from snn2hw.simulate import floating
-from snn2hw.simulate.inputs import sent
+from snn2hw.simulate.inputs import outside, sent
 from snn2hw.store import program as program_file
 
 Inputs = NDArray[np.integer[Any]] | Mapping[str, NDArray[np.integer[Any]]]
@@ -106,6 +106,10 @@ def load(model: Any, /, **known: Any) -> Network | IntNetwork:
             module: ``shape`` of a sample (``(C, H, W)``), ``dt``, ``time_steps``, ``input_max``,
             ``max_pool`` (``refuse``, ``neurons``, ``average``).
 
+            For both: ``input_scale``, ``input_mean``, ``input_std`` if the author fed
+            ``(scale x - mean) / std`` of integers ``x``, such as ``input_scale=1/255``: they are
+            folded into the first layer, and ``input_max`` is 1 / scale unless it is given.
+
     Raises:
         UnsupportedError: names every part of a module that cannot be expressed.
     """
@@ -113,13 +117,30 @@ def load(model: Any, /, **known: Any) -> Network | IntNetwork:
         found = load_model(str(model), Path(), nir_io.Choice(**known))
         network, notes = found.network, found.notes
     else:
-        need_training()
-        from snn2hw.train import from_module
-
-        network, notes = from_module(model, **known)
+        network, notes = _of_module(model, **known)
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return network
+
+
+def _of_module(
+    module: Any,
+    *,
+    input_scale: float | None = None,
+    input_mean: float | Sequence[float] | None = None,
+    input_std: float | Sequence[float] | None = None,
+    input_max: int | None = None,
+    **known: Any,
+) -> tuple[Network, list[str]]:
+    need_training()
+    from snn2hw.train import from_module
+
+    done = preprocessing.said(input_scale, input_mean, input_std)
+    most = input_max or (done.input_max if done else 1)
+    network, notes = from_module(module, input_max=most, **known)
+    if done is not None:
+        return done.applied(network), notes
+    return network, [*notes, *preprocessing.unsaid(network, "input_scale")]
 
 
 def measure(
@@ -130,7 +151,8 @@ def measure(
     Args:
         module: the PyTorch module, which is run as it is, in its own package.
         network: what ``load`` made of it.
-        x: numbers ``[N, T, *shape]``.
+        x: ``[N, T, *shape]``: what the author fed, of which the network gets the integers, or
+            integers. They differ if ``load`` was given a scale of the input.
         y: labels ``[N]``, if there are any.
 
     Returns:
@@ -143,9 +165,14 @@ def measure(
     need_training()
     from snn2hw.train import run_module
 
-    (port,) = network.inputs()
-    ours = floating.run(network, {port: x})  # which also judges the shape of x
-    theirs, spikes = run_module(module, x)
+    ((name, port),) = network.inputs().items()
+    x = np.asarray(x)
+    fed = x.dtype.kind == "f"
+    integers = port.integers(x) if fed and port.scaled else x
+    ours = floating.run(network, {name: integers})  # which also judges the shape of x
+    for note in outside(port, name, integers):
+        warnings.warn(note, stacklevel=2)
+    theirs, spikes = run_module(module, x if fed or not port.scaled else port.fed(x))
     guess = theirs.reshape(*theirs.shape[:2], -1).sum(axis=1).argmax(axis=1)
     sent = sum(float(ours.events[name].sum()) for name in network.neurons())
     found: dict[str, Any] = {

@@ -26,6 +26,7 @@ from snn2hw.pipeline.samples import (
     unknown_data,
 )
 from snn2hw.simulate import floating
+from snn2hw.simulate.inputs import outside
 
 
 def samples_for(
@@ -44,6 +45,9 @@ def samples_for(
         inputs, labels = stored_arrays(file, limit, list(net.inputs()), classes)
         with reading(file, "a file of samples"):
             floating.check_inputs(net, inputs)
+        for name, port in net.inputs().items():
+            if port.scaled and inputs[name].dtype.kind == "f":
+                inputs[name] = port.integers(inputs[name])
         return Samples(inputs, labels, file.name)
     if len(net.inputs()) != 1:
         raise one_input_only(model.name, len(net.inputs()))
@@ -79,11 +83,17 @@ def simulate(
         "spikes_per_sample": sum(float(trace.events[n].sum()) for n in net.neurons())
         / trace.samples,
         "synops_per_sample": sum(floating.synops(net, trace.events).values()) / trace.samples,
-        "notes": list(model.notes),
+        "notes": [*model.notes, *_outside(net, samples)],
     }  # fmt: skip
     if samples.labels is not None and len(trace.outputs) == 1:
         document["accuracy"] = float((trace.prediction == samples.labels).mean())
     return document, trace
+
+
+def _outside(net: Network, samples: Samples) -> list[str]:
+    """Say which values a chip's inputs would not take."""
+    ports = net.inputs()
+    return [note for k, x in samples.inputs.items() for note in outside(ports[k], k, x)]
 
 
 def save(path: Path, trace: floating.FloatTrace, labels: NDArray[np.int64] | None = None) -> None:

@@ -10,9 +10,30 @@ from numpy.typing import NDArray
 
 from snn2hw.errors import InputError, listed
 from snn2hw.ir.integer import DigitPort, InputPort, IntNetwork, given
+from snn2hw.ir.network import Input
 from snn2hw.ir.program import Program
 
 Ints = NDArray[np.integer[Any]]
+
+
+def outside(port: Input, name: str, x: NDArray[Any]) -> list[str]:
+    """Say which values a chip's input would not take, though a float network does.
+
+    Args:
+        port: the input.
+        name: of it.
+        x: ``[N, T, *shape]``.
+    """
+    found: list[str] = []
+    low, high = float(x.min()), float(x.max())
+    if low < 0 or high > port.max_value:
+        found.append(
+            f"{name} gets values from {low:g} to {high:g}; on a chip it takes integers from 0 to "
+            f"{port.max_value:,} (input_max)"
+        )
+    elif x.dtype.kind == "f" and (x != np.rint(x)).any():
+        found.append(f"{name} gets numbers that are not whole; on a chip it takes integers")
+    return found
 
 
 def check_inputs(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> tuple[int, int]:
