@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, estimator, families, nir_io, preprocessing
+from snn2hw import datasets, estimator, families, nir_io, preprocessing, silence
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
@@ -139,8 +139,10 @@ def _of_module(
     most = input_max or (done.input_max if done else 1)
     network, notes = from_module(module, input_max=most, **known)
     if done is not None:
-        return done.applied(network), notes
-    return network, [*notes, *preprocessing.unsaid(network, "input_scale")]
+        network = done.applied(network)
+    else:
+        notes = [*notes, *preprocessing.unsaid(network, "input_scale")]
+    return network, [*notes, *silence.notes(network)]
 
 
 def measure(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snn2hw import families, nir_io
+from snn2hw import families, nir_io, silence
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, listed, unknown_name
 from snn2hw.files import expanded, sha256
 from snn2hw.ir.integer import IntNetwork
@@ -61,6 +61,7 @@ def load_model(
         path = expanded(given)
         if path.suffix == ".nir":
             net, notes = nir_io.read(path, choice, must_know_dt=must_know_dt)
+            notes += silence.notes(net)
             return Model(path.stem, net, {"nir": path}, notes=tuple(notes), given=given)
         vendor = _vendor_files().get(path.suffix)
         if vendor is not None and vendor.read is not None:
