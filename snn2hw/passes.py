@@ -38,6 +38,7 @@ from snn2hw.ir.synapses import (
 Floats = NDArray[np.float64]
 
 MOST_KERNEL = 1 << 24  # weights of a map that pools first
+MOST_FAN_IN = 1 << 10  # inputs of a dense map that pools first
 
 
 @lru_cache(maxsize=1)  # several targets are asked about one network
@@ -235,8 +236,13 @@ def _fold_pool(draft: _Draft, name: str, pool: Pool2d) -> None:
 
 
 def _stays_small(dense: Affine, pool: Pool2d) -> bool:
-    """Say whether a dense map may take in the windows before it: one weight for each pixel."""
-    return dense.weight.shape[0] * size_of(pool.input_shape) <= MOST_KERNEL + 16 * dense.weight.size
+    """Say whether a dense map may take in the windows before it: one weight for each pixel.
+
+    With many inputs it may not fit a core, which can add up the windows instead.
+    """
+    size = size_of(pool.input_shape)
+    few = dense.weight.shape[0] * size <= MOST_KERNEL + 16 * dense.weight.size
+    return few and size <= MOST_FAN_IN
 
 
 def _pooled_kernel(pool: Pool2d, conv: Conv) -> Conv | None:

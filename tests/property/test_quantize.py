@@ -14,7 +14,7 @@ from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.families.loihi import engine
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.quantize import network, quantize, scale
-from snn2hw.families.loihi.quantize.drive import Drive, Driving, drive_of, forgets
+from snn2hw.families.loihi.quantize.drive import Drive, Driving, Sends, drive_of, forgets
 from snn2hw.ir.graph import Source, wiring
 from snn2hw.ir.network import (
     Affine,
@@ -196,6 +196,14 @@ def read(weight, bias, max_value=1, tau=DT, r=1.0, v_leak=0.0, steps=3, **more) 
     return Network(nodes, (("in", "fc"), ("fc", "read"), ("read", "out")), DT, steps)
 
 
+def heard(weight, bias=0.0, tau=DT, largest=1) -> Network:
+    """An integrator that neurons hear."""
+    net = read(weight, np.full(len(weight), bias), largest, tau)
+    edges = tuple(e for e in net.edges if e[1] != "out")
+    nodes = {**net.nodes, "lif": lif((len(weight),))}
+    return Network(nodes, (*edges, ("read", "lif"), ("lif", "out")), DT, 3)
+
+
 @settings(max_examples=80)
 @given(networks, st.booleans(), st.sampled_from([0.0, 0.01, 1.0, 1000.0]))
 def test_sums_read_out_are_the_float_ones_but_for_the_weights_rounding(drawn, forgets, bias):
@@ -290,15 +298,19 @@ def test_an_integrator_that_is_no_readout_is_refused_with_what_works():
         quantize(leaky, replace(LOIHI2, abilities={**LOIHI2.abilities, "graded_output": False}))
 
 
-def test_an_integrator_that_others_hear_is_refused():
-    net = read(np.eye(2), np.zeros(2))
-    nodes = {**net.nodes, "lif": lif((2,)), "last": Output((2,))}
-    edges = tuple(e for e in net.edges if e[1] != "out")
-    net = Network(nodes, (*edges, ("read", "lif"), ("lif", "out"), ("read", "last")), DT, 3)
-    with pytest.raises(UnsupportedError) as caught:
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        (heard(np.eye(2), tau=2 * DT), "read gives its membrane potential to other cells, the"),
+        (heard(np.array([[1.0, -1.0], [0.0, 1.0]])), "sends sums with negative weights or a bias"),
+        (heard(np.eye(2), bias=1.0), "sends sums with negative weights or a bias"),
+        (heard(np.array([[0.61803, 0.0], [0.0, 1.0]])), "weights are not multiples of one number"),
+        (heard(np.eye(2), largest=1 << 23), "more than a message holds"),
+    ],
+)
+def test_an_integrator_that_others_hear_sends_sums_that_are_whole(net, said):
+    with pytest.raises(UnsupportedError, match=said):
         quantize(net, LOIHI2)
-    assert "read gives its membrane potential to other cells" in str(caught.value)
-    assert "it has 2 outputs (lif, read); keep one" in str(caught.value)
 
 
 def test_a_bias_before_a_readout_is_a_neuron_with_a_name_of_its_own():
@@ -538,13 +550,13 @@ def test_a_sum_that_rounding_takes_over_its_limit_is_scaled_down_by_what_it_is_o
 def test_a_source_sends_at_most_one_spike_a_step_and_an_input_its_largest_value():
     net = residual()
     wires, cells = wiring(net), net.cells()
-    sends = {name: (16, 5) for name in net.inputs()}
+    sends = {name: Sends(16, 5) for name in net.inputs()}
     sent = {
         source.name: how
         for name in wires.order
-        for source, *how in drive_of(net, cells[name], wires.into[name], NUMBERS, sends).sources
+        for source, how in drive_of(net, cells[name], wires.into[name], NUMBERS, sends).sources
     }
-    assert sent == {name: list(sends.get(name, (1, 1))) for name in sent}
+    assert sent == {name: sends.get(name, Sends()) for name in sent}
     assert set(sends) < set(sent)
 
 

@@ -8,6 +8,7 @@ from snn2hw.errors import NetworkError, listed
 from snn2hw.families.loihi.numbers import numbers_of
 from snn2hw.families.loihi.place import crowded
 from snn2hw.families.loihi.quantize.drive import as_spiking, decay, fires_at, forgets, whole
+from snn2hw.families.loihi.quantize.relays import sends_sums
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
 from snn2hw.ir.network import (
     RESETS,
@@ -115,18 +116,19 @@ def _readout_refusals(
     name: str, cell: Leaky, net: Network, heard: bool, target: Target
 ) -> list[str]:
     _, step = as_spiking(cell, net)
-    numbers = numbers_of(target)
-    if not (target.abilities["graded_output"] and numbers.message_bits and numbers.programmable):
+    if not sends_sums(target):
         return [
             f"{name} gives its membrane potential and never spikes (end the network with spiking "
             "neurons)"
         ]
     found: list[str] = []
-    if heard:
+    kept = forgets(step, numbers_of(target))
+    if heard and kept is not True:
         found.append(
-            f"{name} gives its membrane potential to other cells, the chip to an output only"
+            f"{name} gives its membrane potential to other cells, the chip's neurons only the sum "
+            "of a step (LI with tau = dt)"
         )
-    if forgets(step, numbers_of(target)) is None:
+    elif kept is None:
         found.append(
             f"{name} keeps a part of its membrane or current in each step, the chip's outputs all "
             "or nothing of the membrane (I or tau = inf; tau = dt with euler integration)"

@@ -15,19 +15,28 @@ from snn2hw.ir.graph import Incoming, Source
 from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network, coefficients
 from snn2hw.ir.synapses import Conv, Dense, Synapses, from_matrix, matrix, with_weight
 
-Sends = tuple[int, int]  # largest value, and how many spikes stand for one
 LEAST, MOST = 1e-100, 1e100  # in thresholds: floats end at 1e-308 and 1e308
 
 
-class Driving(NamedTuple):
-    """Synapses, the largest value that their source sends, and how it sends it.
+class Sends(NamedTuple):
+    """What a source sends in a step.
 
-    ``digits`` is 1, or how many spikes stand for a value: one for each binary digit.
+    Args:
+        largest: value.
+        digits: 1, or how many spikes stand for a value: one for each binary digit.
+        scale: how many of the integers it sends are one of the float network's.
     """
 
-    source: Source
     largest: int = 1
     digits: int = 1
+    scale: float = 1.0
+
+
+class Driving(NamedTuple):
+    """Synapses, and what their source sends."""
+
+    source: Source
+    sends: Sends = Sends()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +97,7 @@ class Drive:
 def drive_of(
     net: Network, cell: Cell, into: Incoming, numbers: Numbers, sends: Mapping[str, Sends]
 ) -> Drive:
-    """Gather what drives a cell; ``sends`` is what each input does."""
+    """Gather what drives a cell; ``sends`` is what each source does that sends no plain spikes."""
     node, step = as_spiking(cell, net)
     gain = np.broadcast_to(step.gain_voltage * step.gain_current / node.v_threshold, node.shape)
     given = into.bias.reshape(node.shape) * step.gain_voltage * step.gain_current
@@ -100,8 +109,9 @@ def drive_of(
     else:
         held, bias = np.zeros(node.shape), given + leaves
     sources = tuple(
-        Driving(replace(s, synapses=_scaled(s.synapses, gain.reshape(-1))), *sends.get(s.name, ()))
+        Driving(replace(s, synapses=_scaled(s.synapses, gain.reshape(-1) / sent.scale)), sent)
         for s in into.sources
+        for sent in (sends.get(s.name, Sends()),)
     )
     return Drive(
         sources,

@@ -13,7 +13,8 @@ from snn2hw.errors import UnsupportedError, listed
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.numbers import Numbers, numbers_of
 from snn2hw.families.loihi.quantize.abilities import digits, refusals
-from snn2hw.families.loihi.quantize.drive import Drive, drive_of, fires_at
+from snn2hw.families.loihi.quantize.drive import Drive, Sends, drive_of, fires_at
+from snn2hw.families.loihi.quantize.relays import Relay, relay_of, relayed
 from snn2hw.families.loihi.quantize.scale import (
     current_limit,
     fitted,
@@ -41,6 +42,7 @@ def quantize(net: Network, target: Target, *, time_steps: int | None = None) -> 
     Raises:
         UnsupportedError: lists everything that the target cannot do, layer by layer.
     """
+    net = relayed(net, target)
     wires, steps = accepted(net, target, time_steps, refusals)
     return _rounded(net, wires, target, steps)
 
@@ -58,8 +60,10 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
         UnsupportedError: lists the layers whose numbers are too large for the target's bits.
     """
     cells = net.cells()
-    sends = {k: (n.max_value, digits(n, target)) for k, n in net.inputs().items()}
+    sends = {k: Sends(n.max_value, digits(n, target)) for k, n in net.inputs().items()}
     ticking, numbers = _unused("bias", net), numbers_of(target)
+    relays, too_large = _relays(net, wires, sends, numbers)
+    sends |= {k: Sends(r.largest, scale=r.scale) for k, r in relays.items()}
     done: list[_Rounded] = []
     extremes: list[str] = []
     for name in wires.order:
@@ -70,7 +74,11 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
             times = f"{extreme:.3g} times" if math.isfinite(extreme) else "far more than"
             extremes.append(f"{name} is driven by {times} its threshold")
             continue
-        if isinstance(cell, Leaky):
+        if name in relays:
+            relay = relays[name]
+            rounding = rounding_of(drive, relay.connections, relay.scale, "relay")
+            done.append(_Rounded(relay.population, relay.connections, rounding))
+        elif isinstance(cell, Leaky):
             done.append(_readout(name, cell, drive, ticking, numbers, steps))
         else:
             at = fires_at(cell, net)
@@ -81,7 +89,7 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
             "Scale the weights, the biases and the thresholds to similar sizes.",
             reasons=extremes,
         )
-    too_large = [made.problem for made in done if made.problem]
+    too_large += [made.problem for made in done if made.problem]
     if too_large:
         raise UnsupportedError(
             f"{target.title} cannot hold this network: {listed(too_large, '; ')}.",
@@ -106,6 +114,26 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
         numbers=numbers,
         rounding={n: made.rounding for n, made in zip(wires.order, done, strict=True)},
     )
+
+
+def _relays(
+    net: Network, wires: Wiring, sends: Mapping[str, Sends], numbers: Numbers
+) -> tuple[dict[str, Relay], list[str]]:
+    """Round the integrators that other cells hear, and say which of them no integers stand for."""
+    cells = net.cells()
+    heard = {s.name for n in wires.order for s in wires.into[n].sources}
+    found: dict[str, Relay] = {}
+    problems: list[str] = []
+    for name in wires.order:
+        cell = cells[name]
+        if isinstance(cell, Leaky) and name in heard:
+            drive = drive_of(net, cell, wires.into[name], numbers, sends)
+            made = relay_of(name, cell, drive, numbers)
+            if isinstance(made, Relay):
+                found[name] = made
+            else:
+                problems.append(made)
+    return found, problems
 
 
 def _ports(name: str, net: Network, target: Target) -> list[InputPort]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def weight_limit(drive: Drive, numbers: Numbers) -> float:
     That of a value's highest digit is the largest of its connections.
     """
     _, top, _ = numbers.weight_range(mixed=True)
-    peaks = [(p, s.digits - 1) for p, s in zip(drive.peaks, drive.sources, strict=True) if p]
+    peaks = [(p, s.sends.digits - 1) for p, s in zip(drive.peaks, drive.sources, strict=True) if p]
     coarsest = max(p * 2.0**lift for p, lift in peaks)
     return min(top / min(p for p, _ in peaks), top * 2.0**numbers.exponent_max / coarsest)
 
@@ -43,7 +44,7 @@ def together(numbers: Numbers) -> bool:
 
 def reach(drive: Drive) -> float:
     """Largest sum of one sign that any neuron can receive in one step."""
-    return _reach([(s.source.synapses, s.largest) for s in drive.sources])
+    return _reach([(s.source.synapses, s.sends.largest) for s in drive.sources])
 
 
 def _reach(parts: list[tuple[Synapses, int]]) -> float:
@@ -60,7 +61,7 @@ def fitted(
 ) -> tuple[float, list[Connection]]:
     """Round synapses, at a smaller scale where rounding up takes their sum beyond the limit."""
     while True:
-        connections = [_round(s, post, scale, numbers) for s in drive.sources]
+        connections = [rounded_at(s, post, scale, numbers) for s in drive.sources]
         worst = _worst(connections, drive)
         if worst <= limit or not any(c.synapses.weight.any() for c in connections):
             return scale, connections
@@ -69,7 +70,10 @@ def fitted(
 
 def _worst(connections: list[Connection], drive: Drive) -> float:
     parts = [
-        (with_weight(c.synapses, c.synapses.weight.astype(np.float64) * 2.0**c.exponent), s.largest)
+        (
+            with_weight(c.synapses, c.synapses.weight.astype(np.float64) * 2.0**c.exponent),
+            s.sends.largest,
+        )
         for c, s in zip(connections, drive.sources, strict=True)
     ]
     # A negative exponent rounds the sum down, by less than one each.
@@ -86,21 +90,13 @@ def on_grid(drive: Drive, scale: float, numbers: Numbers) -> float:
     Weights that are multiples of one unit, as is the threshold, keep all their sums then: a
     membrane that reaches the threshold exactly does so on the chip.
     """
-    weights = [s.source.synapses.weight for s in drive.sources]
-    sizes = [np.unique(np.abs(w)) for w in (*weights, drive.bias)]
-    known = np.unique(np.concatenate([*sizes, [1.0]]))
-    known = known[known > 0]
     low, top, step = numbers.weight_range(mixed=True)
     peaks = [p for p in drive.peaks if p]
-    if known.size > MOST_SIZES or not peaks:
+    if not peaks:
         return scale
-    unit = float(known[0])
-    for size in known[1:].tolist():
-        unit = _common(size, unit)
-        if unit * (top - low) < min(peaks):
-            return scale
-    whole = np.rint(known / unit)
-    if (np.abs(known - whole * unit) > SAME * np.maximum(known, unit)).any():
+    weights = [s.source.synapses.weight for s in drive.sources]
+    unit = common_unit([*weights, drive.bias, np.ones(1)], min(peaks) / (top - low))
+    if unit is None:
         return scale
     unit = 1.0 / np.rint(1.0 / unit)
     coarse = step << max(math.ceil(math.log2(max(peaks) / min(peaks)) - 1e-9), 0)
@@ -111,6 +107,24 @@ def on_grid(drive: Drive, scale: float, numbers: Numbers) -> float:
     return scale
 
 
+def common_unit(values: Sequence[NDArray[np.float64]], least: float) -> float | None:
+    """Return the largest number of which all values are multiples; None if it is below ``least``.
+
+    Of weights that take many values, none is sought.
+    """
+    known = np.unique(np.concatenate([np.unique(np.abs(v)) for v in values]))
+    known = known[known > 0]
+    if not 0 < known.size <= MOST_SIZES:
+        return None
+    unit = float(known[0])
+    for size in known[1:].tolist():
+        unit = _common(size, unit)
+        if unit < least:
+            return None
+    off = np.abs(known - np.rint(known / unit) * unit)
+    return unit if (off <= SAME * np.maximum(known, unit)).all() else None
+
+
 def _common(one: float, other: float) -> float:
     """Return the largest number of which two are multiples (Euclid)."""
     most = max(one, other)
@@ -119,8 +133,9 @@ def _common(one: float, other: float) -> float:
     return one
 
 
-def _round(driving: Driving, post: str, scale: float, numbers: Numbers) -> Connection:
-    source, largest, digits = driving
+def rounded_at(driving: Driving, post: str, scale: float, numbers: Numbers) -> Connection:
+    """Round the synapses of one source at a scale."""
+    source, (largest, digits, _) = driving.source, driving.sends
     synapses = source.synapses
     weight = synapses.weight * scale
     mixed = bool(weight.size and weight.min() < 0 < weight.max())
