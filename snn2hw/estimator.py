@@ -50,7 +50,8 @@ class Paid:
 class EnergyReport:
     """What one inference costs on average over ``samples``.
 
-    ``data`` names the samples, and ``accuracy`` is that on them, if their labels are known.
+    ``data`` names the samples, and ``accuracy`` is that on them, if their labels are known. It is
+    that of ``output``, where one was named.
     """
 
     target: str
@@ -70,6 +71,7 @@ class EnergyReport:
     prices: tuple[Figure, ...]
     data: str | None = None
     accuracy: float | None = None
+    output: str | None = None
 
     @property
     def spikes(self) -> float:
@@ -105,6 +107,7 @@ class EnergyReport:
             "samples": self.samples,
             "data": self.data,
             "accuracy": self.accuracy,
+            **({} if self.output is None else {"output": self.output}),
             "time_steps": self.time_steps,
             "cores": self.cores,
             "chips": self.chips,

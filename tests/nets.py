@@ -84,6 +84,13 @@ def residual(seed=0, channels=3, side=6, max_value=16, steps=4) -> Network:
     return Network(nodes, tuple(edges), DT, steps)
 
 
+def assert_same_answers(ours, theirs):
+    """Compare what every output sent."""
+    assert list(ours.outputs) == list(theirs.outputs)
+    for name, answer in ours.outputs.items():
+        assert (answer.spikes == theirs.outputs[name].spikes).all(), name
+
+
 def images(net, samples=4, seed=0):
     """Random integer inputs ``[N, T, *shape]`` for every input of a network or program."""
     r = np.random.default_rng(seed)
@@ -166,9 +173,19 @@ def random_program(
     if formats:
         connections = [_of_fewer_bits(r, c) for c in connections]
     net = IntNetwork(
-        tuple(ports), tuple(made), tuple(connections), output.name, DT, steps, target.numbers, {}
-    )
+        tuple(ports), tuple(made), tuple(connections), _outputs(seed, output, made), DT, steps,
+        target.numbers, {},
+    )  # fmt: skip
     return placed(net, target)
+
+
+def _outputs(seed, first, made):
+    """One output; in a third of the programs up to three more, which may share a population."""
+    r, found = np.random.default_rng((seed, 1)), {"out": first.name}
+    if r.random() < 1 / 3:
+        more = r.choice([p.name for p in made], r.integers(1, 4)).tolist()
+        found |= {f"head{i}": name for i, name in enumerate(more)}
+    return found
 
 
 def _of_fewer_bits(r, connection):
@@ -200,7 +217,7 @@ def pressed(seed: int, target=LOIHI1):
         for pre, post, width in ends[: int(r.integers(2, 4))]
     ]  # fmt: skip
     port = InputPort("in", (size,))
-    net = IntNetwork((port,), tuple(made), tuple(into), "p1", DT, 30, target.numbers, {})
+    net = IntNetwork((port,), tuple(made), tuple(into), {"out": "p1"}, DT, 30, target.numbers, {})
     return placed(net, target)
 
 
@@ -228,7 +245,7 @@ def read_out(program, seed: int):
     size = int(r.integers(2, 7))
     kind = chip.Graded if r.random() < 0.6 else chip.Sigma
     names = [p.name for p in (*net.inputs, *net.populations)]
-    sources = {net.output, str(r.choice(names))} if r.random() < 0.5 else {net.output}
+    sources = {net.outputs["out"], *([str(r.choice(names))] if r.random() < 0.5 else [])}
     made = [*net.populations, kind("read", (size,))]
     shapes = {n: net.shape(n) for n in sources}
     if r.random() < 0.5:
@@ -239,7 +256,10 @@ def read_out(program, seed: int):
         for n in sorted(shapes)
     ]
     net = replace(
-        net, populations=tuple(made), connections=(*net.connections, *into), output="read"
+        net,
+        populations=tuple(made),
+        connections=(*net.connections, *into),
+        outputs={**net.outputs, "out": "read"},
     )
     return placed(net, LOIHI2)
 
@@ -248,7 +268,8 @@ def reader(kind, weight, largest=1, steps=4, exponent=0):
     """A program of one layer, of sums that an input drives."""
     net = IntNetwork(
         (InputPort("in", (weight.shape[1],), largest),), (kind("read", (len(weight),)),),
-        (Connection("in", "read", Dense(weight), exponent),), "read", DT, steps, NUMBERS, {},
+        (Connection("in", "read", Dense(weight), exponent),), {"out": "read"}, DT, steps,
+        NUMBERS, {},
     )  # fmt: skip
     return placed(net, LOIHI2)
 
@@ -291,7 +312,7 @@ def recurrent_chain(seed: int):
         dense("input", "layer0"), dense("layer0", "layer0", delay=1), dense("layer0", "layer1")
     )  # fmt: skip
     port = InputPort("input", (sizes_[0],))
-    net = IntNetwork((port,), made, connections, "layer1", DT, 8, NUMBERS, {})
+    net = IntNetwork((port,), made, connections, {"output": "layer1"}, DT, 8, NUMBERS, {})
     return placed(net, LOIHI2)
 
 

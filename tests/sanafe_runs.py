@@ -153,7 +153,7 @@ def recurrent(seed: int, sizes: Sequence[int], steps: int, neurons_per_core: int
         Connection("layer1", "layer2", Dense(weights(2, 3, 1.0))),
     )
     ports = (InputPort("in", (sizes[0],)),)
-    net = IntNetwork(ports, tuple(layers), into, "layer2", DT, steps, LOIHI1.numbers, {})
+    net = IntNetwork(ports, tuple(layers), into, {"out": "layer2"}, DT, steps, LOIHI1.numbers, {})
     return placed(net, small_cores(neurons_per_core))
 
 

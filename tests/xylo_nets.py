@@ -40,7 +40,7 @@ def network(populations, connections, channels=3, steps=5, numbers=None, most=15
         inputs=(InputPort("in", (channels,), most),),
         populations=tuple(populations),
         connections=tuple(connections),
-        output=populations[-1].name,
+        outputs={p.name: p.name for p in populations if isinstance(p, Readout)},
         dt=1e-3,
         time_steps=steps,
         numbers=numbers or Numbers(),
@@ -101,8 +101,20 @@ def random_program(seed, chip=AUDIO2, *, extreme=False, steps=None):
         before, width = name, size
     links.append(_random_link(r, before, "out", (out, width), shifts["out"], extreme))
     length = steps or int(r.integers(2, 12))
+    parts, links = _with_heads(seed, parts, links, chip, extreme)
     net = network(parts, links, channels, length, n)
     return program_of(net, chip)
+
+
+def _with_heads(seed, parts, links, chip, extreme):
+    """In a third of the programs, give an earlier layer an output of its own, before the last."""
+    r, room = np.random.default_rng((seed, 1)), chip.limit("readout_neurons") - parts[-1].size
+    if not room or r.random() < 2 / 3:
+        return parts, links
+    size, source = int(r.integers(1, room + 1)), parts[int(r.integers(0, len(parts) - 1))]
+    head = Readout("head", (size,), **_random_numbers(r, size, extreme))
+    link = _random_link(r, source.name, "head", (size, source.size), links[-1].exponent, extreme)
+    return [*parts[:-1], head, parts[-1]], [*links, link]
 
 
 def _random_numbers(r, size, extreme):

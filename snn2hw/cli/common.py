@@ -184,6 +184,13 @@ def data_options(function: F) -> F:
     return function
 
 
+def output_option(function: F) -> F:
+    """Add the option that says which output labels are for."""
+    return click.option(
+        "--output", metavar="NAME", help="Of several outputs, the one that labels are for."
+    )(function)
+
+
 def root() -> Path:
     """Return the working directory, in which runs and builds are kept."""
     return Path()

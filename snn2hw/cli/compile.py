@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
@@ -11,16 +12,17 @@ import click
 
 from snn2hw import families, nir_io, rewrites
 from snn2hw import target as targets
-from snn2hw.cli.common import PLACE, Talk, common, data_options, root
+from snn2hw.cli.common import PLACE, Talk, common, data_options, output_option, root
+from snn2hw.errors import listed
 from snn2hw.estimator import layer_counts
 from snn2hw.files import check_writable
-from snn2hw.ir.network import Reset
+from snn2hw.ir.network import Network, Reset
 from snn2hw.pipeline import builds, exporting, floats
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.inspect import inspect_file
 from snn2hw.pipeline.loading import load_any, load_model
-from snn2hw.pipeline.samples import Samples, samples_for
+from snn2hw.pipeline.samples import Samples, samples_for, sole
 from snn2hw.report import text
 from snn2hw.store.folders import Build
 
@@ -152,6 +154,7 @@ def export(
     help=f"exact (ours), float, or a vendor's simulator: {', '.join(families.vendors())}.",
 )
 @data_options
+@output_option
 @click.option("--save", type=PLACE, help="Write spikes and predictions (npz).")
 @click.option("--trace", is_flag=True, help="With --save: every layer's spikes and states too.")
 @model_options
@@ -163,6 +166,7 @@ def simulate(
     save: Path | None,
     trace: bool,
     samples: int | None,
+    output: str | None,
     choice: nir_io.Choice,
     **which: Any,
 ) -> None:
@@ -174,12 +178,13 @@ def simulate(
     if save is not None:
         check_writable(save)
     if on == "float":
-        _simulate_float(talk, build, choice, save, trace, limit=samples, **which)
+        which |= {"limit": samples, "output": output}
+        _simulate_float(talk, build, choice, save, trace, **which)
         return
     opened = builds.load_build(build, root())
     if on in families.vendors() and which["file"] is None:
         samples = samples or 20
-    taken = _samples(talk, opened, limit=samples, **which)
+    taken = _samples(talk, opened, limit=samples, output=output, **which)
     ran = builds.simulate(
         opened, taken, on, states=trace and save is not None,
         progress=lambda done, total: talk.update("simulate", done, total),
@@ -187,10 +192,11 @@ def simulate(
     if save is not None:
         builds.save_trace(save, ran, taken.labels, layers=trace)
     counts = layer_counts(opened.program, ran)
-    right = builds.accuracy(ran, taken.labels)
+    right = builds.accuracy(ran, taken.labels, output)
     document: dict[str, Any] = {
         "build": str(opened.path), "on": ran.on, "data": taken.source, "samples": ran.samples,
-        "steps": ran.steps, **({} if right is None else {"accuracy": right}),
+        "steps": ran.steps, **_told(ran.outputs, output),
+        **({} if right is None else {"accuracy": right}),
         "seconds": round(ran.seconds, 6),
         "spikes_per_sample": sum(c.spikes for c in counts.values()),
         "synops_per_sample": sum(c.synops for c in counts.values()),
@@ -200,11 +206,28 @@ def simulate(
     talk.result(document, text.pairs(document))
 
 
-def _samples(talk: Talk, build: Build, **which: Any) -> Samples:
-    taken = samples_for(build, **which)
+def _samples(talk: Talk, build: Build, *, output: str | None = None, **which: Any) -> Samples:
+    taken = samples_for(build, output=output, **which)
     if taken.note:
         talk.say(f"note: {taken.note}")
+    if taken.labels is not None:
+        _ask_output(talk, build.program.network.outputs, output)
     return taken
+
+
+def _ask_output(talk: Talk, outputs: Collection[str], output: str | None) -> None:
+    """Say how to have an accuracy where labels may be for any of several outputs."""
+    if sole(outputs, output) is None:
+        talk.say(
+            f"note: no accuracy, as there are {len(outputs)} outputs ({listed(outputs)}): name the "
+            "one that the labels are for with --output"
+        )
+
+
+def _told(outputs: Collection[str], output: str | None) -> dict[str, Any]:
+    """Return what a document says of outputs: of several all, and which one was named."""
+    several = {"outputs": list(outputs)} if len(outputs) > 1 else {}
+    return several | ({} if output is None else {"output": output})
 
 
 def _simulate_float(
@@ -213,16 +236,20 @@ def _simulate_float(
     choice: nir_io.Choice,
     save: Path | None,
     trace: bool,
+    output: str | None,
     **which: Any,
 ) -> None:
     model = load_model(given, root(), choice)
-    taken = floats.samples_for(model, **which)
+    taken = floats.samples_for(model, output=output, **which)
     document, ran = floats.simulate(
-        model, taken, record=trace and save is not None,
+        model, taken, record=trace and save is not None, output=output,
         progress=lambda done, total: talk.update("simulate", done, total),
     )  # fmt: skip
     for note in filter(None, (*document["notes"], taken.note)):
         talk.say(f"note: {note}")
+    if taken.labels is not None:
+        _ask_output(talk, ran.outputs, output)
+    document |= _told(ran.outputs, output)
     if save is not None:
         floats.save(save, ran, taken.labels)
         document["saved"] = str(save)
@@ -256,19 +283,26 @@ def energy() -> None:
 @energy.command("report")
 @click.argument("build", required=False)
 @data_options
+@output_option
 @click.option("--html", type=PLACE, help="Write one HTML page.")
 @common
 def energy_report(
-    talk: Talk, build: str | None, html: Path | None, samples: int | None, **choice: Any
+    talk: Talk,
+    build: str | None,
+    html: Path | None,
+    samples: int | None,
+    output: str | None,
+    **choice: Any,
 ) -> None:
     """Count what a build does on test samples and price it; writes BUILD/energy.json."""
     if html is not None:
         check_writable(html)
     opened = builds.load_build(build, root())
-    taken = _samples(talk, opened, limit=samples, **choice)
+    taken = _samples(talk, opened, limit=samples, output=output, **choice)
     report, _ = builds.energy_report(
-        opened, taken, progress=lambda done, total: talk.update("simulate", done, total)
-    )
+        opened, taken, output=output,
+        progress=lambda done, total: talk.update("simulate", done, total),
+    )  # fmt: skip
     if html is not None:
         proof = builds.last_proof(opened)
         demo_pipeline.write_page(opened, report, report.accuracy, proof, None, html)
@@ -280,6 +314,7 @@ def energy_report(
 @click.argument("model", required=False)
 @click.option("--targets", "names", default=None, help="Names with commas; by default all.")
 @data_options
+@output_option
 @model_options
 @common
 def energy_compare(
@@ -290,6 +325,7 @@ def energy_compare(
     data: str | None,
     file: Path | None,
     data_dir: Path | None,
+    output: str | None,
     choice: nir_io.Choice,
 ) -> None:
     """The same model on several targets, side by side, with the reason where it doesn't fit.
@@ -298,11 +334,18 @@ def energy_compare(
     """
     wanted = [n.strip() for n in names.split(",") if n.strip()] if names else targets.names()
     loaded = load_any(model, root(), choice)
+    net = loaded.network
+    outputs = net.outputs() if isinstance(net, Network) else net.outputs
+    sole(outputs, output)  # a wrong name is told before anything runs
 
     def take(build: Build) -> Samples:
-        return samples_for(build, data=data, file=file, limit=samples, data_dir=data_dir)
+        return samples_for(
+            build, data=data, file=file, limit=samples, data_dir=data_dir, output=output
+        )
 
-    found = compare_targets(loaded, wanted, take)
+    found = compare_targets(loaded, wanted, take, output)
+    if any(row["fits"] for row in found):
+        _ask_output(talk, outputs, output)
     rows: list[list[str]] = []
     for row in found:
         if not row["fits"]:
@@ -318,7 +361,8 @@ def energy_compare(
                 f"{text.number(total['low'])} to {text.number(total['high'])}",
             ]
         )  # fmt: skip
-    head = ["target", "size", "accuracy", "synops", "latency us", "energy uJ", "range"]
+    right = "accuracy" if output is None else f"accuracy of {output}"
+    head = ["target", "size", right, "synops", "latency us", "energy uJ", "range"]
     reasons = [f"{r['target']}: {why}" for r in found if not r["fits"] for why in r["reasons"]]
     talk.result({"model": loaded.name, "targets": found}, [*text.table(head, rows), *reasons])
 

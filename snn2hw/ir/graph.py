@@ -135,25 +135,29 @@ def wiring(net: Network) -> Wiring:
     return Wiring(tuple(order), into, closing)
 
 
-def output_populations(net: Network) -> list[str]:
-    """Return the populations that feed an Output node directly.
+def output_populations(net: Network) -> dict[str, str]:
+    """Return for each Output node, in the network's order, the population that feeds it.
 
     Raises:
         NetworkError: if an output is fed by anything but one population.
     """
-    found: list[str] = []
+    found: dict[str, str] = {}
+    fed: list[str] = []
     for name in net.outputs():
         before = net.predecessors(name)
         while len(before) == 1 and isinstance(net.nodes[before[0]], Flatten):
             before = net.predecessors(before[0])
         if len(before) != 1 or not isinstance(net.nodes[before[0]], Lif | Leaky | Threshold):
             kinds = listed(f"{b} ({type(net.nodes[b]).__name__})" for b in before)
-            raise NetworkError(
-                f"Output {name} is fed by {kinds}, not by one population of neurons.",
-                "End the network with a spiking layer, whose spikes are the answer, or with an LI "
-                "of tau = dt and r = 1, which gives the sum that arrives in each step.",
-            )
-        found.append(before[0])
+            fed.append(f"Output {name} is fed by {kinds}, not by one population of neurons")
+        else:
+            found[name] = before[0]
+    if fed:
+        raise NetworkError(
+            f"{listed(fed, '; ')}.",
+            "End the network with a spiking layer, whose spikes are the answer, or with an LI of "
+            "tau = dt and r = 1, which gives the sum that arrives in each step.",
+        )
     return found
 
 

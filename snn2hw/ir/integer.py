@@ -155,7 +155,8 @@ class IntNetwork:
         populations: connections without delay go from earlier to later ones; those with a delay
             may go anywhere, so every loop holds a delay.
         connections: several into one population are summed before the neuron sees them.
-        output: name of the population whose spikes or graded messages are the answer.
+        outputs: for each output, in the network's order, the population whose spikes or graded
+            messages are its answer; several may have the same.
         dt: time step in seconds of the float network.
         time_steps: steps one sample lasts.
         numbers: the arithmetic, which also says what a number may be.
@@ -165,7 +166,7 @@ class IntNetwork:
     inputs: tuple[InputPort, ...]
     populations: tuple[Population, ...]
     connections: tuple[Connection, ...]
-    output: str
+    outputs: Mapping[str, str]
     dt: float
     time_steps: int
     numbers: Numbers
@@ -174,7 +175,8 @@ class IntNetwork:
     _into: Mapping[str, tuple[int, ...]] = field(init=False, repr=False)  # its connections
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rounding", MappingProxyType(dict(self.rounding)))
+        for name in ("outputs", "rounding"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         object.__setattr__(self, "_place", {p.name: i for i, p in enumerate(self.populations)})
         into: dict[str, list[int]] = {}
         for i, c in enumerate(self.connections):
@@ -183,8 +185,7 @@ class IntNetwork:
         size = {p.name: p.size for p in (*self.inputs, *self.populations)}
         if len(size) != len(self.inputs) + len(self.populations):
             raise ValueError("two populations share a name")
-        if self.output not in self._place:
-            raise ValueError(f"output {self.output} is not a population")
+        self._check_outputs(size)
         for c in self.connections:
             if (size.get(c.post), size.get(c.pre)) != sizes(c.synapses):
                 raise ValueError(f"connection {c.pre} -> {c.post} does not match its ends")
@@ -198,6 +199,16 @@ class IntNetwork:
         problems = list(self.numbers.problems(self))
         if problems:
             raise ValueError(listed(problems, "; "))
+
+    def _check_outputs(self, taken: Iterable[str]) -> None:
+        """Check that each output has a population, and no name that means something else."""
+        if not self.outputs:
+            raise ValueError("it has no output")
+        for name, population in self.outputs.items():
+            if population not in self._place:
+                raise ValueError(f"output {name} is of {population}, which is not a population")
+            if name in taken and name != population:
+                raise ValueError(f"output {name} is of {population}, but {name} is another's name")
 
     def _check_digits(self) -> None:
         """Check that an input has all of its digits, in order, and nothing else has its name."""
@@ -254,7 +265,8 @@ class IntNetwork:
 
     def digest(self) -> str:
         """Return a hash of structure and values."""
-        parts: list[object] = [self.inputs, self.output, self.dt, self.time_steps, self.numbers]
+        outputs = tuple(self.outputs.items())
+        parts: list[object] = [self.inputs, outputs, self.dt, self.time_steps, self.numbers]
         for p in self.populations:
             known: Any = p
             parts += [type(p).__name__, *(getattr(p, f.name) for f in fields(known))]

@@ -55,11 +55,11 @@ class Program:
 
     @property
     def depth(self) -> int:
-        """Steps from the first input to the first output step: the pipeline's depth."""
-        return self.phase[self.network.output]
+        """Steps from the first input to the first step of the last output: the pipeline's depth."""
+        return max(self.phase[p] for p in self.network.outputs.values())
 
     def chip_steps(self, steps: int) -> int:
-        """Return the chip steps of one sample of ``steps`` input steps, from input to output."""
+        """Return the chip steps of a sample of ``steps`` input steps until all outputs are done."""
         return steps + self.depth
 
     @property

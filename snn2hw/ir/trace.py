@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from snn2hw.errors import InputError, listed, unknown_name
+from snn2hw.ir.program import Program
 
 SPIKES = "spikes"
 
@@ -34,22 +38,41 @@ class LayerTrace:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What one output sent.
+
+    Args:
+        spikes: of its population, spikes or graded messages, ``[N, T, *out]``.
+        phase: of its population.
+    """
+
+    spikes: NDArray[np.int32]
+    phase: int
+
+    @property
+    def prediction(self) -> NDArray[np.int64]:
+        """Class that sends most over all steps, ``[N]``; the first one where several tie."""
+        return predicted(self.spikes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Trace:
     """Spikes of N samples of T steps.
 
     Arrays are in the sample's own time: index ``t`` of a layer is its chip step ``t + phase``.
 
     Args:
-        spikes: of the output population, ``[N, T, *out]``.
+        outputs: the answer of each output, in the network's order.
         events: for every input and population, how many events neuron i had at step t,
             ``[T, size]``; sums over samples, so counts are exact.
         layers: everything of every population, if asked for.
         phase: of every population.
+        depth: the largest phase of an output.
         seconds: time spent simulating.
         on: which simulator.
     """
 
-    spikes: NDArray[np.int32]
+    outputs: Mapping[str, Answer]
     events: Mapping[str, NDArray[np.int64]]
     layers: Mapping[str, LayerTrace]
     phase: Mapping[str, int]
@@ -58,37 +81,90 @@ class Trace:
     on: str
 
     def __post_init__(self) -> None:
-        for name in ("events", "layers", "phase"):
+        for name in ("outputs", "events", "layers", "phase"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @property
     def samples(self) -> int:
         """Number of samples."""
-        return self.spikes.shape[0]
+        return next(iter(self.outputs.values())).spikes.shape[0]
 
     @property
     def steps(self) -> int:
         """Steps of one sample."""
-        return self.spikes.shape[1]
+        return next(iter(self.outputs.values())).spikes.shape[1]
+
+    def answer(self, output: str | None = None) -> Answer:
+        """Return the answer of an output; None is the only one.
+
+        Raises:
+            InputError: there is no such output, or there are several and none is named.
+        """
+        return self.outputs[chosen(self.outputs, output)]
+
+    @property
+    def predictions(self) -> dict[str, NDArray[np.int64]]:
+        """For each output, the class that it sends most, ``[N]``."""
+        return {name: answer.prediction for name, answer in self.outputs.items()}
+
+    @property
+    def spikes(self) -> NDArray[np.int32]:
+        """What the only output sent, ``[N, T, *out]``; several raise InputError."""
+        return self.answer().spikes
 
     @property
     def prediction(self) -> NDArray[np.int64]:
-        """Class that sends most over all steps, ``[N]``; the first one where several tie.
-
-        What counts is the sum of what the output sends: of spikes their number, of graded messages
-        their signed values.
-        """
-        counts = self.spikes.reshape(self.samples, self.steps, -1).sum(axis=1)
-        return counts.argmax(axis=1)
+        """Class that the only output sends most, ``[N]``; several raise InputError."""
+        return self.answer().prediction
 
     def on_chip_time(self, array: NDArray[np.int32], phase: int) -> NDArray[np.int32]:
         """Place ``[N, T, ...]`` at chip steps ``phase ..`` of ``[N, T + depth, ...]``.
 
-        What a layer does after the output's last step is left out.
+        What a layer does after the last step of the last output is left out.
         """
         out = np.zeros((self.samples, self.steps + self.depth, *array.shape[2:]), array.dtype)
         out[:, phase : phase + self.steps] = array[:, : out.shape[1] - phase]
         return out
+
+
+def answers(program: Program, sent: Mapping[str, NDArray[np.int32]]) -> dict[str, Answer]:
+    """Return the answer of each output of a program.
+
+    Args:
+        program: what ran.
+        sent: what each population sent, ``[N, T, ...]``.
+    """
+    net = program.network
+    return {
+        name: Answer(sent[p].reshape(*sent[p].shape[:2], *net.shape(p)), program.phase[p])
+        for name, p in net.outputs.items()
+    }
+
+
+def predicted(sent: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the class that sends most over all steps of ``[N, T, *out]``; the first of equals.
+
+    What counts is the sum of what is sent: of spikes their number, of graded messages and membrane
+    potentials their signed values.
+    """
+    return sent.reshape(*sent.shape[:2], -1).sum(axis=1).argmax(axis=1)
+
+
+def chosen(outputs: Collection[str], name: str | None) -> str:
+    """Return the name of the output that is meant: the one that is named, or the only one.
+
+    Raises:
+        InputError: there is no such output, or there are several and none is named.
+    """
+    if name is not None and name not in outputs:
+        raise unknown_name("output", name, outputs)
+    if name is None and len(outputs) > 1:
+        raise InputError(
+            f"The network has {len(outputs)} outputs ({listed(outputs)}), and each has an answer "
+            "of its own.",
+            "Say which one is meant (--output NAME).",
+        )
+    return name or next(iter(outputs))
 
 
 def join(parts: Sequence[Trace], seconds: float) -> Trace:
@@ -102,9 +178,13 @@ def join(parts: Sequence[Trace], seconds: float) -> Trace:
         name: LayerTrace(whole(name, SPIKES), {k: whole(name, k) for k in layer.states})
         for name, layer in first.layers.items()
     }
+    outputs = {
+        name: replace(answer, spikes=np.concatenate([p.outputs[name].spikes for p in parts]))
+        for name, answer in first.outputs.items()
+    }
     return replace(
         first,
-        spikes=np.concatenate([p.spikes for p in parts]),
+        outputs=outputs,
         events={k: np.sum([p.events[k] for p in parts], axis=0) for k in first.events},
         layers=layers,
         seconds=seconds,

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from snn2hw.simulate.inputs import outside, sent
 from snn2hw.store import program as program_file
 
 Inputs = NDArray[np.integer[Any]] | Mapping[str, NDArray[np.integer[Any]]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,14 +46,26 @@ class Simulation:
     counts: Counts
 
     @property
-    def prediction(self) -> NDArray[np.int64]:
-        """Class whose output sends most over all steps, ``[N]``; the first of equals."""
-        return self.trace.prediction
+    def prediction(self) -> NDArray[np.int64] | Mapping[str, NDArray[np.int64]]:
+        """Class that the output sends most over all steps, ``[N]``; the first of equals.
+
+        Of several outputs, a mapping by their names.
+        """
+        return _only(self.trace.predictions)
 
     @property
-    def spikes(self) -> NDArray[np.int32]:
-        """What the output sends (spikes or sums), on chip time: ``[N, T + depth, *out]``."""
-        return self.trace.on_chip_time(self.trace.spikes, self.trace.depth)
+    def spikes(self) -> NDArray[np.int32] | Mapping[str, NDArray[np.int32]]:
+        """What the output sends (spikes or sums), on chip time: ``[N, T + depth, *out]``.
+
+        Of several outputs, a mapping by their names.
+        """
+        on_chip_time = self.trace.on_chip_time
+        sent = {n: on_chip_time(a.spikes, a.phase) for n, a in self.trace.outputs.items()}
+        return _only(sent)
+
+
+def _only(found: Mapping[str, T]) -> T | Mapping[str, T]:
+    return found if len(found) > 1 else next(iter(found.values()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

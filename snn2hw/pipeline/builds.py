@@ -17,7 +17,7 @@ from snn2hw.files import read_json, write_json
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline import counting
-from snn2hw.pipeline.samples import Ints, Samples
+from snn2hw.pipeline.samples import Ints, Samples, sole
 from snn2hw.simulate import compare
 from snn2hw.simulate.inputs import check_inputs
 from snn2hw.store import folders
@@ -59,19 +59,31 @@ def simulate(
     raise unknown_name("simulator", on, ("exact", *families.vendors(), "float"))
 
 
-def accuracy(trace: Trace, labels: NDArray[np.int64] | None) -> float | None:
-    """Return the share of right predictions, or None without labels."""
-    return None if labels is None else float((trace.prediction == labels).mean())
+def accuracy(
+    trace: Trace, labels: NDArray[np.int64] | None, output: str | None = None
+) -> float | None:
+    """Return the share of right predictions of an output; None is the only one.
+
+    None without labels, and where several outputs could be meant and none is named.
+    """
+    meant = sole(trace.outputs, output)
+    if labels is None or meant is None:
+        return None
+    return float((trace.outputs[meant].prediction == labels).mean())
 
 
 def save_trace(
     path: Path, trace: Trace, labels: NDArray[np.int64] | None = None, *, layers: bool
 ) -> None:
-    """Write spikes on chip time, predictions and labels, and with ``layers`` every state."""
-    arrays: dict[str, Any] = {
-        "spikes": trace.on_chip_time(trace.spikes, trace.depth),
-        "prediction": trace.prediction,
-    }
+    """Write spikes on chip time, predictions and labels, and with ``layers`` every state.
+
+    Of several outputs, spikes and predictions are called ``<output>.spikes`` and so on.
+    """
+    arrays: dict[str, Any] = {}
+    for name, answer in trace.outputs.items():
+        of = f"{name}." if len(trace.outputs) > 1 else ""
+        arrays[f"{of}spikes"] = trace.on_chip_time(answer.spikes, answer.phase)
+        arrays[f"{of}prediction"] = answer.prediction
     if labels is not None:
         arrays["label"] = labels
     if layers:
@@ -146,12 +158,16 @@ def energy_report(
     build: folders.Build,
     samples: Samples,
     progress: Callable[[int, int], None] | None = None,
+    output: str | None = None,
 ) -> tuple[estimator.EnergyReport, Trace]:
-    """Run a build, price what was counted, and keep the report in the build folder."""
+    """Run a build, price what was counted, and keep the report in the build folder.
+
+    ``output`` is the one whose accuracy is told; None is the only one.
+    """
     trace, found = counting.run(build.program, samples.inputs, progress=progress)
     report = replace(
         counting.report(build.program, trace, found, build.program.target),
-        data=samples.source, accuracy=accuracy(trace, samples.labels),
+        data=samples.source, accuracy=accuracy(trace, samples.labels, output), output=output,
     )  # fmt: skip
     write_json(build.path / folders.BILL, report.json())
     return report, trace

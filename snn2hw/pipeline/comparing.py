@@ -51,11 +51,15 @@ def would_help(model: Model, refused: Mapping[str, Sequence[str]]) -> dict[str, 
 
 
 def compare_targets(
-    model: Model, names: list[str], samples: Callable[[folders.Build], Samples]
+    model: Model,
+    names: list[str],
+    samples: Callable[[folders.Build], Samples],
+    output: str | None = None,
 ) -> list[dict[str, Any]]:
     """Build, simulate and price one model for several targets, and keep nothing of it.
 
     A target that refuses it is a row with every reason, and so is a name that no target has.
+    ``output`` is the one whose accuracy is told; None is the only one.
     """
     rows: list[dict[str, Any]] = []
     for name in names:
@@ -72,6 +76,6 @@ def compare_targets(
                 why = reasons(model.network, target) or [str(error)]
                 rows.append({"target": target.name, "fits": False, "reasons": why})
                 continue
-            report, _ = builds.energy_report(build, samples(build))
+            report, _ = builds.energy_report(build, samples(build), output=output)
             rows.append({"fits": True, **report.json()})
     return rows

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snn2hw import families, rewrites
 from snn2hw.errors import InputError
@@ -85,9 +86,9 @@ def compiled(
 
     Returns:
         The network that was compiled, the program, and what the rewrites changed: ``applied``,
-        ``measured_on``, ``same_predictions``, ``spikes_per_sample`` and, where labels are known,
-        ``accuracy``, before and after, in float; the same of the program's integers,
-        ``on_chip``. None if there were none.
+        ``measured_on``, ``same_predictions`` (of all outputs), ``spikes_per_sample`` and, where
+        labels are known and there is one output, ``accuracy``, before and after, in float; the same
+        of the program's integers, ``on_chip``. None if there were none.
     """
     network = model.network
     applied: list[str] = []
@@ -111,6 +112,7 @@ def _rules(net: Network) -> dict[str, Any]:
 
 
 MEASURED_SAMPLES = 200
+Predictions = Mapping[str, NDArray[np.int64]]  # by output, [N]
 
 
 def _measured(
@@ -129,20 +131,25 @@ def _measured(
     chip = families.of(program.target).run(program, sent(program.network, samples.inputs))
     there = layer_counts(program, chip)
     on_chip: dict[str, Any] = {
-        "same_predictions": float((was.prediction == chip.prediction).mean()),
+        "same_predictions": _kept(was.predictions, chip.predictions),
         "spikes_per_sample": sum(there[n].spikes for n in net.neurons() if n in there),
     }
     found: dict[str, Any] = {
         "applied": {name: rewrites.REWRITES[name].about for name in applied},
         "measured_on": f"{was.samples} samples of {samples.source}",
-        "same_predictions": float((was.prediction == now.prediction).mean()),
+        "same_predictions": _kept(was.predictions, now.predictions),
         "spikes_per_sample": [s / was.samples for s in spikes],
         "on_chip": on_chip,
     }
-    if samples.labels is not None:
+    if samples.labels is not None and len(was.outputs) == 1:
         found["accuracy"] = [float((t.prediction == samples.labels).mean()) for t in (was, now)]
         on_chip["accuracy"] = float((chip.prediction == samples.labels).mean())
     return found
+
+
+def _kept(was: Predictions, now: Predictions) -> float:
+    """Return the share of predictions that stay, of all outputs."""
+    return float(np.mean([(p == now[name]).mean() for name, p in was.items()]))
 
 
 def _measuring_samples(model: Model, net: Network, steps: int, data_dir: Path | None) -> Samples:

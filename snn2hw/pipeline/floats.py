@@ -21,6 +21,7 @@ from snn2hw.pipeline.samples import (
     Samples,
     held_out,
     one_input_only,
+    sole,
     stored_arrays,
     told_encoder,
     unknown_data,
@@ -36,12 +37,16 @@ def samples_for(
     file: Path | None = None,
     limit: int | None = None,
     data_dir: Path | None = None,
+    output: str | None = None,
 ) -> Samples:
-    """Take test samples of a data set, or numbers ``x [N, T, *in]`` from an npz file."""
+    """Take test samples of a data set, or numbers ``x [N, T, *in]`` from an npz file.
+
+    Labels are for ``output``; None is the only one.
+    """
     net = _float(model)
+    labelled = sole(net.outputs(), output)
     if file is not None:
-        outputs = [size_of(n.shape) for n in net.outputs().values()]
-        classes = outputs[0] if len(outputs) == 1 else None
+        classes = None if labelled is None else size_of(net.outputs()[labelled].shape)
         inputs, labels = stored_arrays(file, limit, list(net.inputs()), classes)
         with reading(file, "a file of samples"):
             floating.check_inputs(net, inputs)
@@ -69,8 +74,12 @@ def simulate(
     *,
     record: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    output: str | None = None,
 ) -> tuple[dict[str, Any], floating.FloatTrace]:
-    """Run a network; returns the document of ``snn2hw simulate --json`` and the trace."""
+    """Run a network; returns the document of ``snn2hw simulate --json`` and the trace.
+
+    ``output`` is the one whose accuracy is told; None is the only one.
+    """
     net = _float(model)
     began = time.perf_counter()
     trace = floating.run(
@@ -85,8 +94,9 @@ def simulate(
         "synops_per_sample": sum(floating.synops(net, trace.events).values()) / trace.samples,
         "notes": [*model.notes, *_outside(net, samples)],
     }  # fmt: skip
-    if samples.labels is not None and len(trace.outputs) == 1:
-        document["accuracy"] = float((trace.prediction == samples.labels).mean())
+    meant = sole(trace.outputs, output)
+    if samples.labels is not None and meant is not None:
+        document["accuracy"] = float((trace.predictions[meant] == samples.labels).mean())
     return document, trace
 
 
@@ -99,8 +109,9 @@ def _outside(net: Network, samples: Samples) -> list[str]:
 def save(path: Path, trace: floating.FloatTrace, labels: NDArray[np.int64] | None = None) -> None:
     """Write what the outputs received and, where recorded, every cell's output and membrane."""
     arrays: dict[str, Any] = {f"{k}.output": v for k, v in trace.outputs.items()}
-    if len(trace.outputs) == 1:
-        arrays |= {"spikes": trace.answer, "prediction": trace.prediction}
+    for name, received in trace.outputs.items():
+        of = f"{name}." if len(trace.outputs) > 1 else ""
+        arrays |= {f"{of}spikes": received, f"{of}prediction": trace.predictions[name]}
     arrays |= {f"{k}.spikes": v for k, v in trace.recorded.items()}
     arrays |= {f"{k}.v": v for k, v in trace.membranes.items()}
     arrays |= {} if labels is None else {"label": labels}

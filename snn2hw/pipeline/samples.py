@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from snn2hw.files import reading
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import given
 from snn2hw.ir.program import Program
+from snn2hw.ir.trace import chosen
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders
 
@@ -94,6 +95,7 @@ def samples_for(
     file: Path | None = None,
     limit: int | None = None,
     data_dir: Path | None = None,
+    output: str | None = None,
 ) -> Samples:
     """Take test samples of a data set, or read them from a file.
 
@@ -104,9 +106,14 @@ def samples_for(
             numbers go through the input's gain and offset, where a ``.net`` file gave it some.
         limit: how many samples at most.
         data_dir: where to look for data first.
+        output: the one that labels are for; None is the only one.
     """
+    outputs = build.program.network.outputs
+    labelled = sole(outputs, output)
     if file is not None:
-        return _from_file(build.program, file, limit)
+        net = build.program.network
+        classes = None if labelled is None else net.population(outputs[labelled]).size
+        return _from_file(build.program, file, limit, classes)
     name = data or build.info.get("data")
     if not name:
         raise unknown_data(build.name)
@@ -118,6 +125,15 @@ def samples_for(
     place = Port(build.name, port.name, port.shape, net.time_steps, encoder)
     samples = held_out(name, place, limit, data_dir)
     return replace(samples, inputs=sent(net, samples.inputs))
+
+
+def sole(outputs: Collection[str], named: str | None) -> str | None:
+    """Return the output that labels are for: the one named, the only one, or None if unsaid.
+
+    Raises:
+        InputError: there is no output of that name.
+    """
+    return None if named is None and len(outputs) > 1 else chosen(outputs, named)
 
 
 def told_encoder(facts: Mapping[str, Any]) -> Encoder | None:
@@ -192,10 +208,9 @@ def _finite(x: NDArray[Any]) -> bool:
     return x.dtype.kind != "f" or bool(np.isfinite(x).all())
 
 
-def _from_file(program: Program, file: Path, limit: int | None) -> Samples:
+def _from_file(program: Program, file: Path, limit: int | None, classes: int | None) -> Samples:
     ports = given(program.network.inputs)
-    answer = next(p for p in program.network.populations if p.name == program.network.output)
-    inputs, labels = stored_arrays(file, limit, list(ports), size_of(answer.shape))
+    inputs, labels = stored_arrays(file, limit, list(ports), classes)
     for name, x in inputs.items():
         port = ports[name]
         if np.issubdtype(x.dtype, np.floating) and (port.gain, port.offset) != (1, 0):

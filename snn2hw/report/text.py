@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from snn2hw.errors import shortened, visible
+from snn2hw.errors import listed, shortened, visible
 from snn2hw.estimator import EnergyReport
 from snn2hw.ir.counts import Range
 
@@ -168,9 +168,15 @@ def build(info: Mapping[str, Any]) -> list[str]:
         f"{info['name']}: {info['target']}, {info['time_steps']} steps, depth {info['depth']}, "
         f"{counted(info['cores'], 'core')} on {counted(info['chips'], 'chip')}",
         *table(head, rows, left=4),
+        *([f"outputs: {_answers(info['answers'])}"] if "answers" in info else []),
         *([f"{vendor['name']}: {_written(vendor)}"] if vendor else []),
         *_changes(info),
     ]
+
+
+def _answers(answers: Mapping[str, str]) -> str:
+    """Write which layer each output is of."""
+    return listed(f"{name} ({layer})" for name, layer in answers.items())
 
 
 def _written(vendor: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.compiled import compiled
-from snn2hw.errors import InputError, UnsupportedError, listed
+from snn2hw.errors import InputError, listed
 from snn2hw.ir import counts
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import Incoming, Wiring, wiring
@@ -31,6 +31,7 @@ from snn2hw.ir.network import (
     input_shape,
 )
 from snn2hw.ir.synapses import Synapses, matrix
+from snn2hw.ir.trace import chosen, predicted
 
 Floats = NDArray[np.float64]
 
@@ -61,28 +62,18 @@ class FloatTrace:
 
     @property
     def answer(self) -> Floats:
-        """What the only output received, ``[N, T, *shape]``.
+        """What the only output received, ``[N, T, *shape]``; several raise InputError."""
+        return self.outputs[chosen(self.outputs, None)]
 
-        Raises:
-            UnsupportedError: if there are several.
-        """
-        if len(self.outputs) != 1:
-            raise UnsupportedError(
-                f"The network has {len(self.outputs)} outputs ({listed(self.outputs)}), and an "
-                "answer comes from one.",
-                "Keep one Output node.",
-            )
-        return next(iter(self.outputs.values()))
+    @property
+    def predictions(self) -> dict[str, NDArray[np.int64]]:
+        """For each output, the element of which it receives most over all steps, ``[N]``."""
+        return {name: predicted(x) for name, x in self.outputs.items()}
 
     @property
     def prediction(self) -> NDArray[np.int64]:
-        """Element of the only output that gives most over all steps, ``[N]``; the first of equals.
-
-        Raises:
-            UnsupportedError: if there are several outputs.
-        """
-        answer = self.answer
-        return answer.reshape(self.samples, self.steps, -1).sum(axis=1).argmax(axis=1)
+        """That of the only output; several raise InputError."""
+        return predicted(self.answer)
 
 
 def run(

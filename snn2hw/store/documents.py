@@ -66,6 +66,7 @@ BUILD = table(
         "run": table({}, {"accuracy": _SHARE, "teacher_accuracy": maybe(_SHARE)}),
         "notes": many(text()),
     },
+    {"answers": named(text())},  # where there are several outputs, the population of each
 )
 _COMPARED = {"compared": _COUNT, "mismatches": _COUNT}
 PROOF = table(

@@ -38,8 +38,8 @@ from snn2hw.store import program as program_file
 from snn2hw.store.documents import BUILD, METRICS, PLACEMENT
 
 # Since 2, build.json is covered by a hash of its own; since 3, a build keeps its target; since 4,
-# a placement says how synapses are stored.
-BUILD_FORMAT = 4
+# a placement says how synapses are stored; since 5, a program names its outputs.
+BUILD_FORMAT = 5
 LONGEST_NAME = 4096  # bytes that are read of a pointer
 LONGEST_FOLDER = 200  # bytes of its name; a file system takes 255, and a build adds its target
 
@@ -213,7 +213,7 @@ def write_build(
         vendor_file: name of the file for the vendor's own loader, if the family has one.
         planned: writes it, or says why this program has none.
     """
-    digest, before = program.digest(), _digest(path)
+    digest, before, answers = program.digest(), _digest(path), program.network.outputs
     with new_folder(path) as folder:
         program_file.write(folder / "program.h5", program)
         write_json(folder / "placement.json", placement_json(program.placement))
@@ -242,6 +242,7 @@ def write_build(
                 "reason": planned if isinstance(planned, str) else None,
             },
             "layers": layers_json(program),
+            **({"answers": dict(answers)} if len(answers) > 1 else {}),
             **extra,
         }
         info["sha256"] = _seal(info)

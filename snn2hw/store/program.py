@@ -1,8 +1,8 @@
 """``program.h5``: a program as integers, whatever its graph.
 
-Layout (format 3). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``,
-``dt``, ``output`` and the arithmetic (``numbers.*``; one of the family's later ones is left out
-where it is the usual one). Groups, numbered in order:
+Layout (format 4). Attributes of the root: ``format``, ``version``, ``target``, ``time_steps``,
+``dt`` and the arithmetic (``numbers.*``; one of the family's later ones is left out where it is the
+usual one). Groups, numbered in order:
 
 * ``inputs/<i>``: attributes name, shape, max_value, min_value, gain, offset.
 * ``populations/<i>``: attributes kind, phase, and the fields of that class among the family's
@@ -12,6 +12,7 @@ where it is the usual one). Groups, numbered in order:
   ``weight`` (dense ``[post, pre]``; conv ``[out, in / groups, kh, kw]`` with attributes
   input_shape, stride, padding, dilation, groups; sparse: values, with ``indices``, ``indptr`` and
   attribute pre_size).
+* ``outputs/<i>``: attributes name, population (whose spikes or messages are its answer).
 
 Vendors' runners read the same file with nothing but h5py, so the layout is kept plain.
 """
@@ -37,7 +38,7 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, Pair, Sparse, Synapses
 from snn2hw.ir.target import Target
 
-FORMAT, VERSION = "snn2hw-program", 3
+FORMAT, VERSION = "snn2hw-program", 4
 
 
 def write(path: Path, program: Program) -> None:
@@ -46,11 +47,11 @@ def write(path: Path, program: Program) -> None:
     with new_hdf5(path) as file:
         file.attrs.update(
             format=FORMAT, version=VERSION, target=program.target.name, time_steps=net.time_steps,
-            dt=net.dt, output=net.output,
+            dt=net.dt,
         )  # fmt: skip
         file.attrs.update(_arithmetic(program))
-        inputs, populations, connections = (
-            file.create_group(k) for k in ("inputs", "populations", "connections")
+        inputs, populations, connections, outputs = (
+            file.create_group(k) for k in ("inputs", "populations", "connections", "outputs")
         )
         for i, port in enumerate(net.inputs):
             group = inputs.create_group(f"{i:04d}")
@@ -72,6 +73,8 @@ def write(path: Path, program: Program) -> None:
                 delay=c.delay, chip_delay=delay,
             )  # fmt: skip
             _write_synapses(group, c.synapses)
+        for i, (name, population) in enumerate(net.outputs.items()):
+            outputs.create_group(f"{i:04d}").attrs.update(name=name, population=population)
 
 
 def _arithmetic(program: Program) -> dict[str, int]:
@@ -132,7 +135,7 @@ def read(path: Path, placement: Placement, target: Target) -> Program:
             inputs=tuple(_port(g) for g in _groups(file, "inputs")),
             populations=tuple(p for p, _ in populations),
             connections=tuple(c for c, _ in connections),
-            output=_text(about, "output"),
+            outputs=_outputs(file),
             dt=float(numbers(about["dt"])),
             time_steps=_int(about, "time_steps"),
             numbers=family.schema.numbers(
@@ -191,6 +194,14 @@ def _integers(group: Group, key: str) -> NDArray[np.int32]:
     if (made != value).any():
         raise ValueError(f"{key} holds integers beyond 32 bits")
     return made
+
+
+def _outputs(file: Group) -> dict[str, str]:
+    facts = [g.attrs for g in _groups(file, "outputs")]
+    found = [(_text(a, "name"), _text(a, "population")) for a in facts]
+    if len(dict(found)) != len(found):
+        raise ValueError("two outputs share a name")
+    return dict(found)
 
 
 def _port(group: Group) -> InputPort:

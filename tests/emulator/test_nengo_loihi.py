@@ -115,8 +115,8 @@ def test_currents_and_drives_that_wrap(tmp_path):
     weight = np.array([[128, 0], [0, -128]])
     neuron = chip.Lif("p", (2,), -1, 4096, 131071, np.zeros(2))
     net = IntNetwork(
-        (InputPort("in", (2,)),), (neuron,), (Connection("in", "p", Dense(weight), 7),), "p", DT,
-        9, LOIHI1.numbers, {},
+        (InputPort("in", (2,)),), (neuron,), (Connection("in", "p", Dense(weight), 7),),
+        {"out": "p"}, DT, 9, LOIHI1.numbers, {},
     )  # fmt: skip
     program = placed(net, LOIHI1)
     x = {"in": np.ones((1, 9, 2), int)}
@@ -132,7 +132,7 @@ def test_numbers_that_the_host_writes_into_biases(tmp_path):
     )
     c = Connection("first", "second", Dense(np.array([[90, -80, 60], [-40, 20, 254]])))
     net = IntNetwork(
-        (InputPort("in", (3,), 255),), neurons, (c,), "second", DT, 12, LOIHI1.numbers, {}
+        (InputPort("in", (3,), 255),), neurons, (c,), {"out": "second"}, DT, 12, LOIHI1.numbers, {}
     )
     program = placed(net, LOIHI1)
     x = images(net, samples=3)

@@ -52,7 +52,7 @@ def chain(layers, side, target, steps=6):
         made.append(Lif(name, size, 4095, 512, 300, np.zeros(np.prod(size))))
         before = name
     port = (InputPort("in", (1, side, side)),)
-    net = IntNetwork(port, tuple(made), tuple(into), before, DT, steps, LOIHI1.numbers, {})
+    net = IntNetwork(port, tuple(made), tuple(into), {"out": before}, DT, steps, LOIHI1.numbers, {})
     return placed(net, target)
 
 

@@ -17,7 +17,6 @@ from onnx_files import classifier, linear_digits, save
 from system_calls import call, call_here, document
 
 from snn2hw import datasets, nir_io, train
-from snn2hw.errors import UnsupportedError
 from snn2hw.ir.network import Affine, Input, Network, Output
 from snn2hw.simulate import floating
 
@@ -438,25 +437,3 @@ def test_a_file_that_ends_in_an_integrator_goes_all_the_way(tmp_path, tau):
     assert "its own bias" in listed
     assert made["layers"][-1]["neuron"] in call_here(tmp_path, "inspect", made["build"]).stdout
     assert "loihi2: fits" in call_here(tmp_path, "inspect", "li.nir").stdout
-
-
-def test_several_outputs_are_refused_wherever_one_is_needed(tmp_path):
-    r = np.random.default_rng(0)
-    nodes = {"in": Input((3,)), "a": Affine(r.normal(1, 1, (4, 3)), np.zeros(4))}
-    nodes |= {"lif": lif((4,), reset="subtract"), "one": Output((4,)), "two": Output((4,))}
-    edges = (("in", "a"), ("a", "lif"), ("lif", "one"), ("lif", "two"))
-    net = Network(nodes, edges, DT, 5)
-    nir_io.write(tmp_path / "two.nir", net)
-    for more in ([], ["--rewrite", "all"]):
-        refused = call_here(tmp_path, "export", "two.nir", *more, "--json")
-        assert refused.returncode == 1
-        message = json.loads(refused.stdout)["error"]["message"]
-        assert "it has 2 outputs (lif, lif); keep one" in message
-    priced = call_here(tmp_path, "energy", "compare", "two.nir", "--json")
-    assert "2 outputs" in json.loads(priced.stdout)["targets"][0]["reasons"][0]
-    x = r.integers(0, 2, (6, 5, 3))
-    np.savez(tmp_path / "x.npz", x=x, y=np.zeros(6, int))
-    ran = call_here(tmp_path, "simulate", "two.nir", "--on", "float", "--input", "x.npz", "--json")
-    assert "accuracy" not in json.loads(ran.stdout)  # the outputs as such can be looked at
-    with pytest.raises(UnsupportedError, match=r"2 outputs \(one, two\)"):
-        _ = floating.run(net, {"in": x}).prediction

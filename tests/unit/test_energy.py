@@ -350,7 +350,8 @@ def test_a_neuron_at_rest_is_not_updated(du, dv, bias, updates):
     """One spike in step 1 of 0 to 5, at weights of 2 and of 0."""
     net = IntNetwork(
         (InputPort("in", (1,)),), (Lif("p", (2,), du, dv, 131071, np.array([bias, 0]), 0),),
-        (Connection("in", "p", Dense(np.array([[2], [0]]))),), "p", 1e-3, 6, LOIHI1.numbers, {},
+        (Connection("in", "p", Dense(np.array([[2], [0]]))),), {"out": "p"}, 1e-3, 6,
+        LOIHI1.numbers, {},
     )  # fmt: skip
     x = np.zeros((1, 6, 1), int)
     x[0, 1] = 1
@@ -367,7 +368,14 @@ def test_a_core_sends_and_receives_at_the_same_time(inputs):
     into = [Connection("in", "p", Dense(np.ones((3, inputs), int)))]
     into.append(Connection("p", "q", Dense(np.ones((5, 3), int))))
     net = IntNetwork(
-        (InputPort("in", (inputs,)),), (p, q), tuple(into), "q", 1e-3, 4, LOIHI1.numbers, {}
+        (InputPort("in", (inputs,)),),
+        (p, q),
+        tuple(into),
+        {"out": "q"},
+        1e-3,
+        4,
+        LOIHI1.numbers,
+        {},
     )
     report, _ = bill(placed(net, LOIHI1), {"in": np.ones((2, 4, inputs), int)}, LOIHI1)
     assert report.cores == 2
@@ -390,7 +398,8 @@ def test_cores_meet_by_tiles(cores, us):
     chip = replace(LOIHI1, timing=idle, limits=limits)
     net = IntNetwork(
         (InputPort("in", (1,)),), (Lif("p", (cores,), 4095, 4096, 9, np.zeros(cores), 6),),
-        (Connection("in", "p", Dense(np.ones((cores, 1), int))),), "p", 1e-3, 3, LOIHI1.numbers, {},
+        (Connection("in", "p", Dense(np.ones((cores, 1), int))),), {"out": "p"}, 1e-3, 3,
+        LOIHI1.numbers, {},
     )  # fmt: skip
     report, _ = bill(placed(net, chip), {"in": np.zeros((1, 3, 1), int)}, chip)
     assert report.cores == cores

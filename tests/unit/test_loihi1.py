@@ -32,7 +32,7 @@ def one(weight, *, du=4095, dv=4096, vth=131071, bias=0, exponent=0, bias_exp=6,
     p = chip.Lif("p", (len(weight),), du, dv, vth, np.full(len(weight), bias), bias_exp)
     into = Connection("in", "p", Dense(weight), exponent)
     port = InputPort("in", (weight.shape[1],))
-    net = IntNetwork((port,), (p,), (into,), "p", DT, steps, LOIHI1.numbers, {})
+    net = IntNetwork((port,), (p,), (into,), {"out": "p"}, DT, steps, LOIHI1.numbers, {})
     return placed(net, LOIHI1)
 
 
@@ -144,7 +144,7 @@ def integers(**more):
     )
     port = InputPort("in", (2,), 7)
     return replace(
-        IntNetwork((port,), (p, q), into, "q", DT, 9, NUMBERS, {}), **more
+        IntNetwork((port,), (p, q), into, {"out": "q"}, DT, 9, NUMBERS, {}), **more
     )  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def test_a_threshold_that_membranes_reach_needs_its_bits(tmp_path):
     c = integers().connections[0]
     for vth, fits in ((255, True), (256, False)):
         net = integers(
-            populations=(replace(one_layer, vth=vth),), connections=(c,), output="p"
+            populations=(replace(one_layer, vth=vth),), connections=(c,), outputs={"out": "p"}
         )  # fmt: skip
         assert (reasons(net, mine) == []) == fits
 
@@ -243,7 +243,14 @@ def chain(*layers, size):
         into.append(Connection(before, f"p{i}", synapses))
         before = f"p{i}"
     return IntNetwork(
-        (InputPort("in", size),), tuple(made), tuple(into), before, DT, 4, LOIHI1.numbers, {}
+        (InputPort("in", size),),
+        tuple(made),
+        tuple(into),
+        {"out": before},
+        DT,
+        4,
+        LOIHI1.numbers,
+        {},
     )
 
 
@@ -307,7 +314,7 @@ def test_what_no_core_holds_is_named():
     )
     into = tuple(replace(c, exponent=0) for c in into)
     neuron = chip.Lif("p0", (1,), 4095, 4096, 9, np.zeros(1))
-    many = IntNetwork(ports, (neuron,), into, "p0", DT, 4, LOIHI1.numbers, {})
+    many = IntNetwork(ports, (neuron,), into, {"out": "p0"}, DT, 4, LOIHI1.numbers, {})
     with pytest.raises(DoesNotFitError, match=r"needs 9 synapse formats on its core") as caught:
         map_network(many, LOIHI1)
     assert "--input-max" in caught.value.hint

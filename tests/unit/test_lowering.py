@@ -23,7 +23,7 @@ def graph(n, edges, output="p0") -> IntNetwork:
         (InputPort("in", (1,)),),
         tuple(Lif(f"p{i}", (1,), 4095, 2048, 100, np.zeros(1)) for i in range(n)),
         tuple(Connection(a, b, Dense(np.array([[2]])), 0, d) for a, b, d in edges),
-        output, DT, 4, NUMBERS, {},
+        {"out": output}, DT, 4, NUMBERS, {},
     )  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def test_sums_beyond_32_bits_are_refused():
     wide = Connection("in", "p0", Dense(np.full((1, 130), 254)))
     port = InputPort("in", (130,), 1 << 16)
     with pytest.raises(ValueError, match="in -> p0 can sum up to more than 32 bits"):
-        IntNetwork((port,), graph(1, []).populations, (wide,), "p0", DT, 4, NUMBERS, {})
+        IntNetwork((port,), graph(1, []).populations, (wide,), {"out": "p0"}, DT, 4, NUMBERS, {})
 
 
 def test_the_digest_sees_a_delay():

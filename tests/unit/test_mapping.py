@@ -28,7 +28,7 @@ def chain(shape, *layers) -> IntNetwork:
         connections.append(Connection(before, f"p{i}", synapses))
         before = f"p{i}"
     return IntNetwork(
-        (InputPort("in", shape),), tuple(populations), tuple(connections), before, DT, 16,
+        (InputPort("in", shape),), tuple(populations), tuple(connections), {"out": before}, DT, 16,
         NUMBERS, {},
     )  # fmt: skip
 

@@ -171,7 +171,7 @@ def test_many_ways_through_linear_nodes_are_one_map():
 def test_order_follows_edges_not_names():
     order = wiring(residual()).order
     assert order == ("lif1", "lif2", "lif3", "lif4")
-    assert output_populations(residual()) == ["lif4"]
+    assert output_populations(residual()) == {"output": "lif4"}
 
 
 def test_output_must_be_fed_by_neurons():

@@ -191,14 +191,14 @@ def test_the_grid_holds_the_same_numbers(seed):
     Connection("a", "b", Dense(moved), exponent)
     IntNetwork(
         (InputPort("a", (4,)),), (Lif("b", (3,), 0, 0, 1, np.zeros(3)),),
-        (Connection("a", "b", Dense(moved), exponent),), "b", 1e-3, 1, Numbers(), {},
+        (Connection("a", "b", Dense(moved), exponent),), {"out": "b"}, 1e-3, 1, Numbers(), {},
     )  # fmt: skip
 
 
 def _tiny_program():
     lif = Lif("b", (2,), 4095, 0, 64, np.array([1, 0]))
     c = Connection("a", "b", Dense(np.array([[2, -4], [6, 8]])))
-    net = IntNetwork((InputPort("a", (2,)),), (lif,), (c,), "b", 1e-3, 4, Numbers(), {})
+    net = IntNetwork((InputPort("a", (2,)),), (lif,), (c,), {"out": "b"}, 1e-3, 4, Numbers(), {})
     return net, c, lif
 
 
@@ -313,7 +313,7 @@ def test_sums_of_graded_spikes_beyond_24_bits_are_refused():
     port = InputPort("input", (40,), 2047, -2048)
     made = (Delta("a", (40,), 0, "input"), SigmaDelta("b", (1,), 0, np.zeros(1)))
     c = Connection("a", "b", Dense(np.full((1, 40), 254)))
-    net = IntNetwork((port,), made, (c,), "b", 1e-3, 2, Numbers(), {})
+    net = IntNetwork((port,), made, (c,), {"out": "b"}, 1e-3, 2, Numbers(), {})
     program = compile_network(net, LOIHI2)
     for simulate in (engine.run, reference.run):
         assert simulate(program, {"input": np.full((1, 2, 40), 12)}).spikes.any()

@@ -96,7 +96,7 @@ def test_cycles_are_those_of_every_step(seed, name):
     trace, counts = counting.run(program, {port.name: x}, states=True)
     report = counting.report(program, trace, counts, chip)
     found, total = core_of(net, chip), 0.0
-    names = [p.name for p in net.populations if p.name != net.output]
+    names = [p.name for p in net.populations if p.name not in net.outputs.values()]
     for sample in range(2):
         for t in range(net.time_steps):
             spikes = [trace.layers[k].spikes[sample, t].reshape(-1) > 0 for k in names]

@@ -23,6 +23,7 @@ from xylo_nets import (
 from snn2hw import target
 from snn2hw.errors import DoesNotFitError, InputError, UnsupportedError
 from snn2hw.families import of
+from snn2hw.families.xylo import numbers
 from snn2hw.families.xylo.numbers import Numbers, first_ids, group, shift
 from snn2hw.families.xylo.place import map_network, most_inputs
 from snn2hw.families.xylo.schedule import phases, untimely
@@ -126,11 +127,13 @@ def test_duplicates_in_a_sparse_map():
     assert "in -> a has two weights for one pair" in broken(net, connections=links)
 
 
-def test_the_readout_comes_last():
+def test_outputs_are_readouts_which_come_last():
     net = small()
-    assert "a is not a readout that comes last" in broken(net, output="a")
+    assert "output o is of a, which is no readout" in broken(net, outputs={"o": "a"})
     parts = (readout("a", 2), *net.populations[1:])
     assert "a is a readout among the hidden neurons" in broken(net, populations=parts)
+    more = (*net.populations, readout("last", 2))
+    assert "last is a readout, but no output's" in broken(net, populations=more)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +197,10 @@ def test_placement_on_one_core():
     assert (placement.cores, placement.chips) == (1, 1)
     assert {s.layer for s in placement.slices} == {p.name for p in program.network.populations}
     hidden_neurons = sum(s.uses.get("hidden_neurons", 0) for s in placement.slices)
-    assert hidden_neurons == sum(p.size for p in program.network.populations[:-1])
+    assert hidden_neurons == sum(p.size for p in numbers.hidden(program.network))
+    outer = [s.uses["readout_neurons"] for s in placement.slices if "readout_neurons" in s.uses]
+    assert outer == [p.size for p in numbers.readouts(program.network)]
+    assert len(outer) == 2
 
 
 def test_two_synapses_of_a_pair_share_an_entry():

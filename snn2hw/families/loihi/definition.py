@@ -35,7 +35,7 @@ from snn2hw.families.loihi.populations import (
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, with_weight
-from snn2hw.ir.trace import LayerTrace, Trace, join
+from snn2hw.ir.trace import LayerTrace, Trace, answers, join
 
 Array = NDArray[np.int64]
 State = tuple[Array, ...]
@@ -300,5 +300,5 @@ def _windows(
         name: (window(rows, name) != 0).reshape(samples, steps, -1).sum(axis=0, dtype=np.int64)
         for name, rows in sent.items()
     }
-    out = layers[program.network.output].spikes
-    return Trace(out, events, layers, program.phase, program.depth, 0.0, "reference")
+    outputs = answers(program, {name: layer.spikes for name, layer in layers.items()})
+    return Trace(outputs, events, layers, program.phase, program.depth, 0.0, "reference")

@@ -18,7 +18,7 @@ from snn2hw.families.loihi.numbers import Numbers, as_added, numbers_of, populat
 from snn2hw.families.loihi.populations import Delta, Lif, check_sums
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.program import Program
-from snn2hw.ir.trace import LayerTrace, Trace
+from snn2hw.ir.trace import LayerTrace, Trace, answers
 from snn2hw.simulate import delivery
 from snn2hw.simulate.batches import in_threads
 from snn2hw.simulate.inputs import check_inputs
@@ -92,9 +92,7 @@ def _batch(
         if spikes:
             layers |= {name: cell.trace() for name, cell in cells.items()}
     events = {k: np.count_nonzero(x, axis=0).astype(np.int64) for k, x in sent.items()}
-    out = net.population(net.output)
-    answer = sent[net.output].reshape(samples, steps, *out.shape)
-    return Trace(answer, events, layers, program.phase, program.depth, 0.0, "exact")
+    return Trace(answers(program, sent), events, layers, program.phase, program.depth, 0.0, "exact")
 
 
 def _component(

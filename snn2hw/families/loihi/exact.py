@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 def remove_dead(net: IntNetwork) -> IntNetwork:
     """Remove neurons that no input within range can make spike, and those that nobody hears.
 
-    Of an image only whole channels go, so that kernels stay kernels. The output population stays
+    Of an image only whole channels go, so that kernels stay kernels. Output populations stay
     whole, and so do neighbours of grouped convolutions.
     """
     while True:
@@ -112,7 +112,11 @@ def _only(net: IntNetwork, p: chip.Lif, keep: NDArray[np.bool_]) -> IntNetwork |
     around = [c for c in net.connections if p.name in (c.pre, c.post)]
     channels = _channels(p, around)
     kept = np.flatnonzero(keep.reshape(channels, -1).any(axis=1))
-    if p.name == net.output or kept.size in (0, channels) or any(_grouped(c) for c in around):
+    if (
+        p.name in net.outputs.values()
+        or kept.size in (0, channels)
+        or any(_grouped(c) for c in around)
+    ):
         return None
     each = p.size // channels
     neurons = (kept[:, None] * each + np.arange(each)).reshape(-1)

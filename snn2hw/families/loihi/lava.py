@@ -19,7 +19,7 @@ from snn2hw.families.loihi.numbers import counts_otherwise
 from snn2hw.families.runners import ran, whole
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
-from snn2hw.ir.trace import LayerTrace, Trace
+from snn2hw.ir.trace import LayerTrace, Trace, answers
 
 HERE = Path(__file__).parent
 RUNNER = HERE / "lava_runner.py"
@@ -109,8 +109,8 @@ def trace_of(
         layers[p.name] = LayerTrace(spikes, {"u": u, "v": v})
     events = {k: _events(x) for k, x in inputs.items()}
     events |= {k: _events(layer.spikes) for k, layer in layers.items()}
-    out = layers[program.network.output].spikes
-    return Trace(out, events, layers, program.phase, program.depth, seconds, on)
+    outputs = answers(program, {name: layer.spikes for name, layer in layers.items()})
+    return Trace(outputs, events, layers, program.phase, program.depth, seconds, on)
 
 
 def _events(x: NDArray[Any]) -> NDArray[np.int64]:

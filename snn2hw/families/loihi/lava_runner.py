@@ -157,7 +157,7 @@ def build_program(path, inputs, folder, conv_mode):
             dict(attributes(g), arrays={k: g[k][()] for k in g})
             for g in groups(file, "connections")
         ]
-        output, state_exp = file.attrs["output"], int(file.attrs["numbers.state_shift"])
+        state_exp = int(file.attrs["numbers.state_shift"])
     samples, sample_steps = next(iter(inputs.values())).shape[:2]
     phase = {p["name"]: p["phase"] for p in populations}
     tail = max(phase.values())
@@ -187,7 +187,7 @@ def build_program(path, inputs, folder, conv_mode):
     plan = [([], steps)]
     if not streams:
         plan = samples * stages(populations, neurons, made, period, state_exp)
-    return neurons, phase, plan, period, kinds, neurons[output]
+    return neurons, phase, plan, period, kinds, list(neurons.values())
 
 
 def neuron(p, late, period, streams, state_exp):
@@ -426,7 +426,7 @@ def build_net(path, x, folder, job):
     synapses = [getattr(x, k) for x in network.layers for k in names if hasattr(x, k)]
     kinds = {"netx": len(network.layers)}
     plan = [([], total)] if streams else samples * [(clearing(neurons.values(), synapses), period)]
-    return neurons, begins, plan, period, kinds, network
+    return neurons, begins, plan, period, kinds, [network]
 
 
 def read_back(folder, neurons, phase, samples, steps, period):
@@ -458,7 +458,7 @@ def main():
         built = build_net(job["net"], x, folder, job)
     else:
         built = build_program(job["program"], inputs, folder, job["conv"])
-    neurons, phase, plan, period, kinds, handle = built
+    neurons, phase, plan, period, kinds, processes = built
     config = Loihi2SimCfg(
         select_tag="fixed_pt",
         select_sub_proc_model=bool(job.get("net")),
@@ -466,16 +466,22 @@ def main():
     )
     began = time.time()
     # The first step starts Lava; what the plan would set before it is how the processes start.
-    handle.run(condition=RunSteps(num_steps=1), run_cfg=config)
+    handles = []
+    for process in processes:
+        if process.runtime is None:  # a run reaches only what is connected with its process
+            process.run(condition=RunSteps(num_steps=1), run_cfg=config)
+            handles.append(process)
     started = time.time()
     for i, (values, count) in enumerate(plan):
         if i:
             for var, value in values:
                 var.set(value)
         if count > (i == 0):
-            handle.run(condition=RunSteps(num_steps=count - (i == 0)), run_cfg=config)
+            for handle in handles:
+                handle.run(condition=RunSteps(num_steps=count - (i == 0)), run_cfg=config)
     ended = time.time()
-    handle.stop()
+    for handle in handles:
+        handle.stop()
     arrays = read_back(folder, neurons, phase, samples, sample_steps, period)
     np.savez(job["output"], **arrays)
     status = {

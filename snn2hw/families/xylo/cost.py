@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.families.family import Inputs
-from snn2hw.families.xylo.numbers import first_ids, hidden, joined, readout
+from snn2hw.families.xylo.numbers import first_ids, hidden, joined, readouts
 from snn2hw.families.xylo.populations import NO_ALIAS
 from snn2hw.ir.counts import Counts, Range, Times
 from snn2hw.ir.integer import IntNetwork
@@ -66,7 +66,7 @@ def core_of(net: IntNetwork, target: Target) -> Core:
     alias = joined(hidden(net), "alias")
     there = alias != NO_ALIAS
     is_alias = np.bincount(alias[there], minlength=alias.size) > 0
-    outputs, channels = readout(net).size, sum(p.size for p in net.inputs)
+    outputs, channels = (sum(p.size for p in some) for some in (readouts(net), net.inputs))
     return Core(
         each_step=(
             channels * t["input_channel"]
@@ -86,14 +86,15 @@ def core_of(net: IntNetwork, target: Target) -> Core:
 def _reached(net: IntNetwork) -> tuple[Floats, Floats, Floats]:
     """Return which hidden neurons hear inputs and are heard by the readout, and their fan-out."""
     first, parts = first_ids(net), hidden(net)
-    own, count = {p.name for p in parts}, sum(p.size for p in parts)
+    own, last = ({p.name for p in some} for some in (parts, readouts(net)))
+    count = sum(p.size for p in parts)
     hears, heard = np.zeros(count), np.zeros(count)
     between = np.zeros((count, count), np.bool_)
     for c in net.connections:
         rows = matrix(c.synapses).tocoo()
         if c.pre not in own:
             hears[first[c.post] + rows.row] = 1
-        elif c.post == net.output:
+        elif c.post in last:
             heard[first[c.pre] + rows.col] = 1
         else:
             between[first[c.post] + rows.row, first[c.pre] + rows.col] = True
@@ -119,11 +120,11 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
     channels = sum(_active(x).sum(axis=2) for x in inputs.values())
     work: list[Any] = []
     steady: list[float] = []
-    sizes = core.neuron.size
+    sizes, last = core.neuron.size, {p.name: p.size for p in readouts(net)}
     for s in program.placement.slices:
-        if s.layer == net.output:
+        if s.layer in last:
             work.append(np.zeros((trace.samples, trace.steps)))
-            steady.append(core.each_step[1])
+            steady.append(core.each_step[1] * last[s.layer] / sum(last.values()))
             continue
         own = slice(first[s.layer], first[s.layer] + s.stop)
         spiking = _active(trace.layers[s.layer].spikes) @ core.neuron[own]

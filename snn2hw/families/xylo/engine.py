@@ -25,7 +25,7 @@ from snn2hw.families.xylo.numbers import (
     joined,
     numbers_of,
     populations,
-    readout,
+    readouts,
     shift,
 )
 from snn2hw.families.xylo.populations import NO_ALIAS, Hidden
@@ -125,11 +125,11 @@ def _batch(
 
 
 def _neurons(net: IntNetwork) -> Neurons:
-    inner, out, n = hidden(net), readout(net), numbers_of(net)
-    whole = (*inner, out)
-    second = np.concatenate([joined(inner, "dash_syn2"), np.zeros(out.size, np.int32)])
+    inner, outs, n = hidden(net), readouts(net), numbers_of(net)
+    whole, last = (*inner, *outs), sum(p.size for p in outs)
+    second = np.concatenate([joined(inner, "dash_syn2"), np.zeros(last, np.int32)])
     dash = np.stack([joined(whole, "dash_syn"), second])[: n.synapses]
-    alias = np.concatenate([joined(inner, "alias"), np.full(out.size, NO_ALIAS, np.int32)])
+    alias = np.concatenate([joined(inner, "alias"), np.full(last, NO_ALIAS, np.int32)])
     numbers = (joined(whole, k) for k in ("threshold", "bias", "dash_mem"))
     return Neurons(*(np.ascontiguousarray(a, np.int32) for a in (*numbers, dash, alias)))
 
@@ -146,7 +146,7 @@ def _wires(net: IntNetwork) -> tuple[Wires, ...]:
 
 def _group(net: IntNetwork, name: Group, sources: int, hidden_count: int) -> Wires:
     """Gather the synapses of one group of weights, by source."""
-    first, size = first_ids(net), hidden_count + readout(net).size
+    first, size = first_ids(net), hidden_count + sum(p.size for p in readouts(net))
     pre, slot, weight = ([np.zeros(0, np.int64)] for _ in range(3))
     for c in net.connections:
         if group(net, c) == name:

@@ -116,14 +116,16 @@ class Numbers:
                 )
 
     def _of_readout(self, net: IntNetwork) -> Iterator[str]:
-        last = net.populations[-1]
-        if not isinstance(last, Readout) or net.output != last.name:
-            yield f"{net.output} is not a readout that comes last"
-        yield from (
-            f"{p.name} is a readout among the hidden neurons"
-            for p in net.populations[:-1]
-            if isinstance(p, Readout)
-        )
+        first = len(hidden(net))
+        for name, p in net.outputs.items():
+            if not isinstance(net.population(p), Readout):
+                yield f"output {name} is of {p}, which is no readout"
+        for p in net.populations[:first]:
+            if isinstance(p, Readout):
+                yield f"{p.name} is a readout among the hidden neurons"
+        for p in readouts(net):
+            if p.name not in net.outputs.values():
+                yield f"{p.name} is a readout, but no output's"
 
     def _of_population(self, p: Population, hidden_neurons: int) -> Iterator[str]:
         top, slow = self.state_max, self.dash_max
@@ -193,20 +195,23 @@ def hidden(net: IntNetwork) -> tuple[Hidden, ...]:
     return tuple(p for p in populations(net) if isinstance(p, Hidden))
 
 
-def readout(net: IntNetwork) -> Readout:
-    """Return the readout."""
-    return cast("Readout", net.population(net.output))
+def readouts(net: IntNetwork) -> tuple[Readout, ...]:
+    """Return the populations of the readout, in the order of their neurons' ids."""
+    return tuple(p for p in populations(net) if isinstance(p, Readout))
 
 
 def first_ids(net: IntNetwork) -> dict[str, int]:
-    """Return the id of each population's first neuron: hidden ones count on, the readout's do not.
+    """Return the id of each population's first neuron.
 
-    An input's are those of its channels.
+    Hidden neurons are counted on their own, those of the readout too. An input's ids are those of
+    its channels.
     """
-    found, count = {p.name: 0 for p in (*net.inputs, readout(net))}, 0
-    for p in hidden(net):
-        found[p.name] = count
-        count += p.size
+    found = {p.name: 0 for p in net.inputs}
+    for pool in (hidden(net), readouts(net)):
+        count = 0
+        for p in pool:
+            found[p.name] = count
+            count += p.size
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from snn2hw.errors import DoesNotFitError, listed
-from snn2hw.families.xylo.numbers import hidden, readout
+from snn2hw.families.xylo.numbers import hidden, readouts
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.placement import Placement, Slice
 from snn2hw.ir.synapses import Synapses, fan_in, fan_out, from_matrix, matrix
@@ -30,7 +30,7 @@ class Needs:
     Args:
         inputs: channels.
         hidden: size of each hidden population, in the order of their ids.
-        readout: neurons.
+        readout: size of each population of the readout, in the order of their ids.
         links: synapses by the names of their two ends.
     """
 
@@ -42,11 +42,10 @@ class Needs:
 
 def needs_of(net: IntNetwork) -> Needs:
     """Return what integers ask of a core."""
-    out = readout(net)
     return Needs(
         {p.name: p.size for p in net.inputs},
         {p.name: p.size for p in hidden(net)},
-        {out.name: out.size},
+        {p.name: p.size for p in readouts(net)},
         [(c.pre, c.post, c.synapses) for c in net.connections],
     )
 
@@ -72,8 +71,7 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
         })
         for p in hidden(net)
     ]  # fmt: skip
-    out = readout(net)
-    slices.append(Slice(out.name, 0, out.size, 0, {"readout_neurons": out.size}))
+    slices += [Slice(p.name, 0, p.size, 0, {"readout_neurons": p.size}) for p in readouts(net)]
     limits = {k: target.limit(k) for k in ("hidden_neurons", "readout_neurons", "synapses")}
     return Placement(tuple(slices), limits, 1, (STORED,) * len(net.connections))
 

@@ -63,7 +63,7 @@ class Hidden(_Neurons):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readout(_Neurons):
-    """The neurons whose spikes are the answer: as ``Hidden``, with one current and no alias."""
+    """Neurons whose spikes are an output's: as ``Hidden``, with one current and no alias."""
 
 
 Population = Hidden | Readout

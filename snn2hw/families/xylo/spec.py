@@ -28,7 +28,7 @@ from snn2hw.families.xylo.numbers import (
     hidden,
     joined,
     numbers_of,
-    readout,
+    readouts,
     shift,
 )
 from snn2hw.families.xylo.populations import NO_ALIAS
@@ -72,7 +72,7 @@ def specification(program: Program) -> dict[str, Any]:
     else are integers.
     """
     net, target = program.network, program.target
-    parts, out = hidden(net), readout(net)
+    parts, outs = hidden(net), readouts(net)
     count = sum(p.size for p in parts)
     hears = min(count, target.limit("input_expansion"))
     heard = min(count, target.limit("readout_expansion"))
@@ -81,14 +81,14 @@ def specification(program: Program) -> dict[str, Any]:
         "weights_out": _weights(net, "readout")[count - heard :, :, 0].tolist(),
         "weights_rec": _weights(net, "recurrent").tolist(),
         "dash_mem": joined(parts, "dash_mem").tolist(),
-        "dash_mem_out": out.dash_mem.tolist(),
+        "dash_mem_out": joined(outs, "dash_mem").tolist(),
         "dash_syn": joined(parts, "dash_syn").tolist(),
         "dash_syn_2": joined(parts, "dash_syn2").tolist(),
-        "dash_syn_out": out.dash_syn.tolist(),
+        "dash_syn_out": joined(outs, "dash_syn").tolist(),
         "threshold": joined(parts, "threshold").tolist(),
-        "threshold_out": out.threshold.tolist(),
+        "threshold_out": joined(outs, "threshold").tolist(),
         "bias": joined(parts, "bias").tolist(),
-        "bias_out": out.bias.tolist(),
+        "bias_out": joined(outs, "bias").tolist(),
         "weight_shift_in": shift(net, "input"),
         "weight_shift_rec": shift(net, "recurrent"),
         "weight_shift_out": shift(net, "readout"),
@@ -101,7 +101,7 @@ def _weights(net: IntNetwork, of: Group) -> NDArray[np.int8]:
     """Return a group's weights ``[pre, post, synapse]``, of a readout those of one synapse."""
     first, count = first_ids(net), sum(p.size for p in hidden(net))
     pre = sum(p.size for p in net.inputs) if of == "input" else count
-    post = readout(net).size if of == "readout" else count
+    post = sum(p.size for p in readouts(net)) if of == "readout" else count
     synapses = 1 if of == "readout" else numbers_of(net).synapses
     found = np.zeros((pre, post, synapses), np.int8)
     for c in net.connections:

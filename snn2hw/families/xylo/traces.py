@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from snn2hw.families.xylo.numbers import PARTS, numbers_of
 from snn2hw.families.xylo.populations import Hidden, Population
 from snn2hw.ir.program import Program
-from snn2hw.ir.trace import SPIKES, LayerTrace, Trace
+from snn2hw.ir.trace import SPIKES, LayerTrace, Trace, answers
 
 Kept = Mapping[str, NDArray[np.integer[Any]]]
 
@@ -58,5 +58,5 @@ def trace_of(
     sent = {k: x.reshape(samples, steps, -1) for k, x in inputs.items()}
     sent |= {k: window(k, SPIKES).reshape(samples, steps, -1) for k in names}
     events = {k: x.sum(axis=0, dtype=np.int64) for k, x in sent.items()}
-    out = window(program.network.output, SPIKES)
-    return Trace(out, events, whole, program.phase, program.depth, seconds, on)
+    outputs = answers(program, {k: window(k, SPIKES) for k in program.network.outputs.values()})
+    return Trace(outputs, events, whole, program.phase, program.depth, seconds, on)

@@ -42,11 +42,12 @@ def from_program(file):
     ports, populations = groups(file, "inputs"), groups(file, "populations")
     hidden = [p for p in populations if p.attrs["kind"] == "Hidden"]
     readout = [p for p in populations if p.attrs["kind"] == "Readout"]
-    first = {p.attrs["name"]: 0 for p in ports + readout}
-    count = 0
-    for p in hidden:
-        first[p.attrs["name"]] = count
-        count += p["threshold"].size
+    first = {p.attrs["name"]: 0 for p in ports}
+    for pool in (readout, hidden):
+        count = 0
+        for p in pool:
+            first[p.attrs["name"]] = count
+            count += p["threshold"].size
     channels = sum(int(np.prod(p.attrs["shape"])) for p in ports)
     synapses = {
         "inp": [[] for _ in range(channels)],

@@ -26,6 +26,7 @@ from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.synapses import Conv, Dense, Synapses, from_matrix
 
 BIAS_EXP = 6
+OUTPUT = "output"  # what the only one is called, as the file does not name it
 MOST_LAYERS = 1000
 MOST_NEURONS = 1 << 24  # more than a board of Loihi 2 chips has
 DELTA_RANGE = 1 << 11  # a Delta scales its input by 2**12 into 24 bits
@@ -72,7 +73,7 @@ def read(path: Path, *, time_steps: int | None = None, input_max: int | None = N
             inputs=(chain.port,),
             populations=tuple(chain.populations),
             connections=tuple(chain.connections),
-            output=chain.populations[-1].name,
+            outputs={OUTPUT: chain.populations[-1].name},
             dt=1e-3,
             time_steps=time_steps,
             numbers=chain.numbers,

@@ -11,6 +11,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.errors import listed
 from snn2hw.families.loihi import lava
 from snn2hw.families.loihi.netx import weights
 from snn2hw.families.loihi.numbers import Numbers, numbers_of, populations
@@ -111,8 +112,9 @@ def _plan(program: Program) -> tuple[list[_Layer], bool]:
         except (_CannotHold, ValueError) as reason:
             raise _CannotHold(f"{p.name} {reason}") from None
         before, previous = p.name, p
-    if before != net.output:
-        raise _CannotHold("its output is not its last layer")
+    inner = [name for name, p in net.outputs.items() if p != before]
+    if inner:
+        raise _CannotHold(f"netx has the last layer as its output, not {listed(inner)}")
     return layers, phased
 
 

@@ -108,7 +108,7 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
             *(made.population for made in done),
         ),
         connections=connections,
-        output=output_populations(net)[0],
+        outputs=output_populations(net),
         dt=net.dt,
         time_steps=steps,
         numbers=numbers,

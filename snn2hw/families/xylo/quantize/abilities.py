@@ -31,7 +31,7 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
     """List everything in a network that the target cannot do, all at once."""
     found = [*_ends(net, target), *_rules(net, target), *_cells(net, wires, target)]
     try:
-        outputs = output_populations(net)
+        outputs = list(dict.fromkeys(output_populations(net).values()))
     except NetworkError:  # which is among what was found
         return found
     return [*found, *_graph(net, wires, outputs), *misfits(_needs(net, wires, outputs), target)]
@@ -48,9 +48,7 @@ def _ends(net: Network, target: Target) -> Iterator[str]:
                 f"{most} spikes a step"
             )
     try:
-        outputs = output_populations(net)
-        if len(outputs) != 1:
-            yield f"it has {len(outputs)} outputs ({listed(outputs)}); keep one"
+        output_populations(net)
     except NetworkError as error:
         yield str(error).rstrip(".")
 
@@ -141,7 +139,10 @@ def _graph(net: Network, wires: Wiring, outputs: Collection[str]) -> Iterator[st
     for name in wires.order:
         for source in wires.into[name].sources:
             if source.name in outputs:
-                yield f"{source.name} is heard by {name}, the chip's readout by nobody"
+                yield (
+                    f"{source.name} is heard by {name}, the chip's readout by nobody (give the "
+                    "output neurons of its own)"
+                )
             elif source.name in inputs and name in outputs:
                 yield (
                     f"{name} receives {source.name} directly, the chip's readout only hidden "

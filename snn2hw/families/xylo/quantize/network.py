@@ -79,21 +79,22 @@ def _integers(net: Network, wires: Wiring, target: Target, steps: int) -> IntNet
     Raises:
         UnsupportedError: names the layers that are driven too far beyond their thresholds.
     """
-    n, (output,) = numbers_of(target), output_populations(net)
+    n, outputs = numbers_of(target), output_populations(net)
+    last = list(dict.fromkeys(outputs.values()))
     with np.errstate(over="ignore", invalid="ignore"):
         layers = [_layer(name, net, wires, n) for name in wires.order]
     _check([layer for layer in layers if not np.isfinite(layer.peak)])
-    inner = [layer for layer in layers if layer.name != output]
-    last = [layer for layer in layers if layer.name == output]
-    made = [*_rounded(inner, Hidden, tuple(net.inputs()), n), *_rounded(last, Readout, (), n)]
+    inner = [layer for layer in layers if layer.name not in last]
     known = {layer.name: layer for layer in layers}
+    outer = [known[name] for name in last]  # one pool of neurons, in the order of the outputs
+    made = [*_rounded(inner, Hidden, tuple(net.inputs()), n), *_rounded(outer, Readout, (), n)]
     # Below one unit per threshold, nothing tells one threshold from two.
     _check([known[m.population.name] for m in made if m.coarse])
     return IntNetwork(
         inputs=tuple(InputPort(k, p.shape, p.max_value) for k, p in net.inputs().items()),
         populations=tuple(m.population for m in made),
         connections=tuple(c for m in made for c in m.connections),
-        output=output,
+        outputs=outputs,
         dt=net.dt,
         time_steps=steps,
         numbers=n,
