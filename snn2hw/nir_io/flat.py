@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,7 +12,6 @@ from snn2hw.ir.arrays import Edge
 from snn2hw.nir_io.stored import StoredGraph, StoredNode
 
 THROUGH = "\0through"  # no type of NIR's: the door of a sub-graph, which hands its input on
-MOST_EDGES = 200_000
 MOST_JOINED = 64  # a door of so many ways is taken away, one of more stays
 
 
@@ -78,11 +77,6 @@ def flatten(graph: StoredGraph) -> Flat:
 def _inline(graph: StoredGraph, place: str, flat: Flat) -> None:
     """Add a graph's nodes under ``place``; a sub-graph's ends become its doors."""
     edges = _repair_edges(graph, place, flat)
-    doors = {
-        f"{place}{name}": _ends(node, f"{place}{name}.")
-        for name, node in graph.nodes.items()
-        if isinstance(node, StoredGraph)
-    }
     for name, node in graph.nodes.items():
         full = f"{place}{name}"
         if full in flat.nodes:
@@ -93,42 +87,76 @@ def _inline(graph: StoredGraph, place: str, flat: Flat) -> None:
             flat.nodes[full] = StoredNode(THROUGH, {})
         else:
             flat.nodes[full] = node
-    made = 0
+    subs = {k: n for k, n in graph.nodes.items() if isinstance(n, StoredGraph)}
+    inputs, outputs = ({k: _ends(n, kind) for k, n in subs.items()} for kind in ("Input", "Output"))
+    flat.problems += [
+        *_unnamed([(b, a) for a, b in edges], inputs, "Inputs", place),
+        *_unnamed(edges, outputs, "Outputs", place),
+    ]
     for a, b in edges:
-        starts = doors[place + a][1] if place + a in doors else [place + a]
-        ends = doors[place + b][0] if place + b in doors else [place + b]
-        made += len(starts) * len(ends)
-        if made > MOST_EDGES:
-            flat.problems.append(f"its sub-graphs unfold to more than {MOST_EDGES:,} edges")
-            return
-        flat.connect((start, end) for start in starts for end in ends)
+        starts = [f"{a}.{door}" for door in outputs[a]] if a in subs else [a]
+        ends = [f"{b}.{door}" for door in inputs[b]] if b in subs else [b]
+        # Where it has to name one, it is led to all: then shapes are known, and only it is off.
+        if len(starts) * len(ends) <= MOST_JOINED:
+            flat.connect((place + start, place + end) for start in starts for end in ends)
+    doors = [f"{place}{k}.{door}" for k, some in inputs.items() for door in some]
+    unfed = [door for door in doors if not flat.before(door)]
+    if unfed:
+        flat.problems.append(f"no edge leads to {listed(unfed)}, where a sub-graph has an Input")
 
 
-def _ends(graph: StoredGraph, place: str) -> tuple[list[str], list[str]]:
-    def named(kind: str) -> list[str]:
-        return [
-            place + k
-            for k, n in graph.nodes.items()
-            if isinstance(n, StoredNode) and n.kind == kind
-        ]
+def _ends(graph: StoredGraph, kind: str) -> list[str]:
+    return [k for k, n in graph.nodes.items() if isinstance(n, StoredNode) and n.kind == kind]
 
-    return named("Input"), named("Output")
+
+def _unnamed(
+    edges: Iterable[Edge], doors: Mapping[str, list[str]], kind: str, place: str
+) -> list[str]:
+    """Name the sub-graphs with several doors on a side to which an edge leads as a whole.
+
+    NIR gives the Inputs and Outputs of a graph no order (nir 1.0.8, ``ir/graph.py``: its check of
+    types is not implemented for several).
+
+    Args:
+        edges: pairs of a node and the one at its other end.
+        doors: of each sub-graph, on the side of the first.
+        kind: what these are.
+        place: where the graph is.
+    """
+    others: dict[str, list[str]] = {}
+    for name, other in edges:
+        if len(doors.get(name, ())) > 1:
+            others.setdefault(name, []).append(other)
+    return [
+        f"{place}{name} has several {kind} ({listed(doors[name])}), for which NIR has no order, so "
+        f"the edges between it and {listed(found, ' and ')} must name one, as in "
+        f"{name}.{doors[name][0]}"
+        for name, found in others.items()
+    ]
 
 
 def _repair_edges(graph: StoredGraph, place: str, flat: Flat) -> list[Edge]:
     """Turn edges that name no node to the one they can only mean."""
     edges = list(dict.fromkeys(graph.edges))
     known = set(edges)
+    ports = _ports(graph, edges)
+    wrong = [f"{a} -> {b}" for a, b in edges if ports.get(a) == "Input" or ports.get(b) == "Output"]
+    if wrong:
+        flat.problems.append(
+            f"edges of {place.rstrip('.') or 'the graph'} leave an Input of a sub-graph or lead to "
+            f"an Output of one: {listed(wrong)}"
+        )
     named = {name for edge in edges for name in edge}
+    whole = {port[: port.rindex(".")] for port in ports}
     unused = [
         name
         for name, node in graph.nodes.items()
-        if name not in named and not (isinstance(node, StoredNode) and node.kind == "Input")
+        if name not in named | whole and not (isinstance(node, StoredNode) and node.kind == "Input")
     ]
     leaves: dict[str, str] = {}  # where an edge that leaves a lost node starts
     enters: dict[str, str] = {}
     lost_for_good: set[str] = set()
-    for lost in sorted(named - set(graph.nodes)):
+    for lost in sorted(named - set(graph.nodes) - set(ports)):
         doors = (f"{lost}.input", f"{lost}.output")
         if all(door in graph.nodes for door in doors):
             flat.note(
@@ -153,6 +181,22 @@ def _repair_edges(graph: StoredGraph, place: str, flat: Flat) -> list[Edge]:
         for a, b in edges
         if (a, b) in known and a not in lost_for_good and b not in lost_for_good
     ]
+
+
+def _ports(graph: StoredGraph, edges: Iterable[Edge]) -> dict[str, str]:
+    """Return the names in edges that are those of a sub-graph's ends, and their kinds.
+
+    Such a name is what the end is called once the sub-graph is inlined.
+    """
+    ends = {
+        f"{name}.{end}": kind
+        for name, node in graph.nodes.items()
+        if isinstance(node, StoredGraph)
+        for kind in ("Input", "Output")
+        for end in _ends(node, kind)
+    }
+    named = {name for edge in edges for name in edge if name not in graph.nodes}
+    return {name: ends[name] for name in named if name in ends}
 
 
 def _close_doors(flat: Flat) -> None:

@@ -117,7 +117,9 @@ def test_sub_graphs_of_many_ends_do_not_multiply():
 
     nodes = {"a": graph(600), "b": graph(600)}
     flat = flatten(StoredGraph(nodes, (("a", "b"),), {}))
-    assert "unfold to more than 200,000 edges" in " ".join(flat.problems)
+    assert flat.problems[0].startswith("b has several Inputs (i0, i1, ")
+    assert len(flat.edges) == 3 * 1200  # inside, and to the ends that the graph was given
+    assert sum(map(len, flat.problems)) < 5000
     many = {f"s{k}": StoredNode("Scale", {"scale": np.ones(2)}) for k in range(40)}
     inner = StoredGraph({"in": StoredNode("Input", {}), "out": StoredNode("Output", {})},
                         (("in", "out"),), {})  # fmt: skip
