@@ -91,6 +91,21 @@ def assert_same_answers(ours, theirs):
         assert (answer.spikes == theirs.outputs[name].spikes).all(), name
 
 
+def heads() -> Network:
+    """A chain that is asked after each layer, by a layer of sums, and twice at its end."""
+    r = np.random.default_rng(3)
+    nodes = {
+        "in": Input((6,), 3), "fc0": Affine(r.normal(0.2, 0.3, (8, 6)), r.normal(0, 0.2, 8)),
+        "first": lif((8,)), "fc1": Affine(r.normal(0.2, 0.4, (5, 8)), np.zeros(5)),
+        "second": lif((5,), 0.75), "fc2": Affine(r.normal(0, 0.5, (4, 5)), np.zeros(4)),
+        "sums": Leaky((4,), np.array(DT), np.ones(()), np.zeros(())),
+        "deep": Output((8,)), "score": Output((4,)), "end": Output((5,)), "same": Output((5,)),
+    }  # fmt: skip
+    chain = ["in", "fc0", "first", "fc1", "second", "fc2", "sums", "score"]
+    more = [("first", "deep"), ("second", "end"), ("second", "same")]
+    return Network(nodes, (*itertools.pairwise(chain), *more), DT, 7)
+
+
 def images(net, samples=4, seed=0):
     """Random integer inputs ``[N, T, *shape]`` for every input of a network or program."""
     r = np.random.default_rng(seed)

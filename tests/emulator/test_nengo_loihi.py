@@ -7,7 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nets import DT, LOIHI1, LOIHI2, images, lif, placed, pressed, random_program, residual, tiny
+from nets import (
+    DT,
+    LOIHI1,
+    LOIHI2,
+    assert_same_answers,
+    images,
+    lif,
+    placed,
+    pressed,
+    random_program,
+    residual,
+    tiny,
+)
 from shared import DATA, needs_data
 
 import snn2hw
@@ -39,8 +51,10 @@ def emulated(program, x, folder):
 
 def assert_equal(program, x, done):
     """Compare with both of ours; return how many values that were."""
-    found = compare.traces(engine.run(program, x, states=True), done.trace)
+    ours = engine.run(program, x, states=True)
+    found = compare.traces(ours, done.trace)
     assert found.mismatches == 0, found.first
+    assert_same_answers(ours, done.trace)
     again = compare.traces(reference.run(program, x), done.trace)
     assert again.mismatches == 0, again.first
     return found.compared

@@ -146,11 +146,22 @@ def lif_features(program: Program, x: Inputs, trace: Trace) -> set[str]:
         "no decay of v": any(p.dv == 0 for p in fires),
         "no memory in v": any(p.dv == 4096 for p in fires),
     }
+    has |= several_outputs(program)
     live = alive(program, trace)
     posts = Counter(c.post for c, _ in live)
     found = {k for k, there in has.items() if there}
     found |= {"branches that sum"} if max(posts.values(), default=0) > 1 else set()
     return found.union(*(synapses(program, c, d) for c, d in live))
+
+
+def several_outputs(program: Program) -> dict[str, bool]:
+    """Return what a network of several outputs has."""
+    of = list(program.network.outputs.values())
+    return {
+        "several outputs": len(of) > 1,
+        "outputs at different depths": len({program.phase[p] for p in of}) > 1,
+        "outputs of one population": len(set(of)) < len(of),
+    }
 
 
 def alive(program: Program, trace: Trace) -> list[tuple[Connection, int]]:
@@ -199,7 +210,8 @@ LIF_GROUPS: Groups = {
     ],
     "exponents": [f"exponent {e}" for e in range(-8, 8)],
     "graph": [
-        "several inputs", "branches that sum", "layer deeper than the output",
+        "several inputs", "several outputs", "outputs at different depths",
+        "outputs of one population", "branches that sum", "layer deeper than the output",
         "sample shorter than the depth", "spike through a loop of one layer",
         "spike through a loop of several layers", "delay in the sample's time",
         "delay of 63 chip steps",
@@ -318,6 +330,8 @@ def xylo_features(program: Program, x: Inputs, trace: Trace) -> set[str]:
     """Return what a network of Xylo neurons has and did."""
     net, n = program.network, numbers_of(program.network)
     found = {program.target.title}
+    heads = several_outputs(program)
+    found |= {k for k in ("several outputs", "outputs at different depths") if heads[k]}
     found |= {"several spikes of an input in a step"} if next(iter(x.values())).max() > 1 else set()
     for p in net.populations:
         layer, hidden = trace.layers[p.name], isinstance(p, Hidden)
@@ -354,6 +368,7 @@ XYLO: Groups = {
         "input weights", "recurrent weights", "readout weights", "recurrent layer",
         "spikes into isyn", "spikes into isyn2", *(f"shift {s}" for s in range(8)),
     ],
+    "graph": ["several outputs", "outputs at different depths"],
     "neurons": [
         "several spikes of an input in a step", "several spikes of a neuron in a step",
         "the most spikes of a neuron in a step", "a readout neuron", "alias of a later neuron",

@@ -83,16 +83,19 @@ def one(sweep: Sweep, seed: int, samples: int, simulator: Simulator) -> Count:
     program, x = sweep.made(seed, samples)
     with sweep.watched() as seen:
         ours = families.of(program.target).define(program, x)
-    found = compare.traces(ours, simulator(program, x))
+    theirs = simulator(program, x)
+    found = compare.traces(ours, theirs)
+    cut = [k for k, a in ours.outputs.items() if (a.spikes != theirs.outputs[k].spikes).any()]
+    first = found.first or (f"outputs {', '.join(cut)} differ" if cut else None)
     return Count(
         networks=1,
         samples=ours.samples,
         steps=ours.samples * ours.steps,
         fired=sum(int((layer.spikes != 0).sum()) for layer in ours.layers.values()),
         compared=found.compared,
-        mismatches=found.mismatches,
+        mismatches=found.mismatches + len(cut),
         features=Counter(seen | sweep.features(program, x, ours)),
-        first=f"network {seed}: {found.first}" if found.first else "",
+        first=f"network {seed}: {first}" if first else "",
     )
 
 

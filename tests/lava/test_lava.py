@@ -12,7 +12,9 @@ from float_nets import random_network
 from nets import (
     DT,
     LOIHI2,
+    assert_same_answers,
     classifier,
+    heads,
     images,
     lif,
     placed,
@@ -34,6 +36,7 @@ from snn2hw.ir.network import (
     Affine,
     Conv1d,
     Conv2d,
+    Delay,
     Flatten,
     Input,
     Leaky,
@@ -58,9 +61,11 @@ def in_lava(program, x, folder, **how):
 
 
 def assert_equal(program, x, done):
-    found = compare.traces(engine.run(program, x, states=True), done.trace)
+    ours = engine.run(program, x, states=True)
+    found = compare.traces(ours, done.trace)
     assert found.compared > 0
     assert found.mismatches == 0, found.first
+    assert_same_answers(ours, done.trace)
     again = compare.traces(reference.run(program, x), done.trace)
     assert again.mismatches == 0, again.first
 
@@ -112,6 +117,32 @@ def test_networks_read_out_by_sums(tmp_path, tau):
     assert done.processes == {"Conv": 1, "Dense": 2}
     assert (done.trace.spikes < 0).any()
     assert (done.trace.prediction == engine.run(program, x).prediction).all()
+    assert_equal(program, x, done)
+
+
+def test_several_outputs_at_different_depths(tmp_path):
+    program = compile_network(heads(), LOIHI2)
+    x = images(program.network, samples=3)
+    done = in_lava(program, x, tmp_path)
+    assert len({answer.phase for answer in done.trace.outputs.values()}) == 3
+    assert all(answer.spikes.any() for answer in done.trace.outputs.values())
+    assert_equal(program, x, done)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_parts_that_nothing_connects(tmp_path, streams):
+    """Lava runs what is connected with a process; here that is a part of the network."""
+    parts = [heads(), replace(residual(steps=7), dt=DT)]
+    nodes = {f"{i}.{k}": n for i, net in enumerate(parts) for k, n in net.nodes.items()}
+    edges = [(f"{i}.{a}", f"{i}.{b}") for i, net in enumerate(parts) for a, b in net.edges]
+    if not streams:
+        nodes["wait"] = Delay(np.full(5, DT))
+        edges += [("1.lif4", "wait"), ("wait", "1.lif4")]
+    program = compile_network(Network(nodes, tuple(edges), DT, 7), LOIHI2)
+    assert program.streams == streams
+    x = images(program.network, samples=3)
+    done = in_lava(program, x, tmp_path)
+    assert all(answer.spikes.any() for answer in done.trace.outputs.values())
     assert_equal(program, x, done)
 
 

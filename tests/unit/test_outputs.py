@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import netx_writing
 import numpy as np
 import pytest
-from nets import DT, LOIHI1, LOIHI2, images, lif, tiny
+from nets import LOIHI1, LOIHI2, heads, images, tiny
 from system_calls import call_here
 from xylo_nets import AUDIO2, float_chain, neurons
 
@@ -21,7 +21,7 @@ from snn2hw.families.loihi import definition, engine
 from snn2hw.families.xylo import engine as xylo
 from snn2hw.families.xylo import spec
 from snn2hw.ir.integer import IntNetwork
-from snn2hw.ir.network import Affine, Input, Leaky, Network, Output
+from snn2hw.ir.network import Affine, Network, Output
 from snn2hw.ir.trace import join
 from snn2hw.pipeline import builds, floats
 from snn2hw.pipeline.compiler import compile_network
@@ -29,6 +29,7 @@ from snn2hw.pipeline.exporting import compiled, export
 from snn2hw.pipeline.loading import Model, load_model
 from snn2hw.pipeline.samples import Samples
 from snn2hw.simulate import floating
+from snn2hw.store import program as program_file
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CHOICE = nir_io.Choice(dt=1.0, time_steps=6, reset="zero")
@@ -36,21 +37,6 @@ CHOICE = nir_io.Choice(dt=1.0, time_steps=6, reset="zero")
 
 def case(name) -> Network:
     return nir_io.read(FIXTURES / f"{name}.nir", CHOICE)[0]
-
-
-def heads() -> Network:
-    """A chain that is asked after each layer, by a layer of sums, and twice at its end."""
-    r = np.random.default_rng(3)
-    nodes = {
-        "in": Input((6,), 3), "fc0": Affine(r.normal(0.2, 0.3, (8, 6)), r.normal(0, 0.2, 8)),
-        "first": lif((8,)), "fc1": Affine(r.normal(0.2, 0.4, (5, 8)), np.zeros(5)),
-        "second": lif((5,), 0.75), "fc2": Affine(r.normal(0, 0.5, (4, 5)), np.zeros(4)),
-        "sums": Leaky((4,), np.array(DT), np.ones(()), np.zeros(())),
-        "deep": Output((8,)), "score": Output((4,)), "end": Output((5,)), "same": Output((5,)),
-    }  # fmt: skip
-    chain = ["in", "fc0", "first", "fc1", "second", "fc2", "sums", "score"]
-    more = [("first", "deep"), ("second", "end"), ("second", "same")]
-    return Network(nodes, (*itertools.pairwise(chain), *more), DT, 7)
 
 
 OF = {"deep": "first", "score": "sums", "end": "second", "same": "second"}
@@ -157,6 +143,25 @@ def test_a_build_keeps_its_outputs(tmp_path):
     assert "answers" not in one.info
 
 
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [([("one", "lif1"), ("one", "lif2")], "two outputs share a name"), ([], "it has no output"),
+     (None, "it has no outputs"), ([("one", 3)], "population is .*, not a text")],
+)  # fmt: skip
+def test_files_of_wrong_outputs_are_refused(tmp_path, outputs, said):
+    program, path = compile_network(tiny(), LOIHI2), tmp_path / "program.h5"
+    program_file.write(path, program)
+    with h5py.File(path, "a") as file:
+        del file["outputs"]
+        for i, (name, population) in enumerate(outputs or []):
+            group = file.create_group(f"outputs/{i:04d}")
+            group.attrs.update(name=name, population=population)
+        if outputs == []:
+            file.create_group("outputs")
+    with pytest.raises(InputError, match=said):
+        program_file.read(path, program.placement, LOIHI2)
+
+
 def test_accuracy_is_that_of_the_output_which_is_named(tmp_path):
     net = heads()
     build = export(Model("mine", net, {}), LOIHI2, tmp_path)
@@ -181,9 +186,14 @@ def test_accuracy_is_that_of_the_output_which_is_named(tmp_path):
 def test_rewrites_are_measured_on_all_outputs():
     net = heads()
     soft = {k: replace(n, reset="subtract") for k, n in net.neurons().items()}
-    model = Model("soft", replace(net, nodes={**net.nodes, **soft}), {})
-    changed = compiled(model, LOIHI2, allowed=["hard-reset"])[2]
-    assert 0 < changed["same_predictions"] < 1
+    was = replace(net, nodes={**net.nodes, **soft})
+    changed = compiled(Model("soft", was, {}), LOIHI2, allowed=["hard-reset"])[2]
+    r = np.random.default_rng(0)
+    x = {"in": r.integers(0, 4, (200, 7, 6))}  # as random inputs are made
+    before, after = (floating.run(n, x).predictions for n in (was, net))
+    same = [(before[name] == after[name]).mean() for name in OF]
+    assert len(set(same)) > 1
+    assert changed["same_predictions"] == pytest.approx(np.mean(same))
     assert "accuracy" not in changed
 
 
@@ -281,15 +291,20 @@ def test_a_netx_file_has_one_output():
     assert netx_writing.why_not(compile_network(twice, LOIHI2)) is None
 
 
-def test_an_output_stays_whole_where_dead_neurons_go():
+def test_outputs_stay_whole_where_dead_neurons_go():
     net = heads()
-    weight = np.array(net.nodes["fc0"].weight)
-    weight[2], bias = 0, np.where(np.arange(8) == 2, 0, net.nodes["fc0"].bias)
-    silent = replace(net, nodes={**net.nodes, "fc0": Affine(weight, bias)})
-    program = compile_network(silent, LOIHI2)
-    assert program.network.population("first").size == 8
-    x = images(net)
-    assert not engine.run(program, x).answer("deep").spikes[..., 2].any()
+    changed = dict(net.nodes)
+    for fc in ("fc0", "fc1"):
+        weight, bias = np.array(net.nodes[fc].weight), np.array(net.nodes[fc].bias)
+        weight[2], bias[2] = 0, 0
+        changed[fc] = Affine(weight, bias)
+    program = compile_network(replace(net, nodes=changed), LOIHI2)
+    assert [program.network.population(k).size for k in ("first", "second")] == [8, 5]
+    trace = engine.run(program, images(net))
+    for name in ("deep", "end"):
+        sent = trace.answer(name).spikes.any(axis=(0, 1))
+        assert not sent[2]
+        assert sent.any()
 
 
 def test_the_case_of_two_heads_builds_as_it_is(tmp_path):

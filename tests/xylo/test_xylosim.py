@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from nets import assert_same_answers
 from shared import DATA, needs_data
 from xylo_nets import (
     AUDIO2,
@@ -51,6 +52,7 @@ def assert_equal(program, x, folder):
             found = compare.traces(ours, done.trace)
             assert found.compared > 0
             assert found.mismatches == 0, found.first
+            assert_same_answers(ours, done.trace)
             assert {k: v.tolist() for k, v in ours.events.items()} == {
                 k: v.tolist() for k, v in done.trace.events.items()
             }
