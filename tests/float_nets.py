@@ -44,7 +44,9 @@ def random_network(seed, *, layers=3, chip=False) -> Network:
         cells.append(make.readout(cells[-1]))
     make.add("out0", Output(make.shape(cells[-1])), cells[-1])
     rules = Rules()
-    if not chip:
+    if chip:
+        make.heads(seed, [c for c in cells if c.startswith("cell")])
+    else:
         if r.random() < 0.4:
             end = make.linear("end", cells[-2])
             make.add("out1", Output(make.shape(end)), end)
@@ -146,6 +148,13 @@ class _Maker:
         made, shape = lif((), beta, r=self.few((), 4 / DT if beta else 4.0)), self.shape(before)
         leak = np.zeros(()) if beta else self.few(shape)
         return self.add("read", Leaky(shape, made.tau, made.r, leak), before)
+
+    def heads(self, seed, cells):
+        """In a third of the networks, give up to two more cells an output."""
+        r = np.random.default_rng((seed, 1))
+        for i in range(int(r.integers(1, 3)) if r.random() < 1 / 3 else 0):
+            cell = str(r.choice(cells))
+            self.add(f"head{i}", Output(self.shape(cell)), cell)
 
     def join(self, i, sources, target):
         """At times, an edge more into a cell; NIR has no way from a vector to an image."""
