@@ -17,6 +17,7 @@ from snn2hw.ir.network import (
     Affine,
     Conv1d,
     Conv2d,
+    Leaky,
     Lif,
     Network,
     SparseAffine,
@@ -196,6 +197,51 @@ def _settles(net: Network, target: Target) -> bool:
     )
 
 
+# Which share of a state a chip tells from nothing and from all: half of 1/4096, the finest decay.
+TOLD = 1 / 8192
+FORGETS = 64.0  # steps of decay after which nothing is left of a float64
+
+
+def summed_readout(net: Network) -> Network:
+    """Let a readout that leaks send what arrives in each step.
+
+    The total of an integrator that keeps ``k`` of its membrane in a step holds what arrived in step
+    ``s`` of ``T`` with the weight ``r (1 - k**(T - s))``. Here that is ``r`` in every step, as if
+    the membrane were read on until it has decayed. A synaptic current counts with its whole charge
+    in the step in which it arrives. An integrator without a leak (``tau = inf``) stays one.
+    """
+    at_once = net.dt / (1.0 if net.rules.integration == "euler" else FORGETS)
+    nodes = dict(net.nodes)
+    for name, node in _fading(net).items():
+        charge = np.ones(()) if node.tau_synapse is None or node.w_in is None else node.w_in
+        nodes[name] = replace(
+            node, tau=np.where(np.isfinite(node.tau), at_once, np.inf), r=node.r * charge,
+            tau_synapse=None, w_in=None,
+        )  # fmt: skip
+    return replace(net, nodes=nodes)
+
+
+def _fading(net: Network) -> dict[str, Leaky]:
+    """Return the integrators that only outputs hear and that keep a part of a state in a step."""
+    wires = wiring(net)
+    heard = {s.name for name in wires.order for s in wires.into[name].sources}
+    found: dict[str, Leaky] = {}
+    for name, node in net.nodes.items():
+        if isinstance(node, Leaky) and name not in heard:
+            step = coefficients(node, net.dt, net.rules.integration)
+            part = (step.keep_voltage > TOLD) & (step.keep_voltage < 1 - TOLD)
+            if part.any() or (step.keep_current > TOLD).any():
+                found[name] = node
+    return found
+
+
+def _fades(net: Network, target: Target) -> bool:
+    try:
+        return bool(target.abilities.get("graded_output") and _fading(net))
+    except UnsupportedError:  # as every target will say
+        return False
+
+
 def _each(net: Network, change: Callable[[Lif], Lif]) -> Network:
     return replace(
         net, nodes={k: change(n) if isinstance(n, Lif) else n for k, n in net.nodes.items()}
@@ -253,5 +299,11 @@ REWRITES: Mapping[str, Rewrite] = {
         _settles,
         settled_bias,
         lambda neurons: neurons.bias == "current",
+    ),
+    "summed-readout": Rewrite(
+        "a readout that leaks sends what arrives in each step: all steps count alike, where the "
+        "last ones counted less",
+        _fades,
+        summed_readout,
     ),
 }

@@ -129,6 +129,7 @@ def _readout_refusals(
     elif kept is None:
         found.append(
             f"{name} keeps a part of its membrane or current in each step, the chip's outputs all "
-            "or nothing of the membrane (I or tau = inf; tau = dt with euler integration)"
+            "or nothing of the membrane (I or tau = inf; tau = dt with euler integration, as with "
+            "--rewrite summed-readout)"
         )
     return found

@@ -87,7 +87,7 @@ def _cell(cell: Cell, into: Incoming, net: Network, target: Target) -> Iterator[
         case Leaky():
             yield (
                 "gives its membrane potential, the chip's readout sends spikes (end the network "
-                "with spiking neurons)"
+                "with spiking neurons, which may leak as these do)"
             )
         case Threshold():
             yield "remembers nothing, the chip's neurons have a membrane and a synaptic current"
