@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,32 +12,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import wiring
 from snn2hw.ir.synapses import synapse_count, with_weight
-from snn2hw.train.modules import MaxPool, from_module
-from snn2hw.train.stepping import leaves, over_time, spikes
+from snn2hw.train.export import OUTPUT
+from snn2hw.train.modules.building import built, plan_of
+from snn2hw.train.modules.calling import Plan, Time, dtype_of, forget, fresh, unwrapped
+from snn2hw.train.modules.kinds import MaxPool
+from snn2hw.train.modules.running import run as run_once
+from snn2hw.train.modules.watching import sends_spikes
 from snn2hw.train.students import SOURCE, Chw, Spiking
 
 Floats = NDArray[np.float64]
 
 
 class ModuleStudent(Spiking):
-    """A sequence of modules of snnTorch, Norse or our own layers as a student.
+    """Anyone's module as a student: it runs as its author runs it, and its neurons are listened to.
 
     Args:
         module: what ``from_module`` takes; it sees integers scaled to at most 1.
-        shape: of an image or a frame, ``(C, H, W)``.
+        shape: of an image or a frame, ``(C, H, W)``; a module of flat samples sees them flattened.
         classes: how many outputs it has.
         max_value: largest integer of the input.
         time_steps: T, how often an image is shown; event frames bring their own.
         max_pool: as in ``from_module``.
+        time: as in ``from_module``.
 
     Raises:
-        UnsupportedError: names every module that cannot be exported.
-        InputError: it gives anything but one value for each class.
+        UnsupportedError: names everything that cannot be exported.
+        InputError: it gives anything but one value for each class, or its code has other steps.
     """
 
     def __init__(
@@ -50,38 +54,53 @@ class ModuleStudent(Spiking):
         time_steps: int,
         *,
         max_pool: MaxPool = "refuse",
+        time: Time | None = None,
     ) -> None:
         super().__init__(shape, classes, max_value, time_steps)
-        self.module = module
+        self.module = unwrapped(module)
         self.max_pool: MaxPool = max_pool
-        given = self._plain(None).outputs()
-        (output,) = given.values()
+        self._time: Time | None = time
+        self._flat = False
+        try:
+            net, self._plan = self._built(None)
+        except UnsupportedError as error:
+            self._flat = True
+            try:
+                net, self._plan = self._built(None)
+            except UnsupportedError:
+                raise error from None
+        (output,) = net.outputs().values()
         if output.shape != (classes,):
             raise InputError(
                 f"The student gives values of shape {output.shape}; there are {classes} classes.",
                 f"End it with a layer of {classes} neurons.",
             )
-        self._names = [p or type(m).__name__ for p, m in leaves(module)]
-        # Modules that step see one step at a time; these see all of them, once a forward.
-        seen = [name for name, (_, m) in zip(self._names, leaves(module), strict=True) if spikes(m)]
-        self._seen = list(dict.fromkeys([*seen, self._names[-1]]))
-        self._spiking = seen
+        # What a forward calls once a step is seen as all steps, once a forward.
+        named = {path or type(self.module).__name__: path for path in self._plan.cells}
+        self._cells = {k: p for k, p in named.items() if k in net.neurons()}
+        source = self._plan.source
+        self._output = OUTPUT if source is None else source or type(self.module).__name__
+        self._seen = list(dict.fromkeys([*self._cells, self._output]))
         self.recorders = nn.ModuleList(nn.Identity() for _ in self._seen)
 
     def forward(self, x: Tensor) -> Tensor:
         """Sum the output over all steps: ``[B, classes]``."""
-        steps = self.steps(x)
-        signal = self.encode(x)
-        for name, (_, leaf) in zip(self._names, leaves(self.module), strict=True):
-            signal = over_time(leaf, signal, steps)
-            if name in self._seen:
-                signal = self.cell(name)(signal)
-        return signal.sum(0) * (steps / len(signal))
+        frames = self.encode(x)
+        frames = frames.flatten(2) if self._flat else frames
+        if self._plan.time != "static":
+            frames = frames.expand(self.steps(x), *frames.shape[1:])
+        forget(self.module)
+        ran = run_once(self.module, frames, self._plan)
+        forget(self.module)
+        for name, path in self._cells.items():
+            if name != self._output:
+                self.cell(name)(ran.sent[path])
+        return self.cell(self._output)(ran.answer).sum(0)
 
     @property
     def output(self) -> str:
-        """Name of the last module."""
-        return self._names[-1]
+        """Name of what gives the answer."""
+        return self._output
 
     def cell(self, name: str) -> nn.Module:
         """Return the module that gives ``[T, B, ...]`` of a population or the output."""
@@ -89,12 +108,12 @@ class ModuleStudent(Spiking):
 
     def populations(self) -> dict[str, nn.Module]:
         """Return, first layer first, modules that give spikes ``[T, B, ...]`` once a forward."""
-        return {name: self.cell(name) for name in self._spiking}
+        return {name: self.cell(name) for name in self._cells}
 
     def fan_out(self) -> dict[str, float]:
         """Return how many synapses a spike of the input or a population reaches, on average."""
         net = self.to_network()
-        found = dict.fromkeys((SOURCE, *self._spiking), 0.0)
+        found = dict.fromkeys((SOURCE, *self._cells), 0.0)
         wires = wiring(net)
         for cell in wires.order:
             for source in wires.into[cell].sources:
@@ -105,90 +124,115 @@ class ModuleStudent(Spiking):
 
     def stages(self) -> list[str]:
         """Return all populations but the output."""
-        return [name for name in self._spiking if name != self.output]
+        return [name for name in self._cells if name != self.output]
 
     def to_network(self, dt: float | None = None) -> ir.Network:
         """Export it; the scale of the input is in the first weights."""
-        return _scaled(self._plain(dt), 1.0 / self.max_value)
+        net, _ = self._built(dt)
+        return _scaled(net, 1.0 / self.max_value)
 
-    def _plain(self, dt: float | None) -> ir.Network:
-        net, _ = from_module(
+    def _built(self, dt: float | None) -> tuple[ir.Network, Plan]:
+        net, _, plan = built(
             self.module,
-            self.shape,
+            (size_of(self.shape),) if self._flat else self.shape,
             dt=dt,
             time_steps=self.time_steps,
             input_max=self.max_value,
             max_pool=self.max_pool,
+            time=self._time,
         )
-        return net
+        return (_flattened(net, self.shape) if self._flat else net), plan
+
+
+def _flattened(net: ir.Network, shape: Chw) -> ir.Network:
+    """Give a network of flat samples images, which it flattens."""
+    (given,) = net.inputs().values()
+    nodes = {**net.nodes, SOURCE: replace(given, shape=shape), "flatten": ir.Flatten(shape)}
+    edges = tuple(("flatten", b) if a == SOURCE else (a, b) for a, b in net.edges)
+    return replace(net, nodes=nodes, edges=(*edges, (SOURCE, "flatten")))
 
 
 def _scaled(net: ir.Network, factor: float) -> ir.Network:
-    """Return a chain with its input multiplied by ``factor``, in the first weights if it can be."""
+    """Return a network with its input multiplied by ``factor``, in the first weights if it can."""
     if factor == 1.0:
         return net
-    after = dict(net.edges)
-    name = after[SOURCE]
-    while isinstance(net.nodes[name], ir.Flatten | ir.Pool2d):
-        name = after[name]
-    node, nodes = net.nodes[name], dict(net.nodes)
+    passed, first = {SOURCE}, dict[str, ir.Node]()
+    waiting = [SOURCE]
+    while waiting:
+        at = waiting.pop()
+        for name in (b for a, b in net.edges if a == at):
+            node = net.nodes[name]
+            if isinstance(node, ir.Flatten | ir.Pool2d):
+                passed.add(name)
+                waiting.append(name)
+            else:
+                first[name] = node
+    weights = all(isinstance(n, ir.Affine | ir.Conv2d | ir.Conv1d) for n in first.values())
+    if weights and all(set(net.predecessors(n)) <= passed for n in (*first, *passed)):
+        scaled = {name: _with_factor(node, factor) for name, node in first.items()}
+        return replace(net, nodes={**net.nodes, **scaled})
+    scale = ir.Scale(np.full(net.inputs()[SOURCE].shape, factor))
+    edges = [("scale" if a == SOURCE else a, b) for a, b in net.edges]
+    return replace(net, nodes={**net.nodes, "scale": scale}, edges=(*edges, (SOURCE, "scale")))
+
+
+def _with_factor(node: Any, factor: float) -> ir.Node:
     if isinstance(node, ir.Affine):
-        nodes[name] = ir.Affine(node.weight * factor, node.bias)
-    elif isinstance(node, ir.Conv2d | ir.Conv1d):
-        kernel = with_weight(node.kernel, node.kernel.weight * factor)
-        nodes[name] = replace(node, kernel=kernel)
-    else:
-        nodes["scale"] = ir.Scale(np.full(net.inputs()[SOURCE].shape, factor))
-        first = after[SOURCE]
-        edges = [e for e in net.edges if e != (SOURCE, first)]
-        added = ((SOURCE, "scale"), ("scale", first))
-        return replace(net, nodes=nodes, edges=(*edges, *added))
-    return replace(net, nodes=nodes)
+        return ir.Affine(node.weight * factor, node.bias)
+    return replace(node, kernel=with_weight(node.kernel, node.kernel.weight * factor))
 
 
-def run(module: nn.Module, x: NDArray[Any], batch: int = 100) -> tuple[Floats, float]:
-    """Run a copy of a module from fresh state, layer by layer, each over all time steps.
+def run(
+    module: nn.Module, x: NDArray[Any], batch: int = 100, *, time: Time | None = None
+) -> tuple[Floats, float]:
+    """Run a copy of a module from fresh states, as its author does.
 
     Args:
         module: one that ``from_module`` takes, max pooling included.
         x: samples ``[N, T, *shape]``.
         batch: samples at a time.
+        time: as in ``from_module``.
 
     Returns:
-        What it gives, ``[N, T, *out]``, and how many spikes its neurons sent in all.
+        What it gives, ``[N, T, *out]``, or ``[N, 1, *out]`` if it adds up its steps itself; and how
+        many spikes its neurons sent in all.
+
+    Raises:
+        UnsupportedError: it runs in no known way, or gives no known answer.
+        InputError: the samples have other steps than the module's code.
     """
-    # A state that hangs on a graph of gradients cannot be copied, and is not wanted.
-    states = {id(b): torch.zeros(0) for b in module.buffers() if not b.is_leaf}
-    module = copy.deepcopy(module, states).cpu().eval()
-    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    plan = None if isinstance(module, Spiking) else plan_of(module, tuple(x.shape[2:]), time)
+    copied = fresh(module)
     outputs: list[Floats] = []
     total = 0.0
     with torch.no_grad():
         for start in range(0, len(x), batch):
-            piece = torch.as_tensor(np.asarray(x[start : start + batch])).to(dtype)
-            ours = isinstance(module, Spiking)
-            out, sent = _watched(module, piece) if ours else _run(module, piece.transpose(0, 1))
+            piece = torch.as_tensor(np.asarray(x[start : start + batch])).to(dtype_of(copied))
+            out, sent = _watched(copied, piece) if plan is None else _run(copied, piece, plan)
             outputs.append(out.transpose(0, 1).double().numpy())
             total += sent
     return np.concatenate(outputs), total
 
 
-def _run(module: nn.Module, x: Tensor) -> tuple[Tensor, float]:
-    total = 0.0
-    for _, leaf in leaves(module):
-        x = over_time(leaf, x, len(x))
-        total += float(x.double().sum()) if spikes(leaf) else 0.0
-    return x, total
+def _run(module: nn.Module, x: Tensor, plan: Plan) -> tuple[Tensor, float]:
+    ran = run_once(module, x.transpose(0, 1), plan)
+    forget(module)
+    spiking = (p for p in plan.cells if sends_spikes(module.get_submodule(p)))
+    return ran.answer, sum(_count(ran.sent[p]) for p in spiking)
 
 
-def _watched(student: Spiking, x: Tensor) -> tuple[Tensor, float]:
+def _count(sent: Tensor) -> float:
+    return float(sent.double().sum())
+
+
+def _watched(student: Any, x: Tensor) -> tuple[Tensor, float]:
     sent: dict[str, Tensor] = {}
     names = dict.fromkeys([*student.populations(), student.output])
     hooks = [student.cell(n).register_forward_hook(partial(_keep, sent, n)) for n in names]
     student(x)
     for hook in hooks:
         hook.remove()
-    total = sum(float(sent[n].double().sum()) for n in student.populations())
+    total = sum(_count(sent[n]) for n in student.populations())
     return sent[student.output], total
 
 

@@ -1,0 +1,27 @@
+# pyright: basic
+"""Modules from elsewhere, known by name and home, so that their packages are not imported."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+MaxPool = Literal["refuse", "neurons", "average"]
+MAX_POOL = ("refuse", "neurons", "average")
+
+_HOMES = (
+    "torch.nn.modules.",
+    "snntorch._neurons.",
+    "norse.torch.module.",
+    "spikingjelly.activation_based.",
+    "sinabs.",
+    "snn2hw.train.",
+)
+
+
+def kind(module: nn.Module) -> str:
+    """Return ``package.Class`` for a class of a known package, the plain name for others."""
+    made = type(module)
+    known = made.__module__.startswith(_HOMES)
+    return f"{made.__module__.split('.')[0]}.{made.__name__}" if known else made.__name__
