@@ -140,9 +140,8 @@ def _seen(copied: nn.Module, t: Tracer, asked: Asked, way: Time, steps: int) -> 
     counts = {w.steps for w in watched if w.number is not None}
     if not counts:
         return Seen(t, Plan(way), steps, {}, None, problems(t))
-    count = (
-        steps if way == "outside" else max(counts, key=lambda n: sum(w.steps == n for w in watched))
-    )
+    usual = max(counts, key=lambda n: sum(w.steps == n for w in watched))
+    count = usual if way == "static" else min(usual, steps)
     if way == "static" and count == 1:
         raise Failed("it is one step")
     if way == "outside" and counts != {steps}:

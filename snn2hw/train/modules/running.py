@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from snn2hw.errors import InputError
 from snn2hw.train.modules.calling import Plan, call
 from snn2hw.train.modules.kinds import kind
-from snn2hw.train.modules.watching import FORMS
+from snn2hw.train.modules.watching import FORMS, in_precision
 
 
 class Ran(NamedTuple):
@@ -93,10 +93,13 @@ def recorded(module: nn.Module, paths: tuple[str, ...]) -> Iterator[dict[str, li
     kept: dict[str, list[Tensor]] = {path: [] for path in paths}
 
     def keep(path: str) -> Any:
-        def hook(m: nn.Module, _args: Any, out: Any) -> None:
+        def hook(m: nn.Module, args: Any, out: Any) -> Any:
             form = FORMS[kind(m)]
             answer, _ = form.made(m, out)
+            if args and answer.dtype != args[0].dtype:
+                answer, out = in_precision(args[0], answer, out)
             kept[path].append(answer if form.many(m) else answer[None])
+            return out
 
         return hook
 

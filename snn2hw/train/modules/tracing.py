@@ -281,7 +281,7 @@ def values(x: Any) -> Floats:
 
 
 def _tensor(ids: Ids) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(ids).astype(np.float64))
+    return torch.from_numpy(np.array(ids, np.float64))
 
 
 def _name(func: Any) -> str:

@@ -66,6 +66,8 @@ class Watch:
             answer, states = self.form.made(self.module, out)
             if answer is x:  # what never spikes may give what it gets
                 out = answer = x.clone()
+            elif answer.dtype != x.dtype:
+                answer, out = in_precision(x, answer, out)
         many = self.form.many(self.module)
         frames = list(zip(x, answer, strict=True)) if many else [(x, answer)]
         self._check_start(given, line)
@@ -148,6 +150,12 @@ class Watch:
             ids[sample] = start + np.arange(size)
         self.left[name] = ids
         t.put(state, ids.reshape(state.shape))
+
+
+def in_precision(x: Tensor, answer: Tensor, out: Any) -> tuple[Tensor, Any]:
+    """Give spikes the precision of the input, which snnTorch's have in float32 alone."""
+    found = answer.to(x.dtype)
+    return found, (found, *out[1:]) if isinstance(out, tuple) else found
 
 
 def watch(t: Tracer, module: nn.Module, forms: Mapping[str, Form]) -> list[Watch]:
