@@ -113,11 +113,12 @@ def load(model: Any, /, **known: Any) -> Network | IntNetwork:
 
     Args:
         model: the file, folder or name; or a spiking ``nn.Module`` of snnTorch, Norse or our own
-            layers (``train/modules.py`` says which).
+            layers, with a forward of its own or none (docs/modules.md says which).
         known: what a file may not say, by the names of ``nir_io.Choice``: ``dt`` (seconds),
             ``time_steps``, ``reset``, ``written_by``, ``input_max`` and the rules of a step. For a
             module: ``shape`` of a sample (``(C, H, W)``), ``dt``, ``time_steps``, ``input_max``,
-            ``max_pool`` (``refuse``, ``neurons``, ``average``).
+            ``max_pool`` (``refuse``, ``neurons``, ``average``), ``time`` (``outside``, ``static``,
+            ``first``, ``batch first``: how it takes its input, if that is not found out).
 
             For both: ``input_scale``, ``input_mean``, ``input_std`` if the author fed
             ``(scale x - mean) / std`` of integers ``x``, such as ``input_scale=1/255``: they are
@@ -159,7 +160,12 @@ def _of_module(
 
 
 def measure(
-    module: Any, network: Network, x: NDArray[Any], y: NDArray[Any] | None = None
+    module: Any,
+    network: Network,
+    x: NDArray[Any],
+    y: NDArray[Any] | None = None,
+    *,
+    time: Any = None,
 ) -> dict[str, Any]:
     """Run a module and the network made of it on the same samples, and say how they differ.
 
@@ -169,10 +175,12 @@ def measure(
         x: ``[N, T, *shape]``: what the author fed, of which the network gets the integers, or
             integers. They differ if ``load`` was given a scale of the input.
         y: labels ``[N]``, if there are any.
+        time: how the module takes its input, if ``load`` had to be told.
 
     Returns:
         ``samples``, ``steps``, ``same_predictions`` (share), ``same_outputs`` (share of all values
-        at all steps), and as pairs of module and network ``spikes_per_sample``, ``accuracy``.
+        at all steps, or of their sums where a module gives no others), and as pairs of module and
+        network ``spikes_per_sample``, ``accuracy``.
 
     Raises:
         InputError: x does not have the network's shape.
@@ -187,14 +195,17 @@ def measure(
     ours = floating.run(network, {name: integers})  # which also judges the shape of x
     for note in outside(port, name, integers):
         warnings.warn(note, stacklevel=2)
-    theirs, spikes = run_module(module, x if fed or not port.scaled else port.fed(x))
+    theirs, spikes = run_module(module, x if fed or not port.scaled else port.fed(x), time=time)
+    answer = ours.answer.reshape(*ours.answer.shape[:2], *theirs.shape[2:])
+    if theirs.shape[1] != ours.steps:
+        answer = answer.sum(axis=1, keepdims=True)
     guess = theirs.reshape(*theirs.shape[:2], -1).sum(axis=1).argmax(axis=1)
     sent = sum(float(ours.events[name].sum()) for name in network.neurons())
     found: dict[str, Any] = {
         "samples": ours.samples,
         "steps": ours.steps,
         "same_predictions": float((guess == ours.prediction).mean()),
-        "same_outputs": float(np.isclose(theirs, ours.answer.reshape(theirs.shape)).mean()),
+        "same_outputs": float(np.isclose(theirs, answer).mean()),
         "spikes_per_sample": [spikes / ours.samples, sent / ours.samples],
     }
     if y is not None:

@@ -164,6 +164,7 @@ def _seen(copied: nn.Module, t: Tracer, asked: Asked, way: Time, steps: int) -> 
         tuple(w.at for w in watched if w.number is not None),
         _source(t, answer, watched),
         t.samples if t.samples != SAMPLES else None,
+        answer.factor if answer else 1.0,
     )
     return Seen(t, plan, count, heard, answer, wrong)
 
@@ -306,7 +307,7 @@ def built(
     if steps and time_steps and steps != time_steps:
         raise InputError(
             f"The module's own code has {steps} steps, not {time_steps}.",
-            f"Leave out time_steps, or change the module to {time_steps}.",
+            f"Say time_steps={steps}, or change the module to {time_steps}.",
         )
     notes: list[str] = []
     neurons, rules, wrong = _neurons(seen, dt, notes)

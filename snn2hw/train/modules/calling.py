@@ -32,6 +32,7 @@ class Plan(NamedTuple):
         cells: paths of the modules with a memory.
         source: the path of the one that gives the answer, if one does.
         samples: the size of a batch, if it is written in the module's code.
+        factor: what a step counts in the answer, where a module adds up its steps.
     """
 
     time: Time
@@ -41,6 +42,7 @@ class Plan(NamedTuple):
     cells: tuple[str, ...] = ()
     source: str | None = None
     samples: int | None = None
+    factor: float = 1.0
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -25,12 +25,16 @@ TOLERANCE = 2e-3  # of half precision, whose sums round at 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What a module returns: which tensor it is, what it holds of a step, where its steps are."""
+    """What a module returns: which tensor it is, what it holds of a step, where its steps are.
+
+    ``factor`` is what a step counts where they are added up.
+    """
 
     index: int
     heard: Operand
     axis: int | None
     shape: tuple[int, ...]
+    factor: float = 1.0
 
 
 def steady(t: Tracer, steps: int) -> tuple[dict[int, Operand], list[str]]:
@@ -296,7 +300,7 @@ def _of_a_step(t: Tracer, answer: Answer, steps: int) -> Answer | None:
     heard = Operand(
         np.full(n, number), np.zeros(n, np.int64), element.astype(np.int64), np.zeros(n)
     )
-    return Answer(answer.index, heard, None, answer.shape)
+    return Answer(answer.index, heard, None, answer.shape, float(factor))
 
 
 def problems(t: Tracer) -> list[str]:

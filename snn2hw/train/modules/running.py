@@ -80,7 +80,7 @@ def _answer(returned: Any, plan: Plan) -> Tensor:
     if plan.time == "outside":
         return torch.stack([_leaf(one, plan.answer) for one in returned])
     answer = _leaf(returned, plan.answer)
-    return answer[None] if plan.axis is None else answer.movedim(plan.axis, 0)
+    return answer[None] / plan.factor if plan.axis is None else answer.movedim(plan.axis, 0)
 
 
 def _leaf(tree: Any, index: int) -> Tensor:

@@ -143,7 +143,10 @@ class Tracer(TorchDispatchMode):
 
     def _notice_batch(self, func: Any, args: tuple[Any, ...]) -> None:
         """See a view that puts the samples of the batch into a number of rows that it names."""
-        if _name(func) not in ("view", "_unsafe_view") or not self.knows(args[0]):
+        module = self.paths[-1][1]
+        if _name(func) not in ("view", "_unsafe_view") or kind(module) != type(module).__name__:
+            return
+        if not self.knows(args[0]):
             return
         x, size = args[0], args[1]
         if size and size[0] > 1 and x.shape[0] == self.samples != size[0] and len(size) < x.ndim:
