@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 
 from snn2hw.errors import UnsupportedError, unknown_name
 from snn2hw.ir.graph import wiring
@@ -17,6 +20,7 @@ from snn2hw.ir.network import (
     Affine,
     Conv1d,
     Conv2d,
+    Integration,
     Leaky,
     Lif,
     Network,
@@ -25,6 +29,8 @@ from snn2hw.ir.network import (
 )
 from snn2hw.ir.neuron import NeuronRules
 from snn2hw.ir.target import Target
+
+Floats = NDArray[np.float64]
 
 USUAL = NeuronRules()
 
@@ -35,14 +41,14 @@ class Rewrite:
 
     Args:
         about: what it does.
-        concerns: whether it changes a network for a target.
+        concerns: whether it changes a network for a target, of such neurons.
         apply: the change.
         saves: says of a target's neurons whether they do without as well, at a higher price;
             ``all`` leaves it out then.
     """
 
     about: str
-    concerns: Callable[[Network, Target], bool]
+    concerns: Callable[[Network, Target, NeuronRules], bool]
     apply: Callable[[Network], Network]
     saves: Callable[[NeuronRules], bool] = lambda _: False
 
@@ -67,7 +73,7 @@ def rewrite(
     applied: list[str] = []
     for name, one in REWRITES.items():
         asked = name in names or ("all" in names and not one.saves(neurons))
-        if asked and one.concerns(net, target):
+        if asked and one.concerns(net, target, neurons):
             net = one.apply(net)
             applied.append(name)
     return net, applied
@@ -106,7 +112,7 @@ def hard_reset(net: Network) -> Network:
     return _each(net, lambda n: replace(n, reset="zero", v_reset=np.zeros(())))
 
 
-def _soft(net: Network, target: Target) -> bool:
+def _soft(net: Network, target: Target, _: NeuronRules) -> bool:
     resets = {n.reset for n in net.neurons().values()}
     offset = any(n.reset == "zero" and np.any(n.v_reset) for n in net.neurons().values())
     lacks = offset or any(not target.abilities.get(f"reset_{r}") for r in resets)
@@ -118,7 +124,7 @@ def soft_reset(net: Network) -> Network:
     return _each(net, lambda n: replace(n, reset="subtract", v_reset=np.zeros(())))
 
 
-def _hard(net: Network, target: Target) -> bool:
+def _hard(net: Network, target: Target, _: NeuronRules) -> bool:
     resets = {n.reset for n in net.neurons().values()}
     return resets != {"subtract"} and not target.abilities["reset_zero"]
 
@@ -144,7 +150,7 @@ def _leaks(node: Lif, net: Network) -> bool:
     return not np.isin(step.keep_voltage, (0, 1)).all() or bool(step.keep_current.any())
 
 
-def _early(net: Network, target: Target) -> bool:
+def _early(net: Network, target: Target, _: NeuronRules) -> bool:
     early = [n for n in net.neurons().values() if (n.fires or net.rules.fires) == "at"]
     return any(_leaks(n, net) for n in early) and not target.abilities.get("fires_at")
 
@@ -155,7 +161,7 @@ def at_threshold(net: Network) -> Network:
     return replace(changed, rules=replace(net.rules, fires="at"))
 
 
-def _late(net: Network, target: Target) -> bool:
+def _late(net: Network, target: Target, _: NeuronRules) -> bool:
     above = any((n.fires or net.rules.fires) == "above" for n in net.neurons().values())
     return above and bool(target.abilities.get("fires_at"))
 
@@ -186,7 +192,7 @@ def _has_current(node: Lif) -> bool:
     return node.tau_synapse is not None and bool(np.isfinite(node.tau).all())
 
 
-def _settles(net: Network, target: Target) -> bool:
+def _settles(net: Network, target: Target, _: NeuronRules) -> bool:
     try:
         wires = wiring(net)
     except UnsupportedError:  # as every target will say
@@ -235,11 +241,66 @@ def _fading(net: Network) -> dict[str, Leaky]:
     return found
 
 
-def _fades(net: Network, target: Target) -> bool:
+def _fades(net: Network, target: Target, _: NeuronRules) -> bool:
     try:
         return bool(target.abilities.get("graded_output") and _fading(net))
     except UnsupportedError:  # as every target will say
         return False
+
+
+FEW = 8  # time constants of a population; a chip that has one a population takes a part for each
+
+
+def few_time_constants(net: Network) -> Network:
+    """Give the neurons of each population one of eight time constants, the nearest to their own.
+
+    They are the centres of eight groups (k-means, Lloyd 1982) of what a step leaves of membrane and
+    current. What a step's input counts stays.
+    """
+
+    def grouped(node: Lif) -> Lif:
+        step = coefficients(node, net.dt, net.rules.integration)
+        kept = [np.broadcast_to(k, node.shape) for k in (step.keep_voltage, step.keep_current)]
+        points = np.stack([k.reshape(-1) for k in kept], axis=1)
+        if len(np.unique(points, axis=0)) <= FEW:
+            return node
+        grouped_by: Any = kmeans2  # typed as if it never returned
+        centres, group = grouped_by(points, FEW, minit="++", rng=0)
+        voltage, current = (centres[group, i].reshape(node.shape) for i in (0, 1))
+        return _with_decays(node, net.dt, net.rules.integration, voltage, current)
+
+    return _each(net, grouped)
+
+
+def _with_decays(
+    node: Lif, dt: float, integration: Integration, voltage: Floats, current: Floats
+) -> Lif:
+    """Return neurons with other decays, to which inputs and resting potentials count as before."""
+
+    def tau(keep: Floats) -> Floats:
+        with np.errstate(divide="ignore"):
+            return dt / (1 - keep) if integration == "euler" else -dt / np.log(keep)
+
+    step = coefficients(node, dt, integration)
+    lost = np.where(voltage < 1, 1 - voltage, dt)  # of plain integrators, r counts per second
+    made = replace(node, tau=tau(voltage), r=step.gain_voltage / lost)
+    made = replace(made, v_leak=np.where(voltage < 1, step.drift / lost, 0.0))
+    if node.tau_synapse is None:
+        return made
+    return replace(made, tau_synapse=tau(current), w_in=step.gain_current / (1 - current))
+
+
+def _many_time_constants(net: Network, _: Target, neurons: NeuronRules) -> bool:
+    most = neurons.time_constants
+    if most is None:
+        return False
+    for node in net.neurons().values():
+        step = coefficients(node, net.dt, net.rules.integration)
+        kept = (step.keep_voltage, step.keep_current)
+        pairs = np.stack([np.broadcast_to(k, node.shape).reshape(-1) for k in kept], axis=1)
+        if len(np.unique(pairs, axis=0)) > most:
+            return True
+    return False
 
 
 def _each(net: Network, change: Callable[[Lif], Lif]) -> Network:
@@ -251,7 +312,7 @@ def _each(net: Network, change: Callable[[Lif], Lif]) -> Network:
 REWRITES: Mapping[str, Rewrite] = {
     "start-at-reset": Rewrite(
         "membranes start where a spike sets them, where they started at 0 or at rest",
-        lambda net, target: (
+        lambda net, target, _: (
             target.abilities["reset_zero"] and any(_set_aside(n) for n in net.neurons().values())
         ),
         start_at_reset,
@@ -270,12 +331,16 @@ REWRITES: Mapping[str, Rewrite] = {
     ),
     "one-spike": Rewrite(
         "a neuron sends at most one spike a step, where it sent several",
-        lambda net, target: net.rules.spikes == "many" and not target.abilities.get("spikes_many"),
+        lambda net, target, _: (
+            net.rules.spikes == "many" and not target.abilities.get("spikes_many")
+        ),
         lambda net: replace(net, rules=replace(net.rules, spikes="one", most=None, most_out=None)),
     ),
     "many-spikes": Rewrite(
         "a neuron sends as many spikes a step as its membrane holds thresholds, where it sent one",
-        lambda net, target: net.rules.spikes == "one" and bool(target.abilities.get("spikes_many")),
+        lambda net, target, _: (
+            net.rules.spikes == "one" and bool(target.abilities.get("spikes_many"))
+        ),
         lambda net: replace(net, rules=replace(net.rules, spikes="many")),
     ),
     "above-threshold": Rewrite(
@@ -291,8 +356,14 @@ REWRITES: Mapping[str, Rewrite] = {
     ),
     "free-membrane": Rewrite(
         "a membrane may fall as low as its input drives it, where it had a floor",
-        lambda net, _: net.rules.v_min is not None,
+        lambda net, target, _: net.rules.v_min is not None,
         lambda net: replace(net, rules=replace(net.rules, v_min=None)),
+    ),
+    "few-time-constants": Rewrite(
+        f"the neurons of a population have {FEW} time constants, the nearest to their own, where "
+        "they had many",
+        _many_time_constants,
+        few_time_constants,
     ),
     "settled-bias": Rewrite(
         "a bias on a synaptic current acts at once, where it built up over the synapse's time",

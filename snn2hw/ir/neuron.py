@@ -72,6 +72,7 @@ class NeuronRules:
         membrane: what a step may leave of a membrane potential.
         current: what it may leave of a synaptic current.
         needs_current: every neuron has a synaptic current with a memory.
+        time_constants: how many the neurons of one population may have; None for any number.
         bias: what a constant input is added to, the ``current`` or the ``membrane``.
         readouts: what may be read: ``spikes``, or the ``membrane`` of outputs that never spike.
         channels: values of an input in a step at most; None for any number.
@@ -88,6 +89,7 @@ class NeuronRules:
     membrane: Decays = Parts(4096)
     current: Decays = Parts(4096)
     needs_current: bool = False
+    time_constants: int | None = None
     bias: Literal["current", "membrane"] = "current"
     readouts: tuple[Literal["spikes", "membrane"], ...] = ("spikes", "membrane")
     channels: int | None = None

@@ -174,6 +174,40 @@ def with_weight(synapses: Synapses, weight: NDArray[Any]) -> Synapses:
     return replace(synapses, weight=weight)
 
 
+def whole_channels(keep: NDArray[np.integer[Any]], shape: Shape) -> NDArray[np.int64] | None:
+    """Return the channels of an image that some of its elements are, in their order, or None."""
+    if len(shape) < 2:
+        return None
+    each = size_of(shape[1:])
+    first = keep[::each]
+    channels = np.asarray(first // each, np.int64)
+    whole = (channels[:, None] * each + np.arange(each)).reshape(-1)
+    return channels if whole.size == keep.size and (whole == keep).all() else None
+
+
+def rows(synapses: Synapses, keep: NDArray[np.integer[Any]]) -> Synapses:
+    """Return the synapses of some of the neurons that receive; of whole channels, a kernel."""
+    if isinstance(synapses, Dense):
+        return Dense(synapses.weight[keep])
+    if isinstance(synapses, Conv) and synapses.groups == 1:
+        channels = whole_channels(keep, synapses.output_shape)
+        if channels is not None:
+            return replace(synapses, weight=synapses.weight[channels])
+    return from_matrix(matrix(synapses)[keep])
+
+
+def columns(synapses: Synapses, keep: NDArray[np.integer[Any]]) -> Synapses:
+    """Return the synapses from some of the neurons that send; from whole channels, a kernel."""
+    if isinstance(synapses, Dense):
+        return Dense(synapses.weight[:, keep])
+    if isinstance(synapses, Conv) and synapses.groups == 1:
+        channels = whole_channels(keep, synapses.input_shape)
+        if channels is not None:
+            image = (channels.size, *synapses.input_shape[1:])
+            return replace(synapses, weight=synapses.weight[:, channels], input_shape=image)
+    return from_matrix(matrix(synapses).tocsc()[:, keep])
+
+
 def sizes(synapses: Synapses) -> tuple[int, int]:
     """Return ``(post, pre)``, the number of neurons on either side."""
     match synapses:

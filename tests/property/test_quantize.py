@@ -166,11 +166,13 @@ def test_time_constants_become_decays():
 
 
 def test_every_refusal_is_listed():
-    net = single(np.eye(2), np.zeros(2), reset="subtract", tau=np.array([DT, 2 * DT]), r=np.ones(2))
+    net = single(
+        np.eye(20), np.zeros(20), reset="subtract", tau=DT * np.arange(1, 21), r=np.ones(20)
+    )
     with pytest.raises(UnsupportedError) as caught:
         quantize(net, LOIHI2)
     assert "lif: a spike takes the threshold" in str(caught.value)
-    assert "several membrane time constants" in str(caught.value)
+    assert "lif has 20 time constants, the chip one a population" in str(caught.value)
 
 
 def test_time_steps_must_be_known():

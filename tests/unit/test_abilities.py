@@ -21,14 +21,17 @@ from snn2hw.ir.network import (
     Output,
     Rules,
     Threshold,
+    input_shape,
 )
 
 
 def chain(cell, *before, largest=1, rules=None):
     """An input, linear nodes, and a cell that is read."""
-    nodes = {"in": Input((2,), largest)}
-    nodes |= {f"n{i}": node for i, node in enumerate(before or (Affine(np.eye(2), np.zeros(2)),))}
-    nodes |= {"cell": cell, "out": Output((2,))}
+    (size,) = input_shape(cell)
+    same = Affine(np.eye(size), np.zeros(size))
+    nodes = {"in": Input((size,), largest)}
+    nodes |= {f"n{i}": node for i, node in enumerate(before or (same,))}
+    nodes |= {"cell": cell, "out": Output((size,))}
     names = list(nodes)
     return Network(nodes, tuple(itertools.pairwise(names)), DT, 3, rules or Rules())
 
@@ -87,13 +90,14 @@ SLOW = {"w_in": np.array(1.0)}  # of a synapse
         (chain(lif((2,), beta=0.0)), ""),
         (chain(lif((2,), beta=1.0)), ""),
         (
-            chain(lif((2,), tau=np.array([DT, 2 * DT]), r=np.ones(2))),
-            "cell has several membrane time constants, the chip one a population",
+            chain(lif((17,), tau=DT * np.arange(1, 18), r=np.ones(17))),
+            "cell has 17 time constants, the chip one a population, which can be divided into 16",
         ),
         (
-            chain(lif((2,), tau_synapse=np.array([DT, 2 * DT]), **SLOW)),
-            "cell has several synapse time constants, the chip one a population",
+            chain(lif((17,), tau_synapse=DT * np.arange(1, 18), **SLOW)),
+            "cell has 17 time constants, the chip one a population, which can be divided into 16",
         ),
+        (chain(lif((16,), tau=DT * np.arange(1, 17), r=np.ones(16))), ""),
         (chain(lif((2,), tau_synapse=np.array(DT), **SLOW)), ""),
         (chain(lif((2,), tau_synapse=np.array(8000 * DT), **SLOW)), ""),
         (
@@ -152,8 +156,9 @@ def test_potentials_need_a_chip_that_sends_them():
 
 
 def test_everything_is_refused_at_once():
-    cell = lif((2,), tau=np.array([DT, 2 * DT]), r=np.ones(2), reset="subtract")
-    net = chain(cell, Affine(np.eye(2), np.ones(2)), Delay(np.array([0.0, DT])), largest=256,
+    cell = lif((20,), tau=DT * np.arange(1, 21), r=np.ones(20), reset="subtract")
+    delay = Delay(np.linspace(0, 19 * DT, 20))
+    net = chain(cell, Affine(np.eye(20), np.ones(20)), delay, largest=256,
                 rules=Rules(fires="at", spikes="many", v_min=-1.0))  # fmt: skip
     assert len(refused(net, able(graded_input=False))) == 7
 

@@ -36,7 +36,7 @@ OWN = {"encoder": "rows:levels=15", "target": "xylo-imu", "time_steps": 8}
 
 
 def test_a_target_says_what_its_neurons_compute():
-    assert rules_of("loihi2") == NeuronRules()
+    assert rules_of("loihi2") == NeuronRules(time_constants=16)
     assert XYLO.of_network == Rules(fires="at", spikes="many", most=31, most_out=1)
     assert (XYLO.membrane, XYLO.current) == (Shifts(0, 15), Shifts(1, 15))
     assert (XYLO.most_in, XYLO.resets, XYLO.bias) == (15, ("subtract",), "membrane")

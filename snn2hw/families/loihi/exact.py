@@ -13,12 +13,10 @@ from snn2hw.families.loihi.numbers import as_added, numbers_of
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.synapses import (
     Conv,
-    Dense,
-    Synapses,
+    columns,
     fan_out,
-    from_matrix,
-    matrix,
     received,
+    rows,
     with_weight,
 )
 
@@ -126,9 +124,9 @@ def _only(net: IntNetwork, p: chip.Lif, keep: NDArray[np.bool_]) -> IntNetwork |
     for c in net.connections:
         synapses = c.synapses
         if c.post == p.name:
-            synapses = _rows(synapses, kept, neurons)
+            synapses = rows(synapses, neurons)
         if c.pre == p.name:
-            synapses = _columns(synapses, kept, neurons)
+            synapses = columns(synapses, neurons)
         connections.append(replace(c, synapses=synapses))
     if any(c.mixed != old.mixed for c, old in zip(connections, net.connections, strict=True)):
         return None  # what is left has one sign, for which the chip has another grid
@@ -150,20 +148,3 @@ def _channels(p: chip.Lif, around: list[Connection]) -> int:
 
 def _grouped(c: Connection) -> bool:
     return isinstance(c.synapses, Conv) and c.synapses.groups > 1
-
-
-def _rows(synapses: Synapses, channels: NDArray[np.intp], keep: NDArray[np.intp]) -> Synapses:
-    if isinstance(synapses, Dense):
-        return Dense(synapses.weight[keep])
-    if isinstance(synapses, Conv):
-        return replace(synapses, weight=synapses.weight[channels])
-    return from_matrix(matrix(synapses)[keep])
-
-
-def _columns(synapses: Synapses, channels: NDArray[np.intp], keep: NDArray[np.intp]) -> Synapses:
-    if isinstance(synapses, Dense):
-        return Dense(synapses.weight[:, keep])
-    if isinstance(synapses, Conv):
-        image = (channels.size, *synapses.input_shape[1:])
-        return replace(synapses, weight=synapses.weight[:, channels], input_shape=image)
-    return from_matrix(matrix(synapses).tocsc()[:, keep])

@@ -223,6 +223,9 @@ def population(net: IntNetwork, name: str) -> Population:
     return cast("Population", net.population(name))
 
 
+MOST_PARTS = 16  # into which a population is divided by time constants; each takes a core at least
+
+
 def numbers_of(of: IntNetwork | Target) -> Numbers:
     """Return the arithmetic of a network or a chip of this family."""
     return cast("Numbers", of.numbers)
@@ -272,5 +275,5 @@ def trains(target: Target) -> NeuronRules:
     n = numbers_of(target)
     parts = Parts(1 << n.decay_bits)
     graded = target.abilities["graded_output"] and n.message_bits and n.programmable
-    usual = NeuronRules(membrane=parts, current=parts)
+    usual = NeuronRules(membrane=parts, current=parts, time_constants=MOST_PARTS)
     return usual if graded else replace(usual, readouts=("spikes",))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from snn2hw.errors import NetworkError, listed
-from snn2hw.families.loihi.numbers import numbers_of
+from snn2hw.families.loihi.numbers import MOST_PARTS, numbers_of
 from snn2hw.families.loihi.place import crowded
 from snn2hw.families.loihi.quantize.drive import as_spiking, decay, fires_at, forgets, whole
+from snn2hw.families.loihi.quantize.parts import count_parts
 from snn2hw.families.loihi.quantize.relays import sends_sums
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
 from snn2hw.ir.network import (
@@ -66,7 +67,7 @@ def _refusals(name: str, cell: Cell, into: Incoming, net: Network, target: Targe
     found: list[str] = []
     if not isinstance(cell, Leaky):
         found += _reset_refusals(name, node, target)
-        found += _decay_refusals(name, node, step, net.dt, target)
+        found += _decay_refusals(name, cell, node, step, net, target)
     if into.late:
         found.append(f"{name} has a bias that a Delay holds back, which the chip cannot")
     most = (2 << numbers_of(target).exponent_max) - 1
@@ -99,14 +100,19 @@ def _reset_refusals(name: str, node: Lif, target: Target) -> list[str]:
 
 
 def _decay_refusals(
-    name: str, node: Lif, step: Coefficients, dt: float, target: Target
+    name: str, cell: Cell, node: Lif, step: Coefficients, net: Network, target: Target
 ) -> list[str]:
     found: list[str] = []
-    for what, value in (("membrane", step.keep_voltage), ("synapse", step.keep_current)):
-        if np.unique(value).size > 1:
-            found.append(f"{name} has several {what} time constants, the chip one a population")
-    if node.tau_synapse is not None and decay(step.keep_current, numbers_of(target)) == 0:
-        found.append(f"{name} has a synapse time constant too long for {dt:g} s steps")
+    numbers = numbers_of(target)
+    parts = count_parts(cell, net, numbers)
+    if parts > MOST_PARTS:
+        found.append(
+            f"{name} has {parts:,} time constants, the chip one a population, which can be divided "
+            f"into {MOST_PARTS} at most"
+        )
+    slowest = step.keep_current.max()
+    if node.tau_synapse is not None and decay(np.asarray(slowest), numbers) == 0:
+        found.append(f"{name} has a synapse time constant too long for {net.dt:g} s steps")
     return found
 
 

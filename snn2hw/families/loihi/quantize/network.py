@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.numbers import Numbers, numbers_of
 from snn2hw.families.loihi.quantize.abilities import digits, refusals
 from snn2hw.families.loihi.quantize.drive import Drive, Sends, drive_of, fires_at
+from snn2hw.families.loihi.quantize.parts import Units, divided
 from snn2hw.families.loihi.quantize.relays import Relay, relay_of, relayed
 from snn2hw.families.loihi.quantize.scale import (
     current_limit,
@@ -59,15 +60,16 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
     Raises:
         UnsupportedError: lists the layers whose numbers are too large for the target's bits.
     """
-    cells = net.cells()
     sends = {k: Sends(n.max_value, digits(n, target)) for k, n in net.inputs().items()}
-    ticking, numbers = _unused("bias", net), numbers_of(target)
-    relays, too_large = _relays(net, wires, sends, numbers)
+    numbers, outputs = numbers_of(target), output_populations(net)
+    units = divided(net, wires, outputs.values(), numbers)
+    ticking = _unused("bias", {*net.nodes, *units.cells})
+    relays, too_large = _relays(net, units, sends, numbers)
     sends |= {k: Sends(r.largest, scale=r.scale) for k, r in relays.items()}
     done: list[_Rounded] = []
     extremes: list[str] = []
-    for name in wires.order:
-        cell, into = cells[name], wires.into[name]
+    for name, cell in units.cells.items():
+        into = units.into[name]
         with np.errstate(over="ignore", invalid="ignore"):
             drive = drive_of(net, cell, into, numbers, sends)
         if extreme := drive.extreme():
@@ -108,26 +110,24 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
             *(made.population for made in done),
         ),
         connections=connections,
-        outputs=output_populations(net),
+        outputs=outputs,
         dt=net.dt,
         time_steps=steps,
         numbers=numbers,
-        rounding={n: made.rounding for n, made in zip(wires.order, done, strict=True)},
+        rounding={n: made.rounding for n, made in zip(units.order, done, strict=True)},
     )
 
 
 def _relays(
-    net: Network, wires: Wiring, sends: Mapping[str, Sends], numbers: Numbers
+    net: Network, units: Units, sends: Mapping[str, Sends], numbers: Numbers
 ) -> tuple[dict[str, Relay], list[str]]:
     """Round the integrators that other cells hear, and say which of them no integers stand for."""
-    cells = net.cells()
-    heard = {s.name for n in wires.order for s in wires.into[n].sources}
+    heard = {s.name for into in units.into.values() for s in into.sources}
     found: dict[str, Relay] = {}
     problems: list[str] = []
-    for name in wires.order:
-        cell = cells[name]
+    for name, cell in units.cells.items():
         if isinstance(cell, Leaky) and name in heard:
-            drive = drive_of(net, cell, wires.into[name], numbers, sends)
+            drive = drive_of(net, cell, units.into[name], numbers, sends)
             made = relay_of(name, cell, drive, numbers)
             if isinstance(made, Relay):
                 found[name] = made
@@ -144,7 +144,11 @@ def _ports(name: str, net: Network, target: Target) -> list[InputPort]:
         return [InputPort(name, node.shape, node.max_value)]
     return [
         DigitPort(
-            _unused(f"{name}.digit{i}", net), node.shape, of=name, digit=i, most=node.max_value
+            _unused(f"{name}.digit{i}", net.nodes),
+            node.shape,
+            of=name,
+            digit=i,
+            most=node.max_value,
         )
         for i in range(count)
     ]
@@ -261,5 +265,5 @@ def _every_step(name: str, numbers: Numbers) -> chip.Lif:
     return chip.Lif(name, (1,), one - 1, one, 1, np.full(1, 2, np.int32), numbers.state_shift)
 
 
-def _unused(name: str, net: Network) -> str:
-    return name if name not in net.nodes else _unused(f"{name}_", net)
+def _unused(name: str, taken: Container[str]) -> str:
+    return name if name not in taken else _unused(f"{name}_", taken)
