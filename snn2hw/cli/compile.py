@@ -385,9 +385,10 @@ def inspect(talk: Talk, file: str, target: str | None, choice: nir_io.Choice) ->
         [x["name"], _kind(x), x["shape"], *(f"{x.get(c, 0):,}" for c in columns)]
         for x in document["layers"]
     ]
-    listed = ("layers", "targets", "rewrites", "notes")
+    below = ("layers", "targets", "rewrites", "notes", "answers")
     lines = [
-        *text.pairs({k: v for k, v in document.items() if k not in listed}),
+        *text.pairs({k: v for k, v in document.items() if k not in below}),
+        *text.answers(document),
         "",
         *text.table(["node", "kind", "shape", "parameters", "non-zero", "synapses"], rows, left=3),
         *(f"note: {n}" for n in document["notes"]),

@@ -162,7 +162,7 @@ def chosen(outputs: Collection[str], name: str | None) -> str:
         raise InputError(
             f"The network has {len(outputs)} outputs ({listed(outputs)}), and each has an answer "
             "of its own.",
-            "Say which one is meant (--output NAME).",
+            "Say which one is meant: --output NAME, or outputs[NAME] in Python.",
         )
     return name or next(iter(outputs))
 

@@ -50,6 +50,8 @@ def inspect_file(
     net = model.network
     notes = list(model.notes)
     layers = _float_layers(net, notes) if isinstance(net, Network) else _integer_layers(net)
+    # A float network's Output nodes are among its layers.
+    answers = dict(net.outputs) if isinstance(net, IntNetwork) and len(net.outputs) > 1 else None
     refused = fits(model, asked)
     return {
         "file": given,
@@ -64,6 +66,7 @@ def inspect_file(
         "nonzero": sum(x["nonzero"] for x in layers),
         "synapses": sum(x["synapses"] for x in layers),
         "layers": layers,
+        **({} if answers is None else {"answers": answers}),
         "notes": notes,
         "targets": refused,
         "rewrites": would_help(model, refused),

@@ -168,15 +168,16 @@ def build(info: Mapping[str, Any]) -> list[str]:
         f"{info['name']}: {info['target']}, {info['time_steps']} steps, depth {info['depth']}, "
         f"{counted(info['cores'], 'core')} on {counted(info['chips'], 'chip')}",
         *table(head, rows, left=4),
-        *([f"outputs: {_answers(info['answers'])}"] if "answers" in info else []),
+        *answers(info),
         *([f"{vendor['name']}: {_written(vendor)}"] if vendor else []),
         *_changes(info),
     ]
 
 
-def _answers(answers: Mapping[str, str]) -> str:
-    """Write which layer each output is of."""
-    return listed(f"{name} ({layer})" for name, layer in answers.items())
+def answers(info: Mapping[str, Any]) -> list[str]:
+    """Write which layer each of several outputs is of."""
+    of = info.get("answers", {})
+    return [f"outputs: {listed(f'{k} ({layer})' for k, layer in of.items())}"] if of else []
 
 
 def _written(vendor: Mapping[str, Any]) -> str:
