@@ -185,6 +185,8 @@ def simulate(
     if on in families.vendors() and which["file"] is None:
         samples = samples or 20
     taken = _samples(talk, opened, limit=samples, output=output, **which)
+    if taken.labels is not None:
+        _ask_output(talk, opened.program.network.outputs, output)
     ran = builds.simulate(
         opened, taken, on, states=trace and save is not None,
         progress=lambda done, total: talk.update("simulate", done, total),
@@ -206,12 +208,10 @@ def simulate(
     talk.result(document, text.pairs(document))
 
 
-def _samples(talk: Talk, build: Build, *, output: str | None = None, **which: Any) -> Samples:
-    taken = samples_for(build, output=output, **which)
+def _samples(talk: Talk, build: Build, **which: Any) -> Samples:
+    taken = samples_for(build, **which)
     if taken.note:
         talk.say(f"note: {taken.note}")
-    if taken.labels is not None:
-        _ask_output(talk, build.program.network.outputs, output)
     return taken
 
 
@@ -299,6 +299,8 @@ def energy_report(
         check_writable(html)
     opened = builds.load_build(build, root())
     taken = _samples(talk, opened, limit=samples, output=output, **choice)
+    if taken.labels is not None:
+        _ask_output(talk, opened.program.network.outputs, output)
     report, _ = builds.energy_report(
         opened, taken, output=output,
         progress=lambda done, total: talk.update("simulate", done, total),
