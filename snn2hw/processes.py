@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 try:
     import resource
@@ -109,3 +114,83 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, 0)
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
+
+
+class Helper:
+    """A Python script in a process of its own, for what may crash, hang or take all memory.
+
+    It is started when it is first asked, and kept. A request is a line of JSON; its answer is a
+    line ``{"bytes", ...}`` followed by so many bytes, or any other object, with which it ends.
+
+    Args:
+        script: run as a plain file.
+    """
+
+    def __init__(self, script: Path) -> None:
+        self.script, self.lock = script, threading.Lock()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.owner = 0
+        atexit.register(self.close)
+
+    def ask(self, asked: Mapping[str, Any], seconds: int) -> tuple[dict[str, Any], bytes]:
+        """Return its answer and the bytes; an empty answer if it ends without one.
+
+        Args:
+            asked: the request.
+            seconds: after which it is ended.
+        """
+        with self.lock:
+            process = self._running()
+            clock = threading.Timer(seconds, process.kill)
+            clock.daemon = True
+            clock.start()
+            try:
+                answer, content = _asked(process, asked)
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                clock.cancel()
+            if "bytes" not in answer:
+                self.close()
+            return answer, content
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        """Return the process, or a new one: what a process that forked had is not this one's."""
+        if self.process is None or self.owner != os.getpid() or self.process.poll() is not None:
+            self.close()
+            self.owner = os.getpid()
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-W", "ignore", str(self.script)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            )  # fmt: skip
+        return self.process
+
+    def close(self) -> None:
+        """End the process, unless it is another's, and close the pipes to it."""
+        if self.process is None:
+            return
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):  # what could not be sent is not missed
+                pipe.close() if pipe else None
+        self.process = None
+
+
+def _asked(
+    process: subprocess.Popen[bytes], asked: Mapping[str, Any]
+) -> tuple[dict[str, Any], bytes]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return {}, b""
+    answer: dict[str, Any] = json.loads(process.stdout.readline() or b"{}")
+    wanted = int(answer.get("bytes", 0))
+    content = process.stdout.read(wanted)
+    return (answer, content) if len(content) == wanted else ({}, b"")

@@ -1,18 +1,11 @@
 """Asking the reader's process for a file (docs/decisions/0010).
 
-The process is started when the first file is read and kept for the next ones. It is not asked again
-after a file that it refused or did not survive.
+The process is kept for the next files (``processes.Helper``), and not after one that it refused or
+did not survive.
 """
 
 from __future__ import annotations
 
-import atexit
-import json
-import os
-import subprocess
-import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +15,9 @@ from numpy.typing import NDArray
 from snn2hw.errors import InputError
 from snn2hw.files import check_file, first_line
 from snn2hw.hdf5.tree import Foreign, Group, Item
+from snn2hw.processes import Helper
 
-READER = Path(__file__).with_name("reader.py")
+_READER = Helper(Path(__file__).with_name("reader.py"))
 
 # What a file may ask for: so much, and more the larger it is. Stored plainly a byte is at most one
 # number; sparse weights deflate to an eighth of a byte each.
@@ -56,8 +50,7 @@ def read_hdf5(path: Path, what: str, *, sequences: bool = False) -> Group:
         "texts": TEXTS + TEXTS_A_BYTE * size,
         "sequences": sequences,
     }
-    with _LOCK:
-        answer, numbers = _reader().ask(asked, SECONDS + size // BYTES_A_SECOND)
+    answer, numbers = _READER.ask(asked, SECONDS + size // BYTES_A_SECOND)
     if "refused" in answer:
         raise InputError(f"{path} {answer['refused']}.", HINT)
     if "error" in answer:
@@ -69,75 +62,6 @@ def read_hdf5(path: Path, what: str, *, sequences: bool = False) -> Group:
             HINT,
         )
     return _group(answer["tree"], numbers)
-
-
-class _Reader:
-    """A process that reads files for this one."""
-
-    def __init__(self) -> None:
-        self.owner = os.getpid()
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", str(READER)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        )  # fmt: skip
-
-    @property
-    def usable(self) -> bool:
-        """Whether it still runs, and was not inherited from a process that forked."""
-        return self.owner == os.getpid() and self.process.poll() is None
-
-    def ask(self, asked: dict[str, Any], seconds: int) -> tuple[dict[str, Any], bytes]:
-        """Return its answer and the numbers; an empty answer if it ends without one."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        clock = threading.Timer(seconds, self.process.kill)
-        clock.daemon = True
-        clock.start()
-        try:
-            self.process.stdin.write(json.dumps(asked).encode() + b"\n")
-            self.process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self.process.stdout.readline() or b"{}")
-            wanted = int(answer.get("bytes", 0))
-            numbers = self.process.stdout.read(wanted)
-            if wanted == len(numbers) and "tree" in answer:
-                return answer, numbers
-            self.close()
-            return ({} if "tree" in answer else answer), b""
-        except BrokenPipeError:
-            self.close()
-            return {}, b""
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            clock.cancel()
-
-    def close(self) -> None:
-        """End the process, unless it is another's, and close the pipes to it."""
-        if self.owner == os.getpid():
-            self.process.kill()
-            self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(OSError):  # what could not be sent is not missed
-                pipe.close() if pipe else None
-
-
-_LOCK = threading.Lock()
-_KEPT: list[_Reader] = []
-
-
-def _reader() -> _Reader:
-    if not _KEPT or not _KEPT[0].usable:
-        _end()
-        _KEPT[:] = [_Reader()]
-    return _KEPT[0]
-
-
-@atexit.register
-def _end() -> None:
-    for reader in _KEPT:
-        reader.close()
 
 
 def _group(told: dict[str, Any], numbers: bytes) -> Group:

@@ -68,15 +68,15 @@ def test_the_reader_is_kept_and_replaced(tmp_path):
     with new_hdf5(tmp_path / "a.h5") as file:
         file["x"] = np.arange(3)
     read_hdf5(tmp_path / "a.h5", "a file")
-    first = read._KEPT[0]
+    first = read._READER.process
     read_hdf5(tmp_path / "a.h5", "a file")
-    assert read._KEPT[0] is first
+    assert read._READER.process is first
     (tmp_path / "b.h5").write_bytes(b"\x89HDF\r\n\x1a\n nonsense")
     assert "is not a file" in refusal(tmp_path / "b.h5")
     assert read_hdf5(tmp_path / "a.h5", "a file")["x"].tolist() == [0, 1, 2]
-    assert read._KEPT[0] is not first
-    os.kill(read._KEPT[0].process.pid, signal.SIGKILL)
-    read._KEPT[0].process.wait()
+    assert read._READER.process is not first
+    os.kill(read._READER.process.pid, signal.SIGKILL)
+    read._READER.process.wait()
     assert read_hdf5(tmp_path / "a.h5", "a file")["x"].tolist() == [0, 1, 2]
 
 
