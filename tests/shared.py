@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,11 @@ needs_data = pytest.mark.skipif(
     not DATA.is_dir() and os.environ.get("CI") != "true",
     reason=f"REAL FILES ARE NOT TESTED HERE: no folder {DATA}, set SNN2HW_DATA",
 )
+
+
+def installed(package):
+    """Mark a test that needs a package of an extra, which CI always has."""
+    return pytest.mark.skipif(
+        find_spec(package) is None and os.environ.get("CI") != "true",
+        reason=f"NOT TESTED HERE: {package} is not installed, run make venv",
+    )

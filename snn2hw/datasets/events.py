@@ -25,18 +25,11 @@ from snn2hw.datasets.search import folder_with, missing_package, search_path
 from snn2hw.errors import InputError, Snn2hwError
 from snn2hw.files import cache_folder, first_line, reading, writable_cache
 from snn2hw.hdf5 import Group, described, read_hdf5
+from snn2hw.recordings import Events
+from snn2hw.recordings.binning import counted, equal_parts
 
 MOST_EVENTS = 255  # that a frame counts in one place
 LATEST = 2.0**63  # a time, in whatever unit, beyond what 64 bits count
-
-
-class Events(NamedTuple):
-    """One recording: time (in any unit), polarity, row and column of each event, ``[n]``."""
-
-    t: Ints
-    p: Ints
-    y: Ints
-    x: Ints
 
 
 class Sensor(NamedTuple):
@@ -82,22 +75,12 @@ def frames(recording: Events, size: Sequence[int], time_steps: int) -> NDArray[n
     if not all((np.abs(v) < LATEST).all() for v in recording):  # NaN is not less either
         raise InputError("A recording has events whose time or place is no number, or too large.")
     t, *where = (np.asarray(v).astype(np.int64) for v in recording)
-    shape = (time_steps, *size)
+    polarities, rows, columns = size
+    shape = (time_steps, polarities, rows, columns)
     if not t.size:
         return np.zeros(shape, np.uint8)
-    lasts = int(t.max()) - int(t.min()) + 1
-    if lasts * time_steps >= 1 << 63:
-        raise InputError(f"A recording lasts {lasts} units of time, which cannot be counted.")
-    step = (t - t.min()) * time_steps // lasts
-    try:
-        places = np.ravel_multi_index((step, *where), shape)
-    except ValueError:
-        raise InputError(
-            f"A recording has events outside its sensor of {' x '.join(map(str, size))} "
-            f"(polarities, rows, columns)."
-        ) from None
-    counts = np.bincount(places, minlength=int(np.prod(shape)))
-    return np.minimum(counts, MOST_EVENTS).astype(np.uint8).reshape(shape)
+    counts = counted(Events(equal_parts(t, time_steps), *where), shape)
+    return np.minimum(counts, MOST_EVENTS).astype(np.uint8)
 
 
 def load_nmnist(request: Request) -> Dataset:
