@@ -14,12 +14,16 @@ from snn2hw.datasets.checks import LARGEST_ARRAY, checked, label_problems
 from snn2hw.datasets.cifar import load_cifar
 from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
 from snn2hw.datasets.digits import load_digits
+from snn2hw.datasets.event_folder import holds_recordings, load_event_folder, steps_of
 from snn2hw.datasets.events import load_from_tonic, load_nmnist, load_shd
 from snn2hw.datasets.folders import load_image_folder
 from snn2hw.datasets.idx import IDX_REMOTES, load_idx, read_idx
+from snn2hw.datasets.naming import split, with_options
 from snn2hw.datasets.npz import load_npz
 from snn2hw.datasets.search import Remote, search_path
 from snn2hw.errors import InputError, unknown_name
+from snn2hw.files import expanded
+from snn2hw.recordings import is_recording
 
 __all__ = [
     "DATASETS",
@@ -30,12 +34,15 @@ __all__ = [
     "Ints",
     "Labels",
     "Remote",
+    "are_recordings",
     "checked",
     "default_time_steps",
     "label_problems",
     "load",
     "read_idx",
     "search_path",
+    "split",
+    "with_options",
 ]
 
 
@@ -101,6 +108,13 @@ DATASETS: dict[str, Entry] = {
         "image-folder:DIR, your images in DIR/train/<class>/ and DIR/test/<class>/",
         "your own files",
     ),
+    "events": Entry(
+        load_event_folder,
+        "events:DIR, your recordings (.aedat4, .bin, .dat, .es, .raw) in DIR/<class>/, or in "
+        "DIR/train/<class>/ and DIR/test/<class>/, by default 16 frames",
+        "your own files",
+        16,
+    ),
     "npz": Entry(
         load_npz,
         "npz:FILE, your arrays x_train, y_train, x_test, y_test (images or event frames)",
@@ -109,14 +123,25 @@ DATASETS: dict[str, Entry] = {
 }
 
 
-def load(name: str, data_dir: Path | None = None, *, time_steps: int | None = None) -> Dataset:
-    """Load a data set by name, or ``image-folder:DIR``, or ``npz:FILE``.
+TAKE_PATH = ("image-folder", "events", "npz")
+
+
+def load(
+    name: str,
+    data_dir: Path | None = None,
+    *,
+    time_steps: int | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> Dataset:
+    """Load a data set by name, or ``image-folder:DIR``, ``events:DIR`` or ``npz:FILE``.
 
     Args:
-        name: a key of ``DATASETS``; the last two take a path after a colon.
+        name: a key of ``DATASETS``; the last three take a path after a colon, and the first two of
+            them options after it (``naming.py``).
         data_dir: the folder to search first.
         time_steps: frames that a recording of events is cut into, by default ``DATASETS``';
             images have none, and frames in a file are what they are.
+        shape: of a step of the network that recordings of the user's own are for; None for theirs.
 
     Raises:
         InputError: there is no such data set, its files are missing or not what they should
@@ -124,16 +149,44 @@ def load(name: str, data_dir: Path | None = None, *, time_steps: int | None = No
     """
     kind, colon, argument = name.partition(":")
     entry = DATASETS.get(kind)
-    takes_path = kind in ("image-folder", "npz")
+    takes_path = kind in TAKE_PATH
     if entry is None or (colon and not takes_path):
-        raise unknown_name("data set", name, DATASETS)
+        raise _unknown(name)
     if takes_path and not argument:
         raise InputError(f"Data set {kind!r} needs a path.", f"Write {kind}:PATH.")
-    steps = time_steps or entry.time_steps or 1
-    return entry.loader(Request(kind, argument, data_dir, steps))
+    steps = time_steps or default_time_steps(name) or 1
+    return entry.loader(Request(kind, argument, data_dir, steps, shape))
+
+
+def _unknown(name: str) -> InputError:
+    """Return the error for a name that is no data set's, but may be a file's or a folder's."""
+    path = expanded(name)
+    if path.is_dir():
+        kind = "events" if holds_recordings(path) else "image-folder"
+        return InputError(f"{name} is a folder.", f"Write --data {kind}:{name}.")
+    if path.is_file() and path.suffix == ".npz":
+        return InputError(f"{name} is a file.", f"Write --data npz:{name}.")
+    if path.is_file() and is_recording(path):
+        return InputError(
+            f"{name} is a single recording.",
+            f"Write --input {name}, or --data events:DIR for a folder of them.",
+        )
+    return unknown_name("data set", name, DATASETS)
+
+
+def are_recordings(name: str) -> bool:
+    """Say whether a data set holds recordings, which are cut into any number of steps."""
+    entry = DATASETS.get(name.partition(":")[0])
+    return entry is not None and entry.time_steps is not None
 
 
 def default_time_steps(name: str) -> int | None:
-    """Return what a recording of this data set is cut into by default; None for all others."""
-    entry = DATASETS.get(name.partition(":")[0])
-    return None if entry is None else entry.time_steps
+    """Return what a recording of this data set is cut into by default; None for all others.
+
+    Where the name of a folder says how long a step is, that is as many as its longest recording
+    takes, which is read.
+    """
+    kind, _, argument = name.partition(":")
+    if kind == "events" and argument:
+        return steps_of(argument) or DATASETS[kind].time_steps
+    return None if kind not in DATASETS else DATASETS[kind].time_steps

@@ -68,9 +68,11 @@ class Request(NamedTuple):
         argument: what followed its colon.
         data_dir: the folder to search first.
         time_steps: frames a recording is cut into; images and stored frames do without.
+        shape: ``(C, H, W)`` or another shape of a step that recordings are for; None for theirs.
     """
 
     name: str
     argument: str = ""
     data_dir: Path | None = None
     time_steps: int = 1
+    shape: tuple[int, ...] | None = None

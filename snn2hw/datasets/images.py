@@ -37,18 +37,25 @@ def need_pillow(what: str) -> None:
         raise missing_package("pillow", what)
 
 
-def pixels(path: Path, mode: str) -> Ints:
+def pixels(path: Path, mode: str, size: tuple[int, int] | None = None) -> Ints:
     """Read an image as ``uint8 [H, W, channels]``.
 
     Args:
         path: the file.
         mode: Pillow's name of the channels, such as ``L`` or ``RGB``.
+        size: columns and rows to stretch it to, with Pillow's bilinear filter; None to leave it.
 
     Raises:
         InputError: it is none that can be read whole, and without loss.
     """
+    need_pillow(f"Reading {path}")
+    from PIL.Image import Resampling
+
     with opened(path) as image:
-        return np.asarray(image.convert(mode)).reshape(*image.size[::-1], -1)
+        read = image.convert(mode)
+        if size is not None and read.size != size:
+            read = read.resize(size, Resampling.BILINEAR)
+        return np.asarray(read).reshape(*read.size[::-1], -1)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 from snn2hw.recordings.binning import Binning, Fit, Shown, fit, show
 from snn2hw.recordings.read import READERS, UNREAD, is_recording, read_recording
 from snn2hw.recordings.recording import Events, Recording
+from snn2hw.recordings.telling import Tally, clipped, told
 
 __all__ = [
     "READERS",
@@ -18,8 +19,11 @@ __all__ = [
     "Fit",
     "Recording",
     "Shown",
+    "Tally",
+    "clipped",
     "fit",
     "is_recording",
     "read_recording",
     "show",
+    "told",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from snn2hw.errors import InputError
 from snn2hw.recordings.recording import Events, Ints, Recording
 
-MOST_VALUES = 1 << 28  # of the frames of one recording: counting takes 8 bytes for each
+MOST_VALUES = 1 << 27  # of the frames of one recording: counting takes 8 bytes for each
 MOST_SIDE = 1 << 16
 
 
@@ -155,7 +155,7 @@ def fit(
         if width > columns or height > rows:
             n = binning.downsample * max(math.ceil(width / columns), math.ceil(height / rows))
             raise InputError(
-                f"It has {said}, {owner} takes {columns} x {rows}.",
+                f"It has {said}, and {owner} takes {columns} x {rows}.",
                 f"Cut out a part with --crop X,Y,{columns},{rows}, or add up pixels with "
                 f"--downsample {n}.",
             )
@@ -181,7 +181,7 @@ def _flat(here: tuple[int, int], known: bool, values: int, said: str, owner: str
     channels, rest = divmod(values, math.prod(here))
     if rest or channels not in (1, 2):
         raise InputError(
-            f"It has {said} and two polarities, {owner} takes {values} values in a row: not as "
+            f"It has {said} and two polarities, and {owner} takes {values} values in a row: not as "
             "many, nor twice as many.",
             "Cut out a part with --crop X,Y,W,H, or add up pixels with --downsample N.",
         )
