@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from snn2hw import families, nir_io, silence
+from snn2hw.checkpoints import is_weights, no_network
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, listed, unknown_name
 from snn2hw.files import expanded, sha256
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
+from snn2hw.recordings import is_recording
 from snn2hw.store import folders
 
 
@@ -72,6 +74,13 @@ def load_model(
             raise UnsupportedError(
                 f"{path} is a network that does not spike.",
                 f"Distill a student from it first: snn2hw distill --teacher {path}",
+            )
+        if path.is_file() and is_weights(path):
+            raise no_network(path)
+        if is_recording(path) and path.is_file():
+            raise InputError(
+                f"{path} is a recording of events, not a network.",
+                f"Show it to a network: snn2hw simulate --input {path}",
             )
         if path.is_file():
             known = listed([".nir", *_vendor_files()])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from snn2hw.checkpoints import is_weights, no_network
 from snn2hw.datasets import Dataset, default_time_steps
 from snn2hw.encoders import LONGEST, Encoder, parse
 from snn2hw.errors import InputError, unknown_name
@@ -307,11 +308,18 @@ def defaults(
     if student not in STUDENTS:
         raise unknown_name("student", student, STUDENTS)
     folder = expanded(teacher)
+    if teacher not in TEACHERS and is_weights(folder) and folder.is_file():
+        raise no_network(
+            folder,
+            f"Name the network that they are for: --teacher NAME --teacher-weights {teacher}, with "
+            "a NAME of `snn2hw models`. Or export the module with torch.onnx.export and give the "
+            ".onnx file.",
+        )
     if teacher not in TEACHERS and not is_file(teacher) and not folder.is_dir():
         raise unknown_name("teacher", teacher, TEACHERS)
     kind = data.partition(":")[0]
     chosen = dict(DEFAULTS.get(kind, {}))
-    recorded = default_time_steps(kind)
+    recorded = own.get("time_steps") or default_time_steps(data)
     if recorded is not None:
         chosen["time_steps"] = recorded
     recipe = Recipe(teacher=teacher, student=student, data=data, **chosen)

@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
     kept: Mapping[str, str]
 
 
-TORCH_SUFFIXES = (".pt", ".pth", ".th")
+TORCH_SUFFIXES = (".pt", ".pth", ".th", ".ckpt")
 # Bytes that describe a file's tensors (a thousand take 100 kB), and how small the pieces are that
 # they are read in. PyTorch takes a second and 160 MB for each 2 MB.
 MOST_DESCRIPTION, PIECE = 2 << 20, 1 << 16
@@ -92,9 +92,13 @@ def _mismatch(
 
 
 def _strip(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the ``module.`` that training on several devices puts in front of every name."""
-    if tensors and all(k.startswith("module.") for k in tensors):
-        return {k.removeprefix("module."): v for k, v in tensors.items()}
+    """Drop what is in front of every name: ``module.`` after training on several devices.
+
+    In a checkpoint of Lightning it is ``model.``, by habit.
+    """
+    for prefix in ("module.", "model."):
+        if tensors and all(k.startswith(prefix) for k in tensors):
+            return {k.removeprefix(prefix): v for k, v in tensors.items()}
     return tensors
 
 
