@@ -171,19 +171,6 @@ class _Place(click.ParamType[Path]):
 PLACE = _Place()
 
 
-def data_options(function: F) -> F:
-    """Add the options that choose samples."""
-    for option in (
-        click.option("--data-dir", type=PLACE, help="Look for data here."),
-        click.option("--input", "file", type=PLACE,
-                     help="npz with x [N, S, *in] of integers (and y [N], if known)."),
-        click.option("--samples", type=click.IntRange(min=1), help="How many samples at most."),
-        click.option("--data", help="Data set; by default the one the model was trained on."),
-    ):  # fmt: skip
-        option(function)
-    return function
-
-
 def output_option(function: F) -> F:
     """Add the option that says which output labels are for."""
     return click.option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
@@ -12,7 +12,8 @@ import click
 
 from snn2hw import families, nir_io, rewrites
 from snn2hw import target as targets
-from snn2hw.cli.common import PLACE, Talk, common, data_options, output_option, root
+from snn2hw.cli.common import PLACE, Talk, common, output_option, root
+from snn2hw.cli.data import data_options
 from snn2hw.errors import listed
 from snn2hw.estimator import layer_counts
 from snn2hw.files import check_writable
@@ -20,9 +21,11 @@ from snn2hw.ir.network import Network, Reset
 from snn2hw.pipeline import builds, exporting, floats
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.comparing import compare_targets
-from snn2hw.pipeline.inspect import inspect_file
+from snn2hw.pipeline.inspect import inspect_file, inspect_recording
 from snn2hw.pipeline.loading import load_any, load_model
-from snn2hw.pipeline.samples import Samples, samples_for, sole
+from snn2hw.pipeline.port import Samples
+from snn2hw.pipeline.samples import samples_for, sole
+from snn2hw.recordings import is_recording
 from snn2hw.report import text
 from snn2hw.store.folders import Build
 
@@ -203,16 +206,24 @@ def simulate(
         "spikes_per_sample": sum(c.spikes for c in counts.values()),
         "synops_per_sample": sum(c.synops for c in counts.values()),
     }  # fmt: skip
+    if taken.recording is not None:
+        document["prediction"] = _classes(ran.predictions)
     if save is not None:
         document["saved"] = str(save)
-    talk.result(document, text.pairs(document))
+    talk.result(document | taken.told(), text.pairs(document))
 
 
 def _samples(talk: Talk, build: Build, **which: Any) -> Samples:
     taken = samples_for(build, **which)
-    if taken.note:
-        talk.say(f"note: {taken.note}")
+    for note in taken.notes:
+        talk.say(f"note: {note}")
     return taken
+
+
+def _classes(predictions: Mapping[str, Any]) -> int | dict[str, int]:
+    """Return the class of the one sample; of several outputs, of each."""
+    found = {name: int(guess[0]) for name, guess in predictions.items()}
+    return found if len(found) > 1 else next(iter(found.values()))
 
 
 def _ask_output(talk: Talk, outputs: Collection[str], output: str | None) -> None:
@@ -245,15 +256,18 @@ def _simulate_float(
         model, taken, record=trace and save is not None, output=output,
         progress=lambda done, total: talk.update("simulate", done, total),
     )  # fmt: skip
-    for note in filter(None, (*document["notes"], taken.note)):
+    for note in document["notes"]:
         talk.say(f"note: {note}")
     if taken.labels is not None:
         _ask_output(talk, ran.outputs, output)
     document |= _told(ran.outputs, output)
+    if taken.recording is not None:
+        document["prediction"] = _classes(ran.predictions)
     if save is not None:
         floats.save(save, ran, taken.labels)
         document["saved"] = str(save)
-    talk.result(document, text.pairs({k: v for k, v in document.items() if k != "notes"}))
+    told = ("notes", "recording")
+    talk.result(document, text.pairs({k: v for k, v in document.items() if k not in told}))
 
 
 @click.command()
@@ -309,7 +323,7 @@ def energy_report(
         proof = builds.last_proof(opened)
         demo_pipeline.write_page(opened, report, report.accuracy, proof, None, html)
         talk.say(f"written: {html}")
-    talk.result(report.json(), text.energy(report, opened.name))
+    talk.result(report.json() | taken.told(), text.energy(report, opened.name))
 
 
 @energy.command("compare")
@@ -324,11 +338,9 @@ def energy_compare(
     model: str | None,
     names: str | None,
     samples: int | None,
-    data: str | None,
-    file: Path | None,
-    data_dir: Path | None,
     output: str | None,
     choice: nir_io.Choice,
+    **which: Any,
 ) -> None:
     """The same model on several targets, side by side, with the reason where it doesn't fit.
 
@@ -340,12 +352,11 @@ def energy_compare(
     outputs = net.outputs() if isinstance(net, Network) else net.outputs
     sole(outputs, output)  # a wrong name is told before anything runs
 
-    def take(build: Build) -> Samples:
-        return samples_for(
-            build, data=data, file=file, limit=samples, data_dir=data_dir, output=output
-        )
-
-    found = compare_targets(loaded, wanted, take, output)
+    found = compare_targets(
+        loaded, wanted, lambda b: samples_for(b, limit=samples, output=output, **which), output
+    )
+    for note in dict.fromkeys(n for row in found for n in row.get("notes", ())):
+        talk.say(f"note: {note}")
     if any(row["fits"] for row in found):
         _ask_output(talk, outputs, output)
     rows: list[list[str]] = []
@@ -377,8 +388,12 @@ def energy_compare(
 def inspect(talk: Talk, file: str, target: str | None, choice: nir_io.Choice) -> None:
     """Say what is in a file, a run or a build, and what each target would refuse.
 
-    Files: .nir, .net and .onnx.
+    Files: .nir, .net and .onnx; and recordings of events.
     """
+    if is_recording(Path(file)):
+        found = inspect_recording(file)
+        talk.result(found, text.pairs(found))
+        return
     if target is not None:
         targets.load(target)
     document = inspect_file(file, root(), target, choice)

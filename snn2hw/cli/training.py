@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 import click
 
 from snn2hw.cli.common import PLACE, Talk, common, root
+from snn2hw.cli.data import shown_options
+from snn2hw.datasets import with_options
 from snn2hw.families import DEFAULT_TARGET
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline import runs
+from snn2hw.recordings import Binning
 from snn2hw.report import text
 from snn2hw.store.folders import Run
 
@@ -70,7 +73,7 @@ def device_options(function: F) -> F:
 @click.option(
     "--teacher-weights",
     type=PLACE,
-    help="Load the teacher's weights: .safetensors, .npz, .pt, .pth or .th.",
+    help="Load the teacher's weights: .safetensors, .npz, .pt, .pth, .th or .ckpt.",
 )
 @click.option(
     "--teacher-input",
@@ -100,8 +103,16 @@ def device_options(function: F) -> F:
     type=click.Choice(["spikes", "membrane"]),
     help="Count output spikes, or sum what the last layer sends.",
 )
+@shown_options
+@click.option(
+    "--polarity",
+    type=click.Choice(["separate", "merged"]),
+    help="Recordings: off and on events in two channels (the default), or together in one.",
+)
 @click.option(
     "--time-steps",
+    "--bins",
+    "time_steps",
     type=click.IntRange(1, 1024),
     help="Steps one sample lasts: how often an image is shown, or a recording's frames.",
 )
@@ -153,6 +164,8 @@ def distill(
     more: tuple[str, ...],
     where: dict[str, Any],
     tensorboard: bool,
+    binning: Binning,
+    resize: str | None,
     **options: Any,
 ) -> None:
     """Train or load a teacher and distill a spiking student.
@@ -162,6 +175,7 @@ def distill(
     """
     options = runs.constants(more) | {k: v for k, v in options.items() if v is not None}
     options["seed"] = seed
+    data = with_options(data, binning.options() | ({} if resize is None else {"resize": resize}))
     if "synops_budget" in options:
         options.setdefault("minimize", "synops")
     if "minimize" in options:

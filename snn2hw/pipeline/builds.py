@@ -17,7 +17,8 @@ from snn2hw.files import read_json, write_json
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
 from snn2hw.pipeline import counting
-from snn2hw.pipeline.samples import Ints, Samples, sole
+from snn2hw.pipeline.port import Ints, Samples
+from snn2hw.pipeline.samples import sole
 from snn2hw.simulate import compare
 from snn2hw.simulate.inputs import check_inputs
 from snn2hw.store import folders
@@ -99,6 +100,7 @@ def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:
     found = compare_with_vendor(
         build.program, samples.inputs, build.program_file, build.vendor_file
     )
+    found |= {"data": samples.source, **samples.told()}
     if found["against"] is not None:
         write_json(build.path / folders.PROOF, found)
     return found
@@ -169,5 +171,5 @@ def energy_report(
         counting.report(build.program, trace, found, build.program.target),
         data=samples.source, accuracy=accuracy(trace, samples.labels, output), output=output,
     )  # fmt: skip
-    write_json(build.path / folders.BILL, report.json())
+    write_json(build.path / folders.BILL, report.json() | samples.told())
     return report, trace

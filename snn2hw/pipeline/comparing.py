@@ -18,7 +18,7 @@ from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import reasons
 from snn2hw.pipeline.exporting import export
 from snn2hw.pipeline.loading import Model
-from snn2hw.pipeline.samples import Samples
+from snn2hw.pipeline.port import Samples
 from snn2hw.store import folders
 
 
@@ -76,6 +76,7 @@ def compare_targets(
                 why = reasons(model.network, target) or [str(error)]
                 rows.append({"target": target.name, "fits": False, "reasons": why})
                 continue
-            report, _ = builds.energy_report(build, samples(build), output=output)
-            rows.append({"fits": True, **report.json()})
+            taken = samples(build)
+            report, _ = builds.energy_report(build, taken, output=output)
+            rows.append({"fits": True, **report.json(), **taken.told()})
     return rows

@@ -12,7 +12,7 @@ from snn2hw.ir.counts import Counts
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
-from snn2hw.pipeline.samples import Ints
+from snn2hw.pipeline.port import Ints
 from snn2hw.simulate.inputs import check_inputs
 
 

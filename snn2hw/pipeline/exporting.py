@@ -20,7 +20,8 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.loading import Model
-from snn2hw.pipeline.samples import Ints, Port, Samples, held_out, told_encoder
+from snn2hw.pipeline.port import Ints, Port, Samples
+from snn2hw.pipeline.samples import held_out, told_encoder
 from snn2hw.simulate import floating
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders
@@ -156,7 +157,8 @@ def _measuring_samples(model: Model, net: Network, steps: int, data_dir: Path | 
     ports = net.inputs()
     if model.data and len(ports) == 1:
         ((name, node),) = ports.items()
-        port = Port(model.name, name, node.shape, steps, told_encoder(model.metrics))
+        encoder = told_encoder(model.metrics)
+        port = Port(model.name, name, node.shape, steps, node.max_value, encoder)
         return held_out(model.data, port, MEASURED_SAMPLES, data_dir)
     r = np.random.default_rng(0)
     made: dict[str, Ints] = {

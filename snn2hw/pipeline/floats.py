@@ -16,16 +16,20 @@ from snn2hw.files import reading
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.network import Network
 from snn2hw.pipeline.loading import Model
+from snn2hw.pipeline.port import Port, Samples
+from snn2hw.pipeline.recorded import from_recording
 from snn2hw.pipeline.samples import (
-    Port,
-    Samples,
+    PLAIN,
+    data_for,
     held_out,
     one_input_only,
+    recorded,
     sole,
     stored_arrays,
     told_encoder,
     unknown_data,
 )
+from snn2hw.recordings import Binning
 from snn2hw.simulate import floating
 from snn2hw.simulate.inputs import outside
 
@@ -38,14 +42,16 @@ def samples_for(
     limit: int | None = None,
     data_dir: Path | None = None,
     output: str | None = None,
+    binning: Binning = PLAIN,
+    resize: str | None = None,
 ) -> Samples:
-    """Take test samples of a data set, or numbers ``x [N, T, *in]`` from an npz file.
+    """Take test samples of a data set, numbers ``x [N, T, *in]`` of an npz file, or a recording.
 
     Labels are for ``output``; None is the only one.
     """
     net = _float(model)
     labelled = sole(net.outputs(), output)
-    if file is not None:
+    if file is not None and not recorded(file, binning, resize):
         classes = None if labelled is None else size_of(net.outputs()[labelled].shape)
         inputs, labels = stored_arrays(file, limit, list(net.inputs()), classes)
         with reading(file, "a file of samples"):
@@ -57,15 +63,19 @@ def samples_for(
     if len(net.inputs()) != 1:
         raise one_input_only(model.name, len(net.inputs()))
     ((name, node),) = net.inputs().items()
+    steps, encoder = net.time_steps or 0, told_encoder(model.metrics)
+    port = Port(model.name, name, node.shape, steps, node.max_value, encoder)
+    if file is not None:
+        return from_recording(file, port, binning)
     wanted = data or model.data
     if not wanted:
         raise unknown_data(model.name)
-    if not net.time_steps:
+    name, port = data_for(wanted, port, binning, resize)
+    if not port.time_steps:
         raise InputError(
             f"{model.name} does not say how long a sample lasts.", "Give --time-steps."
         )
-    port = Port(model.name, name, node.shape, net.time_steps, told_encoder(model.metrics))
-    return held_out(wanted, port, limit, data_dir)
+    return held_out(name, port, limit, data_dir)
 
 
 def simulate(
@@ -92,7 +102,8 @@ def simulate(
         "spikes_per_sample": sum(float(trace.events[n].sum()) for n in net.neurons())
         / trace.samples,
         "synops_per_sample": sum(floating.synops(net, trace.events).values()) / trace.samples,
-        "notes": [*model.notes, *_outside(net, samples)],
+        **samples.told(),
+        "notes": [*model.notes, *_outside(net, samples), *samples.notes],
     }  # fmt: skip
     meant = sole(trace.outputs, output)
     if samples.labels is not None and meant is not None:

@@ -19,6 +19,7 @@ from snn2hw.ir.synapses import describe_shape, nonzeros, synapse_count
 from snn2hw.passes import simplify
 from snn2hw.pipeline.comparing import fits, would_help
 from snn2hw.pipeline.loading import Model, load_model
+from snn2hw.recordings import read_recording
 from snn2hw.store import folders
 
 
@@ -70,6 +71,26 @@ def inspect_file(
         "notes": notes,
         "targets": refused,
         "rewrites": would_help(model, refused),
+    }
+
+
+def inspect_recording(given: str) -> dict[str, Any]:
+    """Describe a recording of an event sensor, and say how it is used."""
+    recording = read_recording(expanded(given))
+    on = int(np.count_nonzero(recording.events.p))
+    reach = " x ".join(map(str, recording.reach))
+    size = recording.size
+    return {
+        "file": given,
+        "holds": "events",
+        "events": len(recording.events.t),
+        "on": on,
+        "off": len(recording.events.t) - on,
+        "milliseconds": recording.microseconds / 1000,
+        "sensor": "not stored" if size is None else f"{size[0]} x {size[1]} (columns x rows)",
+        "events_in": f"{reach} (columns x rows)",
+        **({"notes": "; ".join(recording.notes)} if recording.notes else {}),
+        "use": f"snn2hw simulate BUILD --input {given}",
     }
 
 

@@ -300,5 +300,5 @@ def _fitting(student: Spiking, chip: Target, cores: int, how: str) -> float:
 
 
 def _plain(data: str) -> str:
-    kind, _, argument = data.partition(":")
-    return f"{kind}-{Path(argument).stem}" if argument else kind
+    kind, path, _ = datasets.split(data)
+    return f"{kind}-{Path(path).stem}" if path else kind

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,47 +16,17 @@ from snn2hw.datasets import label_problems
 from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError
 from snn2hw.files import reading
-from snn2hw.ir.arrays import Shape, size_of
+from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import given
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import chosen
+from snn2hw.pipeline.port import Port, Samples
+from snn2hw.pipeline.recorded import from_recording, only_for_recordings
+from snn2hw.recordings import UNREAD, Binning, clipped, is_recording
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders
 
-Ints = NDArray[np.integer[Any]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Samples:
-    """Inputs for a network, ``[N, T, *shape]`` by port, with labels if there are any.
-
-    Those of a program are what the host sends it (``simulate/inputs.py``).
-
-    ``note`` is what the data set has to say of itself (``Dataset.note``).
-    """
-
-    inputs: Mapping[str, Ints]
-    labels: NDArray[np.int64] | None
-    source: str
-    note: str = ""
-
-
-class Port(NamedTuple):
-    """The one input that a data set feeds.
-
-    Args:
-        owner: the network's name, for messages.
-        name: of the input.
-        shape: of one step.
-        time_steps: of one sample.
-        encoder: how images were shown in training; None for directly.
-    """
-
-    owner: str
-    name: str
-    shape: Shape
-    time_steps: int
-    encoder: Encoder | None = None
+PLAIN = Binning()
 
 
 def held_out(
@@ -73,19 +43,25 @@ def held_out(
     Raises:
         InputError: they cannot be loaded, or do not have the port's shape.
     """
-    found = datasets.load(data, data_dir, time_steps=port.time_steps)
     encoder = replace(port.encoder or Encoder(), time_steps=port.time_steps)
+    direct = encoder.name == "direct"
+    wanted = port.shape if direct else None
+    found = datasets.load(data, data_dir, time_steps=port.time_steps, shape=wanted)
     shape = encoder.shape(found.shape)
     if size_of(shape) != size_of(port.shape):
-        shown = "" if encoder.name == "direct" else f" through encoder {encoder.name!r}"
+        shown = "" if direct else f" through encoder {encoder.name!r}"
         raise InputError(
             f"{data} has samples of shape {list(shape)}{shown}, {port.owner} takes "
             f"{list(port.shape)}.",
             "Give the data that the model was trained on with --data.",
         )
-    x = encoder.encode(found.x_test[:limit], found.max_value)
+    x, notes = encoder.encode(found.x_test[:limit], found.max_value), [found.note]
+    above = int(np.count_nonzero(x > port.max_value)) if datasets.split(data)[0] == "events" else 0
+    if direct and above:
+        notes.append(clipped(above, int(np.count_nonzero(x)), port.max_value))
+        x = np.minimum(x, port.max_value)
     inputs = {port.name: x.reshape(*x.shape[:2], *port.shape)}
-    return Samples(inputs, found.y_test[:limit], data, found.note)
+    return Samples(inputs, found.y_test[:limit], data, tuple(n for n in notes if n))
 
 
 def samples_for(
@@ -96,6 +72,8 @@ def samples_for(
     limit: int | None = None,
     data_dir: Path | None = None,
     output: str | None = None,
+    binning: Binning = PLAIN,
+    resize: str | None = None,
 ) -> Samples:
     """Take test samples of a data set, or read them from a file.
 
@@ -103,27 +81,32 @@ def samples_for(
         build: decides shapes and time steps, and how images are encoded.
         data: name of the data set; None is the one that the model was trained on.
         file: an npz with ``x [N, S, *in]`` of integers (and ``y [N]``, if known) instead; real
-            numbers go through the input's gain and offset, where a ``.net`` file gave it some.
+            numbers go through the input's gain and offset, where a ``.net`` file gave it some. Or
+            a recording of an event sensor, which is one sample.
         limit: how many samples at most.
         data_dir: where to look for data first.
         output: the one that labels are for; None is the only one.
+        binning: how recordings are shown, where it differs from what the name of the data says.
+        resize: columns and rows that images are brought to, likewise.
     """
     outputs = build.program.network.outputs
     labelled = sole(outputs, output)
-    if file is not None:
-        net = build.program.network
+    net = build.program.network
+    if file is not None and not recorded(file, binning, resize):
         classes = None if labelled is None else net.population(outputs[labelled]).size
         return _from_file(build.program, file, limit, classes)
-    name = data or build.info.get("data")
-    if not name:
-        raise unknown_data(build.name)
-    net = build.program.network
     port, *others = given(net.inputs).values()
     if others:
         raise one_input_only(build.name, 1 + len(others))
     encoder = told_encoder(build.info)
-    place = Port(build.name, port.name, port.shape, net.time_steps, encoder)
-    samples = held_out(name, place, limit, data_dir)
+    place = Port(build.name, port.name, port.shape, net.time_steps, port.max_value, encoder)
+    if file is not None:
+        samples = from_recording(file, place, binning)
+    else:
+        name = data or build.info.get("data")
+        if not name:
+            raise unknown_data(build.name)
+        samples = held_out(*data_for(name, place, binning, resize), limit, data_dir)
     return replace(samples, inputs=sent(net, samples.inputs))
 
 
@@ -134,6 +117,36 @@ def sole(outputs: Collection[str], named: str | None) -> str | None:
         InputError: there is no output of that name.
     """
     return None if named is None and len(outputs) > 1 else chosen(outputs, named)
+
+
+def recorded(file: Path, binning: Binning, resize: str | None) -> bool:
+    """Say whether an input file is a recording.
+
+    Raises:
+        InputError: it is none, and there are options for recordings or images.
+    """
+    if is_recording(file) or file.suffix.lower() in UNREAD:
+        if resize is not None:
+            raise InputError(f"--resize is for images, and {file} is a recording.", CROP_INSTEAD)
+        return True
+    only_for_recordings(binning, str(file))
+    if resize is not None:
+        raise InputError(f"--resize is for images in folders, and {file} holds arrays.")
+    return False
+
+
+def data_for(name: str, port: Port, binning: Binning, resize: str | None) -> tuple[str, Port]:
+    """Return the name of a data set with the options that are given, and a port with its steps.
+
+    Raises:
+        InputError: it has no such options.
+    """
+    options = binning.options() | ({} if resize is None else {"resize": resize})
+    if binning.bins is not None:
+        if not datasets.are_recordings(name):
+            only_for_recordings(binning, f"data {name!r}")
+        port = port._replace(time_steps=binning.bins)
+    return datasets.with_options(name, options), port
 
 
 def told_encoder(facts: Mapping[str, Any]) -> Encoder | None:
@@ -152,6 +165,8 @@ def unknown_data(owner: str) -> InputError:
         f"{owner} does not say which data it is for.", "Give --data NAME, or --input FILE.npz."
     )
 
+
+CROP_INSTEAD = "Use --crop and --downsample."
 
 # Steps that a sample may have, and more the larger its file is. A step takes time and memory in
 # every neuron, and silence takes next to nothing in a packed file.
