@@ -165,6 +165,18 @@ def _events(files: Files, _r: Random) -> Chains:
     return ((("simulate", "builds/a-loihi2", "--data", name, "--data-dir", "data"),),)
 
 
+def _recordings(files: Files, r: Random) -> Chains:
+    shown = r.choice(((), ("--window", "20"), ("--crop", "1,2,20,10", "--downsample", "2")))
+    if "clips/a/0.dat" in files:
+        return ((("simulate", "builds/a-loihi2", "--data", "events:clips", *shown),),)
+    file = next(f for f in files if f.startswith("a.") and f != "a.nir")
+    if file == "a.aedat4":
+        shown = (
+            (*shown[:2], "--downsample", "10") if "--window" in shown else ("--downsample", "10")
+        )
+    return ((("simulate", "builds/a-loihi2", "--input", file, *shown),), (("inspect", file),))
+
+
 def _target(_files: Files, _r: Random) -> Chains:
     shown, compiled = ("targets", "./mine.toml"), ("export", "--target", "./mine.toml", "a.nir")
     ran = ("energy", "report", "builds/a-mine", "--input", "x.npz")
@@ -177,7 +189,7 @@ TEACH = ("distill", *SHORT, "--student", "mlp-4", "--teacher-only")
 
 def _weights(files: Files, _r: Random) -> Chains:
     file = next(f for f in files if f.startswith("w."))
-    return (((*TEACH, "--teacher", "mlp-4", "--teacher-weights", file),),)
+    return (((*TEACH, "--teacher", "mlp-4", "--teacher-weights", file),), (("inspect", file),))
 
 
 def _onnx(_files: Files, _r: Random) -> Chains:
@@ -201,11 +213,11 @@ def _run(files: Files, _r: Random) -> Chains:
 
 
 FAMILIES: dict[str, Family] = {
-    "nir": Family(".nir networks", 20, networks.nir_files, ("a.nir",), _nir),
+    "nir": Family(".nir networks", 18, networks.nir_files, ("a.nir",), _nir),
     "net": Family("netx's .net networks", 10, networks.netx_files, ("a.net",), _netx),
     "onnx": Family(".onnx teachers", 7, teachers.onnx_files, ("a.onnx",), _onnx),
     "keras": Family("Keras' .h5 teachers", 6, teachers.keras_files, ("a.h5",), _keras),
-    "npz": Family("inputs and data sets in .npz", 8, data.arrays, ("x.npz", "d.npz"), _stored),
+    "npz": Family("inputs and data sets in .npz", 7, data.arrays, ("x.npz", "d.npz"), _stored),
     "weights": Family("weights: .safetensors, .npz, .pt", 6, teachers.weights, ("w.*",), _weights),
     "program": Family(
         "program.h5 of a build, its hash made right",
@@ -227,4 +239,7 @@ FAMILIES: dict[str, Family] = {
     "images": Family("image folders", 4, data.pictures, ("pictures/*",), _images),
     "published": Family("IDX and CIFAR files", 3, data.idx_and_cifar, ("data/*",), _published),
     "events": Family("packed events, .npz; SHD's .h5", 3, data.events, ("data/*",), _events),
+    "recordings": Family(
+        "recordings of events", 3, data.recordings, ("a.[!n]*", "clips/*"), _recordings,
+    ),
 }  # fmt: skip

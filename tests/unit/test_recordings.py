@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from shared import DATA, needs_data
 from snn2hw.errors import InputError
 from snn2hw.recordings import Events, read, read_recording, recording
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 RECORDINGS = DATA / "events" / "recordings"
 
 
@@ -141,6 +143,15 @@ def test_every_event_of_a_recording_with_other_streams():
     with np.load(RECORDINGS / "davis346_events.npz") as stored:
         events = Events(*(stored[k].astype(int) for k in "tpyx"))
     same(read_recording(RECORDINGS / "davis346.aedat4").events, events)
+
+
+@needs_aedat
+def test_two_packets_of_a_davis():
+    """The first 791 events of a recording that neuromorphicsystems/aedat (MIT) tests with."""
+    found = read_recording(FIXTURES / "davis346_two_packets.aedat4")
+    assert (len(found.events.t), found.size, found.reach) == (791, (346, 260), (323, 244))
+    first = [int(v[0]) for v in found.events]
+    assert first == [1589163147368868, 1, 164, 215]
 
 
 @needs_data

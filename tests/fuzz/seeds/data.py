@@ -14,6 +14,7 @@ from fuzz.seeds import Files, contents, digits, packed, taking
 from fuzz.seeds.networks import builds
 from packed import packed_recordings, spoken_digits
 from PIL import Image
+from recorded import encoded, some_events
 
 
 def arrays(scratch: Path) -> dict[str, Files]:
@@ -112,3 +113,20 @@ def events(scratch: Path) -> dict[str, Files]:
         "packed": taking((2, 34, 34), scratch) | {"data/nmnist/nmnist_subset.npz": content},
         "spoken": taking((700, 1, 1), scratch) | spoken,
     }
+
+
+def recordings(scratch: Path) -> dict[str, Files]:
+    """Recordings of every kind alone, and a folder of them; and builds that take their frames."""
+    small, tenth = taking((2, 20, 34), scratch), taking((2, 26, 35), scratch)
+    events = some_events(60)
+    found = {
+        kind: small | {f"a.{kind.rpartition('.')[2]}": encoded(f".{kind}", events)}
+        for kind in ("bin", "bs2", "dat", "es", "evt2.raw", "evt3.raw")
+    }
+    clips = {
+        f"clips/{label}/{i}.{kind}": encoded(f".{kind}", events)
+        for label in "ab" for i, kind in enumerate(("dat", "raw"))
+    }  # fmt: skip
+    davis = Path(__file__).parents[2] / "fixtures" / "davis346_two_packets.aedat4"
+    found["aedat4"] = tenth | {"a.aedat4": davis.read_bytes()}
+    return {**found, "folder": small | clips}
