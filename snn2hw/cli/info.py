@@ -243,7 +243,7 @@ def doctor(talk: Talk) -> None:
         "numpy": "", "numba": "", "nir": "", "h5py": "", "scikit-learn": "data",
         "pooch": "data", "pillow": "data", "torch": "train", "lightning-fabric": "train",
         "safetensors": "train", "onnx": "onnx", "onnxruntime": "onnx",
-        "tonic": "events",
+        "tonic": "events", "aedat": "events", "event_stream": "events",
     }  # fmt: skip
     for package, extra in extras.items():
         try:

@@ -113,8 +113,9 @@ def test_places_that_do_not_fit(size, reach, how, wanted, said):
 
 def test_events_outside_the_sensor_and_frames_without_end(monkeypatch):
     events = some_events()
-    with pytest.raises(InputError, match=r"events in 34 x 20 pixels, and its sensor has 33 x 20"):
-        show(recorded(events, (33, 20)), fit((33, 20), (1, 1), Binning()), Binning(), 2)
+    for size in ((33, 20), (34, 19)):
+        with pytest.raises(InputError, match=r"in 34 x 20 pixels, and its sensor has 3. x (20|19)"):
+            show(recorded(events, size), fit(size, (1, 1), Binning()), Binning(), 2)
     place = fit(SENSOR, (1, 1), Binning())
     far = Events(np.array([0, 1 << 60]), *np.zeros((3, 2), int))
     with pytest.raises(InputError, match="cannot be counted"):

@@ -74,12 +74,13 @@ def test_vectors_of_evt3(tmp_path_factory, rows):
 def test_vectors_go_on_from_the_base(tmp_path):
     path = tmp_path / "a.raw"
     words = [8 << 12, 6 << 12 | 7, 11, 3 << 12 | 1 << 11 | 100]
-    words += [4 << 12 | 0b101, 4 << 12 | 1, 5 << 12 | 0b11, 7 << 12, 0xF << 12, 0xA << 12]
+    words += [4 << 12 | 0b101, 4 << 12 | 1, 5 << 12 | 0xF03, 7 << 12, 0xF << 12, 0xA << 12]
     words += [8 << 12 | 1, 2 << 12 | 4, 6 << 12 | 2, 2 << 12 | 4]
     path.write_bytes(b"% evt 3.0\n% end\n" + np.array(words, "<u2").tobytes())
     found = read_recording(path).events
     assert found.x.tolist() == [100, 102, 112, 124, 125, 4, 4]
     assert found.p.tolist() == [1] * 5 + [0, 0]
+    # Of a vector of 8 the upper bits mean nothing, as its expected columns show.
     # Without low bits after a change of the high ones, they are zero.
     assert found.t.tolist() == [7] * 5 + [4096, 4098]
 
@@ -99,6 +100,13 @@ def test_events_without_time_or_place_are_left_out_and_said(tmp_path):
     found = read_recording(path)
     assert [v.tolist() for v in found.events] == [[66], [1], [6], [4]]
     assert [n[-3:] for n in found.notes] == [": 1", ": 1"]
+
+
+def test_times_of_32_bits_go_round(tmp_path):
+    t = np.array([2**32 - 5, 2**32 - 1, 2**32 - 2, 2**32 + 3])
+    zero = np.zeros(4, int)
+    path = write(tmp_path / "a.dat", Events(t % 2**32, zero, zero, zero))
+    assert read_recording(path).events.t.tolist() == t.tolist()
 
 
 def test_marks_of_the_sensors_counter(tmp_path):
@@ -219,6 +227,9 @@ def test_what_compiled_readers_refuse(tmp_path):
     path = tmp_path / "a.aedat4"
     path.write_bytes(b"#!AER-DAT4.0\r\n" + b"\xff" * 64)
     assert "is no recording that can be read" in refused(path)
+    davis = (FIXTURES / "davis346_two_packets.aedat4").read_bytes()
+    path.write_bytes(davis.replace(b"EVTS", b"TRIG"))
+    assert "holds 0 streams of events; save one of them alone" in refused(path)
     path = tmp_path / "a.es"
     path.write_bytes(b"Event Stream" + bytes([2, 0, 0, 2, 34, 0, 20, 0]))
     assert "holds events of type atis; those of type dvs are read" in refused(path)
@@ -247,5 +258,7 @@ def test_a_reader_that_crashes_or_is_missing(tmp_path, monkeypatch):
 def test_no_more_events_than_can_be_binned(tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "MOST_EVENTS", 20)
     for suffix in READ_BY_US:
+        path = write(path_for(tmp_path, suffix), some_events(20), suffix=suffix)
+        assert len(read_recording(path).events.t) == 20
         path = write(path_for(tmp_path, suffix), some_events(21), suffix=suffix)
         assert "it holds 21 events; at most 20 are read" in refused(path)
