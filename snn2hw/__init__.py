@@ -2,10 +2,13 @@
 
 The same verbs as on the command line::
 
-    network = snn2hw.load("student.nir")
-    build = snn2hw.build(network, target="loihi2")
-    trace = build.simulate(x)          # x [N, T, *shape], integers
-    report = snn2hw.energy(trace, "loihi2")
+    network = snn2hw.load("student.nir")          # or a PyTorch module
+    build = snn2hw.build(network, "loihi2")
+    build.simulate(x).accuracy(y)                 # x [N, T, *shape], y [N]
+    build.verify(x)                               # against the vendor's simulator
+    build.energy(x)                               # with the source of every price
+    build.report("page.html")
+    build.save("builds/mine")                     # snn2hw.open("builds/mine")
 
 Importing this is cheap: what a name needs is loaded when it is first used.
 """
@@ -19,28 +22,47 @@ if TYPE_CHECKING:
     from typing import Any
 
     from snn2hw.errors import Snn2hwError
-    from snn2hw.ir.network import Network
     from snn2hw.ir.target import Target
-    from snn2hw.pipeline.api import Built, Simulation, build, distill, energy, load, measure
+    from snn2hw.pipeline.api import (
+        Built,
+        Network,
+        Proof,
+        Simulation,
+        Student,
+        build,
+        distill,
+        energy,
+        load,
+        measure,
+        prune,
+        refusals,
+    )
+    from snn2hw.pipeline.api import open_build as open  # noqa: A004
 
     __version__: str
 
+_API = "snn2hw.pipeline.api"
 _HOMES = {
-    "Built": ("snn2hw.pipeline.api", "Built"),
-    "Network": ("snn2hw.ir.network", "Network"),
-    "Simulation": ("snn2hw.pipeline.api", "Simulation"),
+    "Built": (_API, "Built"),
+    "Network": (_API, "Network"),
+    "Proof": (_API, "Proof"),
+    "Simulation": (_API, "Simulation"),
     "Snn2hwError": ("snn2hw.errors", "Snn2hwError"),
+    "Student": (_API, "Student"),
     "Target": ("snn2hw.target", "Target"),
-    "build": ("snn2hw.pipeline.api", "build"),
-    "distill": ("snn2hw.pipeline.api", "distill"),
-    "energy": ("snn2hw.pipeline.api", "energy"),
-    "load": ("snn2hw.pipeline.api", "load"),
-    "measure": ("snn2hw.pipeline.api", "measure"),
+    "build": (_API, "build"),
+    "distill": (_API, "distill"),
+    "energy": (_API, "energy"),
+    "load": (_API, "load"),
+    "measure": (_API, "measure"),
+    "open": (_API, "open_build"),
+    "prune": (_API, "prune"),
+    "refusals": (_API, "refusals"),
 }
 
 __all__ = [
-    "Built", "Network", "Simulation", "Snn2hwError", "Target", "build", "distill", "energy",
-    "load", "measure",
+    "Built", "Network", "Proof", "Simulation", "Snn2hwError", "Student", "Target", "build",
+    "distill", "energy", "load", "measure", "open", "prune", "refusals",
 ]  # fmt: skip
 
 

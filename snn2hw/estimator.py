@@ -46,7 +46,7 @@ class Paid:
     uj: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class EnergyReport:
     """What one inference costs on average over ``samples``.
 
@@ -99,6 +99,17 @@ class EnergyReport:
             }
             for name, static in (("chip", self.static_uj), ("with_io", self.static_io_uj))
         }
+
+    def __repr__(self) -> str:
+        """Say in a few lines what an inference takes."""
+        rows = [f"{self.title}: {self.samples} samples of {self.time_steps} steps"]
+        for where, title in (("chip", "the chip alone"), ("with_io", "with its input and output")):
+            total = self.boundaries()[where]["total_uj"]
+            rows.append(f"  energy of an inference, {title}: {total} uJ")
+        rows.append(f"  latency: {self.latency_us} us")
+        if self.accuracy is not None:
+            rows.append(f"  accuracy: {100 * self.accuracy:.2f} %")
+        return "\n".join(rows)
 
     def json(self) -> dict[str, Any]:
         """Return the document of ``energy.json``."""

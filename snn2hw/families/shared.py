@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 from snn2hw.errors import NetworkError, UnsupportedError, listed
 from snn2hw.ir.graph import Wiring, wiring
-from snn2hw.ir.network import Network
+from snn2hw.ir.integer import Fed
+from snn2hw.ir.network import Input, Network
 from snn2hw.ir.target import Target
 
 
@@ -46,3 +47,10 @@ def accepted(
             reasons=found,
         )
     return wires, steps
+
+
+def fed_of(port: Input) -> Fed | None:
+    """Return how an input's integers follow from what its author fed, if that was another thing."""
+    if not port.scaled:
+        return None
+    return Fed(tuple(port.gain.reshape(-1).tolist()), tuple(port.offset.reshape(-1).tolist()))

@@ -48,6 +48,10 @@ class Range:
         """Scale by a plain number."""
         return Range(self.typical * factor, self.low * factor, self.high * factor)
 
+    def __str__(self) -> str:
+        """Say the typical value and its range."""
+        return f"{self.typical:.4g} ({self.low:.4g} to {self.high:.4g})"
+
     def json(self) -> dict[str, float]:
         """Return the three values by name, to six significant digits."""
         named = {"typical": self.typical, "low": self.low, "high": self.high}

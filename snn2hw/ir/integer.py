@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,12 +57,23 @@ class Connection:
         return bool(weight.size and weight.min() < 0 < weight.max())
 
 
+class Fed(NamedTuple):
+    """How integers follow from what an author fed: ``gain x + offset``, to the nearest.
+
+    One number each, or one for each channel (the first axis of a sample).
+    """
+
+    gain: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class InputPort:
     """Integers that the host sends each step, ``min_value`` to ``max_value`` (0 to 1: spikes).
 
-    ``gain`` and ``offset`` are what the network's authors made them with, from data on a scale of
-    their own: ``int(gain * x + offset)``. Simulators take the integers.
+    ``gain`` and ``offset`` are what a vendor's file makes them with, from data on a scale of its
+    own: ``int(gain * x + offset)``; ``fed`` says so of a float network. Simulators take the
+    integers.
     """
 
     name: str
@@ -71,6 +82,27 @@ class InputPort:
     min_value: int = 0
     gain: int = 1
     offset: int = 0
+    fed: Fed | None = field(default=None, kw_only=True, repr=False)  # nothing of the chip's
+
+    def integers(self, x: NDArray[Any]) -> NDArray[np.integer[Any]]:
+        """Return the integers of samples ``[..., *shape]``; real numbers that are not whole stay.
+
+        Numbers beyond 32 bits come to their ends, so that they are refused as such.
+        """
+        if x.dtype.kind != "f":
+            return x
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.fed is not None:
+                wide = (-1, *[1] * (len(self.shape) - 1))
+                gain, offset = (np.reshape(v, wide) for v in self.fed)
+                x = np.rint(gain * x + offset)
+            elif (self.gain, self.offset) != (1, 0):
+                x = self.gain * x + self.offset
+            elif (x == np.rint(x)).all():
+                return x.astype(np.int64)
+            else:
+                return x
+            return np.clip(x, -(2.0**31), 2.0**31 - 1).astype(np.int64)
 
     @property
     def largest(self) -> int:
@@ -106,7 +138,7 @@ def given(ports: Iterable[InputPort]) -> dict[str, InputPort]:
     """Return the inputs as the host is given them: the digits of one input are one."""
     found: dict[str, InputPort] = {}
     for p in ports:
-        whole = InputPort(p.of, p.shape, p.most) if isinstance(p, DigitPort) else p
+        whole = InputPort(p.of, p.shape, p.most, fed=p.fed) if isinstance(p, DigitPort) else p
         found.setdefault(whole.name, whole)
     return found
 

@@ -32,6 +32,7 @@ Integration = Literal["euler", "exponential"]
 Fires = Literal["above", "at"]
 
 MOST_STEPS = 1 << 20
+ROWS = 12  # nodes that are shown of either end of a network
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +330,7 @@ def coefficients(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Network:
     """A float network: nodes by name, edges, and the time step it was trained with.
 
@@ -382,6 +383,18 @@ class Network:
     def outputs(self) -> dict[str, Output]:
         """Return the output nodes by name."""
         return {k: n for k, n in self.nodes.items() if isinstance(n, Output)}
+
+    def __repr__(self) -> str:
+        """Say in a line each what it is and what its nodes are."""
+        steps = "" if self.time_steps is None else f", {self.time_steps} steps a sample"
+        rows = [f"{len(self.nodes)} nodes, {self.dt:g} s a step{steps}"]
+        for name, node in self.nodes.items():
+            shape = "x".join(map(str, output_shape(node)))
+            before = ", ".join(self.predecessors(name))
+            rows.append(f"  {name}: {type(node).__name__} {shape}{before and f' from {before}'}")
+        if len(rows) > 2 * ROWS + 1:
+            rows[ROWS + 1 : -ROWS] = [f"  ... {len(rows) - 1 - 2 * ROWS} more"]
+        return "\n".join(rows)
 
     def digest(self) -> str:
         """Return a hash of structure and values."""

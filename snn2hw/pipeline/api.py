@@ -1,13 +1,14 @@
-"""The Python interface: the same verbs as the command line, without folders."""
+"""The Python interface: the same verbs as the command line."""
 
 from __future__ import annotations
 
-import tempfile
+import inspect
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,93 +18,28 @@ from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
 from snn2hw.estimator import EnergyReport
-from snn2hw.files import expanded, scratch
-from snn2hw.ir.counts import Counts
-from snn2hw.ir.integer import IntNetwork, given
-from snn2hw.ir.network import Network
-from snn2hw.ir.program import Program
+from snn2hw.files import expanded
+from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.network import Network as Float
 from snn2hw.ir.target import Target
-from snn2hw.ir.trace import Trace
-from snn2hw.pipeline import builds, counting
+from snn2hw.pipeline import builds, comparing, counting, runs
+from snn2hw.pipeline.compiler import reasons
 from snn2hw.pipeline.exporting import compiled
+from snn2hw.pipeline.finishing import finish, measured
+from snn2hw.pipeline.keywords import check, named
 from snn2hw.pipeline.loading import Model, load_model
+from snn2hw.pipeline.objects import Built, Network, Proof, Simulation, Student, opened
 from snn2hw.pipeline.training import need_training
 from snn2hw.report import text
 from snn2hw.simulate import floating
-from snn2hw.simulate.inputs import outside, sent
-from snn2hw.store import program as program_file
+from snn2hw.simulate.inputs import outside
 
-Inputs = NDArray[np.integer[Any]] | Mapping[str, NDArray[np.integer[Any]]]
-T = TypeVar("T")
+__all__ = [
+    "Built", "Network", "Proof", "Simulation", "Student", "build", "distill", "energy", "load",
+    "measure", "open_build", "prune", "refusals",
+]  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Simulation:
-    """A trace, the program that made it, and what was counted for its bill."""
-
-    program: Program
-    trace: Trace
-    counts: Counts
-
-    @property
-    def prediction(self) -> NDArray[np.int64] | Mapping[str, NDArray[np.int64]]:
-        """Class that the output sends most over all steps, ``[N]``; the first of equals.
-
-        Of several outputs, a mapping by their names.
-        """
-        return _only(self.trace.predictions)
-
-    @property
-    def spikes(self) -> NDArray[np.int32] | Mapping[str, NDArray[np.int32]]:
-        """What the output sends (spikes or sums), on chip time: ``[N, T + depth, *out]``.
-
-        Of several outputs, a mapping by their names.
-        """
-        on_chip_time = self.trace.on_chip_time
-        sent = {n: on_chip_time(a.spikes, a.phase) for n, a in self.trace.outputs.items()}
-        return _only(sent)
-
-
-def _only(found: Mapping[str, T]) -> T | Mapping[str, T]:
-    return found if len(found) > 1 else next(iter(found.values()))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Built:
-    """A network compiled for a target, in memory.
-
-    ``rewrites`` says what rewrites were applied and what they changed (``exporting.compiled``);
-    None if there were none.
-    """
-
-    program: Program
-    rewrites: Mapping[str, Any] | None = None
-
-    @property
-    def target(self) -> Target:
-        """The chip that it was compiled for."""
-        return self.program.target
-
-    def simulate(self, x: Inputs, *, states: bool = False) -> Simulation:
-        """Run samples ``[N, T, *shape]`` of integers (a mapping, if there are several inputs)."""
-        return Simulation(self.program, *counting.run(self.program, self._named(x), states=states))
-
-    def verify(self, x: Inputs) -> dict[str, Any]:
-        """Compare every spike and state with the vendor's simulator; as ``snn2hw verify``."""
-        with scratch(Path(tempfile.gettempdir())) as folder:
-            file, vendor_file = folder / "program.h5", None
-            program_file.write(file, self.program)
-            vendors = families.of(self.target).file
-            planned = None if vendors is None else vendors.plan(self.program)
-            if vendors is not None and callable(planned):
-                vendor_file = folder / vendors.name
-                planned(vendor_file)
-            return builds.compare_with_vendor(self.program, self._named(x), file, vendor_file)
-
-    def _named(self, x: Inputs) -> Mapping[str, NDArray[Any]]:
-        net = self.program.network
-        values = x if isinstance(x, Mapping) else {next(iter(given(net.inputs))): np.asarray(x)}
-        return sent(net, values)
+OF_FILES = tuple(f.name for f in fields(nir_io.Choice))
 
 
 def load(model: Any, /, **known: Any) -> Network | IntNetwork:
@@ -128,16 +64,28 @@ def load(model: Any, /, **known: Any) -> Network | IntNetwork:
         UnsupportedError: names every part of a module that cannot be expressed.
     """
     if isinstance(model, str | Path):
+        check(known, OF_FILES)
+        for key in ("input_mean", "input_std"):
+            if known.get(key) is not None:
+                known[key] = tuple(np.ravel(known[key]).tolist())
         found = load_model(str(model), Path(), nir_io.Choice(**known))
         network, notes = found.network, found.notes
     else:
         network, notes = _of_module(model, **known)
     for note in notes:
         warnings.warn(note, stacklevel=2)
-    return network
+    return Network.of(network) if isinstance(network, Float) else network
 
 
-def _of_module(
+def _of_module(module: Any, **known: Any) -> tuple[Float, list[str]]:
+    need_training()
+    from snn2hw.train import from_module
+
+    check(known, ("input_scale", "input_mean", "input_std", *options_of(from_module)))
+    return _scaled_module(module, **known)
+
+
+def _scaled_module(
     module: Any,
     *,
     input_scale: float | None = None,
@@ -145,8 +93,7 @@ def _of_module(
     input_std: float | Sequence[float] | None = None,
     input_max: int | None = None,
     **known: Any,
-) -> tuple[Network, list[str]]:
-    need_training()
+) -> tuple[Float, list[str]]:
     from snn2hw.train import from_module
 
     done = preprocessing.said(input_scale, input_mean, input_std)
@@ -159,9 +106,10 @@ def _of_module(
     return network, [*notes, *silence.notes(network)]
 
 
+@named
 def measure(
     module: Any,
-    network: Network,
+    network: Float,
     x: NDArray[Any],
     y: NDArray[Any] | None = None,
     *,
@@ -194,7 +142,7 @@ def measure(
     integers = port.integers(x) if fed and port.scaled else x
     ours = floating.run(network, {name: integers})  # which also judges the shape of x
     for note in outside(port, name, integers):
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(note, stacklevel=3)
     theirs, spikes = run_module(module, x if fed or not port.scaled else port.fed(x), time=time)
     answer = ours.answer.reshape(*ours.answer.shape[:2], *theirs.shape[2:])
     if theirs.shape[1] != ours.steps:
@@ -213,8 +161,9 @@ def measure(
     return found
 
 
+@named
 def build(
-    network: Network | IntNetwork,
+    network: Float | IntNetwork,
     target: str | Target = families.DEFAULT_TARGET,
     *,
     time_steps: int | None = None,
@@ -234,12 +183,39 @@ def build(
     """
     chip = targets.load(target) if isinstance(target, str) else target
     model = Model("network", network, {})
-    _, program, changed = compiled(model, chip, time_steps=time_steps, allowed=rewrite)
+    made, program, changed = compiled(model, chip, time_steps=time_steps, allowed=rewrite)
     if changed:
-        warnings.warn("\n".join(text.changes(changed)), stacklevel=2)
-    return Built(program, changed)
+        warnings.warn("\n".join(text.changes(changed)), stacklevel=3)
+    options = {"time_steps": time_steps, "rewrite": list(rewrite)}
+    return Built(program, changed, Model("network", made, {}), options)
 
 
+@named
+def open_build(folder: str | Path) -> Built:
+    """Open a build folder that ``export`` or ``Built.save`` wrote, by path or name.
+
+    Raises:
+        InputError: there is none, or it is not as it was written.
+    """
+    return opened(builds.load_build(str(folder), Path()))
+
+
+@named
+def refusals(
+    network: Float | IntNetwork, target: str | Target | None = None
+) -> list[str] | dict[str, list[str]]:
+    """Say why a network does not build for a target: every reason, none where it does.
+
+    Args:
+        network: the network.
+        target: the chip; None for all, by their names.
+    """
+    if target is None:
+        return comparing.fits(Model("network", network, {}), targets.names())
+    return reasons(network, targets.load(target) if isinstance(target, str) else target)
+
+
+@named
 def energy(simulation: Simulation, target: str | Target | None = None) -> EnergyReport:
     """Price what a simulation counted, with the prices of the chip that it was built for.
 
@@ -262,15 +238,29 @@ def energy(simulation: Simulation, target: str | Target | None = None) -> Energy
     return counting.report(simulation.program, simulation.trace, simulation.counts, chip or mine)
 
 
-def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> Network:
-    """Distill a student and return it as a network.
+def distill(
+    teacher: Any,
+    student: Any,
+    data: str | Dataset | Sequence[NDArray[Any]],
+    *,
+    name: str | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Student:
+    """Distill a student and return it as a network that knows its accuracy.
 
     Args:
-        teacher: any ``nn.Module`` from integer samples to logits, a teacher's name, or a file with
-            one (``.onnx``, Keras' ``.h5``).
+        teacher: any trained ``nn.Module`` from pixels to logits, a teacher's name, or a file with
+            one (``.onnx``, Keras' ``.h5``); None for a method without one. Of a module and a file,
+            every usual scaling of the pixels is tried on training images, unless ``teacher_input``
+            says it.
         student: a student's name, or a spiking ``nn.Module`` as ``load`` takes it, which is trained
             in place: it sees integers scaled to at most 1, ``time_steps`` times.
-        data: a data set's name, or a ``datasets.Dataset``.
+        data: a data set's name, a ``datasets.Dataset``, or the arrays ``x_train``, ``y_train``,
+            ``x_test``, ``y_test``: integers ``[N, C, H, W]`` or ``[N, T, C, H, W]``, and classes.
+        name: of the run, which is kept in ``runs/<name>``; None keeps none, unless teacher, student
+            and data are named: then it is the run that ``snn2hw distill`` makes.
+        progress: say on standard error how far the training is.
         options: fields of ``snn2hw.train.Recipe``.
 
     Raises:
@@ -280,26 +270,150 @@ def distill(teacher: Any, student: Any, data: str | Dataset, **options: Any) -> 
     need_training()
     from snn2hw import train
 
-    dataset = (
-        datasets.load(data, time_steps=options.get("time_steps")) if isinstance(data, str) else data
-    )
+    check(options, [f.name for f in fields(train.Recipe)])
+    told = Lines() if progress else None
     teacher = str(expanded(teacher)) if isinstance(teacher, str | Path) else teacher
-    named = student if isinstance(student, str) else "cnn"
-    taught = teacher if isinstance(teacher, str) else "cnn"
-    recipe = train.defaults(named, dataset.name, taught, **options)
-    if not isinstance(student, str | train.Spiking):
-        student = train.ModuleStudent(
-            student,
-            dataset.shape,
-            dataset.classes,
-            dataset.max_value,
-            dataset.frames or recipe.time_steps,
-        )
-    if isinstance(teacher, str):
-        teacher, _ = train.train_teacher(recipe, dataset)
-    if isinstance(student, str):
-        train.check(recipe, dataset, teacher)
-    made = train.distill_student(
-        recipe, dataset, teacher, student=None if isinstance(student, str) else student
+    if isinstance(teacher, str) and isinstance(student, str) and isinstance(data, str):
+        run = runs.distill(
+            Path(), teacher=teacher, student=student, data=data, name=name, progress=told,
+            options=options,
+        )  # fmt: skip
+        network, _ = nir_io.read(run.student)
+        return Student.trained(network, run.metrics, run.path)
+    dataset = _dataset(data, options)
+    if teacher is None:
+        options.setdefault("method", "none")
+    recipe = train.defaults(
+        student if isinstance(student, str) else "cnn",
+        dataset.name,
+        teacher if isinstance(teacher, str) else "cnn",
+        **options,
     )
-    return train.to_network(made)
+    pupil = None if isinstance(student, str) else _module_student(student, recipe, dataset)
+    folder = None if name is None else runs.new_folder(Path(), name, recipe)
+    facts: dict[str, Any] = {"teacher_accuracy": None}
+    if not isinstance(student, str):
+        facts["student"] = type(student).__name__
+    if isinstance(teacher, str):
+        teacher, facts["teacher_accuracy"] = train.train_teacher(recipe, dataset, folder, told)
+    elif teacher is not None:
+        facts["teacher"] = type(teacher).__name__
+        teacher = train.module_teacher(teacher, recipe, dataset, told)
+        x, y = dataset.x_test, dataset.y_test
+        facts["teacher_accuracy"] = train.evaluate(teacher, x, y).accuracy
+    if pupil is None:
+        train.check(recipe, dataset, teacher)
+    made = train.distill_student(recipe, dataset, teacher, folder, told, student=pupil)
+    return _student(made, dataset, recipe, facts, folder)
+
+
+def prune(
+    student: Any,
+    data: str | Dataset | Sequence[NDArray[Any]] | None = None,
+    *,
+    sparsity: float = runs.SPARSITY,
+    how: str = "lamp",
+    epochs: int | None = None,
+    name: str | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Student:
+    """Prune a student, fine-tune it and return it as a network.
+
+    Args:
+        student: a run's name or folder, as for ``snn2hw prune``; or a spiking ``nn.Module``, of
+            which a copy is pruned.
+        data: as in ``distill``, for a module.
+        sparsity: share of the weights that become zero.
+        how: a pruner's name.
+        epochs: of fine-tuning; None for the recipe's.
+        name: of the new run; for a module, None keeps none.
+        progress: say on standard error how far the training is.
+        options: fields of ``snn2hw.train.Recipe``, for a module.
+
+    Raises:
+        UnsupportedError, InputError: as in ``distill``.
+    """
+    need_training()
+    from snn2hw import train
+
+    told = Lines() if progress else None
+    if isinstance(student, str | Path):
+        check(options, ())
+        run = runs.prune(
+            Path(), str(student), sparsity=sparsity, how=how, epochs=epochs, name=name,
+            progress=told,
+        )  # fmt: skip
+        network, _ = nir_io.read(run.student)
+        return Student.trained(network, run.metrics, run.path)
+    if data is None:
+        raise InputError("A module is pruned and fine-tuned on data.", "Give prune(module, data).")
+    check(options, [f.name for f in fields(train.Recipe)])
+    dataset = _dataset(data, options)
+    recipe = train.defaults("cnn", dataset.name, "cnn", **{"method": "none", **options})
+    folder = None if name is None else runs.new_folder(Path(), name, recipe)
+    made = train.prune_student(
+        _module_student(student, recipe, dataset), None, recipe, sparsity, epochs, dataset, folder,
+        told, how=how,
+    )  # fmt: skip
+    facts = {
+        "teacher_accuracy": None, "student": type(student).__name__,
+        "sparsity": train.sparsity(made), "pruner": how,
+    }  # fmt: skip
+    return _student(made, dataset, recipe, facts, folder)
+
+
+class Lines:
+    """Says on standard error how far a training is: a line for each tenth, and every note."""
+
+    def __init__(self) -> None:
+        self._said: tuple[str, int] = ("", -1)
+
+    def update(self, stage: str, done: int, total: int, **info: Any) -> None:
+        """Say it, if it is worth a line."""
+        for note in (*info.get("notes", ()), *info.get("doubts", ())):
+            sys.stderr.write(f"note: {note}\n")
+        tenth = 10 * done // total if total else -1
+        if total and (stage, tenth) != self._said:
+            self._said = (stage, tenth)
+            found = [f"{k} {info[k]:.4g}" for k in ("loss", "accuracy") if k in info]
+            sys.stderr.write(f"{stage}: {', '.join([f'{10 * tenth} %', *found])}\n")
+
+
+def _dataset(data: str | Dataset | Sequence[NDArray[Any]], options: Mapping[str, Any]) -> Dataset:
+    if isinstance(data, str):
+        return datasets.load(data, time_steps=options.get("time_steps"))
+    if isinstance(data, Dataset):
+        return data
+    arrays = [np.asarray(a) for a in data]
+    if len(arrays) != 4:
+        raise InputError(
+            f"There are {len(arrays)} arrays of data.", "Give x_train, y_train, x_test, y_test."
+        )
+    x_train, y_train, x_test, y_test = arrays
+    return datasets.checked("arrays", x_train, y_train, x_test, y_test)
+
+
+def _module_student(student: Any, recipe: Any, dataset: Dataset) -> Any:
+    from snn2hw import train
+
+    if isinstance(student, train.Spiking):
+        return student
+    steps = dataset.frames or recipe.time_steps
+    return train.ModuleStudent(student, dataset.shape, dataset.classes, dataset.max_value, steps)
+
+
+def _student(
+    made: Any, dataset: Dataset, recipe: Any, facts: Mapping[str, Any], folder: Path | None
+) -> Student:
+    if folder is not None:
+        run = finish(folder, made, dataset, recipe, facts)
+        network, _ = nir_io.read(run.student)
+        return Student.trained(network, run.metrics, run.path)
+    network, metrics = measured(made, dataset, recipe, facts)
+    return Student.trained(network, metrics, None)
+
+
+def options_of(function: Any) -> list[str]:
+    """Return the names of a function's options."""
+    return list(inspect.signature(function).parameters)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,38 @@ def export(
         network, program, rewritten = compiled(
             model, target, time_steps=time_steps, allowed=allowed, data_dir=data_dir
         )
-    file = families.of(target).file
+    return write(
+        root / "builds" / (name or f"{model.name}-{target.name}"),
+        replace(model, network=network),
+        program,
+        rewritten,
+        {"time_steps": time_steps, "rewrite": list(allowed)},
+    )
+
+
+def write(
+    path: Path,
+    model: Model,
+    program: Program,
+    rewritten: Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+) -> folders.Build:
+    """Write the folder of a build.
+
+    Args:
+        path: the folder.
+        model: what was compiled, after its rewrites.
+        program: what it became.
+        rewritten: what the rewrites changed.
+        options: what the caller chose.
+    """
+    file, network = families.of(program.target).file, model.network
     kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note")
     return folders.write_build(
-        root / "builds" / (name or f"{model.name}-{target.name}"),
+        path,
         program,
         inputs=model.files,
-        options={"time_steps": time_steps, "rewrite": list(allowed)},
+        options=options,
         extra={
             "model": model.given,
             "float": _rules(network) if isinstance(network, Network) else None,

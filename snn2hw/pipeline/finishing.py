@@ -36,16 +36,34 @@ def finish(
         recipe: what it was trained by.
         facts: more to tell; ``teacher_accuracy`` at least, a share or None.
     """
-    from snn2hw import train
-
     if not leads():
         raise SystemExit(0)  # of several processes, the first one writes and reports
+    from snn2hw import train
+
+    net, metrics = measured(made, dataset, recipe, facts)
+    nir_io.write(path / "student.nir", unit_resistance(net))
+    seconds = sum(float(row.get("seconds", 0)) for row in train.read_log(path / "log.jsonl"))
+    write_json(path / "metrics.json", metrics | {"seconds": round(seconds, 3)})
+    return finished(path)
+
+
+def measured(
+    made: Spiking, dataset: Dataset, recipe: Recipe, facts: Mapping[str, Any]
+) -> tuple[Network, dict[str, Any]]:
+    """Return a trained student as a network, and ``metrics.json`` of it, without its seconds.
+
+    Args:
+        made: as in ``finish``, and so are the others.
+        dataset: its test part is measured.
+        recipe: what it was trained by.
+        facts: more to tell.
+    """
+    from snn2hw import train
+
     show, encoder = train.showing(recipe, dataset), recipe.shown_by(dataset)
     found = train.evaluate(made, dataset.x_test, dataset.y_test, show=show)
     net = train.to_network(made)
-    nir_io.write(path / "student.nir", unit_resistance(net))
-    seconds = sum(float(row.get("seconds", 0)) for row in train.read_log(path / "log.jsonl"))
-    metrics = {
+    metrics: dict[str, Any] = {
         "accuracy": found.accuracy,
         "teacher_accuracy": facts["teacher_accuracy"],
         "spikes_per_sample": found.spikes_per_sample,
@@ -57,14 +75,13 @@ def finish(
         **({"encoder": encoder.to_json()} if show is not None else {}),
         **({"data_note": dataset.note} if dataset.note else {}),
         "seed": recipe.seed,
-        "seconds": round(seconds, 3),
+        "seconds": 0.0,
         **({"teacher": recipe.teacher} if recipe.plan.needs_teacher else {}),
         "student": recipe.student,
         **({"target": recipe.target} if recipe.target != families.DEFAULT_TARGET else {}),
         **{k: v for k, v in facts.items() if k != "teacher_accuracy"},
     }
-    write_json(path / "metrics.json", metrics)
-    return finished(path)
+    return net, metrics
 
 
 def finished(path: Path) -> Run:

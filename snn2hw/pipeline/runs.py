@@ -77,6 +77,21 @@ def distill(
     return finish(path, made, dataset, recipe, facts)
 
 
+def new_folder(root: Path, name: str, recipe: Recipe) -> Path:
+    """Return the folder of a run of modules, of which no command can tell whether it ran before.
+
+    Raises:
+        InputError: there is such a run, or the name cannot be one.
+    """
+    path = root / "runs" / name
+    if not folders.is_plain(name):
+        raise InputError(f"{name!r} cannot be the name of a run.", "Use a plain, short word.")
+    if path.exists() and any(path.iterdir()):
+        raise InputError(f"There is a run {name!r} already.", "Choose another name.")
+    write_json(path / "command.json", {"command": "python", "recipe": recipe.to_json()})
+    return path
+
+
 def default_student(teacher: str, target: str = families.DEFAULT_TARGET) -> str:
     """Return the student of a teacher where none is named, by the size of the target."""
     need_training()

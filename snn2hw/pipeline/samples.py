@@ -226,11 +226,6 @@ def _finite(x: NDArray[Any]) -> bool:
 def _from_file(program: Program, file: Path, limit: int | None, classes: int | None) -> Samples:
     ports = given(program.network.inputs)
     inputs, labels = stored_arrays(file, limit, list(ports), classes)
-    for name, x in inputs.items():
-        port = ports[name]
-        if np.issubdtype(x.dtype, np.floating) and (port.gain, port.offset) != (1, 0):
-            with np.errstate(over="ignore"):  # what is too large is refused as such
-                x = np.clip(port.gain * x + port.offset, -(2**31), 2**31 - 1)
-            inputs[name] = x.astype(int)
+    inputs = {name: ports[name].integers(x) for name, x in inputs.items()}
     with reading(file, "a file of samples"):
         return Samples(sent(program.network, inputs), labels, file.name)

@@ -202,7 +202,8 @@ def write_build(
 ) -> Build:
     """Write a build folder whole, replacing an older one of the same name.
 
-    Of one with the same program, the last bill and the last proof stay.
+    In a folder ``builds`` it is the newest then. Of one with the same program, the last bill and
+    the last proof stay.
 
     Args:
         path: the folder to make.
@@ -250,7 +251,8 @@ def write_build(
         for kept in (path / BILL, path / PROOF):
             if before == digest and kept.is_file():
                 shutil.copy(kept, folder / kept.name)
-    set_latest(path)
+    if path.parent.name == "builds":
+        set_latest(path)
     return Build(path, program, info, replaced=before not in (None, digest))
 
 

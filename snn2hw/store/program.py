@@ -4,7 +4,8 @@ Layout (format 4). Attributes of the root: ``format``, ``version``, ``target``, 
 ``dt`` and the arithmetic (``numbers.*``; one of the family's later ones is left out where it is the
 usual one). Groups, numbered in order:
 
-* ``inputs/<i>``: attributes name, shape, max_value, min_value, gain, offset.
+* ``inputs/<i>``: attributes name, shape, max_value, min_value, gain, offset; fed_gain and
+  fed_offset of a float network whose author fed other numbers.
 * ``populations/<i>``: attributes kind, phase, and the fields of that class among the family's
   populations (a text is empty where there is none); arrays, such as ``bias [size]``, are datasets.
 * ``connections/<i>``: attributes pre, post, kind, part (which of a neuron's states takes it),
@@ -19,7 +20,7 @@ Vendors' runners read the same file with nothing but h5py, so the layout is kept
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from snn2hw import families
 from snn2hw.errors import InputError
 from snn2hw.files import reading
 from snn2hw.hdf5 import Group, Hdf5, Item, described, new_hdf5, numbers, read_hdf5
-from snn2hw.ir.integer import Connection, DigitPort, InputPort, IntNetwork
+from snn2hw.ir.integer import Connection, DigitPort, Fed, InputPort, IntNetwork
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.populations import Population
 from snn2hw.ir.program import Program
@@ -55,7 +56,9 @@ def write(path: Path, program: Program) -> None:
         )
         for i, port in enumerate(net.inputs):
             group = inputs.create_group(f"{i:04d}")
-            group.attrs.update(asdict(port))
+            group.attrs.update({k: v for k, v in asdict(port).items() if k != "fed"})
+            if port.fed is not None:
+                group.attrs.update(fed_gain=port.fed.gain, fed_offset=port.fed.offset)
         for i, p in enumerate(net.populations):
             group = populations.create_group(f"{i:04d}")
             group.attrs.update(kind=type(p).__name__, phase=program.phase[p.name])
@@ -206,11 +209,20 @@ def _outputs(file: Group) -> dict[str, str]:
 
 def _port(group: Group) -> InputPort:
     a = group.attrs
-    values = {k: _int(a, k) for k in ("max_value", "min_value", "gain", "offset")}
+    values: dict[str, Any] = {k: _int(a, k) for k in ("max_value", "min_value", "gain", "offset")}
+    if "fed_gain" in a:
+        values["fed"] = _fed(a, _ints(a, "shape"))
     if "of" in a:
         values |= {k: _int(a, k) for k in ("digit", "most")}
         return DigitPort(_text(a, "name"), _ints(a, "shape"), **values, of=_text(a, "of"))
     return InputPort(_text(a, "name"), _ints(a, "shape"), **values)
+
+
+def _fed(attrs: Mapping[str, Item], shape: Sequence[int]) -> Fed:
+    gain, offset = (numbers(attrs[k]).reshape(-1) for k in ("fed_gain", "fed_offset"))
+    if {gain.size, offset.size} - {1, shape[0]} or not np.isfinite([*gain, *offset]).all():
+        raise ValueError("what its input is made of does not fit the input")
+    return Fed(tuple(gain.tolist()), tuple(offset.tolist()))
 
 
 def _population(group: Group, kinds: Mapping[str, type[Any]]) -> tuple[Population, int]:

@@ -29,7 +29,7 @@ from snn2hw.train.storage import (
 )
 from snn2hw.train.students import STUDENTS, Spiking, Student
 from snn2hw.train.teachers import TEACHERS
-from snn2hw.train.teaching import new_teacher, open_teacher, train_teacher
+from snn2hw.train.teaching import module_teacher, new_teacher, open_teacher, train_teacher
 from snn2hw.train.weights import load_weights
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "load_student",
     "load_teacher",
     "load_weights",
+    "module_teacher",
     "new_student",
     "new_teacher",
     "open_teacher",

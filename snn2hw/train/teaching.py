@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
@@ -22,7 +23,7 @@ from snn2hw.train.job import Job, Progress
 from snn2hw.train.loop import fit
 from snn2hw.train.methods import Objective, plan
 from snn2hw.train.recipe import Recipe, job_options
-from snn2hw.train.scaling import Scaled, Scaling, find_scaling, scalings
+from snn2hw.train.scaling import Scale, Scaled, Scaling, find_scaling, scalings, unit
 from snn2hw.train.storage import (
     has_teacher,
     is_run,
@@ -31,7 +32,7 @@ from snn2hw.train.storage import (
     load_student,
     load_teacher,
 )
-from snn2hw.train.students import Student
+from snn2hw.train.students import Spiking, Student
 from snn2hw.train.weights import load_weights
 
 # Training images on which the scaling of a ready teacher is measured.
@@ -114,6 +115,38 @@ def open_teacher(recipe: Recipe, dataset: Dataset) -> Ready:
         return Ready(teacher, False)
     loaded = load_weights(teacher, expanded(recipe.teacher_weights))
     return Ready(teacher, not loaded.kept, False, loaded.kept)
+
+
+class ModuleTeacher(Scaled):
+    """A network of the user's own, which sees scaled pixels; its stages are not known.
+
+    Args:
+        module: from pixels ``[B, C, H, W]`` to logits ``[B, classes]``.
+        scaling: what it sees of them.
+    """
+
+    def __init__(self, module: nn.Module, scaling: Scaling) -> None:
+        super().__init__()
+        self.module, self.scale = module, Scale(scaling)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits of integers ``[B, C, H, W]``."""
+        return self.module(self.scale(x))
+
+
+def module_teacher(
+    module: nn.Module, recipe: Recipe, dataset: Dataset, progress: Progress | None = None
+) -> nn.Module:
+    """Let a trained network of the user's own see pixels as its training had them.
+
+    As of a file, every usual scaling is tried on training images unless ``teacher_input`` says it.
+    What steps, scales for itself or takes event frames stays as it is.
+    """
+    if isinstance(module, Scaled | Spiking) or dataset.frames is not None:
+        return module
+    ready = Ready(ModuleTeacher(module, unit(dataset.max_value)), trained=True)
+    settle_scaling(ready, recipe, dataset, progress)
+    return ready.teacher
 
 
 def _spiking_teacher(run_dir: Path, dataset: Dataset) -> Student:

@@ -25,7 +25,7 @@ from snn2hw.families.loihi.quantize.scale import (
     together,
     weight_limit,
 )
-from snn2hw.families.shared import accepted
+from snn2hw.families.shared import accepted, fed_of
 from snn2hw.ir.graph import Wiring, output_populations
 from snn2hw.ir.integer import Connection, DigitPort, InputPort, IntNetwork, Rounding
 from snn2hw.ir.network import Leaky, Lif, Network, Threshold, input_shape
@@ -141,7 +141,7 @@ def _ports(name: str, net: Network, target: Target) -> list[InputPort]:
     node = net.inputs()[name]
     count = digits(node, target)
     if count == 1:
-        return [InputPort(name, node.shape, node.max_value)]
+        return [InputPort(name, node.shape, node.max_value, fed=fed_of(node))]
     return [
         DigitPort(
             _unused(f"{name}.digit{i}", net.nodes),

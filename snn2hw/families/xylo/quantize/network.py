@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snn2hw.errors import UnsupportedError, listed
-from snn2hw.families.shared import accepted
+from snn2hw.families.shared import accepted, fed_of
 from snn2hw.families.xylo.numbers import PARTS, Numbers, numbers_of
 from snn2hw.families.xylo.populations import NO_ALIAS, Hidden, Population, Readout
 from snn2hw.families.xylo.quantize.abilities import refusals
@@ -91,7 +91,9 @@ def _integers(net: Network, wires: Wiring, target: Target, steps: int) -> IntNet
     # Below one unit per threshold, nothing tells one threshold from two.
     _check([known[m.population.name] for m in made if m.coarse])
     return IntNetwork(
-        inputs=tuple(InputPort(k, p.shape, p.max_value) for k, p in net.inputs().items()),
+        inputs=tuple(
+            InputPort(k, p.shape, p.max_value, fed=fed_of(p)) for k, p in net.inputs().items()
+        ),
         populations=tuple(m.population for m in made),
         connections=tuple(c for m in made for c in m.connections),
         outputs=outputs,

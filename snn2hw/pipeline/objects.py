@@ -1,0 +1,298 @@
+"""What the Python interface hands out: networks, builds, simulations, proofs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw import nir_io
+from snn2hw.errors import InputError
+from snn2hw.estimator import EnergyReport
+from snn2hw.files import expanded, scratch, write_json
+from snn2hw.ir import network as ir
+from snn2hw.ir.counts import Counts
+from snn2hw.ir.integer import IntNetwork, given
+from snn2hw.ir.program import Program
+from snn2hw.ir.target import Target
+from snn2hw.ir.trace import Trace, chosen
+from snn2hw.pipeline import builds, counting, exporting
+from snn2hw.pipeline.demo import write_page
+from snn2hw.pipeline.keywords import named
+from snn2hw.pipeline.loading import Model
+from snn2hw.report import text
+from snn2hw.simulate.inputs import sent
+from snn2hw.store import folders
+
+Inputs = NDArray[Any] | Mapping[str, NDArray[Any]]
+T = TypeVar("T")
+
+
+class Network(ir.Network):
+    """A float network that can be written to a file."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, net: ir.Network) -> Network:
+        """Return the same network with the methods of this class."""
+        if isinstance(net, Network):
+            return net
+        return cls(net.nodes, net.edges, net.dt, net.time_steps, net.rules)
+
+    @named
+    def save(self, path: str | Path) -> Path:
+        """Write the network as NIR, which ``load`` and NIR's own tools read.
+
+        Raises:
+            InputError: names the nodes that NIR cannot hold.
+        """
+        file = expanded(path)
+        nir_io.write(file, self)
+        return file
+
+
+class Student(Network):
+    """A network that was trained here.
+
+    ``metrics`` holds what ``runs/<name>/metrics.json`` does; ``run`` is that folder, None if none
+    was kept.
+    """
+
+    __slots__ = ("metrics", "run")
+
+    metrics: Mapping[str, Any]
+    run: Path | None
+
+    @classmethod
+    def trained(cls, net: ir.Network, metrics: Mapping[str, Any], run: Path | None) -> Student:
+        """Return a network with what was measured of it."""
+        made = cls(net.nodes, net.edges, net.dt, net.time_steps, net.rules)
+        object.__setattr__(made, "metrics", dict(metrics))
+        object.__setattr__(made, "run", run)
+        return made
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the test samples that are classified right, in float."""
+        return float(self.metrics["accuracy"])
+
+
+class Proof(dict[str, Any]):
+    """The document of ``snn2hw verify --json``."""
+
+    def __repr__(self) -> str:
+        """Say in a few lines what was compared."""
+        return "\n".join(text.verification(self, "the build"))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Simulation:
+    """A trace, the program that made it, and what was counted for its bill."""
+
+    program: Program
+    trace: Trace
+    counts: Counts
+
+    @property
+    def prediction(self) -> NDArray[np.int64] | Mapping[str, NDArray[np.int64]]:
+        """Class that the output sends most over all steps, ``[N]``; the first of equals.
+
+        Of several outputs, a mapping by their names.
+        """
+        return _only(self.trace.predictions)
+
+    @property
+    def spikes(self) -> NDArray[np.int32] | Mapping[str, NDArray[np.int32]]:
+        """What the output sends (spikes or sums), on chip time: ``[N, T + depth, *out]``.
+
+        Of several outputs, a mapping by their names.
+        """
+        on_chip_time = self.trace.on_chip_time
+        found = {n: on_chip_time(a.spikes, a.phase) for n, a in self.trace.outputs.items()}
+        return _only(found)
+
+    @named
+    def accuracy(self, y: NDArray[Any], *, output: str | None = None) -> float:
+        """Return the share of right predictions.
+
+        Args:
+            y: labels ``[N]``.
+            output: of several outputs, the one that the labels are for.
+
+        Raises:
+            InputError: there is not a label for each sample, or there are several outputs and none
+                was named.
+        """
+        predicted = self.trace.predictions[chosen(self.trace.outputs, output)]
+        labels = np.asarray(y)
+        if labels.shape != predicted.shape:
+            raise InputError(
+                f"There are {len(predicted)} samples, and labels of shape {list(labels.shape)}.",
+                "Give one label for each sample.",
+            )
+        return float((predicted == labels).mean())
+
+    def __repr__(self) -> str:
+        """Say what ran, and what it sent."""
+        layers = [
+            f"  {name}: {events.sum() / self.trace.samples:,.1f} spikes a sample"
+            for name, events in self.trace.events.items()
+        ]
+        head = f"{self.trace.samples} samples of {self.trace.steps} steps"
+        return "\n".join([f"{head} ({self.program.target.title}, {self.trace.on})", *layers])
+
+
+def _only(found: Mapping[str, T]) -> T | Mapping[str, T]:
+    return found if len(found) > 1 else next(iter(found.values()))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Built:
+    """A network compiled for a target.
+
+    Args:
+        program: what the chip is told.
+        rewrites: what rewrites were applied and what they changed (``exporting.compiled``); None
+            if there were none.
+        model: what it was made of.
+        options: what was asked for beside it.
+    """
+
+    program: Program
+    rewrites: Mapping[str, Any] | None = None
+    model: Model | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    # The last bill and the last proof, which a page and a saved build tell.
+    _last: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        """The chip that it was compiled for."""
+        return self.program.target
+
+    @named
+    def simulate(self, x: Inputs, *, states: bool = False) -> Simulation:
+        """Run samples bit for bit as the chip does.
+
+        Args:
+            x: ``[N, T, *shape]`` (a mapping, if there are several inputs): integers, or what the
+                network's author fed, if ``load`` was told its scale.
+            states: keep membranes and currents of every step.
+        """
+        return Simulation(self.program, *counting.run(self.program, self._named(x), states=states))
+
+    @named
+    def verify(self, x: Inputs) -> Proof:
+        """Compare every spike and state with the vendor's simulator; as ``snn2hw verify``."""
+        with self._stored() as build:
+            found = builds.compare_with_vendor(
+                self.program, self._named(x), build.program_file, build.vendor_file
+            )
+        if found["against"] is not None:
+            self._last["proof"] = found
+        return Proof(found)
+
+    @named
+    def energy(
+        self, x: Inputs, y: NDArray[Any] | None = None, *, output: str | None = None
+    ) -> EnergyReport:
+        """Count what samples do and price it, with the prices of the build's own target.
+
+        Args:
+            x: as in ``simulate``.
+            y: labels ``[N]``, for the accuracy that the report tells.
+            output: of several outputs, the one that the labels are for.
+        """
+        ran = self.simulate(x)
+        report = counting.report(self.program, ran.trace, ran.counts, self.target)
+        accuracy = None if y is None else ran.accuracy(y, output=output)
+        report = replace(report, data="arrays", accuracy=accuracy, output=output)
+        self._last["bill"] = report
+        return report
+
+    @named
+    def report(
+        self, path: str | Path, x: Inputs | None = None, y: NDArray[Any] | None = None
+    ) -> Path:
+        """Write one HTML page: what is where on the chip, the last proof, and the bill.
+
+        Args:
+            path: the page.
+            x: samples for the bill; None for the last one's.
+            y: labels ``[N]``.
+
+        Raises:
+            InputError: there is no bill yet, and no samples for one.
+        """
+        if x is not None:
+            self.energy(x, y)
+        bill: EnergyReport | None = self._last.get("bill")
+        if bill is None:
+            raise InputError(
+                "There is no energy report to show yet.",
+                "Give samples, build.report(path, x), or call build.energy(x) first.",
+            )
+        with self._stored() as build:
+            proof = self._last.get("proof")
+            return write_page(build, bill, bill.accuracy, proof, None, expanded(path))
+
+    @named
+    def save(self, folder: str | Path) -> Path:
+        """Write the build folder that ``snn2hw export`` writes; ``snn2hw.open`` opens it."""
+        path = expanded(folder)
+        exporting.write(path, self._model(), self.program, self.rewrites, self.options)
+        if (bill := self._last.get("bill")) is not None:
+            write_json(path / folders.BILL, bill.json())
+        if (proof := self._last.get("proof")) is not None:
+            write_json(path / folders.PROOF, proof)
+        return path
+
+    @contextmanager
+    def _stored(self) -> Generator[folders.Build]:
+        """Write the build into a folder that is gone afterwards."""
+        with scratch(Path(tempfile.gettempdir())) as place:
+            path = place / f"{self._model().name}-{self.target.name}"
+            yield exporting.write(path, self._model(), self.program, self.rewrites, self.options)
+
+    def _model(self) -> Model:
+        return self.model or Model("network", self.program.network, {})
+
+    def _named(self, x: Inputs) -> Mapping[str, NDArray[Any]]:
+        net = self.program.network
+        ports = given(net.inputs)
+        values = x if isinstance(x, Mapping) else {next(iter(ports)): np.asarray(x)}
+        known = {
+            k: ports[k].integers(np.asarray(v)) if k in ports else v for k, v in values.items()
+        }
+        return sent(net, known)
+
+    def __repr__(self) -> str:
+        """Say where it runs, and what its layers are."""
+        net, placement = self.program.network, self.program.placement
+        rows = [f"  {p.name}: {'x'.join(map(str, p.shape))}" for p in net.populations]
+        size = f"{text.counted(placement.cores, 'core')} on {text.counted(placement.chips, 'chip')}"
+        head = f"{self.target.title}: {size}, {net.time_steps} steps, depth {self.program.depth}"
+        return "\n".join([head, *rows])
+
+
+def opened(build: folders.Build) -> Built:
+    """Return a build folder as the Python interface's build."""
+    known = build.info
+    model = Model(
+        build.name, build.program.network, {}, known["data"], {"encoder": known["encoder"]},
+        tuple(known["notes"]), known["model"],
+    )  # fmt: skip
+    last: dict[str, Any] = {}
+    if (proof := builds.last_proof(build)) is not None:
+        last["proof"] = proof
+    return Built(build.program, known["rewrites"], model, known["options"], last)
+
+
+__all__ = ["Built", "Inputs", "IntNetwork", "Network", "Proof", "Simulation", "Student", "opened"]
