@@ -149,6 +149,7 @@ def _ports(name: str, net: Network, target: Target) -> list[InputPort]:
             of=name,
             digit=i,
             most=node.max_value,
+            fed=fed_of(node),
         )
         for i in range(count)
     ]
