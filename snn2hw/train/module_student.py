@@ -20,9 +20,9 @@ from snn2hw.ir.synapses import synapse_count, with_weight
 from snn2hw.train.export import OUTPUT
 from snn2hw.train.modules.building import built, plan_of
 from snn2hw.train.modules.calling import Plan, Time, dtype_of, forget, fresh, unwrapped
+from snn2hw.train.modules.forms import sends_spikes
 from snn2hw.train.modules.kinds import MaxPool
 from snn2hw.train.modules.running import run as run_once
-from snn2hw.train.modules.watching import sends_spikes
 from snn2hw.train.students import SOURCE, Chw, Spiking
 
 Floats = NDArray[np.float64]
@@ -89,9 +89,8 @@ class ModuleStudent(Spiking):
         frames = frames.flatten(2) if self._flat else frames
         if self._plan.time != "static":
             frames = frames.expand(self.steps(x), *frames.shape[1:])
-        forget(self.module)
         ran = run_once(self.module, frames, self._plan)
-        forget(self.module)
+        forget(self.module)  # what is kept hangs on the graph of gradients
         for name, path in self._cells.items():
             if name != self._output:
                 self.cell(name)(ran.sent[path])
@@ -216,7 +215,6 @@ def run(
 
 def _run(module: nn.Module, x: Tensor, plan: Plan) -> tuple[Tensor, float]:
     ran = run_once(module, x.transpose(0, 1), plan)
-    forget(module)
     spiking = (p for p in plan.cells if sends_spikes(module.get_submodule(p)))
     return ran.answer, sum(_count(ran.sent[p]) for p in spiking)
 

@@ -3,230 +3,30 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from snn2hw.errors import InputError, UnsupportedError, unknown_name
+from snn2hw.errors import InputError, UnsupportedError, listed, unknown_name
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Shape
 from snn2hw.ir.graph import wiring
 from snn2hw.train.export import OUTPUT, cell_node, to_network
-from snn2hw.train.modules import of_norse, of_snntorch
-from snn2hw.train.modules.calling import TIMES, Plan, Time, call, dtype_of, fresh
-from snn2hw.train.modules.elementwise import ELEMENTWISE
-from snn2hw.train.modules.folding import Answer, answers, choose, problems, reached, steady, told
+from snn2hw.train.modules import of_norse, of_sinabs, of_snntorch, of_spikingjelly
+from snn2hw.train.modules.calling import TIMES, Plan, Time
+from snn2hw.train.modules.folding import reached, told
+from snn2hw.train.modules.forms import FORMS
 from snn2hw.train.modules.joining import Join, Neurons
 from snn2hw.train.modules.kinds import MaxPool, kind
-from snn2hw.train.modules.linear import LINEAR
-from snn2hw.train.modules.origins import STILL, Operand
-from snn2hw.train.modules.signals import Cells, Given, State
-from snn2hw.train.modules.tracing import LIBRARIES, Cannot, Tracer, values
-from snn2hw.train.modules.watching import FORMS, Misread, Watch, watch
+from snn2hw.train.modules.signals import Applied, Cells, Given, State
+from snn2hw.train.modules.tracing import Cannot
+from snn2hw.train.modules.understanding import Asked, Seen, understand
 from snn2hw.train.students import Spiking
 
-STEPS = (5, 32, 256, 2048)  # that are watched: more where the module's code wants more
 SNNTORCH_DT = 1e-4  # what snnTorch's own NIR functions take a step to last
-SAMPLES = 2
-MOST_SAMPLES = 1024  # of a batch whose size is written in the module's code
 
 Make = Callable[[Any, Shape, float, list[str], str], Neurons]
-
-
-class Asked(NamedTuple):
-    """What the caller of ``from_module`` said."""
-
-    shape: Shape
-    dt: float
-    max_pool: MaxPool
-    input_max: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """A module that was watched."""
-
-    t: Tracer
-    plan: Plan
-    steps: int
-    heard: dict[int, Operand]
-    answer: Answer | None
-    wrong: list[str]
-
-
-class Failed(Exception):
-    """The module could not be run in one way: why."""
-
-
-def understand(module: nn.Module, asked: Asked, time: Time | None) -> Seen:
-    """Find out how a module takes its input, and what it does with it.
-
-    Args:
-        module: what is to be run.
-        asked: what the caller said.
-        time: how it takes its input; None to find out.
-
-    Raises:
-        UnsupportedError: it runs in none of the ways.
-    """
-    ways = TIMES if time is None else (time,)
-    failures: list[str] = []
-    doubtful: Seen | None = None
-    for way in ways:
-        try:
-            seen = _in_time(module, asked, way)
-        except (Failed, Misread) as why:
-            failures.append(f"given {shown(way, asked.shape)}: {why}")
-            continue
-        if not seen.wrong or time is not None:
-            return seen
-        doubtful = doubtful or seen
-    if doubtful is not None:
-        return doubtful
-    raise UnsupportedError(
-        f"The module cannot be run: {told(failures)}.",
-        f"Say how it takes its input: time= {', '.join(map(repr, TIMES))}.",
-    )
-
-
-def shown(way: Time, shape: Shape) -> str:
-    """Write the shape that a module is given."""
-    lead = {"outside": ("B",), "static": ("B",), "first": ("T", "B"), "batch first": ("B", "T")}
-    return f"[{', '.join(map(str, (*lead[way], *shape)))}]"
-
-
-def _in_time(module: nn.Module, asked: Asked, way: Time) -> Seen:
-    """Run it with as many steps as its code wants."""
-    why = ""
-    for count in STEPS:
-        try:
-            return _in_batch(module, asked, way, count)
-        except _TooShort as error:
-            why = str(error)
-    raise Failed(why)
-
-
-class _TooShort(Exception):
-    """The module's code wants more steps."""
-
-
-def _in_batch(module: nn.Module, asked: Asked, way: Time, steps: int) -> Seen:
-    """Run it with as many samples as its code wants."""
-    samples = SAMPLES
-    while True:
-        copied = fresh(module)
-        t = Tracer(
-            copied, ELEMENTWISE | LINEAR, samples, asked.max_pool, asked.dt,
-            spiking_input=asked.input_max == 1,
-        )  # fmt: skip
-        try:
-            return _seen(copied, t, asked, way, steps)
-        except (Failed, Misread):
-            wanted = t.batch
-            if samples != SAMPLES or wanted is None or wanted > MOST_SAMPLES:
-                raise
-            samples = wanted
-
-
-def _seen(copied: nn.Module, t: Tracer, asked: Asked, way: Time, steps: int) -> Seen:
-    watched = watch(t, copied, FORMS)
-    frames = _input(t, asked, way, steps, dtype_of(copied))
-    returned = _run(copied, t, frames, way)
-    counts = {w.steps for w in watched if w.number is not None}
-    if not counts:
-        return Seen(t, Plan(way), steps, {}, None, problems(t))
-    usual = max(counts, key=lambda n: sum(w.steps == n for w in watched))
-    count = usual if way == "static" else min(usual, steps)
-    if way == "static" and count == 1:
-        raise Failed("it is one step")
-    if way == "outside" and counts != {steps}:
-        raise Failed(
-            f"its neurons step {', '.join(str(c // steps) for c in sorted(counts))} times a call"
-        )
-    heard, wrong = steady(t, count)
-    outside = way == "outside"
-    found = answers(t, returned, count, listed_steps=outside)
-    answer, why = choose(t, found, count, listed_steps=outside)
-    wrong = [*problems(t), *wrong]
-    if answer is None and not wrong:
-        wrong.append(why)
-    own = way == "static" or (way != "outside" and count != steps)
-    plan = Plan(
-        way,
-        count if own else None,
-        answer.index if answer else 0,
-        answer.axis if answer else None,
-        tuple(w.at for w in watched if w.number is not None),
-        _source(t, answer, watched),
-        t.samples if t.samples != SAMPLES else None,
-        answer.factor if answer else 1.0,
-    )
-    return Seen(t, plan, count, heard, answer, wrong)
-
-
-def _source(t: Tracer, answer: Answer | None, watched: list[Watch]) -> str | None:
-    """Return the path of the cells that give the answer, all of them in their order."""
-    signal = None if answer is None else t.whole(answer.heard)
-    return next(
-        (w.at for w in watched if w.number is not None and t.signals[w.number] is signal), None
-    )
-
-
-def _input(t: Tracer, asked: Asked, way: Time, steps: int, dtype: torch.dtype) -> Tensor:
-    """Make random spikes ``[T, B, ...]``, one step if all are the same."""
-    count = 1 if way == "static" else steps
-    drawn = np.random.default_rng(0).random((count, t.samples, *asked.shape)) < 0.5
-    frames = torch.as_tensor(drawn).to(dtype)
-    ids = np.zeros(frames.shape, np.int64)
-    number = t.signals.add(
-        Given(asked.shape, values(frames.transpose(0, 1)).reshape(t.samples, count, -1))
-    )
-    for step in range(count):
-        for sample in range(t.samples):
-            start = t.rows.add(number, STILL if way == "static" else step, sample, ids[0, 0].size)
-            ids[step, sample] = start + np.arange(ids[step, sample].size).reshape(asked.shape)
-    t.put(frames, ids)
-    return frames
-
-
-def _run(module: nn.Module, t: Tracer, frames: Tensor, way: Time) -> Any:
-    try:
-        with torch.no_grad(), t:
-            return call(module, frames, way)
-    except (Misread, Cannot):
-        raise
-    except Exception as error:  # of the user's own code, whatever it is
-        text = _told(t, error)
-        text += "".join(f", behind {problem}" for problem in t.problems)
-        if isinstance(error, IndexError) and way in ("first", "batch first"):
-            raise _TooShort(text) from error
-        raise Failed(text) from error
-
-
-def _told(t: Tracer, error: BaseException) -> str:
-    """Say where in the user's code, or in which layer, an error came up."""
-    said = str(error).splitlines() or [""]
-    (path, module), line = t.paths[-1], _line_of(error)
-    at = f"{path} ({line})" if path and line else path or line or type(module).__name__
-    text = f"{at}: {type(error).__name__}: {said[0]}"
-    wanted = module.in_features if isinstance(module, nn.Linear) else None
-    if wanted is not None and wanted == t.arrived:
-        text += ", put an nn.Flatten before it"
-    return text
-
-
-def _line_of(error: BaseException) -> str:
-    """Return the user's line in which an error came up."""
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        home = frame.f_globals.get("__name__", "").split(".")[0]
-        if home not in LIBRARIES:
-            return f"{frame.f_code.co_filename.rpartition('/')[2]}:{line}"
-    return ""
 
 
 def from_module(
@@ -371,7 +171,21 @@ def _neurons(
                     f"{cells.name}: its {state.name} is used as a signal, and neurons that reset "
                     "send nothing but spikes: use its spikes, or take reset_mechanism='none'"
                 )
-    return found, ir.Rules(), wrong
+    rules = {
+        t.signals[k].name: made.rules or ir.Rules()  # type: ignore[union-attr]
+        for k, made in found.items()
+        if isinstance(made.node, ir.Lif)
+    }
+    first = next(iter(rules.values()), ir.Rules())
+    others = [name for name, other in rules.items() if other != first]
+    if others:
+        wrong.append(
+            f"{listed(others)} and {next(iter(rules))} follow different rules (spikes of a step, "
+            "min_v_mem), and a network has one: make all neurons alike"
+        )
+    if first.spikes == "many" and any(isinstance(s, Applied) and s.spikes for s in t.signals.all):
+        wrong.append("max pooling of several spikes a step is no sum: take max_pool='average'")
+    return found, first, wrong
 
 
 def _joined(
@@ -438,5 +252,7 @@ def _own(m: Any, shape: Shape, dt: float, _notes: list[str], _name: str) -> Neur
 _MAKE: dict[str, Make] = {
     "snntorch": of_snntorch.neurons,
     "norse": of_norse.neurons,
+    "spikingjelly": of_spikingjelly.neurons,
+    "sinabs": of_sinabs.neurons,
     "snn2hw": _own,
 }

@@ -8,16 +8,17 @@ import copy
 import inspect
 import textwrap
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from snn2hw.train.modules.kinds import kind
 
-Time = Literal["outside", "static", "first", "batch first"]
-TIMES: tuple[Time, ...] = ("outside", "static", "first", "batch first")
-STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh")  # of snnTorch's neurons
+Time = Literal["outside", "static", "first", "batch first", "folded"]
+TIMES: tuple[Time, ...] = get_args(Time)
+# Of snnTorch's neurons, and of Sinabs'.
+STATES = ("mem", "syn", "spk", "syn_exc", "syn_inh", "v_mem", "i_syn")
 
 
 class Plan(NamedTuple):
@@ -25,7 +26,8 @@ class Plan(NamedTuple):
 
     Args:
         time: ``outside``: a call is a step, ``[B, ...]``; ``static``: a call shows ``[B, ...]`` at
-            all steps; ``first``: a call takes ``[T, B, ...]``; ``batch first``: ``[B, T, ...]``.
+            all steps; ``first``: a call takes ``[T, B, ...]``; ``batch first``: ``[B, T, ...]``;
+            ``folded``: ``[B T, ...]``.
         steps: how many there are in the module's code; None for as many as it is given.
         answer: which tensor of what it returns is the answer.
         axis: where the answer has its steps; None where they are added up or come one by one.
@@ -62,7 +64,8 @@ def fresh(module: nn.Module) -> nn.Module:
     # A state that hangs on a graph of gradients cannot be copied, and is not wanted.
     memo: dict[int, Any] = {}
     for part in module.modules():
-        held = [*part._buffers.values(), *vars(part).values()]
+        memories = vars(part).get("_memories", {})  # of SpikingJelly
+        held = [*part._buffers.values(), *vars(part).values(), *memories.values()]
         memo |= {id(v): torch.zeros(0) for v in held if isinstance(v, Tensor) and not v.is_leaf}
     copied = copy.deepcopy(module, memo).cpu().eval()
     for part in list(copied.modules()):
@@ -79,15 +82,13 @@ def forget(module: nn.Module) -> None:
     What is kept would hang on a graph of gradients, and its shape would be that of the last batch.
     """
     for part in module.modules():
-        if kind(part).startswith("snntorch."):
+        if kind(part).startswith(("snntorch.", "sinabs.")):
             for name in STATES:
                 state = part._buffers.get(name)
                 if state is not None:
                     part._buffers[name] = torch.zeros(0, device=state.device)
-        elif kind(part).startswith(("spikingjelly.", "sinabs.")):
-            reset = getattr(part, "reset", None) or getattr(part, "reset_states", None)
-            if callable(reset):
-                reset()
+        elif "_memories" in vars(part):  # of SpikingJelly
+            part.reset()  # type: ignore[operator]
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
@@ -113,7 +114,10 @@ def call(module: nn.Module, frames: Tensor, time: Time) -> Any:
         return stepper(module, frames[0])
     if time == "first" and type(module) is nn.Sequential:
         return _by_layers(module, frames)
-    return stepper(module, frames if time == "first" else frames.transpose(0, 1))
+    if time == "first":
+        return stepper(module, frames)
+    by_sample = frames.transpose(0, 1)
+    return stepper(module, by_sample if time == "batch first" else by_sample.flatten(0, 1))
 
 
 def _by_layers(module: nn.Sequential, x: Tensor) -> Tensor:

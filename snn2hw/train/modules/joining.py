@@ -34,6 +34,7 @@ class Neurons(NamedTuple):
         into: a linear node between what they hear and the neurons.
         recurrent: a linear node from their own spikes, a step later.
         factor: what a spike counts for those who hear it; None for 1.
+        rules: that all of the network has to have; None for the usual ones.
     """
 
     node: ir.Lif | ir.Leaky
@@ -41,6 +42,7 @@ class Neurons(NamedTuple):
     into: ir.Linear | None = None
     recurrent: ir.Linear | None = None
     factor: Floats | None = None
+    rules: ir.Rules | None = None
 
 
 class Join:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from snn2hw.errors import InputError
-from snn2hw.train.modules.calling import Plan, call
+from snn2hw.train.modules.calling import Plan, call, forget
+from snn2hw.train.modules.forms import FORMS, in_precision, in_steps
 from snn2hw.train.modules.kinds import kind
-from snn2hw.train.modules.watching import FORMS, in_precision
 
 
 class Ran(NamedTuple):
@@ -33,7 +33,7 @@ def run(module: nn.Module, frames: Tensor, plan: Plan) -> Ran:
     """Run a module from fresh states.
 
     Args:
-        module: without wrappers and states.
+        module: without wrappers.
         frames: ``[T, B, ...]``; ``[1, B, ...]`` will do for a module that shows its input.
         plan: how it is called.
 
@@ -64,10 +64,11 @@ def _run(module: nn.Module, frames: Tensor, plan: Plan) -> Ran:
     if plan.samples and count < plan.samples:  # the module's code wants a batch of this size
         more = frames[:, :1].expand(-1, plan.samples - count, *frames.shape[2:])
         frames = torch.cat([frames, more], 1)
+    forget(module)
     with recorded(module, plan.cells) as sent:
         returned = call(module, frames, plan.time)
     found = {path: _stacked(sent[path]) for path in plan.cells}
-    answer = _answer(returned, plan) if plan.source is None else found[plan.source]
+    answer = _answer(returned, plan, frames.shape[1]) if plan.source is None else found[plan.source]
     return Ran(answer[:, :count], {path: x[:, :count] for path, x in found.items()})
 
 
@@ -75,11 +76,13 @@ def _stacked(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _answer(returned: Any, plan: Plan) -> Tensor:
+def _answer(returned: Any, plan: Plan, samples: int) -> Tensor:
     """Return the answer ``[T, B, ...]``, or ``[1, B, ...]``."""
     if plan.time == "outside":
         return torch.stack([_leaf(one, plan.answer) for one in returned])
     answer = _leaf(returned, plan.answer)
+    if plan.time == "folded":
+        answer = answer.unflatten(0, (samples, -1))
     return answer[None] / plan.factor if plan.axis is None else answer.movedim(plan.axis, 0)
 
 
@@ -98,7 +101,7 @@ def recorded(module: nn.Module, paths: tuple[str, ...]) -> Iterator[dict[str, li
             answer, _ = form.made(m, out)
             if args and answer.dtype != args[0].dtype:
                 answer, out = in_precision(args[0], answer, out)
-            kept[path].append(answer if form.many(m) else answer[None])
+            kept[path].append(in_steps(answer, form, m))
             return out
 
         return hook

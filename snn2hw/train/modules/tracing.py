@@ -62,6 +62,7 @@ class Tracer(TorchDispatchMode):
         self.behind: dict[int, set[int]] = {}  # those that others hear of
         self.wrong: list[str] = []  # what concerns all of the module
         self.batch: int | None = None  # the size of a batch that is written in the code
+        self.steps: int | None = None  # the number of steps likewise
         self.notes: list[str] = []
         self.replaced = False  # something by what gives other numbers
         self.paths: list[tuple[str, nn.Module]] = [("", module)]

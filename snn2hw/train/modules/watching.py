@@ -3,39 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from torch.nn import functional
 
+from snn2hw.train.modules.forms import FORMS, Form, States, in_precision, in_steps
 from snn2hw.train.modules.kinds import kind
 from snn2hw.train.modules.origins import Ids, operand
 from snn2hw.train.modules.signals import Call, Cells, State
 from snn2hw.train.modules.tracing import Tracer, values
-
-States = dict[str, Any]
-
-
-class Form(NamedTuple):
-    """How a kind of cells is called.
-
-    Args:
-        given: the states that a call starts from, by name, from the module and the arguments
-            behind the input; None for what is new, or not yet made.
-        made: the answer and the states of what a call returned.
-        start: the value that a state has before the first step, 0 if it is not named.
-        many: says whether a call takes all steps at once, ``[T, B, ...]``.
-        spikes: says whether the answer is spikes.
-        lasts: a state that is not handed over stays in the module.
-    """
-
-    given: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], States]
-    made: Callable[[Any, Any], tuple[Tensor, States]]
-    start: Callable[[Any, str], Any] = lambda _m, _s: 0.0
-    many: Callable[[Any], bool] = lambda _m: False
-    spikes: Callable[[Any], bool] = lambda _m: True
-    lasts: bool = True
 
 
 class Misread(Exception):
@@ -46,7 +25,8 @@ class Watch:
     """What is seen of one module with a memory."""
 
     def __init__(self, t: Tracer, path: str, module: nn.Module, form: Form) -> None:
-        self.t, self.at, self.module, self.form = t, path, module, form
+        self.t, self.at, self.form = t, path, form
+        self.module: Any = module
         self.path = path or type(module).__name__
         self.number: int | None = None
         self.steps = 0
@@ -68,15 +48,26 @@ class Watch:
                 out = answer = x.clone()
             elif answer.dtype != x.dtype:
                 answer, out = in_precision(x, answer, out)
-        many = self.form.many(self.module)
-        frames = list(zip(x, answer, strict=True)) if many else [(x, answer)]
+        self._notice_folding(x)
+        heard, sent = (in_steps(v, self.form, self.module) for v in (x, answer))
+        frames = list(zip(heard, sent, strict=True))
         self._check_start(given, line)
-        for heard, sent in frames:
-            self._step(heard, sent, line)
+        for took, gave in frames:
+            self._step(took, gave, line)
         for name, state in states.items():
             if isinstance(state, Tensor) and state.shape == frames[-1][1].shape:
                 self._leave(name, state, answer)
         return out
+
+    def _notice_folding(self, x: Tensor) -> None:
+        """See how many samples or steps a module takes the first axis for."""
+        if self.form.many(self.module) != "folded":
+            return
+        samples, steps = self.module.batch_size, self.module.num_timesteps
+        self.t.batch = samples if samples > 0 else None
+        self.t.steps = steps if steps > 0 else None
+        if samples not in (-1, self.t.samples) or (steps > 0 and len(x) != steps * self.t.samples):
+            raise Misread(f"{self.path} takes batch_size={samples} and num_timesteps={steps}")
 
     def _step(self, x: Tensor, answer: Tensor, line: str) -> None:
         t = self.t
@@ -152,76 +143,22 @@ class Watch:
         t.put(state, ids.reshape(state.shape))
 
 
-def in_precision(x: Tensor, answer: Tensor, out: Any) -> tuple[Tensor, Any]:
-    """Give spikes the precision of the input, which snnTorch's have in float32 alone."""
-    found = answer.to(x.dtype)
-    return found, (found, *out[1:]) if isinstance(out, tuple) else found
-
-
-def watch(t: Tracer, module: nn.Module, forms: Mapping[str, Form]) -> list[Watch]:
+def watch(t: Tracer, module: nn.Module) -> list[Watch]:
     """Watch all modules below one, which is a copy: its forwards are replaced."""
     found: list[Watch] = []
     for path, part in module.named_modules():
         part.register_forward_pre_hook(lambda m, a, p=path: t.enter(p, m, a))
         part.register_forward_hook(lambda _m, _a, _o: t.paths.pop() and None)
-        form = forms.get(kind(part))
+        if isinstance(part, nn.LPPool2d) and part.norm_type == 1:
+            vars(part)["forward"] = partial(_summed, part)
+        form = FORMS.get(kind(part))
         if form is not None:
             found.append(Watch(t, path, part, form))
     return found
 
 
-def sends_spikes(module: nn.Module) -> bool:
-    """Say whether a module with a memory gives spikes."""
-    return FORMS[kind(module)].spikes(module)
-
-
-def _of_snntorch(*names: str) -> Form:
-    def given(m: Any, rest: tuple[Any, ...], kwargs: Mapping[str, Any]) -> States:
-        handed = dict(zip(names, rest, strict=False)) | dict(kwargs)
-        return {n: getattr(m, n) if handed.get(n) is None else handed[n] for n in names}
-
-    def made(m: Any, out: Any) -> tuple[Tensor, States]:
-        answer = out[0] if isinstance(out, tuple) else out
-        return answer, {n: getattr(m, n) for n in names}
-
-    return Form(given, made, spikes=lambda m: True)
-
-
-def _handed(_m: Any, rest: tuple[Any, ...], kwargs: Mapping[str, Any]) -> States:
-    state = rest[0] if rest else kwargs.get("state")
-    return {"state": None} if state is None else dict(state._asdict())
-
-
-def _returned(_m: Any, out: Any) -> tuple[Tensor, States]:
-    return out[0], dict(out[1]._asdict())
-
-
-def _rest(m: Any, name: str) -> Any:
-    if name != "v":
-        return 0.0
-    return m.p.v_leak if hasattr(m.p, "v_leak") else m.p.v_reset
-
-
-def _of_norse(*, many: bool = False, spikes: bool = True) -> Form:
-    return Form(_handed, _returned, _rest, lambda _m: many, lambda _m: spikes, lasts=False)
-
-
-_OWN = Form(
-    lambda _m, _a, _k: {}, lambda _m, out: (out, {}), many=lambda _m: True,
-    spikes=lambda m: type(m).__name__ == "Lif",
-)  # fmt: skip
-
-FORMS: Mapping[str, Form] = {
-    "snntorch.Leaky": _of_snntorch("mem"),
-    "snntorch.Lapicque": _of_snntorch("mem"),
-    "snntorch.Synaptic": _of_snntorch("syn", "mem"),
-    "snntorch.Alpha": _of_snntorch("syn_exc", "syn_inh", "mem"),
-    "snntorch.RLeaky": _of_snntorch("spk", "mem"),
-    "snntorch.RSynaptic": _of_snntorch("spk", "syn", "mem"),
-    **{f"norse.{n}": _of_norse() for n in ("LIFBoxCell", "LIFCell", "IAFCell", "LIFRecurrentCell")},
-    **{f"norse.{n}": _of_norse(many=True) for n in ("LIF", "IAF", "LIFRecurrent")},
-    **{f"norse.{n}": _of_norse(spikes=False) for n in ("LICell", "LIBoxCell")},
-    "norse.LI": _of_norse(many=True, spikes=False),
-    "snn2hw.Lif": _OWN,
-    "snn2hw.Readout": _OWN,
-}
+def _summed(pool: nn.LPPool2d, x: Tensor) -> Tensor:
+    """Add up windows, which is what a pool of norm 1 does."""
+    size = pool.kernel_size
+    count = size[0] * size[1] if isinstance(size, tuple) else size**2
+    return functional.avg_pool2d(x, size, pool.stride, 0, pool.ceil_mode) * count
