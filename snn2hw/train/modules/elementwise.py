@@ -69,9 +69,13 @@ def groups(found: list[Where]) -> list[tuple[int, int, Ids]]:
         if (w.sample != sample)[w.known].any():
             raise Cannot("mixes the samples of a batch")
     places = np.flatnonzero(known)
-    pairs, group = np.unique(np.stack([sample[places], step[places]]), axis=1, return_inverse=True)
-    group = group.reshape(-1)
-    return [(int(s), int(n), places[group == i]) for i, (s, n) in enumerate(pairs.T)]
+    code = sample[places] * (int(step.max(initial=0)) + 2) + step[places] - STILL
+    if code.size and (code == code[0]).all():
+        return [(int(sample[places[0]]), int(step[places[0]]), places)]
+    order = np.argsort(code, kind="stable")
+    ends = np.flatnonzero(np.diff(code[order])) + 1
+    parts = np.split(places[order], ends) if places.size else []
+    return [(int(sample[at[0]]), int(step[at[0]]), at) for at in parts]
 
 
 def _sum(

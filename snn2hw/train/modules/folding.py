@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -71,9 +71,10 @@ def _unsteady(t: Tracer, cells: Cells, last: Operand, steps: int) -> list[str]:
 
     The first steps hear of nothing where later ones hear of those before: of 0, or a bias.
     """
-    if _earliest(t, last) < 0:
+    youngest, oldest = _delays(t, last)
+    if youngest < 0:
         return [f"{_at(cells, -1)}: {_kind(cells)} hears of later steps"]
-    longest = min(_latest(t, last), steps - 1)
+    longest = min(oldest, steps - 1)
     for step in range(longest, steps):
         heard = [calls[step].heard for calls in cells.calls.values()]
         if any(h is None or h.key != last.key for h in heard):
@@ -84,7 +85,7 @@ def _unsteady(t: Tracer, cells: Cells, last: Operand, steps: int) -> list[str]:
     unknown = t.replaced or any(isinstance(t.signals[i], State) for i in reached(t, [last]))
     for step in () if unknown else {*range(longest), steps - 1}:
         took = cells.calls[0][step].took
-        wanted = evaluated(t, last, step)
+        wanted = evaluated(t, last, step, t.numbers)
         if np.abs(took - wanted).max() > TOLERANCE * max(1.0, np.abs(wanted).max()):
             return [
                 f"{_at(cells, step)}: {_kind(cells)} gets other numbers at step {step} than what "
@@ -94,37 +95,40 @@ def _unsteady(t: Tracer, cells: Cells, last: Operand, steps: int) -> list[str]:
     return []
 
 
-def _latest(t: Tracer, heard: Operand) -> int:
-    """Return how many steps ago the oldest is that an operand is made of."""
-    return _delay(t, heard, max)
-
-
-def _earliest(t: Tracer, heard: Operand) -> int:
-    return _delay(t, heard, min)
-
-
-def _delay(t: Tracer, heard: Operand, choose: Callable[[list[int]], int]) -> int:
-    pairs = np.unique(np.stack([heard.signal, heard.delay]), axis=1).T
+def _delays(t: Tracer, heard: Operand) -> tuple[int, int]:
+    """Return how many steps ago the youngest and the oldest are that an operand is made of."""
     found = [0]
-    for number, delay in ((int(a), int(b)) for a, b in pairs if a >= 0):
-        signal = t.signals[number]
-        inner = signal.heard if isinstance(signal, Sum) else ()
-        inner = (signal.heard,) if isinstance(signal, Applied) else inner
-        found.append(delay + choose([0, *(_delay(t, h, choose) for h in inner)]))
-    return choose(found)
+    for number, delay in heard.pairs:
+        if number not in t.delays:
+            signal = t.signals[number]
+            inner = signal.heard if isinstance(signal, Sum) else ()
+            inner = (signal.heard,) if isinstance(signal, Applied) else inner
+            each = [_delays(t, h) for h in inner]
+            t.delays[number] = (
+                min((a for a, _ in each), default=0),
+                max((b for _, b in each), default=0),
+            )
+        youngest, oldest = t.delays[number]
+        found += [delay + youngest, delay + oldest]
+    return min(found), max(found)
 
 
-def evaluated(t: Tracer, heard: Operand, step: int) -> Floats:
-    """Compute what an operand is at a step for the first sample, from what cells gave."""
+def evaluated(t: Tracer, heard: Operand, step: int, known: dict[Any, Floats]) -> Floats:
+    """Compute what an operand is at a step for the first sample, from what cells gave.
+
+    ``known`` holds what signals were found to be, by number and step, and gets more.
+    """
     result = heard.constant.copy()
-    pairs = np.unique(np.stack([heard.signal, heard.delay]), axis=1).T
-    for number, delay in ((int(a), int(b)) for a, b in pairs if a >= 0):
+    for number, delay in heard.pairs:
         at = (heard.signal == number) & (heard.delay == delay)
-        result[at] += _gave(t, number, step - delay)[heard.element[at]]
+        key = number, step - delay
+        if key not in known:
+            known[key] = _gave(t, *key, known)
+        result[at] += known[key][heard.element[at]]
     return result
 
 
-def _gave(t: Tracer, number: int, step: int) -> Floats:
+def _gave(t: Tracer, number: int, step: int, known: dict[Any, Floats]) -> Floats:
     signal = t.signals[number]
     match signal:
         case Given():
@@ -134,9 +138,9 @@ def _gave(t: Tracer, number: int, step: int) -> Floats:
             return signal.calls[0][step].gave if step >= 0 else np.zeros(signal.size)
         case Sum():
             each = zip(signal.heard, signal.factors, strict=True)
-            return signal.constant + sum(f * evaluated(t, h, step) for h, f in each)
+            return signal.constant + sum(f * evaluated(t, h, step, known) for h, f in each)
         case Applied():
-            return _through(signal.node, evaluated(t, signal.heard, step))
+            return _through(signal.node, evaluated(t, signal.heard, step, known))
         case State():
             raise AssertionError("states are not kept")
         case _:
@@ -231,7 +235,7 @@ def choose(
     usable = [a for a in whole if a is not None]
     heard_by_others = _heard(t)
     spikes = [a for a in usable if not _is_state(t, a)]
-    ends = [a for a in spikes if not set(np.unique(a.heard.signal)) & heard_by_others]
+    ends = [a for a in spikes if not {i for i, _ in a.heard.pairs} & heard_by_others]
     for group in (ends, spikes, [a for a in usable if _is_state(t, a)]):
         if group:
             different = {a.heard.key for a in group}
@@ -249,7 +253,7 @@ def choose(
 
 
 def _is_state(t: Tracer, answer: Answer) -> bool:
-    return any(isinstance(t.signals[int(i)], State) for i in np.unique(answer.heard.signal))
+    return any(isinstance(t.signals[i], State) for i, _ in answer.heard.pairs)
 
 
 def _heard(t: Tracer) -> set[int]:
@@ -269,7 +273,7 @@ def reached(t: Tracer, starts: Iterable[Operand]) -> set[int]:
     found: set[int] = set()
     waiting = list(starts)
     while waiting:
-        fresh = {int(i) for i in np.unique(waiting.pop().signal) if i >= 0} - found
+        fresh = {number for number, _ in waiting.pop().pairs} - found
         found |= fresh
         for signal in (t.signals[i] for i in fresh):
             if isinstance(signal, Applied):

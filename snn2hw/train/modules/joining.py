@@ -73,6 +73,7 @@ class Join:
         self.edges: list[Edge] = []
         self.waits = False  # something is heard a step later or more
         self._made: dict[Any, tuple[str, ...]] = {}
+        self._sums: dict[int, Any] = {}
 
     def add(self, name: str, node: ir.Node, *before: str) -> str:
         """Add a node under a free name and return it."""
@@ -145,7 +146,7 @@ class Join:
 
     def _applied(self, signal: Applied, delay: int) -> tuple[str, ...]:
         """Return a linear node of what it hears, so many steps ago, or several to be summed."""
-        matrices, constant = flattened(self.signals, signal.heard)
+        matrices, constant = flattened(self.signals, signal.heard, self._sums)
         parts = self._parts(signal.node, matrices, constant)
         if parts is None:
             name = self.add(signal.name, signal.node)
@@ -208,7 +209,7 @@ class Join:
             heard: as many numbers.
             delay: how many steps ago.
         """
-        matrices, constant = flattened(self.signals, heard)
+        matrices, constant = flattened(self.signals, heard, self._sums)
         for (number, late), m in matrices.items():
             for name in self.signal(number, late + delay):
                 self._lead(name, target, shape, m, constant)
@@ -243,35 +244,56 @@ class Join:
             self.edges.append((self.add(f"{target}.reshape", same, before), target))
 
 
-def flattened(signals: Signals, heard: Operand) -> tuple[dict[tuple[int, int], Matrix], Floats]:
+def flattened(
+    signals: Signals, heard: Operand, known: dict[int, Any] | None = None
+) -> tuple[dict[tuple[int, int], Matrix], Floats]:
     """Return what an operand hears of each signal that is no sum, by number and delay, and more.
+
+    Args:
+        signals: all of them.
+        heard: the operand.
+        known: what sums were found to be, to which is added.
 
     Returns:
         Matrices ``[n, size of the signal]``, and constants ``[n]``.
     """
+    known = {} if known is None else known
     n = heard.signal.size
     constant = heard.constant.copy()
     found: dict[tuple[int, int], Any] = {}
-
-    def add(key: tuple[int, int], m: Matrix) -> None:
-        found[key] = found[key] + m if key in found else m
-
-    known = np.flatnonzero(heard.signal >= 0)
-    pairs = np.unique(np.stack([heard.signal[known], heard.delay[known]]), axis=1).T
-    for number, delay in ((int(a), int(b)) for a, b in pairs):
+    for number, delay in heard.pairs:
+        signal = signals[number]
         at = np.flatnonzero((heard.signal == number) & (heard.delay == delay))
-        signal, element = signals[number], heard.element[at]
-        pick = sparse.csr_array((np.ones(at.size), (at, element)), shape=(n, signal.size))
+        whole = heard.whole(signal.size)
+        pick: Any = sparse.csr_array(
+            (np.ones(at.size), (at, heard.element[at])), shape=(n, signal.size)
+        )
         if not isinstance(signal, Sum):
-            add((number, delay), pick)
-            continue
-        constant += pick @ signal.constant
-        for inner, factor in zip(signal.heard, signal.factors, strict=True):
-            matrices, more = flattened(signals, inner)
-            scaled = pick @ sparse.diags_array(factor)
-            constant += scaled @ more
-            for (source, late), m in matrices.items():
-                add((source, late + delay), scaled @ m)
+            terms, add = {(number, 0): pick}, None
+        else:
+            if number not in known:
+                known[number] = _of_sum(signals, signal, known)
+            terms, add = known[number]
+            terms = terms if whole else {key: pick @ m for key, m in terms.items()}
+        if add is not None:
+            constant += pick @ add
+        for (source, late), m in terms.items():
+            key = source, late + delay
+            found[key] = found[key] + m if key in found else m
+    return found, constant
+
+
+def _of_sum(
+    signals: Signals, signal: Sum, known: dict[int, Any]
+) -> tuple[dict[tuple[int, int], Matrix], Floats]:
+    constant = signal.constant.copy()
+    found: dict[tuple[int, int], Any] = {}
+    for inner, factor in zip(signal.heard, signal.factors, strict=True):
+        matrices, more = flattened(signals, inner, known)
+        constant += factor * more
+        for key, m in matrices.items():
+            scaled = m if (factor == 1).all() else sparse.diags_array(factor) @ m
+            found[key] = found[key] + scaled if key in found else scaled
     return found, constant
 
 

@@ -12,7 +12,7 @@ A *row* is what one signal gives for one sample at one step; identifiers of a ro
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +24,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 STILL = -1  # the step of what is the same in every step
+SHIFT = 24  # bits of a delay
 
 
 class Shadows:
@@ -70,32 +71,30 @@ class Where:
     element: Ids
 
 
-@dataclass(slots=True)
 class Rows:
     """What the identifiers mean."""
 
-    _starts: list[int] = field(default_factory=lambda: [0])
-    _fields: list[tuple[int, int, int]] = field(default_factory=lambda: [(-1, STILL, -1)])
-    _end: int = 1
-    _table: tuple[Ids, Ids] | None = None
+    def __init__(self) -> None:
+        self._table = np.full((1024, 4), -1)  # first identifier, signal, step, sample
+        self._table[0] = 0, -1, STILL, -1
+        self._count, self._end = 1, 1
 
     def add(self, signal: int, step: int, sample: int, size: int) -> int:
         """Add a row and return its first identifier."""
+        if self._count == len(self._table):
+            self._table = np.concatenate([self._table, np.full_like(self._table, -1)])
         start = self._end
-        self._starts.append(start)
-        self._fields.append((signal, step, sample))
+        self._table[self._count] = start, signal, step, sample
+        self._count += 1
         self._end += max(size, 1)
-        self._table = None
         return start
 
     def find(self, ids: Ids) -> Where:
         """Return what identifiers mean; none is below 0."""
-        if self._table is None:
-            self._table = np.array(self._starts), np.array(self._fields)
-        starts, fields = self._table
-        at = np.searchsorted(starts, ids, "right") - 1
-        signal, step, sample = np.moveaxis(fields[at], -1, 0)
-        return Where(ids > 0, signal, step, sample, ids - starts[at])
+        table = self._table[: self._count]
+        at = np.searchsorted(table[:, 0], ids, "right") - 1
+        signal, step, sample = (table[:, k][at] for k in (1, 2, 3))
+        return Where(ids > 0, signal, step, sample, ids - table[:, 0][at])
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +112,20 @@ class Operand:
     @cached_property
     def key(self) -> bytes:
         """A hash of all of it."""
+        if self.whole(self.signal.size):
+            return f"{self.signal[0]} {self.signal.size}".encode()
         parts = (self.signal, self.delay, self.element, self.constant + 0.0)
         return hashlib.blake2b(b"".join(p.tobytes() for p in parts), digest_size=20).digest()
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """The signals that it hears, each with the delay, without those that are constants."""
+        known = self.signal >= 0
+        code = (self.signal[known] << SHIFT) + self.delay[known] + (1 << SHIFT - 1)
+        if code.size and (code == code[0]).all():
+            code = code[:1]
+        found = np.unique(code).tolist()
+        return tuple((c >> SHIFT, c % (1 << SHIFT) - (1 << SHIFT - 1)) for c in found)
 
     def whole(self, size: int) -> bool:
         """Say whether it is one signal of this size, all of it, in its order and of this step."""

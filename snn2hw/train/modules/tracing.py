@@ -67,6 +67,8 @@ class Tracer(TorchDispatchMode):
         self.replaced = False  # something by what gives other numbers
         self.paths: list[tuple[str, nn.Module]] = [("", module)]
         self.arrived: int | None = None  # numbers of a sample that the last module was given
+        self.delays: dict[int, tuple[int, int]] = {}  # of signals, see folding
+        self.numbers: dict[tuple[int, int], Floats] = {}  # of signals at a step, see folding
         self._operations = operations
         self._off = 0
         held = [*module.parameters(), *module.buffers()]
@@ -259,9 +261,7 @@ class Tracer(TorchDispatchMode):
         """Say whether there are only spikes among some numbers."""
         if heard.constant.any():
             return False
-        return all(
-            self._sends_spikes(self.signals[int(i)]) for i in np.unique(heard.signal) if i >= 0
-        )
+        return all(self._sends_spikes(self.signals[i]) for i, _ in heard.pairs)
 
     def _sends_spikes(self, signal: Signal) -> bool:
         match signal:
