@@ -302,10 +302,21 @@ def test_max_pooling_is_replaced_on_request_aloud_and_measured():
     assert (found["samples"], found["steps"]) == (120, STEPS)
 
 
-def test_the_example_of_the_page():
+PAGE = Path(__file__).parents[2] / "docs" / "modules.md"
+
+
+def test_the_first_example_of_the_page(capsys):
+    text = PAGE.read_text(encoding="utf-8")
+    block, printed = re.findall(r"```(?:python|text)\n(.*?)```", text, re.DOTALL)[:2]
+    exec(compile(block, "modules.md", "exec"), {})
+    assert capsys.readouterr().out == printed
+    assert printed.endswith(" 1.0\n")
+
+
+def test_the_example_of_max_pooling():
     """Trained for two batches here, for ten epochs there."""
-    text = (Path(__file__).parents[2] / "docs" / "modules.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    text = PAGE.read_text(encoding="utf-8")
+    _, block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict = {}
     for long, short in (("range(10)", "range(1)"), ("split(100)", "split(600)")):
         assert long in block

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_args
 
 from torch import nn
@@ -11,7 +12,7 @@ from torch import nn
 from snn2hw.errors import InputError, UnsupportedError, listed, unknown_name
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Shape
-from snn2hw.ir.graph import wiring
+from snn2hw.ir.graph import along_edges, wiring
 from snn2hw.train.export import OUTPUT, cell_node, to_network
 from snn2hw.train.modules import of_norse, of_sinabs, of_snntorch, of_spikingjelly
 from snn2hw.train.modules.calling import TIMES, Plan, Time
@@ -204,12 +205,17 @@ def _joined(
         join.feed(output, shape, seen.answer.heard)
         found.append(ir.Network(join.nodes, tuple(join.edges), dt, steps, rules))
         if not join.waits:
-            return found[0]
+            return _in_order(found[0])
     delays = [
         {k: {(s.name, s.delay) for s in i.sources} for k, i in wiring(net).into.items()}
         for net in found
     ]
-    return found[1] if delays[0] == delays[1] else found[0]
+    return _in_order(found[1] if delays[0] == delays[1] else found[0])
+
+
+def _in_order(net: ir.Network) -> ir.Network:
+    """Put sources before targets, as people read a list of layers."""
+    return replace(net, nodes={name: net.nodes[name] for name in along_edges(net)})
 
 
 def _needed(seen: Seen) -> set[int]:
