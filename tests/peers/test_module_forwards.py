@@ -454,6 +454,96 @@ def test_spikes_of_earlier_steps_wait_in_delays():
     assert sorted(np.rint(delays)) == [1, 2]
 
 
+class Joined(nn.Module):
+    """What neurons hear without weights between: parts, the same twice, a vector as an image."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 48)
+        self.lif1, self.lif2, self.lif3, self.lif4 = (leaky(0.5, init_hidden=True) for _ in "1234")
+        self.conv = nn.Conv2d(3, 2, 3)
+        self.last = nn.Linear(8, 5, bias=False)
+
+    def forward(self, x):
+        image = self.lif1(self.fc(x)).view(-1, 3, 4, 4)
+        spk = self.lif2(self.conv(image)).flatten(1)
+        spk = self.lif3(torch.cat([1 - spk[:, :3], spk[:, 3:] * 2], 1))
+        cur = self.last(spk)
+        return self.lif4(cur + cur + spk[:, :5])
+
+
+def test_neurons_that_hear_parts_of_others():
+    net = agrees(seeded(Joined()), spikes(8), stepped)
+    assert isinstance(net.nodes["lif3.in"], SparseAffine)
+    assert net.nodes["lif3.in"].bias.tolist() == [1.0] * 3 + [0.0] * 5
+
+
+class Heads(nn.Module):
+    def __init__(self, *, named):
+        super().__init__()
+        self.body = nn.Linear(6, 8)
+        self.fc1, self.fc2 = nn.Linear(8, 3), nn.Linear(8, 2)
+        self.lif0, self.lif1, self.lif2 = leaky(), leaky(), leaky()
+        self.named = named
+
+    def forward(self, x):
+        mem0 = mem1 = mem2 = None
+        ends = [], []
+        for frame in x:
+            spk0, mem0 = self.lif0(self.body(frame), mem0)
+            spk1, mem1 = self.lif1(self.fc1(spk0), mem1)
+            spk2, mem2 = self.lif2(self.fc2(spk0), mem2)
+            ends[0].append(spk1)
+            ends[1].append(spk2)
+        one, two = (torch.stack(end) for end in ends)
+        return {"label": one, "box": two} if self.named else (one, two)
+
+
+def test_several_heads_are_several_outputs():
+    x = spikes(6)
+    for named, names in ((True, ["label", "box"]), (False, ["output0", "output1"])):
+        module = seeded(Heads(named=named))
+        net, _ = from_module(module, (6,))
+        assert [net.nodes[name].shape for name in names] == [(3,), (2,)]
+        with torch.no_grad():
+            found = module(first(x))
+        wanted = list(found.values()) if named else found
+        outputs = floating.run(net, {"input": x}).outputs
+        for name, answer in zip(names, wanted, strict=True):
+            assert np.array_equal(outputs[name], answer.transpose(0, 1).numpy())
+        with pytest.raises(UnsupportedError, match="gives 2 answers, and one is compared"):
+            snn2hw.measure(module, net, x)
+
+
+def test_membranes_that_never_reset_are_an_answer():
+    module = seeded(Tutorial5(record="mem"))
+    module.lif2 = snntorch.Leaky(0.9, reset_mechanism="none")
+    net, _ = from_module(module, (12,))
+    assert isinstance(net.nodes["lif2"], Leaky)
+    assert "lif2.spikes" not in net.nodes  # nobody hears them
+    x = still(spikes(12))
+    with torch.no_grad():
+        wanted = module(torch.tensor(x[:, 0])).transpose(0, 1).numpy()
+    assert np.allclose(floating.run(net, {"input": x}).answer, wanted, atol=1e-5)
+
+
+def test_scripts_and_random_numbers_are_refused():
+    script = torch.jit.script(nn.Sequential(nn.Linear(3, 3)))
+    with pytest.raises(UnsupportedError, match=r"Give it as it was before torch\.jit"):
+        from_module(nn.Sequential(script, leaky()), (3,))
+
+    class Drops(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lif = leaky(init_hidden=True)
+
+        def forward(self, x):
+            return self.lif(functional.dropout(x))
+
+    with pytest.raises(UnsupportedError, match=r"torch.bernoulli is random .* nn\.Dropout"):
+        from_module(Drops(), (3,))
+
+
 class Norse(nn.Module):
     """Norse's documentation: a loop over time with states in the user's hands."""
 

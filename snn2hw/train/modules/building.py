@@ -13,10 +13,11 @@ from snn2hw.errors import InputError, UnsupportedError, listed, unknown_name
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Shape
 from snn2hw.ir.graph import along_edges, wiring
+from snn2hw.passes import drop_unheard
 from snn2hw.train.export import OUTPUT, cell_node, to_network
 from snn2hw.train.modules import of_norse, of_sinabs, of_snntorch, of_spikingjelly
 from snn2hw.train.modules.calling import TIMES, Plan, Time
-from snn2hw.train.modules.folding import reached, told
+from snn2hw.train.modules.folding import Answer, reached, told
 from snn2hw.train.modules.forms import FORMS
 from snn2hw.train.modules.joining import Join, Neurons
 from snn2hw.train.modules.kinds import MaxPool, kind
@@ -101,7 +102,7 @@ def built(
     dt = dt or _step_of(module)
     seen = understand(module, Asked(shape, dt, max_pool, input_max), time)
     steps = seen.plan.steps
-    if seen.answer is None and not seen.wrong:
+    if not seen.answers and not seen.wrong:
         raise UnsupportedError(
             "The module has no spiking neurons.", "Distill a student from it: snn2hw.distill."
         )
@@ -115,7 +116,6 @@ def built(
     wrong = [*seen.wrong, *wrong]
     if wrong:
         raise UnsupportedError(f"The module cannot be expressed: {told(wrong)}.", reasons=wrong)
-    assert seen.answer is not None
     net = _joined(seen, neurons, rules, dt, time_steps or steps, input_max)
     return net, [*seen.t.notes, *notes], seen.plan
 
@@ -127,8 +127,13 @@ def plan_of(module: nn.Module, shape: Shape, time: Time | None) -> Plan:
         UnsupportedError: it runs in no known way, or gives no known answer.
     """
     seen = understand(module, Asked(shape, SNNTORCH_DT, "average", 1), time)
-    if seen.answer is None:
+    if not seen.answers:
         raise UnsupportedError(f"The module's answer is not known: {told(seen.wrong)}.")
+    if len(seen.answers) > 1:
+        raise UnsupportedError(
+            f"The module gives {len(seen.answers)} answers, and one is compared.",
+            "Return the one that is meant.",
+        )
     return seen.plan
 
 
@@ -160,7 +165,7 @@ def _neurons(
             found[number] = make(cells.module, cells.shape, dt, notes, cells.name)
         except Cannot as why:
             wrong.append(f"{cells.name}: {type(cells.module).__name__} {why}")
-    starts = [h for h in seen.heard.values()] + ([seen.answer.heard] if seen.answer else [])
+    starts = [*seen.heard.values(), *(a.heard for a in seen.answers)]
     for number in sorted(reached(t, starts)):
         state = t.signals[number]
         if isinstance(state, State):
@@ -194,15 +199,15 @@ def _joined(
     input_max: int,
 ) -> ir.Network:  # fmt: skip
     """Join everything that leads to the answer; a loop closes by itself where that is the same."""
-    assert seen.answer is not None
     found: list[ir.Network] = []
     for wait in (True, False):
         join = Join(seen.t.signals, seen.heard, neurons, dt, input_max, wait=wait)
         for number in sorted(_needed(seen)):
             join.signal(number, 0)
-        shape = _answer_shape(seen)
-        output = join.add(OUTPUT, ir.Output(shape))
-        join.feed(output, shape, seen.answer.heard)
+        for at, answer in enumerate(seen.answers):
+            shape = _answer_shape(seen, answer)
+            name = OUTPUT if len(seen.answers) == 1 else answer.name or f"{OUTPUT}{at}"
+            join.feed(join.add(name, ir.Output(shape)), shape, answer.heard)
         found.append(ir.Network(join.nodes, tuple(join.edges), dt, steps, rules))
         if not join.waits:
             return _in_order(found[0])
@@ -214,15 +219,15 @@ def _joined(
 
 
 def _in_order(net: ir.Network) -> ir.Network:
-    """Put sources before targets, as people read a list of layers."""
+    """Put sources before targets, as people read a list of layers, without what nobody hears."""
+    net = drop_unheard(net)
     return replace(net, nodes={name: net.nodes[name] for name in along_edges(net)})
 
 
 def _needed(seen: Seen) -> set[int]:
     """Return the cells and inputs that lead to the answer."""
     t, found = seen.t, set[int]()
-    assert seen.answer is not None
-    waiting = [seen.answer.heard]
+    waiting = [a.heard for a in seen.answers]
     while waiting:
         fresh = {
             i
@@ -240,13 +245,10 @@ def _needed(seen: Seen) -> set[int]:
     return found
 
 
-def _answer_shape(seen: Seen) -> Shape:
-    """Return the shape of the answer: of the cells that give it, else of the tensor."""
-    assert seen.answer is not None
-    whole = seen.t.whole(seen.answer.heard)
-    if isinstance(whole, Cells | State):
-        return whole.shape
-    return seen.answer.shape
+def _answer_shape(seen: Seen, answer: Answer) -> Shape:
+    """Return the shape of an answer: of the cells that give it, else of the tensor."""
+    whole = seen.t.whole(answer.heard)
+    return whole.shape if isinstance(whole, Cells | State) else answer.shape
 
 
 def _own(m: Any, shape: Shape, dt: float, _notes: list[str], _name: str) -> Neurons:

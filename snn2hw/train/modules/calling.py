@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from snn2hw.errors import UnsupportedError
 from snn2hw.train.modules.kinds import kind
 
 Time = Literal["outside", "static", "first", "batch first", "folded"]
@@ -59,8 +60,17 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def fresh(module: nn.Module) -> nn.Module:
-    """Return a copy on the CPU, in evaluation mode, without wrappers and states."""
+    """Return a copy on the CPU, in evaluation mode, without wrappers and states.
+
+    Raises:
+        UnsupportedError: it is compiled code.
+    """
     module = unwrapped(module)
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise UnsupportedError(
+            "The module, or a part of it, is a script, which cannot be watched as it runs.",
+            "Give it as it was before torch.jit.script or torch.jit.trace.",
+        )
     # A state that hangs on a graph of gradients cannot be copied, and is not wanted.
     memo: dict[int, Any] = {}
     for part in module.modules():

@@ -133,6 +133,9 @@ def _known(t: Tracer, x: Any) -> bool:
 
 def _multiply(t: Tracer, _f: Any, args: Any, _k: Any, out: Tensor) -> Ids:
     if _known(t, args[0]) and _known(t, args[1]):
+        lowest = min(int(t.ids(x).min()) for x in args[:2])
+        if lowest < 0:  # that one of them cannot be expressed is told already
+            return np.full(out.shape, lowest)
         raise Cannot("multiplies signals with each other, and only constants can be factors")
     x, factor = args[:2] if _known(t, args[0]) else args[1::-1]
     return combine(t, out.shape, [(x, values(factor))])

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 import numpy as np
 from torch import Tensor
-from torch.utils._pytree import tree_flatten_with_path
+from torch.utils._pytree import MappingKey, tree_flatten_with_path
 
 from snn2hw.errors import listed
 from snn2hw.ir import network as ir
@@ -27,9 +27,11 @@ TOLERANCE = 2e-3  # of half precision, whose sums round at 1e-3
 class Answer:
     """What a module returns: which tensor it is, what it holds of a step, where its steps are.
 
-    ``factor`` is what a step counts where they are added up.
+    ``name`` is the key that it has in what is returned, nothing if it has none; ``factor`` is what
+    a step counts where they are added up.
     """
 
+    name: str
     index: int
     heard: Operand
     axis: int | None
@@ -184,18 +186,18 @@ def answers(t: Tracer, returned: Any, steps: int, *, listed_steps: bool) -> list
     """
     found: list[Answer] = []
     trees = returned if listed_steps else [returned]
-    rows = [[leaf for _, leaf in tree_flatten_with_path(tree)[0]] for tree in trees]
-    for index, leaf in enumerate(rows[-1]):
+    for index, (keys, leaf) in enumerate(tree_flatten_with_path(trees[-1])[0]):
         if not isinstance(leaf, Tensor):
             continue
         ids = t.ids(leaf)
         t.reached.update(int(i) for i in np.unique(ids[ids < 0]))
         if ids.size and ids.min() >= 0 and ids.any():
-            found += _answer(t, index, leaf, steps, alone=listed_steps)
+            name = ".".join(str(k.key) for k in keys if isinstance(k, MappingKey))
+            found.append(_answer(t, name, index, leaf, steps, alone=listed_steps))
     return found
 
 
-def _answer(t: Tracer, index: int, leaf: Tensor, steps: int, *, alone: bool) -> list[Answer]:
+def _answer(t: Tracer, name: str, index: int, leaf: Tensor, steps: int, *, alone: bool) -> Answer:
     where = t.rows.find(t.ids(leaf))
     mine = where.known & (where.sample == 0)
     axis = None
@@ -210,7 +212,7 @@ def _answer(t: Tracer, index: int, leaf: Tensor, steps: int, *, alone: bool) -> 
         last,
     )
     shape = tuple(n for a, n in enumerate(leaf.shape) if a not in _lead(axis))
-    return [Answer(index, heard, axis, shape)]
+    return Answer(name, index, heard, axis, shape)
 
 
 def _lead(axis: int | None) -> tuple[int, ...]:
@@ -225,11 +227,11 @@ def _runs_along(step: Any, axis: int) -> bool:
 
 def choose(
     t: Tracer, found: list[Answer], steps: int, *, listed_steps: bool
-) -> tuple[Answer | None, str]:
-    """Choose the answer among what a module returns: spikes before membranes, and the last ones.
+) -> tuple[list[Answer], str]:
+    """Choose the answers among what a module returns: spikes before membranes, and the last ones.
 
     Returns:
-        The answer of one step, and what is wrong.
+        What they are of one step, more than one if the module has several heads; and what is wrong.
     """
     whole = [_of_a_step(t, a, steps) if a.axis is None and not listed_steps else a for a in found]
     usable = [a for a in whole if a is not None]
@@ -238,18 +240,13 @@ def choose(
     ends = [a for a in spikes if not {i for i, _ in a.heard.pairs} & heard_by_others]
     for group in (ends, spikes, [a for a in usable if _is_state(t, a)]):
         if group:
-            different = {a.heard.key for a in group}
-            if len(different) > 1:
-                return None, (
-                    f"The module returns {len(different)} different answers: return one of them"
-                )
-            return group[0], ""
+            return list({a.heard.key: a for a in reversed(group)}.values())[::-1], ""
     if found:
-        return None, (
+        return [], (
             "The module returns what its last step gives, and a network's answer is that of all "
             "steps: return the spikes of every step (torch.stack), or their sum or mean"
         )
-    return None, "The module returns nothing that comes from its input"
+    return [], "The module returns nothing that comes from its input"
 
 
 def _is_state(t: Tracer, answer: Answer) -> bool:
@@ -304,7 +301,7 @@ def _of_a_step(t: Tracer, answer: Answer, steps: int) -> Answer | None:
     heard = Operand(
         np.full(n, number), np.zeros(n, np.int64), element.astype(np.int64), np.zeros(n)
     )
-    return Answer(answer.index, heard, None, answer.shape, float(factor))
+    return Answer(answer.name, answer.index, heard, None, answer.shape, float(factor))
 
 
 def problems(t: Tracer) -> list[str]:

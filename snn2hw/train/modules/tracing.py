@@ -26,6 +26,10 @@ from snn2hw.train.modules.signals import Applied, Cells, Given, Signal, Signals
 # Frames of these packages are not the user's.
 LIBRARIES = ("torch", "snntorch", "norse", "spikingjelly", "sinabs", "snn2hw")
 HERE = "snn2hw.train.modules.calling"  # which calls the user's module
+RANDOM = (
+    "is random at each call: encode the data before, and drop with nn.Dropout, which does nothing "
+    "in evaluation mode"
+)
 MANY = 1 << 12  # numbers of a constant from which its place tells it from others
 
 Operation = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any], Any], "Ids | None"]
@@ -105,7 +109,7 @@ class Tracer(TorchDispatchMode):
             seen = (before, *args[1:])
         out = func(*args, **kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:
-            self._refuse(func, out, "is random at each call: leave it to the encoding of the data")
+            self._refuse(func, out, RANDOM)
         elif traced and not _is_view(func, out, args):
             self._record(func, seen, kwargs, out)
         return out

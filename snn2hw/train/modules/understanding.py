@@ -46,7 +46,7 @@ class Seen:
     plan: Plan
     steps: int
     heard: dict[int, Operand]
-    answer: Answer | None
+    answers: list[Answer]
     wrong: list[str]
 
 
@@ -144,7 +144,7 @@ def _seen(copied: nn.Module, t: Tracer, asked: Asked, way: Time, steps: int) -> 
     returned = _run(copied, t, frames, way)
     counts = {w.steps for w in watched if w.number is not None}
     if not counts:
-        return Seen(t, Plan(way), steps, {}, None, problems(t))
+        return Seen(t, Plan(way), steps, {}, [], problems(t))
     usual = max(counts, key=lambda n: sum(w.steps == n for w in watched))
     count = usual if way == "static" else min(usual, steps)
     if way == "static" and count == 1:
@@ -158,11 +158,12 @@ def _seen(copied: nn.Module, t: Tracer, asked: Asked, way: Time, steps: int) -> 
     if way == "folded":
         returned = tree_map(lambda x: _unfolded(x, t.samples), returned)
     found = answers(t, returned, count, listed_steps=outside)
-    answer, why = choose(t, found, count, listed_steps=outside)
+    ends, why = choose(t, found, count, listed_steps=outside)
     wrong = [*problems(t), *wrong]
-    if answer is None and not wrong:
+    if not ends and not wrong:
         wrong.append(why)
     own = way == "static" or (way != "outside" and count != steps)
+    answer = ends[0] if ends else None
     plan = Plan(
         way,
         count if own else None,
@@ -173,7 +174,7 @@ def _seen(copied: nn.Module, t: Tracer, asked: Asked, way: Time, steps: int) -> 
         t.samples if t.samples != SAMPLES else None,
         answer.factor if answer else 1.0,
     )
-    return Seen(t, plan, count, heard, answer, wrong)
+    return Seen(t, plan, count, heard, ends, wrong)
 
 
 def _unfolded(x: Any, samples: int) -> Any:
