@@ -249,7 +249,9 @@ class IntNetwork:
         for whole in given(ports).values():
             mine = [p for p in ports if p.of == whole.name]
             wanted = [
-                DigitPort(p.name, whole.shape, of=whole.name, digit=i, most=whole.max_value)
+                DigitPort(
+                    p.name, whole.shape, of=whole.name, digit=i, most=whole.max_value, fed=whole.fed
+                )
                 for i, p in enumerate(mine)
             ]
             count = whole.max_value.bit_length()
