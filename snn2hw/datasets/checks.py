@@ -28,7 +28,9 @@ def checked(
 
     Args:
         name: what to call it in messages.
-        x_train: ``[N, C, H, W]`` or ``[N, T, C, H, W]``, whole numbers from 0 to 65535.
+        x_train: images ``[N, C, H, W]``, frames ``[N, T, C, H, W]`` or time series
+            ``[N, T, features]``, which are frames of ``[features, 1, 1]``; whole numbers from 0 to
+            65535.
         y_train: ``[N]``, whole numbers from 0.
         x_test: as ``x_train``; only ``N`` may differ.
         y_test: as ``y_train``.
@@ -40,6 +42,7 @@ def checked(
     Raises:
         InputError: lists every problem.
     """
+    x_train, x_test = (x[..., None, None] if x.ndim == 3 else x for x in (x_train, x_test))
     problems: list[str] = []
     for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
         problems += _pixel_problems(f"x_{part}", x) + label_problems(f"y_{part}", y, classes)
@@ -75,7 +78,8 @@ def checked(
 def _refuse(name: str, problems: Sequence[str]) -> NoReturn:
     raise InputError(
         f"Data set {name!r} cannot be used: {'; '.join(problems)}.",
-        "Images are whole numbers [N, C, H, W] (or frames [N, T, C, H, W]), labels [N] from 0.",
+        "Images are whole numbers [N, C, H, W] (or frames [N, T, C, H, W], or time series "
+        "[N, T, features]), labels [N] from 0.",
     )
 
 

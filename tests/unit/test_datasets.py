@@ -364,3 +364,12 @@ def test_no_torch():
     code = "import sys, snn2hw.datasets, snn2hw.pipeline.samples; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_time_series_are_frames_of_features(tmp_path):
+    r = np.random.default_rng(0)
+    x, y = r.integers(0, 9, (30, 12, 5)), np.arange(30) % 3
+    np.savez(tmp_path / "series.npz", x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[20:])
+    found = datasets.load(f"npz:{tmp_path / 'series.npz'}")
+    assert (found.shape, found.frames) == ((5, 1, 1), 12)
+    assert (found.x_test[..., 0, 0] == x[20:]).all()
