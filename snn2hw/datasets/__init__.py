@@ -117,7 +117,8 @@ DATASETS: dict[str, Entry] = {
     ),
     "npz": Entry(
         load_npz,
-        "npz:FILE, your arrays x_train, y_train, x_test, y_test (images, event frames or time series)",
+        "npz:FILE, your arrays x_train, y_train, x_test, y_test: images, event frames or time "
+        "series",
         "your own file",
     ),
 }

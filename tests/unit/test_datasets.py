@@ -263,7 +263,7 @@ def test_npz(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"x_train": X[0]}, r"x_train has shape \(1, 3, 4\)"),
+        ({"x_train": X[0, 0]}, r"x_train has shape \(3, 4\)"),
         ({"x_train": X[:0]}, "x_train has shape"),
         ({"x_train": X * 0.5}, "fractions"),
         ({"x_train": np.where(X > 3, np.nan, X)}, "68 values that are NaN"),
