@@ -85,6 +85,10 @@ class Input:
         """Return the integers of what the author fed, ``[..., *shape]``."""
         return np.rint(fed * self.gain + self.offset).astype(np.int64)
 
+    def taken(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the integers of real numbers that an author fed; other samples as they are."""
+        return self.integers(x) if self.scaled and x.dtype.kind == "f" else x
+
     def fed(self, integers: NDArray[Any]) -> NDArray[np.float64]:
         """Return what the author fed in place of integers, ``[..., *shape]``."""
         return (integers - self.offset) / self.gain

@@ -28,7 +28,8 @@ from snn2hw.pipeline.exporting import compiled
 from snn2hw.pipeline.finishing import finish, measured
 from snn2hw.pipeline.keywords import check, named
 from snn2hw.pipeline.loading import Model, load_model
-from snn2hw.pipeline.objects import Built, Network, Proof, Simulation, Student, opened
+from snn2hw.pipeline.objects import Built, Inputs, Network, Proof, Simulation, Student, opened
+from snn2hw.pipeline.port import Samples
 from snn2hw.pipeline.training import need_training
 from snn2hw.report import text
 from snn2hw.simulate import floating
@@ -139,7 +140,7 @@ def measure(
     ((name, port),) = network.inputs().items()
     x = np.asarray(x)
     fed = x.dtype.kind == "f"
-    integers = port.integers(x) if fed and port.scaled else x
+    integers = port.taken(x)
     ours = floating.run(network, {name: integers})  # which also judges the shape of x
     for note in outside(port, name, integers):
         warnings.warn(note, stacklevel=3)
@@ -168,6 +169,8 @@ def build(
     *,
     time_steps: int | None = None,
     rewrite: Sequence[str] = (),
+    x: Inputs | None = None,
+    y: NDArray[Any] | None = None,
 ) -> Built:
     """Compile a network for a target.
 
@@ -176,14 +179,25 @@ def build(
         target: the chip.
         time_steps: steps of one sample, where the network does not say.
         rewrite: names of rewrites that may replace what the target cannot do (``rewrites.py``).
-            What they changed, measured on random inputs in float and on the chip, is warned about.
+            What they changed, measured in float and on the chip, is warned about.
+        x: samples to measure it on, as ``Built.simulate`` takes them; None for random ones.
+        y: their labels ``[N]``.
 
     Raises:
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
     """
     chip = targets.load(target) if isinstance(target, str) else target
     model = Model("network", network, {})
-    made, program, changed = compiled(model, chip, time_steps=time_steps, allowed=rewrite)
+    shown = None
+    if x is not None and isinstance(network, Float):
+        ports = network.inputs()
+        values = x if isinstance(x, Mapping) else {next(iter(ports)): np.asarray(x)}
+        known = {k: ports[k].taken(v) if k in ports else v for k, v in values.items()}
+        floating.check_inputs(network, known)
+        shown = Samples(known, None if y is None else np.asarray(y), "yours")
+    made, program, changed = compiled(
+        model, chip, time_steps=time_steps, allowed=rewrite, shown=shown
+    )
     if changed:
         warnings.warn("\n".join(text.changes(changed)), stacklevel=3)
     options = {"time_steps": time_steps, "rewrite": list(rewrite)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,17 @@ def compiled(
     time_steps: int | None = None,
     allowed: Sequence[str] = (),
     data_dir: Path | None = None,
+    shown: Samples | None = None,
 ) -> tuple[Network | IntNetwork, Program, dict[str, Any] | None]:
     """Compile a model, after the rewrites that it needs of those that are allowed.
+
+    Args:
+        model: the network.
+        target: the chip.
+        time_steps: steps of one sample, where the network does not say.
+        allowed: names of rewrites.
+        data_dir: where to look for the model's data first.
+        shown: what to measure rewrites on; None for the model's data, or random inputs.
 
     Returns:
         The network that was compiled, the program, and what the rewrites changed: ``applied``,
@@ -123,10 +132,12 @@ def compiled(
             network, target, list(allowed), families.of(target).trains(target)
         )
     program = compile_network(network, target, time_steps=time_steps)
-    if not isinstance(network, Network) or not applied:
+    if not isinstance(network, Network) or not isinstance(model.network, Network) or not applied:
         return network, program, None
     # Only what compiles can be compared.
-    return network, program, _measured(model, network, program, applied, data_dir)
+    steps = program.network.time_steps
+    samples = shown or _measuring_samples(model, model.network, steps, data_dir)
+    return network, program, _measured(model.network, network, program, applied, samples)
 
 
 def _rules(net: Network) -> dict[str, Any]:
@@ -142,23 +153,20 @@ Predictions = Mapping[str, NDArray[np.int64]]  # by output, [N]
 
 
 def _measured(
-    model: Model, changed: Network, program: Program, applied: list[str], data_dir: Path | None
+    net: Network, changed: Network, program: Program, applied: list[str], samples: Samples
 ) -> dict[str, Any]:
     """Run the network before and after its rewrites, and the program, and say what changed.
 
     A membrane that is exactly on its threshold in integers may be just above it in float: what a
     rewrite does to such ties shows in the program only.
     """
-    net = model.network
-    assert isinstance(net, Network)
-    samples = _measuring_samples(model, net, program.network.time_steps, data_dir)
     was, now = floating.run(net, samples.inputs), floating.run(changed, samples.inputs)
     spikes = [sum(float(t.events[n].sum()) for n in net.neurons()) for t in (was, now)]
     chip = families.of(program.target).run(program, sent(program.network, samples.inputs))
     there = layer_counts(program, chip)
     on_chip: dict[str, Any] = {
         "same_predictions": _kept(was.predictions, chip.predictions),
-        "spikes_per_sample": sum(there[n].spikes for n in net.neurons() if n in there),
+        "spikes_per_sample": sum(there[n].spikes for n in _computing(net, there)),
     }
     found: dict[str, Any] = {
         "applied": {name: rewrites.REWRITES[name].about for name in applied},
@@ -170,6 +178,15 @@ def _measured(
     if samples.labels is not None and len(was.outputs) == 1:
         found["accuracy"] = [float((t.prediction == samples.labels).mean()) for t in (was, now)]
         on_chip["accuracy"] = float((chip.prediction == samples.labels).mean())
+    return found
+
+
+def _computing(net: Network, there: Collection[str]) -> list[str]:
+    """Name the chip's populations that a network's became: themselves, or their parts."""
+    found: list[str] = []
+    for name in net.neurons():
+        parts = [k for k in there if k.startswith(f"{name}.tau")]
+        found += parts or ([name] if name in there else [])
     return found
 
 

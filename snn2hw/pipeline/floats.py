@@ -57,8 +57,7 @@ def samples_for(
         with reading(file, "a file of samples"):
             floating.check_inputs(net, inputs)
         for name, port in net.inputs().items():
-            if port.scaled and inputs[name].dtype.kind == "f":
-                inputs[name] = port.integers(inputs[name])
+            inputs[name] = port.taken(inputs[name])
         return Samples(inputs, labels, file.name)
     if len(net.inputs()) != 1:
         raise one_input_only(model.name, len(net.inputs()))

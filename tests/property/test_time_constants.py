@@ -138,6 +138,13 @@ def test_too_many_are_refused_or_grouped_on_request():
     with pytest.warns(UserWarning, match="eight|8 time constants"):
         build = snn2hw.build(net, LOIHI2, rewrite=["all"])
     assert list(build.rewrites["applied"]) == ["few-time-constants"]
+    x = np.random.default_rng(1).integers(0, 2, (5, STEPS, *net.inputs()["in"].shape))
+    with pytest.warns(UserWarning, match="5 samples of yours"):
+        build = snn2hw.build(net, LOIHI2, rewrite=["all"], x=x, y=np.zeros(5, int))
+    before, after = build.rewrites["spikes_per_sample"]
+    assert build.rewrites["on_chip"]["spikes_per_sample"] == pytest.approx(after, rel=0.1)
+    assert len(build.rewrites["accuracy"]) == 2
+    assert before > 0
 
 
 @pytest.mark.parametrize("current", [False, True])
