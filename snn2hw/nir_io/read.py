@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import preprocessing
-from snn2hw.errors import InputError, listed, unknown_name
+from snn2hw.errors import InputError, NetworkError, listed, unknown_name
 from snn2hw.files import reading
 from snn2hw.hdf5 import numbers
 from snn2hw.ir.arrays import Edge
@@ -83,7 +83,17 @@ def read(
         if choice.written_by and WRITERS[choice.written_by].late:
             nodes, edges = _sent_late(nodes, edges, dt)
             notes.append(f"spikes leave their neurons one step late, as in {choice.written_by}")
-        net = Network(nodes, tuple(edges), dt, choice.time_steps or ours.get("time_steps"), rules)
+        try:
+            steps = choice.time_steps or ours.get("time_steps")
+            net = Network(nodes, tuple(edges), dt, steps, rules)
+        except NetworkError as error:
+            if not _negative(nodes):
+                raise
+            raise NetworkError(
+                error.message,
+                "A negative tau stands for a decay above 1. If Spyx wrote the file, which takes "
+                "it as 1, give --written-by spyx.",
+            ) from None
         net = _scaled(path, net, done, ours["input_gain"], ours["input_offset"])
         if done is None and not ours["input_max"]:
             notes += preprocessing.unsaid(net, "--input-scale")
@@ -146,6 +156,10 @@ def _meant(
             f"Give a smaller --dt, or --integration exponential.{norse}",
         )
     return made
+
+
+def _negative(nodes: Mapping[str, Node]) -> list[str]:
+    return [k for k, n in nodes.items() if isinstance(n, Lif | Leaky) and (n.tau < 0).any()]
 
 
 def _fractions(node: Delay, dt: float) -> list[str]:

@@ -124,6 +124,8 @@ def test_what_spyx_writes_runs_as_there(tmp_path):
     cells = [nir.LIF(tau=1 / (1 - beta), r=beta, v_leak=np.zeros(3), v_threshold=np.full(3, 0.75))
              for _ in range(2)]  # fmt: skip
     path = written(tmp_path / "spyx.nir", *cells)
+    with pytest.raises(NetworkError, match=r"n0: tau must be positive.*--written-by spyx"):
+        nir_io.read(path, Choice(dt=1.0))
     net, notes = nir_io.read(path, Choice(written_by="spyx"))
     assert sum(isinstance(n, Delay) for n in net.nodes.values()) == 2
     assert any("one step late" in note for note in notes)
