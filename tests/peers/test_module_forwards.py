@@ -83,7 +83,9 @@ class Tutorial5(nn.Module):
             spk2_rec.append(spk2)
             mem2_rec.append(mem2)
         found = torch.stack(spk2_rec, dim=0), torch.stack(mem2_rec, dim=0)
-        ways = {"both": found, "mem": found[1], "sum": found[0].sum(0), "last": spk2_rec[-1]}
+        late = torch.arange(self.num_steps)[:, None, None]
+        ways = {"both": found, "mem": found[1], "sum": found[0].sum(0), "last": spk2_rec[-1],
+                "more": found[0].sum(0) + 1, "weighted": (found[0] * late).sum(0)}  # fmt: skip
         return ways[self.record]
 
 
@@ -111,7 +113,12 @@ def test_spikes_added_up_over_time_are_the_same_answer():
 
 @pytest.mark.parametrize(
     ("record", "text"),
-    [("mem", "lif2: its mem is used as a signal"), ("last", "what its last step gives")],
+    [
+        ("mem", "lif2: its mem is used as a signal"),
+        ("last", "what its last step gives"),
+        ("more", "what its last step gives"),
+        ("weighted", "what its last step gives"),
+    ],
 )
 def test_answers_that_are_no_spikes_of_all_steps_are_refused(record, text):
     with pytest.raises(UnsupportedError, match=text):
@@ -360,7 +367,9 @@ class Layers(nn.Module):
         self.lif3 = leaky(0.5, init_hidden=True)
         self.average = nn.AdaptiveAvgPool2d((3, 2))
         self.ceil = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False, padding=1)
-        self.fc = nn.Linear(2 * 3 * 2 + 2 * 9, 4)
+        self.inner = nn.AvgPool2d(3, 2, padding=1, count_include_pad=False)
+        self.divided = nn.AvgPool2d(2, divisor_override=3)
+        self.fc = nn.Linear(2 * (6 + 9 + 9 + 4), 4)
         self.norm = nn.BatchNorm1d(4)
         self.lif4 = leaky(0.5, init_hidden=True)
 
@@ -369,6 +378,7 @@ class Layers(nn.Module):
         x = self.lif2(self.up(x))
         x = self.lif3(self.smooth(self.nearest(x)))
         ends = [self.average(x).flatten(1), self.ceil(x).reshape(len(x), -1)]
+        ends += [self.inner(x).flatten(1), self.divided(x).flatten(1)]
         x = torch.cat([end * 1.5 for end in ends], dim=-1).clone().detach()
         return self.lif4(self.norm(self.fc(x)) + x.mean(dim=1, keepdim=True))
 
@@ -460,15 +470,20 @@ class Joined(nn.Module):
     def __init__(self):
         super().__init__()
         self.fc = nn.Linear(8, 48)
-        self.lif1, self.lif2, self.lif3, self.lif4 = (leaky(0.5, init_hidden=True) for _ in "1234")
+        self.lif1, self.lif2, self.lif3 = (leaky(0.5, init_hidden=True) for _ in range(3))
+        self.lif4, self.lif5 = (leaky(0.5, init_hidden=True) for _ in range(2))
         self.conv = nn.Conv2d(3, 2, 3)
-        self.last = nn.Linear(8, 5, bias=False)
+        self.last = nn.Linear(8, 5)
+        self.groups = nn.Conv2d(2, 4, 3, groups=2, padding=1)
+        self.gain = torch.tensor([0.5, 2.0])[:, None, None]
 
     def forward(self, x):
         image = self.lif1(self.fc(x)).view(-1, 3, 4, 4)
-        spk = self.lif2(self.conv(image)).flatten(1)
+        spk = self.lif2(self.conv(image))
+        spk = (spk + self.groups(spk * self.gain)[:, :2].mean((2, 3), keepdim=True)).flatten(1)
+        spk = self.lif5(spk)
         spk = self.lif3(torch.cat([1 - spk[:, :3], spk[:, 3:] * 2], 1))
-        cur = self.last(spk)
+        cur = self.last(1 - spk)
         return self.lif4(cur + cur + spk[:, :5])
 
 
@@ -625,6 +640,7 @@ class Odd(nn.Module):
 
     def forward(self, x):
         mem, out, seen = self.lif.init_leaky(), [], torch.zeros(x.shape[1], 4)
+        kept = None
         for step, frame in enumerate(x):
             cur = self.fc(frame)
             if self.way == "twice":
@@ -635,8 +651,8 @@ class Odd(nn.Module):
                 cur = cur + torch.randn_like(cur)
             if self.way == "start" and step == 0:
                 seen = torch.ones(x.shape[1], 4)
-            if self.way == "numpy":
-                cur = torch.from_numpy(np.tanh(cur.numpy()))
+            cur = torch.from_numpy(np.tanh(cur.numpy())) if self.way == "numpy" else cur
+            cur, kept = (kept if (self.way, step) == ("stale", 3) else cur), cur
             if self.way == "other state":
                 mem = mem * 0.5
             if self.way == "anew":
@@ -654,6 +670,7 @@ class Odd(nn.Module):
     [
         ("twice", r"lif \(.*\): Leaky is called 10 times in 5 steps: make a module for each use"),
         ("first step", r"Leaky hears something else at step 0 than at step 4"),
+        ("stale", r"Leaky hears something else at step 3 than at step 4"),
         ("noise", r"torch.randn_like is random at each call"),
         ("start", r"gets other numbers at step 0 .* states have to start from 0"),
         ("numpy", r"lif \(.*\): Leaky hears nothing that comes from the input"),
@@ -665,3 +682,67 @@ class Odd(nn.Module):
 def test_steps_that_are_not_alike_are_refused(way, text):
     with pytest.raises(UnsupportedError, match=text):
         from_module(seeded(Odd(way)), (4,), time="first")
+
+
+class Ahead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lif = leaky()
+
+    def forward(self, x):
+        mem, out = None, []
+        for step in range(len(x) - 1):
+            spk, mem = self.lif(x[step + 1], mem)
+            out.append(spk)
+        return torch.stack(out)
+
+
+def test_what_is_to_come_cannot_be_heard():
+    with pytest.raises(UnsupportedError, match="Leaky hears of later steps"):
+        from_module(Ahead(), (3,), time="first")
+
+
+class Mixes(nn.Module):
+    def __init__(self, *, dense):
+        super().__init__()
+        self.fc, self.lif, self.dense = nn.Linear(6, 3), leaky(init_hidden=True), dense
+
+    def forward(self, x):
+        return self.lif(self.fc(torch.cat([x, x.flip(0)], 1)) if self.dense else x.flip(0))
+
+
+@pytest.mark.parametrize(
+    ("dense", "text"),
+    [(True, "torch.addmm|fc .*Linear mixes the samples"), (False, "of several samples as one")],
+)
+def test_samples_are_kept_apart(dense, text):
+    with pytest.raises(UnsupportedError, match=text):
+        from_module(Mixes(dense=dense), (3,), time="outside")
+
+
+class Mean(nn.Module):
+    """Two populations side by side, and their mean over time: no one of them is the answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(5, 3), nn.Linear(5, 2)
+        self.lif1, self.lif2 = leaky(), leaky(0.5)
+
+    def forward(self, x):
+        mem1 = mem2 = None
+        out = []
+        for frame in x:
+            spk1, mem1 = self.lif1(self.fc1(frame), mem1)
+            spk2, mem2 = self.lif2(self.fc2(frame), mem2)
+            out.append(torch.cat([spk1, spk2], 1))
+        return torch.stack(out).mean(0)
+
+
+def test_the_mean_over_time_of_several_populations():
+    module, x = seeded(Mean()), spikes(5)
+    net, _ = from_module(module, (5,))
+    with torch.no_grad():
+        wanted = module(first(x)).numpy()
+    assert wanted.any()
+    assert np.allclose(floating.run(net, {"input": x}).answer.sum(1) / STEPS, wanted)
+    assert snn2hw.measure(module, net, x)["same_outputs"] == 1

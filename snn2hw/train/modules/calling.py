@@ -35,7 +35,8 @@ class Plan(NamedTuple):
         cells: paths of the modules with a memory.
         source: the path of the one that gives the answer, if one does.
         samples: the size of a batch, if it is written in the module's code.
-        factor: what a step counts in the answer, where a module adds up its steps.
+        factor: what a step counts in the answer, where a module adds up its steps; None in a mean,
+            whose factor is 1 / T.
     """
 
     time: Time
@@ -45,7 +46,7 @@ class Plan(NamedTuple):
     cells: tuple[str, ...] = ()
     source: str | None = None
     samples: int | None = None
-    factor: float = 1.0
+    factor: float | None = 1.0
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -285,22 +285,21 @@ def _of_a_step(t: Tracer, answer: Answer, steps: int) -> Answer | None:
     if steps == 1:
         return answer
     matrices, constant = flattened(t.signals, answer.heard)
-    numbers = {number for number, _ in matrices}
-    if len(numbers) != 1 or {late for _, late in matrices} != set(range(steps)) or constant.any():
+    now = {number: m.tocoo() for (number, late), m in matrices.items() if late == 0}
+    every = {(number, late) for number in now for late in range(steps)}
+    if constant.any() or not now or set(matrices) != every:
         return None
-    (number,) = numbers
-    first = matrices[number, 0]
-    factor = first.data[0]
-    if any(abs(m - first).max() > 1e-12 * abs(factor) for m in matrices.values()):
+    factor = next(iter(now.values())).data[0]
+    if any(abs(m - now[n]).max() > 1e-12 * abs(factor) for (n, _), m in matrices.items()):
         return None
-    rows = first.tocoo()
-    if (rows.data != factor).any() or factor <= 0 or (np.diff(first.indptr) != 1).any():
+    rows = np.concatenate([m.row for m in now.values()])
+    data = np.concatenate([m.data for m in now.values()])
+    if factor <= 0 or (data != factor).any() or sorted(rows) != list(range(constant.size)):
         return None
-    n = first.shape[0]
-    element = rows.col[np.argsort(rows.row)]
-    heard = Operand(
-        np.full(n, number), np.zeros(n, np.int64), element.astype(np.int64), np.zeros(n)
-    )
+    signal, element = np.zeros((2, constant.size), np.int64)
+    for number, m in now.items():
+        signal[m.row], element[m.row] = number, m.col
+    heard = Operand(signal, np.zeros_like(signal), element, np.zeros(constant.size))
     return Answer(answer.name, answer.index, heard, None, answer.shape, float(factor))
 
 

@@ -68,7 +68,11 @@ def _run(module: nn.Module, frames: Tensor, plan: Plan) -> Ran:
     with recorded(module, plan.cells) as sent:
         returned = call(module, frames, plan.time)
     found = {path: _stacked(sent[path]) for path in plan.cells}
-    answer = _answer(returned, plan, frames.shape[1]) if plan.source is None else found[plan.source]
+    answer = (
+        _answer(returned, plan, plan.steps or len(frames), frames.shape[1])
+        if plan.source is None
+        else found[plan.source]
+    )
     return Ran(answer[:, :count], {path: x[:, :count] for path, x in found.items()})
 
 
@@ -76,14 +80,16 @@ def _stacked(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _answer(returned: Any, plan: Plan, samples: int) -> Tensor:
+def _answer(returned: Any, plan: Plan, steps: int, samples: int) -> Tensor:
     """Return the answer ``[T, B, ...]``, or ``[1, B, ...]``."""
     if plan.time == "outside":
         return torch.stack([_leaf(one, plan.answer) for one in returned])
     answer = _leaf(returned, plan.answer)
     if plan.time == "folded":
         answer = answer.unflatten(0, (samples, -1))
-    return answer[None] / plan.factor if plan.axis is None else answer.movedim(plan.axis, 0)
+    if plan.axis is not None:
+        return answer.movedim(plan.axis, 0)
+    return answer[None] * steps if plan.factor is None else answer[None] / plan.factor
 
 
 def _leaf(tree: Any, index: int) -> Tensor:

@@ -172,9 +172,15 @@ def _seen(copied: nn.Module, t: Tracer, asked: Asked, way: Time, steps: int) -> 
         tuple(w.at for w in watched if w.number is not None),
         _source(t, answer, watched),
         t.samples if t.samples != SAMPLES else None,
-        answer.factor if answer else 1.0,
+        _factor(answer, count),
     )
     return Seen(t, plan, count, heard, ends, wrong)
+
+
+def _factor(answer: Answer | None, steps: int) -> float | None:
+    """Return what a step counts in an answer that adds them up; None if it is their mean."""
+    factor = 1.0 if answer is None else answer.factor
+    return None if np.isclose(factor * steps, 1) else factor
 
 
 def _unfolded(x: Any, samples: int) -> Any:
