@@ -102,10 +102,27 @@ class Interrupted(Snn2hwError):
     kind = "interrupted"
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
-    """Build the error for a name that is not in ``known``, suggesting the nearest one."""
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like another, in any case of letters, if one is."""
+    lowered = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name[:100].lower(), lowered, n=1, cutoff=0.4)
+    return lowered[near[0]] if near else None
+
+
+def unknown_name(what: str, name: str, known: Iterable[str], hint: str = "") -> InputError:
+    """Build the error for a name that is not in ``known``, suggesting the nearest one.
+
+    Args:
+        what: it should be the name of.
+        name: what was given.
+        known: the names that there are; none may be.
+        hint: the way out if none of them is meant.
+    """
     names = sorted(known)
-    near = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.4)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    known = listed(names, most=LONGEST // 3)
-    return InputError(f"There is no {what} {name!r}.", f"{hint}Known: {known}.")
+    near = nearest(name, names)
+    ways = [
+        f"Did you mean {near!r}?" if near else "",
+        f"Known: {listed(names, most=LONGEST // 3)}." if names else "",
+        hint,
+    ]
+    return InputError(f"There is no {what} {name!r}.", " ".join(filter(None, ways)))

@@ -12,7 +12,7 @@ from snn2hw.cli.compile import energy, export, inspect, simulate, verify
 from snn2hw.cli.info import datasets, doctor, encoders, methods, models, runtime, targets
 from snn2hw.cli.stopping import Stop
 from snn2hw.cli.training import demo, distill, prune
-from snn2hw.errors import Interrupted, shortened, visible
+from snn2hw.errors import Interrupted, nearest, shortened, visible
 from snn2hw.families import DEFAULT_TARGET
 from snn2hw.files import json_text
 from snn2hw.processes import end_others
@@ -71,9 +71,9 @@ def run(arguments: Sequence[str], stop: Stop) -> int:
 
 def _show(error: click.ClickException, as_json: bool) -> None:
     """Print what is wrong with the arguments, which may hold names of files."""
-    told = error.format_message
     if not isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.format_message = lambda: shortened(visible(told()))
+        told = error.format_message() + _meant(error)
+        error.format_message = lambda: shortened(visible(told))
     if as_json and not isinstance(error, click.exceptions.NoArgsIsHelpError):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "snn2hw"
@@ -82,3 +82,12 @@ def _show(error: click.ClickException, as_json: bool) -> None:
         }  # fmt: skip
         click.echo(json_text({"error": document}))
     error.show()
+
+
+def _meant(error: click.ClickException) -> str:
+    """Suggest an option where click does not: it minds the case of letters."""
+    if not isinstance(error, click.NoSuchOption) or error.possibilities or error.ctx is None:
+        return ""
+    known = [o[2:] for p in error.ctx.command.params for o in p.opts if o.startswith("--")]
+    near = nearest(error.option_name.lstrip("-"), known)
+    return f" Did you mean '--{near}'?" if near else ""

@@ -259,6 +259,7 @@ def test_what_fabric_refuses_is_named(tmp_path, monkeypatch):
     ("arguments", "said"),
     [
         (["export", "--bogus"], "No such option"),
+        (["export", "--TIME-STEPS", "3"], "Did you mean '--time-steps'?"),
         (["energy", "bogus"], "No such command"),
         (["bogus"], "No such command"),
         (["distill", "--time-steps", "0"], "Invalid value"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn2hw.errors import LONGEST, InputError, listed, shortened, unknown_name, visible
+from snn2hw.errors import LONGEST, InputError, listed, nearest, shortened, unknown_name, visible
 
 texts = st.text(st.characters(), max_size=60)  # surrogates and control characters too
 
@@ -80,3 +80,18 @@ def test_an_unknown_name_lists_some_of_very_many():
     assert "Did you mean 'layer 7'" in error.hint
     assert "... and 49,9" in error.hint
     assert len(str(error)) < LONGEST
+
+
+@pytest.mark.parametrize("name", ["loihi2", "Loihi2", "LOIHI2", "LOIHI", "loihi_2"])
+def test_the_nearest_name_is_found_in_any_case_of_letters(name):
+    assert nearest(name, ["xylo-audio2", "Xylo-IMU", "loihi2"]) == "loihi2"
+    assert nearest("XYLO-IMU", ["xylo-audio2", "Xylo-IMU", "loihi2"]) == "Xylo-IMU"
+    assert nearest(name, ["zzz", "qqq"]) is None
+    assert nearest(name, []) is None
+
+
+def test_an_unknown_name_where_there_are_none():
+    error = unknown_name("build", "a", [], "Run: snn2hw export")
+    assert str(error) == "There is no build 'a'. Run: snn2hw export"
+    error = unknown_name("build", "a", ["A", "b"], "Run: snn2hw export")
+    assert error.hint == "Did you mean 'A'? Known: A, b. Run: snn2hw export"
