@@ -16,7 +16,8 @@ from snn2hw.pipeline.exporting import export
 from snn2hw.pipeline.loading import load_model
 from snn2hw.pipeline.samples import samples_for
 from snn2hw.report import page
-from snn2hw.store.folders import Build, Run, placement_json
+from snn2hw.store.folders import Build, Run
+from snn2hw.store.layout import placement_json
 
 if TYPE_CHECKING:
     from snn2hw.train import Progress

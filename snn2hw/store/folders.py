@@ -31,11 +31,10 @@ from snn2hw.files import (
     sha256,
     write_json,
 )
-from snn2hw.ir.placement import Placement, Slice
-from snn2hw.ir.populations import described
 from snn2hw.ir.program import Program
 from snn2hw.store import program as program_file
 from snn2hw.store.documents import BUILD, METRICS, PLACEMENT
+from snn2hw.store.layout import layers_json, placement_json, placement_of
 
 # Since 2, build.json is covered by a hash of its own; since 3, a build keeps its target; since 4,
 # a placement says how synapses are stored; since 5, a program names its outputs.
@@ -292,7 +291,7 @@ def read_build(path: Path) -> Build:
             raise InputError(f"{file} is not the file that was built: its hash differs.", AGAIN)
     file = path / "placement.json"
     with reading(file, "a placement", AGAIN):
-        placement = _placement(read_json(file, PLACEMENT, AGAIN))
+        placement = placement_of(read_json(file, PLACEMENT, AGAIN))
     target = targets.read(path / "target.toml", info["target"])
     program = program_file.read(path / "program.h5", placement, target)
     placed = {s.layer: s.stop for s in placement.slices}
@@ -320,67 +319,3 @@ def _build_document(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not what was written: its hash differs.", AGAIN)
     require(info, BUILD, path, AGAIN)
     return info
-
-
-def placement_json(placement: Placement) -> dict[str, Any]:
-    """Return the document of ``placement.json``."""
-    return {
-        "cores": placement.cores,
-        "chips": placement.chips,
-        "cores_per_chip": placement.cores_per_chip,
-        "limits": dict(placement.limits),
-        "stored": list(placement.stored),
-        "slices": [
-            {
-                "layer": s.layer, "start": s.start, "stop": s.stop, "core": s.core,
-                "chip": s.core // placement.cores_per_chip, "uses": dict(s.uses),
-            }
-            for s in placement.slices
-        ],
-    }  # fmt: skip
-
-
-def _placement(data: Mapping[str, Any]) -> Placement:
-    slices = tuple(
-        Slice(str(s["layer"]), int(s["start"]), int(s["stop"]), int(s["core"]), dict(s["uses"]))
-        for s in data["slices"]
-    )
-    unknown = {k for s in slices for k in s.uses} - set(data["limits"])
-    if unknown:
-        raise ValueError(f"a core uses {listed(map(shown, sorted(unknown)))}, which has no limit")
-    stored = tuple(map(str, data["stored"]))
-    return Placement(slices, dict(data["limits"]), int(data["cores_per_chip"]), stored)
-
-
-def layers_json(program: Program) -> list[dict[str, Any]]:
-    """Describe each population: size, phase, synapses, rounding and cores."""
-    net, rows = program.network, list[dict[str, Any]]()
-    for p in net.populations:
-        into = [(net.connections[i], program.delays[i]) for i in net.into(p.name)]
-        rounding = net.rounding.get(p.name)
-        row: dict[str, Any] = {
-            "name": p.name,
-            "shape": list(p.shape),
-            "neurons": p.size,
-            "phase": program.phase[p.name],
-            **described(p),
-            "cores": len(program.placement.of(p.name)),
-            "inputs": [
-                {
-                    "from": c.pre, "kind": c.synapses.kind, "exponent": c.exponent, "delay": d,
-                    "weights": int(c.synapses.weight.size),
-                    "nonzero": int((c.synapses.weight != 0).sum()),
-                }
-                for c, d in into
-            ],
-        }  # fmt: skip
-        if rounding is not None:
-            row["quantization"] = {
-                "scale": float(f"{rounding.scale:.9g}"),
-                "limited_by": rounding.limited_by,
-                "relative_error": float(f"{rounding.relative_error:.6g}"),
-                "zeroed": rounding.zeroed,
-                "removed": rounding.removed,
-            }
-        rows.append(row)
-    return rows

@@ -17,7 +17,7 @@ from fuzz.seeds import Files, data, networks, teachers, training
 from fuzz.seeds.training import DISTILL, SHORT
 
 from snn2hw import target as targets
-from snn2hw.store import folders, program
+from snn2hw.store import folders, layout, program
 
 Command = tuple[str, ...]
 # One of these is done with a file: its commands in turn, until one is not fine.
@@ -98,7 +98,7 @@ def seal_program(build: Path) -> None:
     Reads the program, which may be damaged: for a process with limits.
     """
     info = json.loads((build / "build.json").read_bytes())
-    placement = folders._placement(json.loads((build / "placement.json").read_bytes()))
+    placement = layout.placement_of(json.loads((build / "placement.json").read_bytes()))
     target = targets.read(build / "target.toml", info["target"])
     digest = program.read(build / "program.h5", placement, target).digest()
     if "digest" in info:

@@ -10,7 +10,7 @@ from nets import LOIHI2, residual, tiny
 from snn2hw.pipeline import counting
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.report import text
-from snn2hw.store.folders import layers_json, placement_json
+from snn2hw.store.layout import layers_json, placement_json
 
 
 def listing(program) -> str:
