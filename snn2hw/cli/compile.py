@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
-from functools import wraps
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
@@ -14,11 +12,11 @@ from snn2hw import families, nir_io, rewrites
 from snn2hw import target as targets
 from snn2hw.cli.common import PLACE, Talk, common, output_option, root
 from snn2hw.cli.data import data_options
+from snn2hw.cli.model import model_options
 from snn2hw.errors import listed
 from snn2hw.estimator import layer_counts
-from snn2hw.files import check_writable
-from snn2hw.ir.network import Network, Reset
-from snn2hw.pipeline import builds, exporting, floats
+from snn2hw.ir.network import Network
+from snn2hw.pipeline import builds, exporting, floats, options
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.inspect import inspect_file, inspect_recording
@@ -28,76 +26,7 @@ from snn2hw.pipeline.samples import samples_for, sole
 from snn2hw.recordings import is_recording
 from snn2hw.report import text
 from snn2hw.store.folders import Build
-
-
-class _Fraction(click.ParamType[float]):
-    name = "NUMBER"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Read 0.5, or 1/255."""
-        try:
-            over, _, under = str(value).partition("/")
-            return float(over) / float(under or 1)
-        except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} is no number such as 0.5 or 1/255.", param, ctx)
-
-
-class _Numbers(click.ParamType[tuple[float, ...]]):
-    name = "NUMBERS"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
-        """Read 0.5, or 0.485,0.456,0.406."""
-        return tuple(FRACTION.convert(v, param, ctx) for v in str(value).split(","))
-
-
-FRACTION, NUMBERS = _Fraction(), _Numbers()
-
-
-def model_options(function: Any) -> Any:
-    """Add what a foreign file may not say; the command receives it as ``choice``."""
-    names = [f.name for f in fields(nir_io.Choice)]
-
-    @wraps(function)
-    def gathered(*args: Any, **options: Any) -> Any:
-        choice = nir_io.Choice(**{k: options.pop(k) for k in names})
-        return function(*args, choice=choice, **options)
-
-    for option in (
-        click.option("--v-min", type=float, help="Lowest membrane potential (.nir)."),
-        click.option("--spikes", type=click.Choice(["one", "many"]), help="Spikes a step (.nir)."),
-        click.option("--fires", type=click.Choice(["above", "at"]), help="The threshold (.nir)."),
-        click.option(
-            "--integration", type=click.Choice(["euler", "exponential"]), help="Decay (.nir)."
-        ),
-        click.option(
-            "--reset",
-            type=click.Choice(get_args(Reset)),
-            help="What follows a spike, at once or one step late (.nir).",
-        ),
-        click.option(
-            "--written-by", type=click.Choice(list(nir_io.WRITERS)), help="Its rules (.nir)."
-        ),
-        click.option(
-            "--dt", type=click.FloatRange(min=0, min_open=True), help="Time step in seconds (.nir)."
-        ),
-        click.option("--input-std", type=NUMBERS, help="And divided by (.nir)."),
-        click.option(
-            "--input-mean",
-            type=NUMBERS,
-            help="What was taken from it then, one number or one a channel, with commas (.nir).",
-        ),
-        click.option(
-            "--input-scale",
-            type=FRACTION,
-            help="What pixels were multiplied by in training, such as 1/255 (.nir).",
-        ),
-        click.option("--input-max", type=click.IntRange(min=1), help="Largest input integer."),
-        click.option(
-            "--time-steps", type=click.IntRange(1, 1 << 16), help="Steps one sample lasts."
-        ),
-    ):
-        gathered = option(gathered)
-    return gathered
+from snn2hw.store.results import check_result
 
 
 @click.command()
@@ -126,7 +55,8 @@ def export(
     """Compile MODEL for a chip: integers, cores, the vendor's file.
 
     MODEL is a run, a .nir file, a vendor's file or a name from `snn2hw models`; by default the
-    newest run. Writes builds/NAME-TARGET/.
+    newest run. A build stands for what it was made of, with the options that it was made with.
+    Writes builds/NAME-TARGET/; where that is a build with other options, --name is needed.
     """
     chip = None if target is None else targets.load(target)
     loaded = load_model(model, root(), choice)
@@ -135,8 +65,9 @@ def export(
     for note in loaded.notes:
         talk.say(f"note: {note}")
     build = exporting.export(
-        loaded, chip, root(), name=name, time_steps=choice.time_steps, allowed=allowed
-    )
+        loaded, chip, root(), name=name, time_steps=choice.time_steps,
+        allowed=allowed or loaded.rewrite,
+    )  # fmt: skip
     info = build.info
     if build.replaced:
         talk.say(f"note: {build.path} held another program, which is gone; --name keeps both")
@@ -175,11 +106,12 @@ def simulate(
 ) -> None:
     """Run a build on test samples, or with --on float a run or .nir file as it is.
 
+    BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
     On a vendor's simulator, 20 samples unless --samples says more; on ours, all of them. The
     options marked (.nir) say what such a file cannot, for --on float.
     """
     if save is not None:
-        check_writable(save)
+        check_result(save)
     if on == "float":
         which |= {"limit": samples, "output": output}
         _simulate_float(talk, build, choice, save, trace, **which)
@@ -277,6 +209,7 @@ def _simulate_float(
 def verify(talk: Talk, build: str | None, samples: int | None, **choice: Any) -> None:
     """Compare every spike and every state with the vendor's simulator.
 
+    BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
     20 samples unless --samples says more. Exit code 1 if anything differs or if the vendor's
     simulator is not installed.
     """
@@ -308,9 +241,12 @@ def energy_report(
     output: str | None,
     **choice: Any,
 ) -> None:
-    """Count what a build does on test samples and price it; writes BUILD/energy.json."""
+    """Count what a build does on test samples and price it; writes BUILD/energy.json.
+
+    BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
+    """
     if html is not None:
-        check_writable(html)
+        check_result(html)
     opened = builds.load_build(build, root())
     taken = _samples(talk, opened, limit=samples, output=output, **choice)
     if taken.labels is not None:
@@ -348,6 +284,8 @@ def energy_compare(
     """
     wanted = [n.strip() for n in names.split(",") if n.strip()] if names else targets.names()
     loaded = load_any(model, root(), choice)
+    for note in loaded.notes:
+        talk.say(f"note: {note}")
     net = loaded.network
     outputs = net.outputs() if isinstance(net, Network) else net.outputs
     sole(outputs, output)  # a wrong name is told before anything runs
@@ -376,8 +314,12 @@ def energy_compare(
         )  # fmt: skip
     right = "accuracy" if output is None else f"accuracy of {output}"
     head = ["target", "size", right, "synops", "latency us", "energy uJ", "range"]
-    reasons = [f"{r['target']}: {why}" for r in found if not r["fits"] for why in r["reasons"]]
-    talk.result({"model": loaded.name, "targets": found}, [*text.table(head, rows), *reasons])
+    below = [
+        f"{row['target']}: {line}"
+        for row in found
+        for line in (text.changes(row.get("rewrites")) if row["fits"] else row["reasons"])
+    ]
+    talk.result({"model": loaded.name, "targets": found}, [*text.table(head, rows), *below])
 
 
 @click.command()
@@ -402,12 +344,16 @@ def inspect(talk: Talk, file: str, target: str | None, choice: nir_io.Choice) ->
         [x["name"], _kind(x), x["shape"], *(f"{x.get(c, 0):,}" for c in columns)]
         for x in document["layers"]
     ]
-    below = ("layers", "targets", "rewrites", "notes", "answers")
+    below = ("layers", "targets", "rewrites", "missing", "notes", "answers", "options")
+    shown = {k: v for k, v in document.items() if k not in below}
+    if document.get("options"):
+        shown["options"] = options.told(document["options"])
     lines = [
-        *text.pairs({k: v for k, v in document.items() if k not in below}),
+        *text.pairs(shown),
         *text.answers(document),
         "",
         *text.table(["node", "kind", "shape", "parameters", "non-zero", "synapses"], rows, left=3),
+        *(f"missing: {n}" for n in document.get("missing", ())),
         *(f"note: {n}" for n in document["notes"]),
         "",
         *text.refusals(document["targets"], document.get("rewrites", {})),

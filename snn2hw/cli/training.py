@@ -228,7 +228,10 @@ def prune(
     seed: int | None,
     **options: Any,
 ) -> None:
-    """Prune a run's student, fine-tune it and write a new run."""
+    """Prune a run's student, fine-tune it and write a new run.
+
+    RUN is a path or name, also of a build that was made of it; by default the newest.
+    """
     if sum(x is not None for x in (sparsity, density, cores)) > 1:
         raise click.UsageError("Give one of --sparsity, --density and --cores.")
     made = runs.prune(

@@ -38,6 +38,7 @@ KEY = "snn2hw"
 NOTHING = Choice()
 TIMED = ("r", "tau", "tau_mem", "tau_syn")
 LISTING_DT = 1e-4  # what the NIR paper and snnTorch step by
+FOR_LISTING = "is taken for this listing, an export asks for it (--dt)"  # as notes end
 
 
 def read(
@@ -48,7 +49,8 @@ def read(
     Args:
         path: the file.
         choice: what the file may not say.
-        must_know_dt: raise where nothing tells the time step; False takes 1e-4 s and says so.
+        must_know_dt: raise where nothing tells the time step; False takes 1e-4 s, or the shortest
+            time constant, and says so.
 
     Returns:
         The network, and a sentence for everything that was repaired or assumed.
@@ -261,6 +263,8 @@ def _rules(flat: Flat, choice: Choice, ours: Mapping[str, Any]) -> tuple[Reset, 
     notes: list[str] = []
     if choice.written_by is not None and choice.written_by not in WRITERS:
         raise unknown_name("framework", choice.written_by, WRITERS)
+    if choice.v_min is not None and not np.isfinite(choice.v_min):
+        raise InputError(f"The lowest membrane potential is {choice.v_min}, not a finite number.")
     writer = WRITERS[choice.written_by or "nir"]
     said = {k: getattr(choice, k) for k in _rule_values() if getattr(choice, k) is not None}
     for name, allowed in {**_rule_values(), "reset": get_args(Reset)}.items():
@@ -305,12 +309,19 @@ def _time_step(
     guess, why = _guess_dt(flat)
     if guess is None and must_know:
         raise InputError(f"{path} does not say its time step.", "Give --dt, in seconds.")
-    notes.append(
-        f"the file does not say its time step: taken as {guess:g} s, {why} (--dt)"
-        if guess is not None
-        else f"the file does not say its time step: {LISTING_DT:g} s for this listing (--dt)"
-    )
-    return LISTING_DT if guess is None else guess
+    if guess is None:
+        step = min(LISTING_DT, *_time_constants(flat))
+        notes.append(f"the file does not say its time step: {step:g} s {FOR_LISTING}")
+        return step
+    notes.append(f"the file does not say its time step: taken as {guess:g} s, {why} (--dt)")
+    return guess
+
+
+def _time_constants(flat: Flat) -> list[float]:
+    """Return every time constant above 0."""
+    found = [_parameters(n.values) for n in flat.nodes.values() if "r" in n.values]
+    taus = [v[k] for v in found for k in ("tau", "tau_mem", "tau_syn") if k in v]
+    return [float(t) for t in np.concatenate([*taus, [LISTING_DT]]) if t > 0]
 
 
 def _guess_dt(flat: Flat) -> tuple[float | None, str]:

@@ -10,7 +10,8 @@ otherwise), SpikingJelly (``surrogate.heaviside``, ``neuron.LIFNode``), Spyx of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from snn2hw.ir.network import Reset, Rules
 
@@ -71,3 +72,18 @@ class Choice:
     input_scale: float | None = None
     input_mean: tuple[float, ...] | None = None
     input_std: tuple[float, ...] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return what the caller says, as JSON holds it."""
+        said = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in said.items() if v is not None}
+
+    def over(self, recorded: Mapping[str, Any]) -> Choice:
+        """Return what was said before, of which ``given`` is the record, where this says nothing.
+
+        Args:
+            recorded: may hold more, such as other options of a command.
+        """
+        names = {f.name for f in fields(self)}
+        both = {k: v for k, v in {**recorded, **self.given()}.items() if k in names}
+        return replace(self, **{k: tuple(v) if isinstance(v, list) else v for k, v in both.items()})

@@ -71,12 +71,18 @@ def compare_targets(
             continue
         with scratch(Path(tempfile.gettempdir())) as folder:
             try:
-                build = export(model, target, folder)
+                build = export(model, target, folder, allowed=model.rewrite)
             except Snn2hwError as error:
                 why = reasons(model.network, target) or [str(error)]
                 rows.append({"target": target.name, "fits": False, "reasons": why})
                 continue
             taken = samples(build)
             report, _ = builds.energy_report(build, taken, output=output)
-            rows.append({"fits": True, **report.json(), **taken.told()})
+            changed = build.info["rewrites"]
+            rows.append(
+                {
+                    "fits": True, **report.json(), **taken.told(),
+                    **({"rewrites": changed} if changed else {}),
+                }
+            )  # fmt: skip
     return rows

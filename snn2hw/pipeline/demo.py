@@ -71,7 +71,9 @@ def run(
     )
     say(f"Compiling for {target.title}: integers, cores, chip time")
     model = load_model(str(pruned.path), root)
-    build = export(model, target, root)
+    build = export(model, target, root, name=f"{model.name}-{target.name}")
+    if build.replaced:
+        say(f"note: {build.path} held another program, which is gone")
     everything = samples_for(build, data_dir=data_dir)
     say("Simulating the whole test set, bit for bit")
     report, trace = builds.energy_report(

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import families, rewrites
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, Snn2hwError, listed
 from snn2hw.estimator import layer_counts
 from snn2hw.files import about
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
+from snn2hw.pipeline import options
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.port import Ints, Port, Samples
@@ -43,10 +44,14 @@ def export(
         model: the network.
         target: the chip.
         root: the working directory.
-        name: of the build; by default those of model and target.
+        name: of the build, which replaces one of the same name; by default those of model and
+            target.
         time_steps: steps of one sample, where the network does not say.
         allowed: rewrites that may replace what the target cannot do; what they changed is measured.
         data_dir: where to look for the model's data first.
+
+    Raises:
+        InputError: no name is given, and another program made with other options would be replaced.
     """
     if name is not None and not folders.is_plain(name):
         raise InputError(f"{name!r} cannot be the name of a build.", "Use a plain, short word.")
@@ -54,13 +59,11 @@ def export(
         network, program, rewritten = compiled(
             model, target, time_steps=time_steps, allowed=allowed, data_dir=data_dir
         )
-    return write(
-        root / "builds" / (name or f"{model.name}-{target.name}"),
-        replace(model, network=network),
-        program,
-        rewritten,
-        {"time_steps": time_steps, "rewrite": list(allowed)},
-    )
+    path = root / "builds" / (name or f"{model.name}-{target.name}")
+    given = options.recorded(model.choice, time_steps, allowed, name)
+    if name is None:
+        _refuse_other_options(path, program, given)
+    return write(path, replace(model, network=network), program, rewritten, given)
 
 
 def write(
@@ -68,7 +71,7 @@ def write(
     model: Model,
     program: Program,
     rewritten: Mapping[str, Any] | None,
-    options: Mapping[str, Any],
+    given: Mapping[str, Any],
 ) -> folders.Build:
     """Write the folder of a build.
 
@@ -77,7 +80,7 @@ def write(
         model: what was compiled, after its rewrites.
         program: what it became.
         rewritten: what the rewrites changed.
-        options: what the caller chose.
+        given: the options that the caller gave.
     """
     file, network = families.of(program.target).file, model.network
     kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note")
@@ -85,7 +88,7 @@ def write(
         path,
         program,
         inputs=model.files,
-        options=options,
+        options=given,
         extra={
             "model": model.given,
             "float": _rules(network) if isinstance(network, Network) else None,
@@ -98,6 +101,25 @@ def write(
         vendor_file=file and file.name,
         planned=file and file.plan(program),
     )
+
+
+def _refuse_other_options(path: Path, program: Program, given: Mapping[str, Any]) -> None:
+    """Keep a build from being replaced by what other options make of its model.
+
+    Raises:
+        InputError: says which options differ.
+    """
+    try:
+        there = folders.read_document(path)
+    except Snn2hwError:
+        return  # there is none, or none that can be read
+    steps = (there["time_steps"], program.network.time_steps)
+    other = options.differing(there["options"], given, steps)
+    if other and there["digest"] != program.digest():
+        raise InputError(
+            f"{path} is a build with other options: {listed(other, '; ')}.",
+            f"Give --name OTHER to keep both, or --name {path.name} to replace it.",
+        )
 
 
 def compiled(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from snn2hw import nir_io, onnx_io
+from snn2hw import nir_io, onnx_io, preprocessing
 from snn2hw import target as targets
 from snn2hw.errors import UnsupportedError
 from snn2hw.files import expanded
@@ -18,7 +18,7 @@ from snn2hw.ir.populations import described
 from snn2hw.ir.synapses import describe_shape, nonzeros, synapse_count
 from snn2hw.passes import simplify
 from snn2hw.pipeline.comparing import fits, would_help
-from snn2hw.pipeline.loading import Model, load_model
+from snn2hw.pipeline.loading import Model, built, load_model
 from snn2hw.recordings import read_recording
 from snn2hw.store import folders
 
@@ -42,14 +42,15 @@ def inspect_file(
             f"Distill a student from it first: snn2hw distill --teacher {given}"
         )
         return onnx_io.describe(path) | {"targets": {name: [why] for name in asked}}
-    built = folders.built(given, root)
-    if built is not None:
-        build = folders.read_build(built)
+    found = built(given, root)
+    build = None if found is None else folders.read_build(found)
+    if build is not None:
         model = Model(build.name, build.program.network, {})
     else:
         model = load_model(given, root, choice, must_know_dt=False)
     net = model.network
     notes = list(model.notes)
+    missing = _missing(net, notes) if isinstance(net, Network) else []
     layers = _float_layers(net, notes) if isinstance(net, Network) else _integer_layers(net)
     # A float network's Output nodes are among its layers.
     answers = dict(net.outputs) if isinstance(net, IntNetwork) and len(net.outputs) > 1 else None
@@ -68,7 +69,10 @@ def inspect_file(
         "synapses": sum(x["synapses"] for x in layers),
         "layers": layers,
         **({} if answers is None else {"answers": answers}),
-        "notes": notes,
+        **({} if build is None else {"made_of": build.info["model"]}),
+        **({} if build is None else {"options": build.info["options"]}),
+        "missing": missing,
+        "notes": [n for n in notes if n not in missing],
         "targets": refused,
         "rewrites": would_help(model, refused),
     }
@@ -92,6 +96,16 @@ def inspect_recording(given: str) -> dict[str, Any]:
         **({"notes": "; ".join(recording.notes)} if recording.notes else {}),
         "use": f"snn2hw simulate BUILD --input {given}",
     }
+
+
+def _missing(net: Network, notes: list[str]) -> list[str]:
+    """Name what an export asks for, or goes wrong without: of these notes, and steps."""
+    unsaid = preprocessing.unsaid(net, "--input-scale")
+    found = [n for n in notes if n.endswith(nir_io.FOR_LISTING) or n in unsaid]
+    if net.time_steps is None:
+        what = "the file does not say how many steps a sample lasts"
+        found.insert(0, f"{what}: an export asks for it (--time-steps)")
+    return found
 
 
 def _float_layers(net: Network, notes: list[str]) -> list[dict[str, Any]]:

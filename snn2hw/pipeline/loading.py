@@ -5,16 +5,17 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from snn2hw import families, nir_io, silence
 from snn2hw.checkpoints import is_weights, no_network
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError, listed, unknown_name
-from snn2hw.files import expanded, sha256
+from snn2hw.files import about, expanded, sha256
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
+from snn2hw.pipeline import options as given_options
 from snn2hw.recordings import is_recording
 from snn2hw.store import folders
 
@@ -23,7 +24,8 @@ from snn2hw.store import folders
 class Model:
     """A network from a file or a run, with what is known about it.
 
-    ``given`` is the path or name that it is found by.
+    ``given`` is the path or name that it is found by, ``choice`` what was said about it, and
+    ``rewrite`` names the rewrites that the build was allowed which it was found by.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Model:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     given: str = ""
+    choice: nir_io.Choice = nir_io.NOTHING
+    rewrite: tuple[str, ...] = ()
 
     def hashes(self) -> dict[str, str]:
         """Return the hash of each file, by what it is."""
@@ -54,22 +58,28 @@ def load_model(
     """Load a run, a ``.nir`` or ``.net`` file, or a model by name; None is the newest run.
 
     Args:
-        given: path or name.
+        given: path or name; of a build, it stands for what the build was made of.
         root: the working directory.
         choice: what the file may not say.
         must_know_dt: False to take any time step where nothing tells it, as for a listing.
+
+    Raises:
+        InputError: there is no such model, or it cannot be read.
     """
     if given is not None:
         path = expanded(given)
         if path.suffix == ".nir":
             net, notes = nir_io.read(path, choice, must_know_dt=must_know_dt)
             notes += silence.notes(net)
-            return Model(path.stem, net, {"nir": path}, notes=tuple(notes), given=given)
+            return Model(
+                path.stem, net, {"nir": path}, notes=tuple(notes), given=given, choice=choice
+            )
         vendor = _vendor_files().get(path.suffix)
         if vendor is not None and vendor.read is not None:
             ints = vendor.read(path, time_steps=choice.time_steps, input_max=choice.input_max)
             notes = vendor.notes(ints)
-            return Model(path.stem, ints, {path.suffix[1:]: path}, notes=notes, given=given)
+            files = {path.suffix[1:]: path}
+            return Model(path.stem, ints, files, notes=notes, given=given, choice=choice)
         if path.suffix == ".onnx":
             raise UnsupportedError(
                 f"{path} is a network that does not spike.",
@@ -85,28 +95,64 @@ def load_model(
         if path.is_file():
             known = listed([".nir", *_vendor_files()])
             raise InputError(f"{path} is of no kind known here: {known}.", "Give one, or a run.")
+        build = built(given, root)
+        if build is not None:
+            return _model_of(build, folders.read_document(build), root, choice)
         if not path.exists() and not (root / "runs" / given).exists():
-            return _shipped_model(given, root)
+            return _shipped_model(given, root, choice)
     run = folders.read_run(folders.find("runs", given, root))
     net, notes = nir_io.read(run.student, choice)
     return Model(
         run.name, net, {"nir": run.student}, run.metrics.get("data"), run.metrics, tuple(notes),
-        given or run.name,
+        given or run.name, choice,
     )  # fmt: skip
+
+
+def built(given: str, root: Path) -> Path | None:
+    """Return the folder of a build that a path or name stands for; None if it is none.
+
+    A path comes first, then a run or model of this name, then a build.
+
+    Raises:
+        InputError: there is none of this name, but several of what has it.
+    """
+    return folders.built(given, root, model_names())
+
+
+def _model_of(build: Path, info: Mapping[str, Any], root: Path, choice: nir_io.Choice) -> Model:
+    """Load what a build was made of, with the options that it was made with.
+
+    Options that are given now go before those.
+
+    Raises:
+        InputError: it is not there any more, or cannot be read.
+    """
+    given, options = str(info["model"]), dict(info["options"])
+    if not given or built(given, root) is not None:
+        raise InputError(f"{build} was made of {given or 'a network in memory'}, which is gone.")
+    with about(build):
+        model = load_model(given, root, choice.over(options))
+    notes = list(model.notes)
+    if model.hashes() != {k: x["sha256"] for k, x in info["inputs"].items()}:
+        notes.append(f"{given} has changed since {build} was made of it")
+    told = listed(given_options.told({k: v for k, v in options.items() if k != "name"}))
+    if told:
+        notes.append(f"taken from {build}, unless it is given anew: {told}")
+    return replace(model, notes=tuple(notes), rewrite=tuple(options.get("rewrite", ())))
 
 
 def load_any(given: str | None, root: Path, choice: nir_io.Choice = nir_io.NOTHING) -> Model:
     """Load a model, or what a build was made of; None is the newest run or build.
 
-    A build's float network is where the build had it from; if it is not there any more, or is
-    another, there are the build's integers.
+    A build's float network is where the build had it from, and is read with the options that were
+    given for the build; if it is not there any more, or is another, there are the build's integers.
     """
-    path = folders.newest(root) if given is None else folders.built(given, root)
+    path = folders.newest(root) if given is None else built(given, root)
     if path is None or not (path / "build.json").exists():
         return load_model(given, root, choice)
     build = folders.read_build(path)
     with suppress(Snn2hwError):
-        model = load_model(build.info["model"], root, choice)
+        model = _model_of(path, build.info, root, choice)
         if model.hashes() == {k: x["sha256"] for k, x in build.info["inputs"].items()}:
             return model
     data, encoder = build.info["data"], build.info["encoder"]
@@ -119,16 +165,15 @@ def _vendor_files() -> dict[str, families.VendorFile]:
     return {Path(f.name).suffix: f for f in files if f is not None and f.read is not None}
 
 
-def _shipped_model(name: str, root: Path) -> Model:
+def _shipped_model(name: str, root: Path, choice: nir_io.Choice) -> Model:
     folder = models_directory() / name
-    if not folder.is_dir():
-        runs = root / "runs"
-        known = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
-        raise unknown_name("run, file or model", name, [*known, *model_names()])
+    if name not in model_names():
+        known = [n for kind in ("runs", "builds") for n in folders.names(kind, root)]
+        raise unknown_name("run, build, file or model", name, [*known, *model_names()])
     recipe = model_recipe(name)
-    net, notes = nir_io.read(folder / "network.nir")
+    net, notes = nir_io.read(folder / "network.nir", choice)
     files = {"nir": folder / "network.nir"}
-    return Model(name, net, files, recipe["data"], recipe, tuple(notes), name)
+    return Model(name, net, files, recipe["data"], recipe, tuple(notes), name, choice)
 
 
 def models_directory() -> Path:

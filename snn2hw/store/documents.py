@@ -45,6 +45,16 @@ _REWRITES = table(
      "spikes_per_sample": many(real(0), 2)},
     {"accuracy": many(_SHARE, 2)},
 )  # fmt: skip
+_OPTIONS = table(
+    {},
+    {
+        "dt": maybe(real(0)), "time_steps": maybe(whole(1)), "reset": maybe(text()),
+        "written_by": maybe(text()), "integration": maybe(text()), "fires": maybe(text()),
+        "spikes": maybe(text()), "v_min": maybe(real()), "input_max": maybe(whole(1)),
+        "input_scale": maybe(real(0)), "input_mean": maybe(many(real())),
+        "input_std": maybe(many(real())), "rewrite": many(text()), "name": text(),
+    },
+)  # fmt: skip
 BUILD = table(
     {
         "name": text(),
@@ -52,6 +62,7 @@ BUILD = table(
         "digest": text(),
         "model": text(),
         "inputs": named(table({"sha256": text()})),
+        "options": _OPTIONS,
         "outputs": table({"program.h5": text(), "placement.json": text(), "target.toml": text()}),
         "versions": table({"snn2hw": text()}),
         "time_steps": whole(1),

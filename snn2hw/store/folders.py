@@ -9,7 +9,7 @@ import hashlib
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from snn2hw import target as targets
-from snn2hw.errors import InputError, Snn2hwError, listed
+from snn2hw.errors import InputError, Snn2hwError, listed, unknown_name
 from snn2hw.fields import require, shown
 from snn2hw.files import (
+    HIDDEN,
     check_file,
     expanded,
     json_text,
@@ -102,13 +103,16 @@ def set_latest(path: Path) -> None:
 def find(kind: str, given: str | None, root: Path) -> Path:
     """Find a run or build by path or name, or the newest one.
 
+    A build is found by its run, file or model too, if there is no other build of that, and a run
+    by a build of it.
+
     Args:
         kind: ``runs`` or ``builds``.
         given: a path, a name inside ``root/kind``, or None for the newest.
         root: the working directory.
 
     Raises:
-        InputError: if there is none.
+        InputError: there is none, or several builds may be meant.
     """
     base, what = root / kind, kind.removesuffix("s")
     makes = "snn2hw distill" if kind == "runs" else "snn2hw export"
@@ -120,12 +124,65 @@ def find(kind: str, given: str | None, root: Path) -> Path:
             return base / name
         raise InputError(f"{base / 'latest'} names {name!r}, which is not there.", f"Run: {makes}")
     for path in (expanded(given), base / given):
-        if _is_there(path):
+        if _is_there(path) and not _is_other(kind, path):
             return path
-    raise InputError(
-        f"There is no {what} {given!r}, neither here nor in {base}.",
-        f"Leave it out for the newest, or run: {makes}",
-    )
+    found = _run_of(given, root) if kind == "runs" else only_build_of(expanded(given).name, root)
+    if found is not None:
+        return found
+    there = names(kind, root)
+    if kind == "builds" and (expanded(given).exists() or (root / "runs" / given).exists()):
+        makes += f" {given}"
+    ways = "Leave it out for the newest, or run" if there else "Run"
+    raise unknown_name(what, given, there, f"{ways}: {makes}")
+
+
+def names(kind: str, root: Path) -> list[str]:
+    """Return the names of all ``runs`` or ``builds``, finished or not."""
+    base = root / kind
+    there = base.iterdir() if base.is_dir() else ()
+    return sorted(p.name for p in there if p.is_dir() and not p.name.startswith(HIDDEN))
+
+
+def _is_other(kind: str, path: Path) -> bool:
+    """Say whether a folder is a build where a run is looked for, or the other way round."""
+    a_build = (path / "build.json").exists()
+    a_run = (path / "metrics.json").exists() or (path / "command.json").exists()
+    return a_build if kind == "runs" else a_run and not a_build
+
+
+def _run_of(given: str, root: Path) -> Path | None:
+    """Return the run that a build was made of; None if there is no such build."""
+    for path in (expanded(given), root / "builds" / given):
+        if not (path / "build.json").exists():
+            continue
+        model = read_document(path)["model"]
+        for run in (expanded(model), root / "runs" / model):
+            if (run / "metrics.json").exists():
+                return run
+        raise InputError(f"{path} is a build of {model}, which is not a run here.", "Give a run.")
+    return None
+
+
+def only_build_of(name: str, root: Path) -> Path | None:
+    """Return the one build of a run, a file or a model of this name; None if there is none.
+
+    Raises:
+        InputError: there are several.
+    """
+    found: list[Path] = []
+    for file in sorted((root / "builds").glob("*/build.json")):
+        with suppress(Snn2hwError):
+            info = read_document(file.parent)
+            model = Path(info["model"]).name
+            names = {model, *(model.removesuffix(f".{kind}") for kind in info["inputs"])}
+            if name in {*names, file.parent.name.removesuffix(f"-{info['target']}")}:
+                found.append(file.parent)
+    if len(found) > 1:
+        raise InputError(
+            f"There are {len(found)} builds of {name}: {listed(p.name for p in found)}.",
+            "Name one of them.",
+        )
+    return found[0] if found else None
 
 
 def newest(root: Path) -> Path | None:
@@ -139,16 +196,26 @@ def newest(root: Path) -> Path | None:
     return last.parent / name if name and is_plain(name) else None
 
 
-def built(given: str, root: Path) -> Path | None:
+def built(given: str, root: Path, models: Collection[str] = ()) -> Path | None:
     """Return the folder of a build that a path or name stands for; None if it is none.
 
-    A path comes first, then a run or model of this name, then a build.
+    A path comes first, then a run or model of this name, then a build, and last what has one build.
+
+    Args:
+        given: the path or name.
+        root: the working directory.
+        models: names of those that need no file.
+
+    Raises:
+        InputError: there are several builds of what has this name.
     """
     path = expanded(given)
     recover(path)
-    if not path.exists() and not (root / "runs" / given).exists():
+    if not path.exists() and not (root / "runs" / given).exists() and given not in models:
         path = root / "builds" / given
         recover(path)
+        if not path.exists() and not path.suffix:  # which a missing file has
+            return only_build_of(given, root)
     return path if (path / "build.json").exists() else None
 
 
@@ -258,7 +325,7 @@ def write_build(
 def _digest(path: Path) -> str | None:
     """Return the hash of the program in a build folder; None if there is none that can be read."""
     with suppress(Snn2hwError):
-        return str(_build_document(path / "build.json")["digest"])
+        return str(read_document(path)["digest"])
     return None
 
 
@@ -276,7 +343,7 @@ def read_build(path: Path) -> Build:
     Raises:
         InputError: if a file is missing, changed or from another format.
     """
-    info = _build_document(path / "build.json")
+    info = read_document(path)
     vendor = info["vendor_file"]
     names = {*info["outputs"], *([vendor["name"]] if vendor and vendor["written"] else [])}
     odd = [n for n in names if not is_plain(n) or not isinstance(info["outputs"].get(n), str)]
@@ -308,7 +375,13 @@ def read_build(path: Path) -> Build:
     return Build(path, program, info)
 
 
-def _build_document(path: Path) -> dict[str, Any]:
+def read_document(folder: Path) -> dict[str, Any]:
+    """Read the ``build.json`` of a build, without its other files.
+
+    Raises:
+        InputError: it is missing, changed or of another format.
+    """
+    path = folder / "build.json"
     info = read_json(path, hint=AGAIN)
     if info.get("format") != BUILD_FORMAT:
         raise InputError(

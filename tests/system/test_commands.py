@@ -281,7 +281,15 @@ def test_another_program_never_replaces_a_build_silently(tmp_path):
     bill = (path / "energy.json").read_bytes()
     assert "note" not in call_here(tmp_path, "export", "digits-cnn").stderr
     assert (path / "energy.json").read_bytes() == bill  # of the same program still
-    changed = call_here(tmp_path, "export", "digits-cnn", "--time-steps", "3")
+    refused = call_here(tmp_path, "export", "digits-cnn", "--time-steps", "3")
+    assert refused.returncode == 1
+    assert (
+        "builds/digits-cnn-loihi2 is a build with other options: --time-steps is 3 now and was 8. "
+        "Give --name OTHER to keep both, or --name digits-cnn-loihi2 to replace it."
+    ) in refused.stderr
+    assert (path / "energy.json").read_bytes() == bill
+    named = ("--name", "digits-cnn-loihi2")
+    changed = call_here(tmp_path, "export", "digits-cnn", "--time-steps", "3", *named)
     assert "builds/digits-cnn-loihi2 held another program, which is gone" in changed.stderr
     assert not (path / "energy.json").exists()
     third = call_here(tmp_path, "export", "digits-cnn", "--name", "third")

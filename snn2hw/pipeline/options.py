@@ -1,0 +1,56 @@
+"""The options that a build was made with, as ``build.json`` keeps them and people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from snn2hw import nir_io
+
+
+def recorded(
+    choice: nir_io.Choice, time_steps: int | None, allowed: Sequence[str], name: str | None
+) -> dict[str, Any]:
+    """Return every option that was given to an export, as JSON holds it.
+
+    Args:
+        choice: what was said about the model's file.
+        time_steps: steps of one sample.
+        allowed: rewrites.
+        name: of the build.
+    """
+    more = {"time_steps": time_steps, "rewrite": list(allowed), "name": name}
+    return choice.given() | {k: v for k, v in more.items() if v}
+
+
+def told(options: Mapping[str, Any]) -> list[str]:
+    """Write options as they are given on the command line."""
+    said = {k: v for k, v in options.items() if v not in (None, [])}
+    return [f"{_flag(name)} {_value(value)}" for name, value in said.items()]
+
+
+def differing(
+    there: Mapping[str, Any], now: Mapping[str, Any], steps: tuple[int, int]
+) -> list[str]:
+    """Say which options differ, with both values; a name makes no other build.
+
+    Args:
+        there: the options of the build that is there.
+        now: those that are given now.
+        steps: that a sample lasts there, and now, whoever said so.
+    """
+    before = {**there, "time_steps": steps[0]}
+    after = {**now, "time_steps": steps[1]}
+    names = [k for k in dict.fromkeys([*before, *after]) if k != "name"]
+    pairs = [(k, _value(before.get(k)), _value(after.get(k))) for k in names]
+    return [f"{_flag(k)} is {b} now and was {a}" for k, a, b in pairs if a != b]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _value(value: Any) -> str:
+    if value in (None, []):
+        return "not given"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
