@@ -38,7 +38,7 @@ KEY = "snn2hw"
 NOTHING = Choice()
 TIMED = ("r", "tau", "tau_mem", "tau_syn")
 LISTING_DT = 1e-4  # what the NIR paper and snnTorch step by
-FOR_LISTING = "is taken for this listing, an export asks for it (--dt)"  # as notes end
+FOR_LISTING = "for this listing; an export asks for it (--dt)"  # as notes end
 
 
 def read(
