@@ -158,6 +158,19 @@ class Vendor:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """What a vendor's loader must be given beside a file, so that it runs the program.
+
+    Args:
+        arguments: numbers, by the names that the loader has for them.
+        use: the call, and what it is for, as the rest of a sentence about the file.
+    """
+
+    arguments: Mapping[str, int]
+    use: str
+
+
+@dataclass(frozen=True, slots=True)
 class VendorFile:
     """The file that a vendor's own loader reads.
 
@@ -166,12 +179,14 @@ class VendorFile:
         plan: returns what writes it for a program, or why that has none.
         read: reads one from elsewhere; its ending is that of ``name``.
         notes: what is to be said of a network that was read.
+        loading: returns what the loader must be given, if it needs more than the file.
     """
 
     name: str
     plan: Callable[[Program], Callable[[Path], None] | str]
     read: Callable[..., IntNetwork] | None = None
     notes: Callable[[IntNetwork], tuple[str, ...]] = lambda _: ()
+    loading: Callable[[Program], Loading] | None = None
 
 
 def _usual(target: Target) -> NeuronRules:

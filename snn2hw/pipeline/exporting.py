@@ -83,6 +83,8 @@ def write(
         given: the options that the caller gave.
     """
     file, network = families.of(program.target).file, model.network
+    planned = file and file.plan(program)
+    loading = file.loading(program) if file and file.loading and callable(planned) else None
     kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note")
     return folders.write_build(
         path,
@@ -99,7 +101,8 @@ def write(
             "notes": list(model.notes),
         },
         vendor_file=file and file.name,
-        planned=file and file.plan(program),
+        planned=planned,
+        loading=loading and asdict(loading),
     )
 
 

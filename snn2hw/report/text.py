@@ -181,7 +181,9 @@ def answers(info: Mapping[str, Any]) -> list[str]:
 
 
 def _written(vendor: Mapping[str, Any]) -> str:
-    return "written" if vendor["written"] else f"not written, {vendor['reason']}"
+    if not vendor["written"]:
+        return f"not written, {vendor['reason']}"
+    return f"written; {vendor['use']}" if "use" in vendor else "written"
 
 
 def _changes(info: Mapping[str, Any]) -> list[str]:

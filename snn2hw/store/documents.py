@@ -69,7 +69,12 @@ BUILD = table(
         "depth": _COUNT,
         "cores": _COUNT,
         "chips": _COUNT,
-        "vendor_file": maybe(table({"name": text(), "written": flag, "reason": maybe(text())})),
+        "vendor_file": maybe(
+            table(
+                {"name": text(), "written": flag, "reason": maybe(text())},
+                {"arguments": named(whole()), "use": text()},
+            )
+        ),
         "layers": many(_LAYER),
         "rewrites": maybe(_REWRITES),
         "data": maybe(text()),

@@ -265,6 +265,7 @@ def write_build(
     extra: Mapping[str, Any],
     vendor_file: str | None,
     planned: Callable[[Path], None] | str | None,
+    loading: Mapping[str, Any] | None = None,
 ) -> Build:
     """Write a build folder whole, replacing an older one of the same name.
 
@@ -279,6 +280,7 @@ def write_build(
         extra: more for ``build.json`` (data set, accuracy of the float student, notes).
         vendor_file: name of the file for the vendor's own loader, if the family has one.
         planned: writes it, or says why this program has none.
+        loading: what that loader must be given, and how that is said (``families.Loading``).
     """
     digest, before, answers = program.digest(), _digest(path), program.network.outputs
     with new_folder(path) as folder:
@@ -307,6 +309,7 @@ def write_build(
                 "name": vendor_file,
                 "written": callable(planned),
                 "reason": planned if isinstance(planned, str) else None,
+                **(loading or {}),
             },
             "layers": layers_json(program),
             **({"answers": dict(answers)} if len(answers) > 1 else {}),

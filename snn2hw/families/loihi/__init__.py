@@ -53,7 +53,7 @@ LOIHI = Family(
     time=cost.time,
     synop_price=cost.synop_price,
     most_inputs=most_inputs,
-    file=VendorFile("model.net", netx.plan, netx.read, netx.notes),
+    file=VendorFile("model.net", netx.plan, netx.read, netx.notes, netx.loading),
     vendors={
         "lava": Vendor(lava.ENVIRONMENT, lava.run, lava.why_not),
         "nengo-loihi": Vendor(nengo_loihi.ENVIRONMENT, nengo_loihi.run, nengo_loihi.why_not),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from snn2hw.environments import Environment
 from snn2hw.families.family import Run
+from snn2hw.families.loihi import loading
 from snn2hw.families.loihi.numbers import counts_otherwise
 from snn2hw.families.runners import ran, whole
 from snn2hw.ir.program import Program
@@ -72,24 +73,20 @@ def run(
         "program": whole(program_file),
         "net": whole(vendor_file),
         "conv": conv,
-        **_netx(program),
+        **_netx(program, next(iter(inputs.values())).shape[1]),
     }
     with ran(ENVIRONMENT, RUNNER, inputs, job, longest_folder=LONGEST_TMPDIR) as done:
         trace = trace_of(program, inputs, done.stored, done.seconds, ENVIRONMENT.title)
     return done.run_of(trace, "netx, model.net" if vendor_file else "program.h5")
 
 
-def _netx(program: Program) -> dict[str, Any]:
-    """Return when lava-dl's loader starts each layer of a chain."""
-    net = program.network
-    port, first = net.inputs[0], net.populations[0]
-    into = [net.connections[i] for i in net.into(first.name)]
-    begins = {p.name: program.phase[p.name] - program.phase[first.name] for p in net.populations}
+def _netx(program: Program, steps: int) -> dict[str, Any]:
+    """Return what lava-dl's loader is given for a chain, and when each layer starts."""
     return {
-        "message_bits": port.message_bits,
-        "lag": int(bool(into) and into[0].delay == 0),
+        "arguments": loading.arguments(program, steps),
+        "period": loading.period(program, steps),
         "streams": program.streams,
-        "begins": begins,
+        "begins": loading.begins(program),
     }
 
 

@@ -377,13 +377,8 @@ def rf_params(config):
     return {"period": 1 / frequency, "decay": 1 - np.sqrt(sin**2 + cos**2)}
 
 
-def build_net(path, x, folder, job):
-    """Load a netx file with lava-dl's own loader.
-
-    The job says by ``lag`` how many steps after its input the first layer works on it (0 where the
-    host writes into it, else 1), by ``streams`` whether samples may follow each other, and by
-    ``begins`` at which step each layer starts, counted from the first layer's.
-    """
+def netx_loader():
+    """Import lava-dl's loader, without what it imports of PyTorch."""
     for parent in ("lava.lib.dl.slayer", "lava.lib.dl.slayer.neuron"):
         stand_in(parent, __path__=[])
     stand_in("lava.lib.dl.slayer.neuron.rf", neuron_params=rf_params)
@@ -393,18 +388,27 @@ def build_net(path, x, folder, job):
     stand_in("lava.lib.dl.netx.sequential_modules", __file__=unused)
     from lava.lib.dl.netx import hdf5
 
+    return hdf5
+
+
+def build_net(path, x, folder, job):
+    """Load a netx file with lava-dl's own loader.
+
+    The job says by ``streams`` whether samples may follow each other, by ``period`` after how many
+    steps, by ``arguments`` what the loader is given for that, and by ``begins`` at which step each
+    layer starts on the first one.
+    """
+    hdf5 = netx_loader()
     samples, steps = x.shape[:2]
-    lag, streams = job["lag"], job["streams"]
-    begins = {name: begin + lag for name, begin in job["begins"].items()}
+    begins, streams, period = job["begins"], job["streams"], job["period"]
     tail = max(begins.values())
-    # netx gives layer i the offset lag + i + 1, which must be smaller than the interval to match.
-    period = max(steps, tail + 2) if streams else steps + tail
+    # Neurons that can be reset are, also where spikes in flight are cleared between samples.
+    resets = {} if streams else {"reset_interval": period}
     network = hdf5.Network(
         net_config=path,
-        input_message_bits=job["message_bits"],
         input_shape=tuple(x.shape[:1:-1]) if x.ndim == 5 else None,
-        reset_interval=period,
-        reset_offset=lag,
+        **job["arguments"],
+        **resets,
     )
     total = samples * period + (tail if streams else 0)
     neurons = {}

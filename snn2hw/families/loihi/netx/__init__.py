@@ -25,7 +25,8 @@ through a period and floating point, after which Lava holds one less on some mac
 nothing, but for some matrices without positive weights: those are refused (``weights.py``).
 """
 
+from snn2hw.families.loihi.loading import loading
 from snn2hw.families.loihi.netx.read import notes, read
 from snn2hw.families.loihi.netx.write import plan
 
-__all__ = ["notes", "plan", "read"]
+__all__ = ["loading", "notes", "plan", "read"]
