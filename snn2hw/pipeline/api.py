@@ -264,10 +264,10 @@ def distill(
     """Distill a student and return it as a network that knows its accuracy.
 
     Args:
-        teacher: any trained ``nn.Module`` from pixels to logits, a teacher's name, or a file with
-            one (``.onnx``, Keras' ``.h5``); None for a method without one. Of a module and a file,
-            every usual scaling of the pixels is tried on training images, unless ``teacher_input``
-            says it.
+        teacher: any trained ``nn.Module`` from pixels to logits, a spiking one as ``load`` takes
+            it, a teacher's name, or a file with one (``.onnx``, Keras' ``.h5``); None for a method
+            without one. Of a module and a file from pixels to logits, every usual scaling of the
+            pixels is tried on training images, unless ``teacher_input`` says it.
         student: a student's name, or a spiking ``nn.Module`` as ``load`` takes it, which is trained
             in place: it sees integers scaled to at most 1, ``time_steps`` times.
         data: a data set's name, a ``datasets.Dataset``, or the arrays ``x_train``, ``y_train``,
@@ -279,7 +279,7 @@ def distill(
 
     Raises:
         UnsupportedError: names every part of a student that cannot be exported.
-        InputError: names, data or options that do not go together.
+        InputError: names, data or options that do not go together, or a teacher without logits.
     """
     need_training()
     from snn2hw import train
@@ -425,6 +425,7 @@ def _student(
         network, _ = nir_io.read(run.student)
         return Student.trained(network, run.metrics, run.path)
     network, metrics = measured(made, dataset, recipe, facts)
+    del metrics["seconds"]  # which only a run's log tells
     return Student.trained(network, metrics, None)
 
 

@@ -63,7 +63,7 @@ def evaluate(
 
     ``x`` is the whole of its part of the data set, or its first samples, if ``show`` encodes it.
     """
-    device = _device(network)
+    device = device_of(network)
     populations = network.populations() if isinstance(network, Spiking) else {}
     totals: dict[str, Tensor] = {}
     found: list[Tensor] = []
@@ -113,7 +113,8 @@ def outputs_of(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
 OUTPUT = ""  # no module has this name
 
 
-def _device(network: nn.Module) -> torch.device:
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network's numbers are."""
     # A teacher may have no parameters of its own, only what scales its pixels.
     held = itertools.chain(network.parameters(), network.buffers())
     return next((t.device for t in held), torch.device("cpu"))

@@ -18,10 +18,13 @@ from snn2hw.files import expanded
 from snn2hw.leading import leads
 from snn2hw.train import foreign, teachers
 from snn2hw.train.devices import Devices
-from snn2hw.train.evaluation import evaluate
+from snn2hw.train.evaluation import device_of, evaluate, tensor
 from snn2hw.train.job import Job, Progress
 from snn2hw.train.loop import fit
 from snn2hw.train.methods import Objective, plan
+from snn2hw.train.module_student import ModuleStudent
+from snn2hw.train.modules.forms import FORMS
+from snn2hw.train.modules.kinds import kind
 from snn2hw.train.recipe import Recipe, job_options
 from snn2hw.train.scaling import Scale, Scaled, Scaling, find_scaling, scalings, unit
 from snn2hw.train.storage import (
@@ -140,13 +143,46 @@ def module_teacher(
     """Let a trained network of the user's own see pixels as its training had them.
 
     As of a file, every usual scaling is tried on training images unless ``teacher_input`` says it.
-    What steps, scales for itself or takes event frames stays as it is.
+    What steps, scales for itself or takes event frames stays as it is. A module of spiking neurons
+    that gives no logits teaches as it would learn: shown scaled pixels, its output summed over all
+    steps.
+
+    Raises:
+        InputError: the module does not take these data, or gives no logits of their classes.
     """
-    if isinstance(module, Scaled | Spiking) or dataset.frames is not None:
+    if isinstance(module, Scaled | Spiking):
         return module
-    ready = Ready(ModuleTeacher(module, unit(dataset.max_value)), trained=True)
-    settle_scaling(ready, recipe, dataset, progress)
-    return ready.teacher
+    scaled = ModuleTeacher(module, unit(dataset.max_value))
+    plain = scaled if dataset.frames is None else module
+    if wrong := _without_logits(plain, dataset):
+        if any(kind(m) in FORMS for m in module.modules()):
+            steps = dataset.frames or recipe.time_steps
+            return ModuleStudent(module, dataset.shape, dataset.classes, dataset.max_value, steps)
+        raise InputError(
+            f"The teacher {type(module).__name__} cannot teach {dataset.name!r}: {wrong}.",
+            "Give a module from pixels [B, C, H, W] (or [B, T, C, H, W]) to logits [B, classes].",
+        )
+    if dataset.frames is None:
+        settle_scaling(Ready(scaled, trained=True), recipe, dataset, progress)
+    return plain
+
+
+def _without_logits(teacher: nn.Module, dataset: Dataset) -> str:
+    """Say why a teacher gives no logits for a sample; "" if it does."""
+    x = tensor(dataset.x_train[:1], device_of(teacher))
+    was_training = teacher.training
+    teacher.eval()
+    try:
+        with torch.inference_mode():
+            logits = teacher(x)
+    except Exception as error:  # whatever a module of the user's own may raise
+        return f"given samples {list(x.shape)}, it fails with {type(error).__name__}: {error}"
+    finally:
+        teacher.train(was_training)
+    if isinstance(logits, Tensor) and logits.shape == (1, dataset.classes):
+        return ""
+    gives = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    return f"given samples {list(x.shape)}, it gives {gives}, not [1, {dataset.classes}]"
 
 
 def _spiking_teacher(run_dir: Path, dataset: Dataset) -> Student:

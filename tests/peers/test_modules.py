@@ -243,7 +243,8 @@ def test_every_module_that_cannot_be_is_named():
     ], named  # fmt: skip
     for text in (
         "1: MaxPool2d is max pooling", "alpha below 1", "state_quant", "inhibition",
-        "4: GroupNorm divides by what each sample has", "reset_mechanism changed",
+        "4: GroupNorm divides by what each sample has",
+        "5: Leaky was made with reset_mechanism='subtract' and now says 'zero'",
         "two currents of opposite sign", "needs a positive v_th above v_leak",
         "10: ReLU does not spike: distill",
     ):  # fmt: skip

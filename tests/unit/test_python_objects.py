@@ -212,6 +212,48 @@ def test_a_teacher_sees_pixels_as_it_was_trained(capfd):
     assert student.metrics["teacher"] == "Sequential"
 
 
+def test_a_spiking_module_teaches_by_its_spikes(capfd):
+    """Its own loop, several answers, and flat samples; its spikes of all steps are its logits."""
+
+    class Old(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.lif = nn.Linear(64, 10), snntorch.Leaky(beta=0.8)
+
+        def forward(self, x):
+            mem, steps = self.lif.init_leaky(), []
+            for _ in range(4):
+                spk, mem = self.lif(self.fc(x), mem)
+                steps.append((spk, mem))
+            spikes, membranes = zip(*steps, strict=True)
+            return torch.stack(spikes), torch.stack(membranes)
+
+    torch.manual_seed(0)
+    data, teacher = datasets.load("digits"), Old()
+    with torch.no_grad():
+        spikes, _ = teacher(torch.tensor(data.x_test).flatten(1).float() / 16)
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    student = snn2hw.distill(teacher, snn(), data, epochs=1, time_steps=4)
+    right = spikes.sum(0).argmax(1).numpy() == data.y_test
+    assert student.metrics["teacher_accuracy"] == right.mean()
+    assert "seconds" not in student.metrics
+    assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
+    assert "scaling of the pixels" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("teacher", "why"),
+    [
+        (nn.Linear(5, 10), r"given samples \[1, 1, 8, 8\], it fails with RuntimeError: mat1"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), r"it gives \[1, 9\], not \[1, 10\]"),
+        (nn.Sequential(nn.Flatten(), nn.LSTM(64, 10)), r"it gives tuple, not \[1, 10\]"),
+    ],
+)
+def test_a_teacher_without_logits_is_refused(teacher, why):
+    with pytest.raises(InputError, match=f"cannot teach 'digits': .*{why}.*Give a module from"):
+        snn2hw.distill(teacher, "mlp", "digits", epochs=1, progress=False)
+
+
 def test_a_file_of_a_student_is_the_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = datasets.load("digits").subset(100, 50)

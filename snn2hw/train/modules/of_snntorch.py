@@ -98,8 +98,14 @@ def _reset(m: Any, which: str, keep: Floats) -> tuple[ir.Reset | None, list[str]
     """Return the rule of a reset, None for none, and what is wrong with it."""
     # The constructor chose what a step does; a reset_mechanism set later is ignored in part.
     made = {"_base_sub": 0, "_base_zero": 1, "_base_int": 2}.get(m.state_function.__name__, -1)
-    if made != int(m.reset_mechanism_val):
-        return None, ["had its reset_mechanism changed after it was made: make it anew"]
+    known, now = dict(enumerate(("subtract", "zero", "none"))), int(m.reset_mechanism_val)
+    if made != now:
+        made_with, says = repr(known.get(made)), repr(known.get(now))
+        return None, [
+            f"was made with reset_mechanism={made_with} and now says {says} (a state dict that is "
+            f"loaded brings its own): set its reset_mechanism to {made_with}, or make it anew with "
+            f"{says}"
+        ]
     if made == 2:
         return None, []
     late = _is_late(m, which)
