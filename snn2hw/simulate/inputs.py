@@ -82,7 +82,9 @@ def _checked(
         if low < port.min_value or high > port.max_value:
             raise InputError(
                 f"Input {port.name} holds values from {low} to {high}, "
-                f"the program takes {port.min_value} to {port.max_value}."
+                f"the program takes {port.min_value} to {port.max_value}.",
+                "Say the largest value where the network is exported (--input-max) or loaded "
+                "(input_max=), or scale the values.",
             )
     if len(lengths) != 1:
         raise InputError("All inputs must have the same number of samples and steps.")
