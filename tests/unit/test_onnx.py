@@ -418,7 +418,7 @@ def test_a_wrong_scaling_is_visible(teacher_file, digits):
 def test_a_teacher_without_parameters_is_where_its_scaling_is(teacher_file, digits):
     teacher, _ = train.train_teacher(recipe(teacher_file), digits)
     assert not list(teacher.parameters())
-    assert evaluation._device(teacher.to("meta")).type == "meta"
+    assert evaluation.device_of(teacher.to("meta")).type == "meta"
 
 
 def test_a_bad_teacher_is_visible(tmp_path, digits):
