@@ -77,7 +77,7 @@ def load_model(
         vendor = _vendor_files().get(path.suffix)
         if vendor is not None and vendor.read is not None:
             ints = vendor.read(path, time_steps=choice.time_steps, input_max=choice.input_max)
-            notes = vendor.notes(ints)
+            notes = (*vendor.notes(ints), *_unused(choice, path))
             files = {path.suffix[1:]: path}
             return Model(path.stem, ints, files, notes=notes, given=given, choice=choice)
         if path.suffix == ".onnx":
@@ -106,6 +106,13 @@ def load_model(
         run.name, net, {"nir": run.student}, run.metrics.get("data"), run.metrics, tuple(notes),
         given or run.name, choice,
     )  # fmt: skip
+
+
+def _unused(choice: nir_io.Choice, path: Path) -> list[str]:
+    """Say which options change nothing, as a vendor's file leaves only its samples open."""
+    said = {k: v for k, v in choice.given().items() if k not in ("time_steps", "input_max")}
+    told = listed(given_options.told(said))
+    return [f"not used, as {path.name} leaves no choice there: {told}"] if said else []
 
 
 def built(given: str, root: Path) -> Path | None:

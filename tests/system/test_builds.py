@@ -196,3 +196,11 @@ def test_inspect_says_what_an_export_will_ask_for(norse):
     assert not {steps, dt} & set(found["notes"])
     assert f"missing: {steps}\nmissing: {dt}" in call_here(norse, "inspect", "norse_dt.nir").stdout
     assert document(norse, "inspect", "digits-cnn")["missing"] == []
+
+
+def test_options_that_a_vendors_file_has_no_use_for_are_named(tmp_path):
+    net = Path(document(tmp_path, "export", "digits-cnn")["build"]) / "model.net"
+    given = ("--input-max", "16", "--dt", "1e-4", "--reset", "zero")
+    (note,) = document(tmp_path, "inspect", str(net), *given)["notes"]
+    assert note == "not used, as model.net leaves no choice there: --dt 0.0001, --reset zero"
+    assert document(tmp_path, "inspect", str(net), *given[:2])["notes"] == []
