@@ -123,8 +123,11 @@ def find(kind: str, given: str | None, root: Path) -> Path:
         if is_plain(name) and _is_there(base / name):
             return base / name
         raise InputError(f"{base / 'latest'} names {name!r}, which is not there.", f"Run: {makes}")
-    for path in (expanded(given), base / given):
-        if _is_there(path) and not _is_other(kind, path):
+    here, named = expanded(given), base / given
+    for path in (here, named):
+        # A folder of something else does not hide the run of its name.
+        other = path == here and _is_there(named) and not _holds(kind, path)
+        if _is_there(path) and not other and not _is_other(kind, path):
             return path
     found = _run_of(given, root) if kind == "runs" else only_build_of(expanded(given).name, root)
     if found is not None:
@@ -141,6 +144,12 @@ def names(kind: str, root: Path) -> list[str]:
     base = root / kind
     there = base.iterdir() if base.is_dir() else ()
     return sorted(p.name for p in there if p.is_dir() and not p.name.startswith(HIDDEN))
+
+
+def _holds(kind: str, path: Path) -> bool:
+    """Say whether a folder has a document of a run, or of a build."""
+    known = ("metrics.json", "command.json") if kind == "runs" else ("build.json",)
+    return any((path / name).exists() for name in known)
 
 
 def _is_other(kind: str, path: Path) -> bool:

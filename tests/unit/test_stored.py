@@ -169,3 +169,13 @@ def test_labels_are_saved_with_a_trace(made, tmp_path):
             assert ("label" in saved) == (labels is not None)
             if labels is not None:
                 assert saved["label"].tolist() == [2, 0, 1]
+
+
+def test_a_folder_of_something_else_does_not_hide_a_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place, document in (("clips", "notes.json"), ("runs/clips", "metrics.json")):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / document).write_text("{}")
+    assert folders.find("runs", "clips", tmp_path) == tmp_path / "runs" / "clips"
+    (tmp_path / "clips" / "metrics.json").write_text("{}")
+    assert folders.find("runs", "clips", tmp_path).resolve() == tmp_path / "clips"
