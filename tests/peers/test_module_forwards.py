@@ -711,6 +711,25 @@ class Mixes(nn.Module):
         return self.lif(self.fc(torch.cat([x, x.flip(0)], 1)) if self.dense else x.flip(0))
 
 
+class Large(nn.Module):
+    """A batch of 50 in the code, of which only two samples are followed; or all, if they mix."""
+
+    def __init__(self, *, mixes):
+        super().__init__()
+        self.fc, self.lif, self.mixes = nn.Linear(6, 4), leaky(init_hidden=True), mixes
+
+    def forward(self, x):
+        x = x.reshape(50, -1)
+        x = x + x.roll(1, 0) if self.mixes else x + x.mean(1, keepdim=True)
+        return self.lif(self.fc(x))
+
+
+def test_the_size_of_a_batch_in_the_code():
+    agrees(seeded(Large(mixes=False)), spikes(2, 3, samples=50), stepped)
+    with pytest.raises(UnsupportedError, match="mixes the samples of a batch"):
+        from_module(Large(mixes=True), (2, 3), time="outside")
+
+
 @pytest.mark.parametrize(
     ("dense", "text"),
     [(True, "torch.addmm|fc .*Linear mixes the samples"), (False, "of several samples as one")],

@@ -17,7 +17,7 @@ from snn2hw.ir.arrays import size_of
 from snn2hw.ir.synapses import from_matrix, with_weight
 from snn2hw.train.modules.origins import STILL, Floats, Ids, Operand, Where, operand
 from snn2hw.train.modules.signals import Applied, Signal, Sum
-from snn2hw.train.modules.tracing import Cannot, Operation, Tracer, values
+from snn2hw.train.modules.tracing import BEYOND, Cannot, Operation, Tracer, values
 
 Terms = Sequence[tuple[Any, Any]]  # (tensor or number, factor)
 
@@ -37,14 +37,11 @@ def combine(t: Tracer, shape: Sequence[int], terms: Terms) -> Ids:
 
 
 def _combined(t: Tracer, ids: list[Ids], numbers: list[Floats], factors: list[Floats]) -> Ids:
-    lowest = np.min(ids, axis=0)
-    if (lowest < 0).any():
-        return np.full(lowest.shape, lowest.min())
-    found = [t.rows.find(i) for i in ids]
-    constant = np.zeros(lowest.size)
+    result = np.minimum(np.min(ids, axis=0), 0)  # what cannot be expressed stays so
+    found = [t.rows.find(np.where(result < 0, 0, i)) for i in ids]
+    constant = np.zeros(result.size)
     for w, number, factor in zip(found, numbers, factors, strict=True):
         constant += np.where(w.known, 0.0, number * factor)
-    result = np.zeros(constant.size, np.int64)
     for sample, step, at in groups(found):
         live = [k for k, w in enumerate(found) if w.known[at].any()]
         first, *others = live
@@ -133,7 +130,7 @@ def _known(t: Tracer, x: Any) -> bool:
 
 def _multiply(t: Tracer, _f: Any, args: Any, _k: Any, out: Tensor) -> Ids:
     if _known(t, args[0]) and _known(t, args[1]):
-        lowest = min(int(t.ids(x).min()) for x in args[:2])
+        lowest = min(int(t.ids(x)[t.ids(x) != BEYOND].min(initial=0)) for x in args[:2])
         if lowest < 0:  # that one of them cannot be expressed is told already
             return np.full(out.shape, lowest)
         raise Cannot("multiplies signals with each other, and only constants can be factors")
@@ -199,15 +196,17 @@ def _reduced(*, mean: bool) -> Operation:
         count = size_of(tuple(x.shape[a] for a in axes))
         ids = t.ids(x).transpose(*kept, *axes).reshape(-1, count)
         numbers = values(x).transpose(*kept, *axes).reshape(-1, count)
-        if ids.min() < 0:
-            return np.full(out.shape, ids.min())
+        lost = np.minimum(ids.min(axis=1), 0)
+        ids = np.where(lost[:, None] < 0, 0, ids)
         factor, where = 1.0 / count if mean else 1.0, t.rows.find(ids)
         last = np.where(where.known, where.step, STILL).max(axis=1, keepdims=True)
         if ((where.step != last) & where.known).any():  # over steps
             columns = [np.ascontiguousarray(c) for c in ids.T]
             each = [np.full(len(ids), factor)] * count
-            return _combined(t, columns, list(numbers.T), each).reshape(out.shape)
-        return _added_up(t, where, numbers, factor).reshape(out.shape)
+            added = _combined(t, columns, list(numbers.T), each)
+        else:
+            added = _added_up(t, where, numbers, factor)
+        return np.where(lost < 0, lost, added).reshape(out.shape)
 
     return operation
 

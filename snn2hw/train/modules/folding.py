@@ -16,9 +16,9 @@ from snn2hw.ir import network as ir
 from snn2hw.ir.graph import pool_kernel
 from snn2hw.ir.synapses import received
 from snn2hw.train.modules.joining import flattened
-from snn2hw.train.modules.origins import Floats, Operand, operand
+from snn2hw.train.modules.origins import Floats, Operand, Where, operand
 from snn2hw.train.modules.signals import Applied, Cells, Given, State, Sum
-from snn2hw.train.modules.tracing import Tracer, values
+from snn2hw.train.modules.tracing import BEYOND, Tracer, values
 
 TOLERANCE = 2e-3  # of half precision, whose sums round at 1e-3
 
@@ -134,7 +134,7 @@ def _gave(t: Tracer, number: int, step: int, known: dict[Any, Floats]) -> Floats
     signal = t.signals[number]
     match signal:
         case Given():
-            frames = signal.frames[0]
+            frames = signal.frames
             return frames[min(step, len(frames) - 1)] if step >= 0 else np.zeros(signal.size)
         case Cells():
             return signal.calls[0][step].gave if step >= 0 else np.zeros(signal.size)
@@ -190,24 +190,24 @@ def answers(t: Tracer, returned: Any, steps: int, *, listed_steps: bool) -> list
         if not isinstance(leaf, Tensor):
             continue
         ids = t.ids(leaf)
-        t.reached.update(int(i) for i in np.unique(ids[ids < 0]))
-        if ids.size and ids.min() >= 0 and ids.any():
+        t.reached.update(np.unique(ids[ids < BEYOND]).tolist())
+        if ids.size and ids.min() >= BEYOND and (ids > 0).any():
             name = ".".join(str(k.key) for k in keys if isinstance(k, MappingKey))
             found.append(_answer(t, name, index, leaf, steps, alone=listed_steps))
     return found
 
 
 def _answer(t: Tracer, name: str, index: int, leaf: Tensor, steps: int, *, alone: bool) -> Answer:
-    where = t.rows.find(t.ids(leaf))
+    where = t.rows.find(np.maximum(t.ids(leaf), 0))
     mine = where.known & (where.sample == 0)
     axis = None
     if not alone:
         seen = [a for a in range(min(2, leaf.ndim)) if leaf.shape[a] == steps]
-        axis = next((a for a in seen if _runs_along(where.step, a)), None)
+        axis = next((a for a in seen if _runs_along(where, a)), None)
     last = int(where.step[mine].max())
     at = mine & (where.step == last)
     heard = operand(
-        type(where)(*(getattr(where, k)[at] for k in where.__dataclass_fields__)),
+        Where(*(getattr(where, k)[at] for k in where.__dataclass_fields__)),
         values(leaf)[at],
         last,
     )
@@ -219,10 +219,10 @@ def _lead(axis: int | None) -> tuple[int, ...]:
     return (0,) if axis is None else (0, 1)
 
 
-def _runs_along(step: Any, axis: int) -> bool:
+def _runs_along(where: Where, axis: int) -> bool:
     """Say whether an axis is that of the steps, in their order."""
-    moved = np.moveaxis(step, axis, 0).reshape(step.shape[axis], -1)
-    return step.shape[axis] > 1 and bool((moved == np.arange(len(moved))[:, None]).all())
+    step, known = (np.moveaxis(v, axis, -1) for v in (where.step, where.known))
+    return step.shape[-1] > 1 and bool((step == np.arange(step.shape[-1]))[known].all())
 
 
 def choose(

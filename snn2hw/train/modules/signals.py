@@ -18,7 +18,7 @@ from snn2hw.train.modules.origins import Floats, Operand
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given:
-    """The input; ``frames[sample, step]`` are its numbers."""
+    """The input; ``frames[step]`` are its numbers for the first sample."""
 
     shape: Shape
     frames: Floats
@@ -33,7 +33,8 @@ class Given:
 class Call:
     """One step of a cell for one sample: what it was given, and where in the user's code.
 
-    ``heard`` is None if that cannot be expressed; ``took`` and ``gave`` are the numbers themselves.
+    ``heard`` is None if that cannot be expressed; ``took`` and ``gave`` are the numbers
+    themselves, of the first sample alone.
     """
 
     heard: Operand | None

@@ -30,6 +30,8 @@ RANDOM = (
     "is random at each call: encode the data before, and drop with nn.Dropout, which does nothing "
     "in evaluation mode"
 )
+FOLLOWED = 2  # samples of a batch
+BEYOND = -1  # identifies numbers of the other samples
 MANY = 1 << 12  # numbers of a constant from which its place tells it from others
 
 Operation = Callable[["Tracer", Any, tuple[Any, ...], dict[str, Any], Any], "Ids | None"]
@@ -61,7 +63,11 @@ class Tracer(TorchDispatchMode):
         self.samples, self.max_pool, self.dt = samples, max_pool, dt
         self.spiking_input = spiking_input
         self.rows, self.signals, self.shadows = Rows(), Signals(), Shadows()
-        self.problems: list[str] = []  # of numbers that cannot be expressed, by -id - 1
+        # Of numbers that cannot be expressed, by -id - 1. The first are of samples that nobody
+        # follows: a batch may be large, if its size is written in the code.
+        self.problems: list[str] = ["The module mixes the samples of a batch"]
+        self.calls: int | None = None  # of the module so far, if each is to be a step
+        self.followed = min(samples, FOLLOWED)
         self.reached: set[int] = set()  # those that neurons or the answer hear
         self.behind: dict[int, set[int]] = {}  # those that others hear of
         self.wrong: list[str] = []  # what concerns all of the module
@@ -143,7 +149,7 @@ class Tracer(TorchDispatchMode):
         for x in tree_leaves(args):
             if isinstance(x, Tensor) and self.knows(x):
                 ids = self.ids(x)
-                self.behind.setdefault(number, set()).update(np.unique(ids[ids < 0]).tolist())
+                self.behind.setdefault(number, set()).update(np.unique(ids[ids < BEYOND]).tolist())
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 self.shadows.put(tensor, torch.full(tensor.shape, number, dtype=torch.float64))
@@ -168,7 +174,7 @@ class Tracer(TorchDispatchMode):
     def knows(self, tensor: Tensor) -> bool:
         """Say whether a tensor holds anything but constants."""
         ids = self.shadows.of(tensor)
-        return ids is not None and bool(ids.any())
+        return ids is not None and bool(ids.numpy().any())
 
     def ids(self, value: Any) -> Ids:
         """Return the identifiers of a tensor, or of a number, in its shape."""
@@ -180,6 +186,13 @@ class Tracer(TorchDispatchMode):
     def put(self, tensor: Tensor, ids: Ids) -> None:
         """Say where a tensor's numbers come from."""
         self.shadows.put(tensor, _tensor(ids))
+
+    def make_rows(self, signal: int, step: int, size: int) -> Ids:
+        """Add a row for each sample that is followed: ``[B, size]`` identifiers."""
+        ids = np.full((self.samples, size), BEYOND, np.int64)
+        for sample in range(self.followed):
+            ids[sample] = self.rows.add(signal, step, sample, size) + np.arange(size)
+        return ids
 
     def line(self) -> str:
         """Return the place in the user's code that runs, or nothing if it is all in libraries."""

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from snn2hw.errors import UnsupportedError
 from snn2hw.ir.arrays import Shape
-from snn2hw.train.modules.calling import TIMES, Plan, Time, call, dtype_of, fresh
+from snn2hw.train.modules.calling import TIMES, Plan, Stepper, Time, call, dtype_of, fresh
 from snn2hw.train.modules.elementwise import ELEMENTWISE
 from snn2hw.train.modules.folding import Answer, answers, choose, problems, steady, told
 from snn2hw.train.modules.kinds import MaxPool
@@ -201,14 +201,10 @@ def _input(t: Tracer, asked: Asked, way: Time, steps: int, dtype: torch.dtype) -
     count = 1 if way == "static" else steps
     drawn = np.random.default_rng(0).random((count, t.samples, *asked.shape)) < 0.5
     frames = torch.as_tensor(drawn).to(dtype)
-    ids = np.zeros(frames.shape, np.int64)
-    number = t.signals.add(
-        Given(asked.shape, values(frames.transpose(0, 1)).reshape(t.samples, count, -1))
-    )
-    for step in range(count):
-        for sample in range(t.samples):
-            start = t.rows.add(number, STILL if way == "static" else step, sample, ids[0, 0].size)
-            ids[step, sample] = start + np.arange(ids[step, sample].size).reshape(asked.shape)
+    number = t.signals.add(Given(asked.shape, values(frames[:, 0]).reshape(count, -1)))
+    size = t.signals[number].size
+    steps_of = [STILL] if way == "static" else range(count)
+    ids = np.stack([t.make_rows(number, step, size) for step in steps_of]).reshape(frames.shape)
     t.put(frames, ids)
     return frames
 
@@ -216,7 +212,12 @@ def _input(t: Tracer, asked: Asked, way: Time, steps: int, dtype: torch.dtype) -
 def _run(module: nn.Module, t: Tracer, frames: Tensor, way: Time) -> Any:
     try:
         with torch.no_grad(), t:
-            return call(module, frames, way)
+            if way != "outside":
+                return call(module, frames, way)
+            stepper, returned = Stepper(), []
+            for t.calls, frame in enumerate(frames, 1):
+                returned.append(stepper(module, frame))
+            return returned
     except (Misread, Cannot):
         raise
     except Exception as error:  # of the user's own code, whatever it is

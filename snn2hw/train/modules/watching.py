@@ -12,9 +12,11 @@ from torch.nn import functional
 
 from snn2hw.train.modules.forms import FORMS, Form, States, in_precision, in_steps
 from snn2hw.train.modules.kinds import kind
-from snn2hw.train.modules.origins import Ids, operand
+from snn2hw.train.modules.origins import Ids, Operand, operand
 from snn2hw.train.modules.signals import Call, Cells, State
 from snn2hw.train.modules.tracing import Tracer, values
+
+NONE = np.zeros(0)
 
 
 class Misread(Exception):
@@ -31,7 +33,8 @@ class Watch:
         self.number: int | None = None
         self.steps = 0
         self.left: dict[str, Ids] = {}
-        self.spikes: list[Tensor] = []
+        self._heard: dict[bytes, Operand] = {}
+        self.last = np.zeros((0, 0), np.int64)  # of its last answer
         self._forward = module.forward
         module.forward = self._called
 
@@ -71,33 +74,32 @@ class Watch:
 
     def _step(self, x: Tensor, answer: Tensor, line: str) -> None:
         t = self.t
-        ids, numbers = t.ids(x), values(x)
+        ids, numbers, given = t.ids(x), values(x), values(answer)
         if x.ndim == 0 or len(x) != t.samples:
             raise Misread(f"{self.path} is given {tuple(x.shape)}, not one step of a batch")
+        if t.calls is not None and self.steps >= t.calls:
+            raise Misread(f"{self.path} makes several steps in one call")
         if self.number is None:
             shape = tuple(answer.shape[1:])
             cells = Cells(self.path, self.module, shape, self.form.spikes(self.module))
             self.number = t.signals.add(cells)
         cells = t.signals[self.number]
         assert isinstance(cells, Cells)
-        sent = np.zeros((t.samples, cells.size), np.int64)
-        for sample in range(t.samples):
+        for sample in range(t.followed):
             row = ids[sample].reshape(-1)
             where = t.rows.find(np.maximum(row, 0))
             if (where.sample[where.known] != sample).any():
                 raise Misread(f"{self.path} is given numbers of several samples as one")
-            heard = operand(where, numbers[sample].reshape(-1), self.steps)
-            if (row < 0).any():  # the problem is known; it is not to be told of all that follows
-                heard = None
-            took, gave = (v[sample].reshape(-1) for v in (numbers, values(answer)))
-            cells.calls.setdefault(sample, []).append(Call(heard, line, took, gave))
-            start = t.rows.add(self.number, self.steps, sample, cells.size)
-            sent[sample] = start + np.arange(cells.size)
-        bad = ids[ids < 0]
-        if bad.size:
-            t.reached.update(int(b) for b in np.unique(bad))
-        t.put(answer, sent.reshape(answer.shape))
-        self.last = sent
+            heard = None
+            if row.min() >= 0:  # else the problem is known, and is not to be told of all behind it
+                heard = operand(where, numbers[sample].reshape(-1), self.steps)
+                heard = self._heard.setdefault(heard.key, heard)
+            took, gave = (v[sample, None].reshape(-1) for v in (numbers, given))
+            call = Call(heard, line, took, gave) if sample == 0 else Call(heard, line, NONE, NONE)
+            cells.calls.setdefault(sample, []).append(call)
+            t.reached.update(np.unique(row[row < 0]).tolist())
+        self.last = t.make_rows(self.number, self.steps, cells.size)
+        t.put(answer, self.last.reshape(answer.shape))
         self.steps += 1
 
     def _check_start(self, given: States, line: str) -> None:
@@ -134,11 +136,7 @@ class Watch:
             return
         shape = tuple(state.shape[1:])
         number = t.signals.find(("state", mine, name), lambda: State(mine, name, shape))
-        size = t.signals[number].size
-        ids = np.zeros((t.samples, size), np.int64)
-        for sample in range(t.samples):
-            start = t.rows.add(number, self.steps - 1, sample, size)
-            ids[sample] = start + np.arange(size)
+        ids = t.make_rows(number, self.steps - 1, t.signals[number].size)
         self.left[name] = ids
         t.put(state, ids.reshape(state.shape))
 
