@@ -175,16 +175,24 @@ def _fold_scale(draft: _Draft, name: str, node: Scale) -> None:
     for neighbour, rows in ((draft.alone_before(name), True), (draft.alone_after(name), False)):
         if neighbour is None:
             continue
-        folded = _scaled(draft.nodes[neighbour], node.scale, rows=rows)
+        folded = scaled(draft.nodes[neighbour], node.scale, rows=rows)
         if folded is not None:
             draft.splice(name)
             draft.nodes[neighbour] = folded
             return
 
 
-def _scaled(node: Node, scale: Floats, *, rows: bool) -> Node | None:
-    """Multiply a linear map's outputs (rows) or inputs by factors; None where it cannot."""
+def scaled(node: Node, scale: Floats, *, rows: bool) -> Node | None:
+    """Multiply a linear map's outputs (rows) or inputs by factors; None where it cannot.
+
+    Args:
+        node: the map.
+        scale: a factor for each output or input, in their shape.
+        rows: whether they are of outputs.
+    """
     match node:
+        case Scale() if not rows:
+            return Scale(node.scale * scale.reshape(node.scale.shape))
         case Affine():
             factor = scale.reshape(-1)
             if rows:

@@ -28,7 +28,8 @@ from snn2hw.ir.network import (
     SparseAffine,
     output_shape,
 )
-from snn2hw.ir.synapses import Conv, from_matrix, with_weight
+from snn2hw.ir.synapses import Conv, from_matrix
+from snn2hw.passes import scaled
 
 Floats = NDArray[np.float64]
 
@@ -73,7 +74,7 @@ class Preprocessing:
             raise InputError("An input's scale and deviation must be positive.")
         nodes = dict(net.nodes)
         nodes[name] = replace(port, gain=std / scale, offset=mean / scale)
-        changed = _scaled(replace(net, nodes=nodes), name, scale / std)
+        changed = times(replace(net, nodes=nodes), name, scale / std)
         return changed if not mean.any() else _moved(changed, name, -mean / scale)
 
 
@@ -112,8 +113,14 @@ def _each(what: str, value: float | Sequence[float], shape: Shape) -> Floats:
     return found.reshape(-1, *[1] * (len(shape) - 1))
 
 
-def _scaled(net: Network, name: str, factor: Floats) -> Network:
-    """Multiply an input by a factor, in the weights of the first layers where they can take it."""
+def times(net: Network, name: str, factor: Floats) -> Network:
+    """Multiply an input by a factor, in the weights of the first layers where they can take it.
+
+    Args:
+        net: the network.
+        name: of the input.
+        factor: one number, or one for each channel, in a shape that fits all of a sample.
+    """
     if (factor == 1).all():
         return net
     full = np.broadcast_to(factor, net.inputs()[name].shape)
@@ -123,7 +130,7 @@ def _scaled(net: Network, name: str, factor: Floats) -> Network:
         seen = full
         for step in path[:-1]:
             seen = _channels(seen, output_shape(net.nodes[step]))
-        taken = _times(nodes[path[-1]], seen)
+        taken = scaled(nodes[path[-1]], seen, rows=False)
         if taken is not None:
             nodes[path[-1]] = taken
             continue
@@ -160,25 +167,6 @@ def _channels(factor: Floats, shape: Shape) -> Floats:
         return factor.reshape(shape)
     each = factor.reshape(factor.shape[0], -1)[:, 0]
     return np.broadcast_to(each.reshape(-1, *[1] * (len(shape) - 1)), shape)
-
-
-def _times(layer: object, factor: Floats) -> Affine | Conv2d | Conv1d | Scale | None:
-    """Multiply what a layer receives by a factor, in its weights; None where it has none."""
-    match layer:
-        case Affine():
-            return Affine(layer.weight * factor.reshape(-1), layer.bias)
-        case Scale():
-            return Scale(layer.scale * factor)
-        case Conv2d() | Conv1d():
-            kernel = layer.kernel
-            out, into = kernel.weight.shape[:2]
-            group = np.arange(out) // (out // kernel.groups)
-            channel = factor.reshape(factor.shape[0], -1)[:, 0]
-            each = channel[group[:, None] * into + np.arange(into)]
-            weight = kernel.weight * each[:, :, None, None]
-            return replace(layer, kernel=with_weight(kernel, weight))
-        case _:
-            return None
 
 
 def _moved(net: Network, name: str, by: Floats) -> Network:

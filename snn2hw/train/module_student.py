@@ -16,7 +16,8 @@ from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import wiring
-from snn2hw.ir.synapses import synapse_count, with_weight
+from snn2hw.ir.synapses import synapse_count
+from snn2hw.preprocessing import times
 from snn2hw.train.export import OUTPUT
 from snn2hw.train.modules.building import built, plan_of
 from snn2hw.train.modules.calling import Plan, Time, dtype_of, forget, fresh, unwrapped
@@ -128,7 +129,7 @@ class ModuleStudent(Spiking):
     def to_network(self, dt: float | None = None) -> ir.Network:
         """Export it; the scale of the input is in the first weights."""
         net, _ = self._built(dt)
-        return _scaled(net, 1.0 / self.max_value)
+        return times(net, SOURCE, np.array(1.0 / self.max_value))
 
     def _built(self, dt: float | None) -> tuple[ir.Network, Plan]:
         net, _, plan = built(
@@ -149,36 +150,6 @@ def _flattened(net: ir.Network, shape: Chw) -> ir.Network:
     nodes = {**net.nodes, SOURCE: replace(given, shape=shape), "flatten": ir.Flatten(shape)}
     edges = tuple(("flatten", b) if a == SOURCE else (a, b) for a, b in net.edges)
     return replace(net, nodes=nodes, edges=(*edges, (SOURCE, "flatten")))
-
-
-def _scaled(net: ir.Network, factor: float) -> ir.Network:
-    """Return a network with its input multiplied by ``factor``, in the first weights if it can."""
-    if factor == 1.0:
-        return net
-    passed, first = {SOURCE}, dict[str, ir.Node]()
-    waiting = [SOURCE]
-    while waiting:
-        at = waiting.pop()
-        for name in (b for a, b in net.edges if a == at):
-            node = net.nodes[name]
-            if isinstance(node, ir.Flatten | ir.Pool2d):
-                passed.add(name)
-                waiting.append(name)
-            else:
-                first[name] = node
-    weights = all(isinstance(n, ir.Affine | ir.Conv2d | ir.Conv1d) for n in first.values())
-    if weights and all(set(net.predecessors(n)) <= passed for n in (*first, *passed)):
-        scaled = {name: _with_factor(node, factor) for name, node in first.items()}
-        return replace(net, nodes={**net.nodes, **scaled})
-    scale = ir.Scale(np.full(net.inputs()[SOURCE].shape, factor))
-    edges = [("scale" if a == SOURCE else a, b) for a, b in net.edges]
-    return replace(net, nodes={**net.nodes, "scale": scale}, edges=(*edges, (SOURCE, "scale")))
-
-
-def _with_factor(node: Any, factor: float) -> ir.Node:
-    if isinstance(node, ir.Affine):
-        return ir.Affine(node.weight * factor, node.bias)
-    return replace(node, kernel=with_weight(node.kernel, node.kernel.weight * factor))
 
 
 def run(
