@@ -150,7 +150,8 @@ class Rounding:
     ``scale`` is integer units per unit of threshold (of membrane, where that is read out),
     ``relative_error`` the weights' root-mean-square error over their size, ``zeroed`` how many
     non-zero weights became zero, ``removed`` how many neurons went because they could not spike or
-    nobody heard them.
+    nobody heard them. ``part_of`` names the population of the float network that this is a part of,
+    "" for one that stands for a whole.
     """
 
     scale: float
@@ -158,6 +159,7 @@ class Rounding:
     relative_error: float
     zeroed: int
     removed: int = 0
+    part_of: str = ""
 
     @classmethod
     def of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,7 @@ def _measured(
     there = layer_counts(program, chip)
     on_chip: dict[str, Any] = {
         "same_predictions": _kept(was.predictions, chip.predictions),
-        "spikes_per_sample": sum(there[n].spikes for n in _computing(net, there)),
+        "spikes_per_sample": sum(there[n].spikes for n in _computing(net, program.network)),
     }
     found: dict[str, Any] = {
         "applied": {name: rewrites.REWRITES[name].about for name in applied},
@@ -206,13 +206,11 @@ def _measured(
     return found
 
 
-def _computing(net: Network, there: Collection[str]) -> list[str]:
+def _computing(net: Network, chip: IntNetwork) -> list[str]:
     """Name the chip's populations that a network's became: themselves, or their parts."""
-    found: list[str] = []
-    for name in net.neurons():
-        parts = [k for k in there if k.startswith(f"{name}.tau")]
-        found += parts or ([name] if name in there else [])
-    return found
+    whole = {k: r.part_of for k, r in chip.rounding.items() if r.part_of}
+    there = {p.name for p in chip.populations}
+    return sorted(there & {*whole, *(set(net.neurons()) - set(whole.values()))})
 
 
 def _kept(was: Predictions, now: Predictions) -> float:

@@ -114,7 +114,10 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
         dt=net.dt,
         time_steps=steps,
         numbers=numbers,
-        rounding={n: made.rounding for n, made in zip(units.order, done, strict=True)},
+        rounding={
+            n: replace(made.rounding, part_of=units.part_of.get(n, ""))
+            for n, made in zip(units.order, done, strict=True)
+        },
     )
 
 

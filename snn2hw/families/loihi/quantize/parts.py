@@ -28,12 +28,12 @@ Positions = NDArray[np.int64]
 class Units:
     """Cells in an order in which a step can be computed, and what drives each of them.
 
-    ``parts`` names those that a population of several time constants became.
+    ``part_of`` says of each part which population of several time constants it is of.
     """
 
     cells: Mapping[str, Cell]
     into: Mapping[str, Incoming]
-    parts: Mapping[str, tuple[str, ...]]
+    part_of: Mapping[str, str]
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def divided(net: Network, wires: Wiring, outputs: Collection[str], numbers: Numb
             into[part] = _rows(incoming, rows_of)
         if name in outputs:
             made[name], into[name] = _joined(name, cell, where[name], names[name], net)
-    return Units(made, into, names)
+    return Units(made, into, {part: name for name, parts in names.items() for part in parts})
 
 
 def _parts(cell: Cell, net: Network, numbers: Numbers) -> list[Positions]:
