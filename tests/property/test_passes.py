@@ -496,3 +496,32 @@ def test_a_settled_bias_ends_where_the_bias_did():
     assert not np.allclose(was[0], now[0])
     assert np.allclose(was[-1], now[-1])
     assert not done.nodes["fc"].bias.any()
+
+
+def resetting(tau=2 * DT, v_reset=-0.5, **more):
+    cell = lif((3,), tau=np.array(tau), r=np.array(1.0), v_reset=np.array(v_reset), **more)
+    nodes = {"in": Input((3,), 20), "lif": cell, "out": Output((3,))}
+    return Network(nodes, (("in", "lif"), ("lif", "out")), DT, 30)
+
+
+@pytest.mark.parametrize("v_leak", [0.0, 0.25])
+def test_a_start_at_the_reset_differs_before_the_first_spike_only(v_leak):
+    """Membranes are measured from there; else every spike and every potential stays."""
+    net = resetting(v_leak=np.array(v_leak))
+    done, applied = rewrites.rewrite(net, LOIHI2, ["all"])
+    assert applied == ["start-at-reset"]
+    assert not done.neurons()["lif"].v_reset.any()
+    x = np.random.default_rng(0).integers(0, 3, (4, 30, 3))
+    x[:, 0] = 20  # a spike at once, wherever it starts
+    was, now = (floating.run(n, {"in": x}, record=["lif"]) for n in (net, done))
+    assert (was.answer[:, 0] == 1).all()
+    assert 20 < was.answer.sum() < was.answer.size
+    assert (was.answer == now.answer).all()
+    assert np.allclose(was.membranes["lif"] + 0.5, now.membranes["lif"])
+
+
+@pytest.mark.parametrize("net", [resetting(v_reset=1.0), resetting(np.inf), resetting(v_reset=0.0)])
+def test_what_never_forgets_its_start_or_spikes_without_end_does_not_start_there(net):
+    done, applied = rewrites.rewrite(net, LOIHI2, ["start-at-reset"])
+    assert applied == []
+    assert done is net

@@ -62,6 +62,8 @@ def test_sums_of_windows_are_exact(seed, average, padding):
         program = snn2hw.build(net, LOIHI2).program
     kinds = {p.name: type(p) for p in program.network.populations}
     assert kinds == {"a": chip.Lif, "pool.relay": chip.Graded, "b": chip.Lif}
+    (into,) = (c for c in program.network.connections if c.post == "pool.relay")
+    assert set(np.unique(into.synapses.weight)) == {1}  # messages as small as they can be
     ran = snn2hw.pipeline.api.Built(program).simulate(x).trace
     assert (ran.spikes == wanted).all()
     assert (define(program, {"in": x}).spikes == ran.spikes).all()

@@ -98,7 +98,6 @@ def on_grid(drive: Drive, scale: float, numbers: Numbers) -> float:
     unit = common_unit([*weights, drive.bias, np.ones(1)], min(peaks) / (top - low))
     if unit is None:
         return scale
-    unit = 1.0 / np.rint(1.0 / unit)
     coarse = step << max(math.ceil(math.log2(max(peaks) / min(peaks)) - 1e-9), 0)
     for grid in (coarse, step, 1):
         times = math.floor(scale * unit / grid + SAME) * grid
