@@ -32,11 +32,12 @@ from snn2hw.nir_io.flat import Flat, Note, flatten, new_name
 from snn2hw.nir_io.meant import meant
 from snn2hw.nir_io.nodes import convert
 from snn2hw.nir_io.stored import read_graph
-from snn2hw.nir_io.writers import WRITERS, Choice
+from snn2hw.nir_io.writers import WRITERS, Choice, Writer
 
 KEY = "snn2hw"
 NOTHING = Choice()
 TIMED = ("r", "tau", "tau_mem", "tau_syn")
+SPIKING = ("IF", "LIF", "CubaLIF")
 LISTING_DT = 1e-4  # what the NIR paper and snnTorch step by
 FOR_LISTING = "for this listing; an export asks for it (--dt)"  # as notes end
 
@@ -187,6 +188,19 @@ def _sent_late(
     return made, [*((behind.get(a, a), b) for a, b in edges), *behind.items()]
 
 
+def _perhaps_late(flat: Flat) -> list[str]:
+    """Name the neurons of snnTorch that reset to zero otherwise, unless they were told not to."""
+    plain = {*_feedforward(flat), *(k for k, n in flat.nodes.items() if n.kind == "IF")}
+    late = [k for k, n in flat.nodes.items() if n.kind in SPIKING and k not in plain]
+    if not late:
+        return []
+    return [
+        f"{listed(late)}: taken to reset at once, as with reset_delay=False; with its default, "
+        "reset_delay=True, snnTorch's RLeaky, Synaptic and RSynaptic lose the step after a spike: "
+        "--reset zero-late"
+    ]
+
+
 def _feedforward(flat: Flat) -> list[str]:
     """Name the neurons without a synapse that no map joins to themselves."""
     return [
@@ -260,7 +274,6 @@ def _one_of(value: str, allowed: tuple[Any, ...]) -> str:
 
 
 def _rules(flat: Flat, choice: Choice, ours: Mapping[str, Any]) -> tuple[Reset, Rules, list[str]]:
-    notes: list[str] = []
     if choice.written_by is not None and choice.written_by not in WRITERS:
         raise unknown_name("framework", choice.written_by, WRITERS)
     if choice.v_min is not None and not np.isfinite(choice.v_min):
@@ -272,26 +285,33 @@ def _rules(flat: Flat, choice: Choice, ours: Mapping[str, Any]) -> tuple[Reset, 
         if allowed and given is not None and given not in allowed:
             raise unknown_name(f"rule for {name}", str(given), allowed)
     rules = replace(writer.rules, **({} if choice.written_by else ours["rules"]), **said)
-    spiking = [n for n in flat.nodes.values() if n.kind in ("IF", "LIF", "CubaLIF")]
-    known = choice.reset or choice.written_by or ours.get("reset")
     if choice.reset is not None or choice.written_by:
         ours["resets"].clear()
     if choice.fires is not None or choice.written_by:
         ours["fires"].clear()
-    if known is None and spiking:
+    by_file = None if choice.written_by else ours.get("reset")
+    return choice.reset or by_file or writer.reset, rules, _of_resets(flat, choice, ours, writer)
+
+
+def _of_resets(flat: Flat, choice: Choice, ours: Mapping[str, Any], writer: Writer) -> list[str]:
+    """Say what was taken for resets that nobody stated, or that may have been others."""
+    spiking = [n for n in flat.nodes.values() if n.kind in SPIKING]
+    if not spiking:
+        return []
+    if choice.written_by == "snntorch" and choice.reset == "zero":
+        return _perhaps_late(flat)
+    if not (choice.reset or choice.written_by or ours.get("reset")):
         note = "the file does not say how neurons reset: taken as setting v_reset (--reset)"
-        old = all(n.kind == "IF" and "v_reset" not in n.values for n in spiking)
-        if old:
+        if all(n.kind == "IF" and "v_reset" not in n.values for n in spiking):
             note += "; if Sinabs wrote it, give --written-by sinabs"
-        notes.append(note)
-    elif choice.reset is None and choice.written_by and writer.others and spiking:
-        notes.append(
+        return [note]
+    if choice.reset is None and choice.written_by and writer.others:
+        return [
             f"the file does not say how neurons reset: taken as --reset {writer.reset}, as "
             f"{choice.written_by} itself reads it; if it was made otherwise, say so: "
             f"{writer.others}"
-        )
-    by_file = None if choice.written_by else ours.get("reset")
-    return choice.reset or by_file or writer.reset, rules, notes
+        ]
+    return []
 
 
 def _time_step(

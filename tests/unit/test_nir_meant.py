@@ -59,6 +59,13 @@ def test_a_recurrent_network_of_snntorch_loses_the_step_after_a_spike():
     assert (prediction == np.load(FOLDER / "rleaky_want_prediction.npy")).all()
 
 
+def test_zero_for_neurons_that_may_have_been_late_is_noted():
+    _, notes = opened("rleaky", written_by="snntorch", reset="zero")
+    assert any(n.startswith("1.lif: taken to reset at once") and "zero-late" in n for n in notes)
+    for name, reset in (("rleaky", "zero-late"), ("snntorch_leaky", "zero")):
+        assert not any("at once" in n for n in opened(name, written_by="snntorch", reset=reset)[1])
+
+
 def test_what_nobody_said_about_resets_is_asked_for():
     _, notes = opened("snntorch_leaky", written_by="snntorch")
     (note,) = notes
