@@ -180,7 +180,7 @@ class Rounding:
         return cls(scale, limited_by, float(np.sqrt(error / total)) if total else 0.0, zeroed)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class IntNetwork:
     """Populations in topological order, integer connections, and what one sample is.
 

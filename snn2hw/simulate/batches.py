@@ -2,38 +2,84 @@
 
 from __future__ import annotations
 
+import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
+import numpy as np
+from numpy.typing import NDArray
 
-from snn2hw.ir.trace import Trace, join
+from snn2hw.ir.arrays import Shape, size_of
+
+
+class Workspace:
+    """Arrays that are used again for the next samples, while they are in the cache."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def take(self, name: str, shape: Shape, dtype: Any) -> NDArray[Any]:
+        """Return the array of a name; what it holds is left from before."""
+        size = size_of(shape)
+        held = self._held.get(name)
+        if held is None or held.size < size or held.dtype != dtype:
+            held = self._held[name] = np.empty(size, dtype)
+        return held[:size].reshape(shape)
+
+    def keep(self, name: str, shape: Shape, dtype: Any) -> NDArray[Any]:
+        """Return the array of a name, which is zero the first time and then as it was left."""
+        if name not in self._held:
+            self._held[name] = np.zeros(shape, dtype)
+        return self._held[name]
 
 
 def in_threads(
     samples: int,
     each: int,
-    simulate: Callable[[slice], Trace],
+    simulate: Callable[[slice, Workspace], None],
     progress: Callable[[int, int], None] | None,
     memory: int,
-) -> Trace:
-    """Simulate samples in as many threads as Numba has, and put their traces together.
+) -> tuple[Sequence[Workspace], float]:
+    """Simulate samples in as many threads as Numba has.
 
     Args:
         samples: how many there are.
         each: bytes of working arrays that one takes.
-        simulate: runs some of them, in a kernel that releases Python's lock.
+        simulate: runs some of them, in kernels that release Python's lock.
         progress: called with (samples done, samples).
-        memory: bytes the working arrays may take.
+        memory: bytes the working arrays of one thread may take; one sample is always run.
+
+    Returns:
+        What the threads left in their arrays, and the seconds it took.
     """
     threads = min(samples, numba.get_num_threads())
-    batch = max(1, min(-(-samples // threads), memory // (each * threads)))
-    pieces = [slice(start, start + batch) for start in range(0, samples, batch)]
-    began, parts = time.perf_counter(), list[Trace]()
-    with ThreadPoolExecutor(threads) as pool:
-        for part in pool.map(simulate, pieces):
-            parts.append(part)
+    batch = max(1, min(-(-samples // threads), memory // each))
+    pieces = [slice(start, min(start + batch, samples)) for start in range(0, samples, batch)]
+    spaces = [Workspace() for _ in range(min(threads, len(pieces)))]
+    free: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
+    for space in spaces:
+        free.put(space)
+
+    def work(piece: slice) -> int:
+        space = free.get()
+        try:
+            simulate(piece, space)
+        finally:
+            free.put(space)
+        return piece.stop
+
+    began = time.perf_counter()
+    if len(spaces) == 1:  # a thread more would only cost its start
+        for piece in pieces:
+            done = work(piece)
             if progress:
-                progress(min(len(parts) * batch, samples), samples)
-    return join(parts, time.perf_counter() - began)
+                progress(done, samples)
+    else:
+        with ThreadPoolExecutor(len(spaces)) as pool:
+            for done in pool.map(work, pieces):
+                if progress:
+                    progress(done, samples)
+    return spaces, time.perf_counter() - began

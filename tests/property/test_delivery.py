@@ -1,13 +1,18 @@
-"""Events bring the sums of the weight matrix, by single synapses and by runs of a kernel."""
+"""Events bring the sums of the weight matrix: by single synapses, scattered and gathered rows."""
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from snn2hw.ir.synapses import Conv, Dense, matrix, sizes, with_weight
-from snn2hw.simulate import delivery
+from snn2hw.simulate import delivery, layout
+from snn2hw.simulate.batches import Workspace
+from snn2hw.simulate.events import counted, listed
 
 sides = st.integers(1, 4)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -26,29 +31,85 @@ def convolutions(draw):
     return Conv(weight, shape, draw(pairs), padding, dilation, groups)
 
 
-def delivered(synapses, r, exponent):
-    """Deliver random events, from before the span too, and say what the matrix makes of them."""
+@st.composite
+def dense(draw):
+    """A dense layer between images: their channels, before and behind."""
+    (before, behind), sizes_ = draw(pairs), draw(st.tuples(sides, sides))
+    shape = (behind * sizes_[0], before * sizes_[1] * draw(st.sampled_from((1, 8))))
+    return Dense(np.zeros(shape, np.int32)), before, behind
+
+
+def delivered(case, r, exponent, *, plain, store, gather, dtype):
+    """Deliver random events of some steps; say what the matrix makes of them, and by which way."""
+    synapses, before, behind = case
     post, pre = sizes(synapses)
-    sent = r.integers(-(1 << 20), 1 << 20, (2, 5, pre)) * (r.random((2, 5, pre)) < 0.5)
-    way = delivery.way_of(synapses)
-    found = r.integers(-9, 9, (2, 5, post))
-    wanted = found.copy()
+    sent = (r.random((2, 5, pre)) < 0.5).astype(np.int64)
+    if not plain:
+        sent *= r.integers(-(1 << 20), 1 << 20, sent.shape) if dtype == np.int64 else 255
+    way = delivery.way_of(synapses, before, behind)
+    found = r.integers(-9, 9, (2, 5, post)).astype(dtype)
+    wanted = found.astype(np.int64)
     sums = sent.reshape(10, pre) @ matrix(synapses).toarray().astype(np.int64).T
-    shifted = sums << exponent if exponent > 0 else sums >> -exponent
-    wanted[:, 2:4] += shifted.reshape(2, 5, post)[:, 1:3]
-    delivery.deliver(sent.astype(np.int32), way, exponent, 1, (2, 4), found)
+    shifted = (sums << exponent if exponent > 0 else sums >> -exponent).reshape(2, 5, post)
+    shifted = layout.inward(shifted, behind, np.int64)
+    wanted[:, 2:4] = shifted[:, 1:3] + (0 if store else wanted[:, 2:4])
+    space = Workspace()
+    kind = np.int8 if plain else np.int32
+    events = listed(layout.inward(sent, before, kind), before, plain, (1, 3), space, "x")
+    with patch.object(delivery, "A_PLACE", -1.0 if gather else np.inf):
+        delivery.deliver(events, way, exponent, found, 2, store, space)
     assert (found == wanted).all()
     return type(way)
 
 
-@given(st.one_of(convolutions(), st.tuples(sides, sides)), st.integers(-3, 3), st.integers(0, 99))
-def test_both_ways_bring_the_sums_of_the_matrix(synapses, exponent, seed):
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("gather", [False, True])
+@given(
+    case=st.one_of(
+        convolutions().map(lambda c: (c, c.input_shape[0], len(c.weight))),
+        convolutions().map(lambda c: (c, 1, 1)),  # seen as another image
+        dense(),
+    ),
+    exponent=st.integers(-3, 3),
+    plain=st.booleans(),
+    store=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_all_ways_bring_the_sums_of_the_matrix(dtype, gather, case, exponent, plain, store, seed):
     r = np.random.default_rng(seed)
-    if isinstance(synapses, tuple):
-        synapses = Dense(np.zeros(synapses, np.int32))
+    synapses, *channels = case
     shape = synapses.weight.shape
-    full = r.choice([-255, -1, 1, 254], shape)
-    few = np.where(np.arange(full.size).reshape(shape) == 0, 7, 0) if full.size > 8 else full * 0
-    for weight, way in ((full, delivery.Kernel), (few, delivery.Columns)):
-        again = with_weight(synapses, weight.astype(np.int32))
-        assert delivered(again, r, exponent) is way
+    how = {"plain": plain, "store": store, "gather": gather, "dtype": dtype}
+    for values in ((-255, -1, 1, 254), (-5000, 4000)):  # rows of 16 bits, and of 32
+        full = with_weight(synapses, r.choice(values, shape).astype(np.int32))
+        delivered((full, *channels), r, exponent, **how)
+    few = np.where(np.arange(np.prod(shape)).reshape(shape) == 0, 7, 0).astype(np.int32)
+    way = delivered((with_weight(synapses, few), *channels), r, exponent, **how)
+    assert way is delivery.Columns or few.size <= delivery.RUN_COSTS
+
+
+@given(st.integers(1, 3), st.sampled_from([1, 2, 3, 8, 16, 24]), st.booleans(), st.integers(0, 99))
+def test_events_are_listed_in_their_places(places, channels, plain, seed):
+    r = np.random.default_rng(seed)
+    sent = (r.random((2, 4, places * channels)) < 0.3).astype(np.int8 if plain else np.int32)
+    sent *= 1 if plain else 7
+    events = listed(sent, channels, plain, (1, 4), Workspace(), "x")
+    for n in range(2):
+        for t in range(3):
+            row = sent[n, t + 1]
+            end = events.ends[n, t]
+            at = slice(end[0], end[-1])
+            assert (events.element[at] == np.flatnonzero(row)).all()
+            assert (np.diff(end) == np.count_nonzero(row.reshape(places, -1), axis=1)).all()
+            assert plain or (events.value[at] == row[row != 0]).all()
+    total = np.zeros((3, places * channels), np.int32)
+    counted(events, total)
+    assert (total == np.count_nonzero(sent[:, 1:], axis=0)).all()
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 9))
+def test_inner_order_is_undone(channels, height, width, seed):
+    x = np.random.default_rng(seed).integers(0, 99, (2, 3, channels, height, width))
+    inner = layout.inward(x, channels, np.int64)
+    assert (inner == x.reshape(2, 3, -1)[..., layout.outer(x[0, 0].size, channels)]).all()
+    assert (layout.outward(inner, channels, x.shape[2:]) == x).all()

@@ -1,13 +1,15 @@
-"""The neurons of the fast simulator, neuron by neuron and over many steps at once.
+"""The neurons of the fast simulator: a whole population over many steps at once.
 
-The same integers as the functions of ``reference.py``, written apart from them: that both agree is
-tested.
+The same integers as the functions of ``definition.py``, written apart from them: that both agree is
+tested. The arithmetic is in 32 bits, where the compiler makes vector instructions of it: sums wrap
+there as the definition's do, and a decay, toward zero, is what a product in float64 (exact below
+2**53) becomes when it is made an integer.
 """
 
 # pyright: basic
 from __future__ import annotations
 
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,125 +25,148 @@ from snn2hw.families.loihi.populations import (
     Sigma,
     SigmaDelta,
 )
-from snn2hw.ir.trace import LayerTrace
+from snn2hw.simulate.batches import Workspace
+from snn2hw.simulate.events import Sent
+from snn2hw.simulate.layout import outer
 
 Ints = NDArray[np.int32]
-Wide = NDArray[np.int64]
+
+
+class Kept(NamedTuple):
+    """What is kept of a population, ``[N, T, size]`` in the inner order.
+
+    Args:
+        spikes: what it sends.
+        u: its first state, or nothing, ``[N, 0, size]``.
+        v: its second, likewise.
+    """
+
+    spikes: Sent
+    u: Ints
+    v: Ints
 
 
 class Cells:
     """One population while it is simulated: what arrives, states now, and what is kept of them."""
 
     def __init__(
-        self, p: Population, extent: tuple[int, int], written: Ints | None, states: bool
+        self,
+        p: Population,
+        channels: int,
+        kept: Kept,
+        written: Ints | None,
+        wide: bool,
+        space: Workspace,
     ) -> None:
-        """Allocate for ``extent`` = (samples, steps); ``written [N, T, size]`` by the host."""
-        self.p, self.states = p, states
-        samples, steps = extent
-        whole, kept = (samples, steps, p.size), (samples, steps if states else 0, p.size)
-        self.arrived = {"real": np.zeros(whole, np.int64)}
-        if isinstance(p, Resonator):
-            self.arrived["imag"] = np.zeros(whole, np.int64)
-        self.written = np.zeros((samples, steps, 0), np.int32) if written is None else written
-        self.spikes = np.empty(whole, np.int32)
-        self.u, self.v, self.act = np.zeros((3, samples, p.size), np.int64)
-        self.us, self.vs = np.empty(kept, np.int32), np.empty(kept, np.int32)
+        """Start from fresh state.
+
+        Args:
+            p: the population.
+            channels: of a place.
+            kept: where to keep what it does.
+            written: by the host, ``[N, T, size]`` in the inner order, if it is.
+            wide: whether sums of what arrives need 64 bits.
+            space: where states are.
+        """
+        self.p, self.kept = p, kept
+        samples, _, size = shape = kept.spikes.shape
+        parts = ("real", "imag") if isinstance(p, Resonator) else ("real",)
+        self.arrived = {
+            part: space.take(f"{p.name} {part}", shape, np.int64 if wide else np.int32)
+            for part in parts
+        }
+        self.written = np.zeros((samples, 0, 0), np.int32) if written is None else written
+        bias = p.bias if isinstance(p, Lif | SigmaDelta) else np.zeros(size, np.int32)
+        self.bias = bias[outer(size, channels)]
+        narrow = np.int32 if isinstance(p, Lif) else np.int64
+        self.u, self.v, self.act = (
+            space.take(f"{p.name} {what}", (samples, size), narrow) for what in ("u", "v", "act")
+        )
+        for state in (self.u, self.v, self.act):
+            state[:] = 0
 
     def integrate(self, n: Numbers, span: tuple[int, int]) -> None:
         """Compute the steps of a span (its end excluded) from the states before it."""
         p, shift, top = self.p, n.state_shift, 1 << (n.state_bits - 1)
-        kept = (self.spikes, self.us, self.vs)
-        a = self.arrived["real"]
+        a, kept = self.arrived["real"], self.kept
         match p:
             case Lif():
                 one = 1 << n.decay_bits
-                neuron = (one - (p.du + 1), one - p.dv, p.vth << shift, p.bias_exp)
-                halves = (1 << (n.sum_bits - 1), 1 << (n.drive_bits - 1))
-                shifts = (n.decay_bits, shift, top, top - 1 + n.keeps_top, halves)
+                keeps = ((one - (p.du + 1)) / one, (one - p.dv) / one)
+                unused = (np.int32(32 - n.sum_bits), np.int32(32 - n.drive_bits))
+                threshold = min(p.vth << shift, top)  # which no membrane is above
+                numbers = (threshold, p.bias_exp, shift, top, top - 1 + n.keeps_top)
+                held = tuple(np.int32(x) for x in numbers)
                 state = (self.u, self.v)
-                _lif(a, self.written, p.bias, neuron, shifts, span, state, kept, self.states)
+                _lif(a, self.written, self.bias, keeps, held, unused, span, state, kept)
             case Delta() | SigmaDelta():
                 scale = p.spike_exp + shift
                 bias = None
                 if isinstance(p, SigmaDelta):
-                    bias = p.bias.astype(np.int64) << scale
+                    bias = self.bias.astype(np.int64) << scale
                 neuron = (p.vth << scale, scale, shift)
                 state = (self.u, self.act, self.v)
-                x = a if bias is not None else self.written
-                _change(x, bias, neuron, span, state, kept, self.states)
+                _change(a if bias is not None else self.written, bias, neuron, span, state, kept)
             case Sigma():
-                _sum(a, span, self.u, kept, self.states)
+                _sum(a, span, self.u, kept)
             case Graded():
-                _pass(a, span, kept, self.states)
+                _pass(a, span, kept)
             case Resonator():
                 neuron = (p.cos, p.sin, p.vth << shift, p.resets)
                 shifts, state = (n.decay_bits, shift, top), (self.u, self.v)
-                _turn(a, self.arrived["imag"], neuron, shifts, span, state, kept, self.states)
+                _turn(a, self.arrived["imag"], neuron, shifts, span, state, kept)
             case _:
                 assert_never(p)
 
-    def trace(self) -> LayerTrace:
-        """Return what was kept in the population's shape."""
-        shape = (*self.spikes.shape[:2], *self.p.shape)
-        states = {"u": self.us, "v": self.vs} if self.states else {}
-        return LayerTrace(
-            self.spikes.reshape(shape), {k: x.reshape(shape) for k, x in states.items()}
-        )
-
 
 @compiled(nogil=True)
-def _signed(x, half):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Wrap around to ``-half .. half - 1``; ``half`` is a power of two."""
-    return ((x + half) & (2 * half - 1)) - half
-
-
-@compiled(nogil=True)
-def _lif(arrived, written, bias, neuron, shifts, span, state, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _lif(arrived, written, bias, keeps, numbers, unused, span, state, kept):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Integrate a span of ``arrived [N, T, size]`` into the state ``u``, ``v [N, size]``.
 
-    Products in 64 bits, truncation toward zero, sums in 32 bits or the chip's fewer, of which
-    ``halves`` are given: of what arrives, and of what drives the membrane. ``high`` is the largest
-    ``u``.
+    ``high`` is the largest ``u``; ``unused`` are the bits by which sums of what arrives, and of
+    what drives the membrane, are shorter than 32.
     """
-    (keep_u, keep_v, threshold, bias_exp), (bits, shift, top, high, halves) = neuron, shifts
-    half_sum, half_drive = halves
-    (begin, end), (u, v), (spikes, us, vs) = span, state, kept
+    (keep_u, keep_v), (threshold, bias_exp, shift, top, high) = keeps, numbers
+    (no_sum, no_drive), (begin, end), (us, vs) = unused, span, state
     samples, _, size = arrived.shape
-    driven = written.shape[2] > 0
+    driven, states, shorter = written.shape[2] > 0, kept.u.shape[1] > 0, no_sum + no_drive > 0
+    low, factor = high - 2 * top, np.int32(1 << shift)
+    push = np.empty(size, np.int32)
+    push[:] = bias << bias_exp
     for n in range(samples):
+        u, v = us[n], vs[n]
         for t in range(begin, end):
+            came, sent = arrived[n, t], kept.spikes[n, t]
+            if driven:
+                push[:] = (bias + written[n, t]) << bias_exp
             for i in range(size):
-                product = u[n, i] * keep_u
-                rest = product >> bits if product >= 0 else -(-product >> bits)
-                came = _signed(arrived[n, t, i] << shift, half_sum)
-                current = np.int64(np.int32(rest + came))
-                if current > high:
-                    current -= 2 * top
-                elif current <= high - 2 * top:
-                    current += 2 * top
-                product = v[n, i] * keep_v
-                rest = product >> bits if product >= 0 else -(-product >> bits)
-                push = np.int64(bias[i])
-                if driven:
-                    push += written[n, t, i]
-                drive = _signed(current + (push << bias_exp), half_drive)
-                voltage = np.int64(np.int32(rest + drive))
-                voltage = min(max(voltage, 1 - top), top - 1)
+                added = np.int32(came[i] * factor)
+                if shorter:
+                    added = np.int32(np.int32(added << no_sum) >> no_sum)
+                current = np.int32(np.int32(u[i] * keep_u) + added)
+                current = np.int32(current - 2 * top) if current > high else current
+                current = np.int32(current + 2 * top) if current <= low else current
+                drive = np.int32(current + push[i])
+                if shorter:
+                    drive = np.int32(np.int32(drive << no_drive) >> no_drive)
+                voltage = np.int32(np.int32(v[i] * keep_v) + drive)
+                voltage = min(max(voltage, np.int32(1 - top)), np.int32(top - 1))
                 fired = voltage > threshold
-                spikes[n, t, i] = 1 if fired else 0
-                u[n, i] = current
-                v[n, i] = 0 if fired else voltage
-                if states:
-                    us[n, t, i] = current
-                    vs[n, t, i] = v[n, i]
+                sent[i] = fired
+                u[i] = current
+                v[i] = np.int32(0) if fired else voltage
+            if states:
+                kept.u[n, t] = u
+                kept.v[n, t] = v
 
 
 @compiled(nogil=True)
-def _change(x, bias, neuron, span, state, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _change(x, bias, neuron, span, state, kept):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Delta encoding of ``x [N, T, size]`` itself, or, with a bias, of its rectified sum."""
     (threshold, scale, shift), (begin, end) = neuron, span
     (sigma, act, residue), (spikes, us, vs) = state, kept
     samples, _, size = x.shape
+    states = us.shape[1] > 0
     for n in range(samples):
         for t in range(begin, end):
             for i in range(size):
@@ -163,10 +188,11 @@ def _change(x, bias, neuron, span, state, kept, states):  # type: ignore[no-unty
 
 
 @compiled(nogil=True)
-def _sum(x, span, sigma, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _sum(x, span, sigma, kept):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Send the sum of ``x [N, T, size]`` so far."""
     (begin, end), (spikes, us, vs) = span, kept
     samples, _, size = x.shape
+    states = us.shape[1] > 0
     for n in range(samples):
         for t in range(begin, end):
             for i in range(size):
@@ -178,10 +204,11 @@ def _sum(x, span, sigma, kept, states):  # type: ignore[no-untyped-def]  # noqa:
 
 
 @compiled(nogil=True)
-def _pass(x, span, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _pass(x, span, kept):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Send ``x [N, T, size]`` itself; -2**31 has no size in 32 bits, and is not sent."""
     (begin, end), (spikes, us, vs) = span, kept
     samples, _, size = x.shape
+    states = us.shape[1] > 0
     for n in range(samples):
         for t in range(begin, end):
             for i in range(size):
@@ -193,11 +220,12 @@ def _pass(x, span, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN00
 
 
 @compiled(nogil=True)
-def _turn(a_real, a_imag, neuron, shifts, span, state, kept, states):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _turn(a_real, a_imag, neuron, shifts, span, state, kept):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Resonate: each of the four products is cut toward zero by itself."""
     (cos, sin, threshold, resets), (bits, shift, top) = neuron, shifts
     (begin, end), (real, imag), (spikes, us, vs) = span, state, kept
     samples, _, size = a_real.shape
+    states = us.shape[1] > 0
     for n in range(samples):
         for t in range(begin, end):
             for i in range(size):

@@ -1,40 +1,78 @@
-"""The fast exact simulator: the same integers as ``reference.py``, event by event.
+"""The fast exact simulator: the same integers as ``definition.py``, event by event.
 
 Because every layer is reset at its own phase and every branch is delayed to match, layer by
 layer in the sample's own time gives the same numbers as step by step in chip time; that they do
 is tested, not assumed. Only the populations of a loop go through time together, step by step.
-Samples are independent, so they run in parallel, some in each thread.
+Samples are independent, so they run in parallel, some in each thread; so few at a time that what
+they need stays in the cache (docs/decisions/0020-engine.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.families.loihi.cells import Cells
-from snn2hw.families.loihi.numbers import Numbers, as_added, numbers_of, population
+from snn2hw.families.loihi.cells import Cells, Kept
+from snn2hw.families.loihi.numbers import as_added, numbers_of, population
 from snn2hw.families.loihi.populations import Delta, Lif, check_sums
-from snn2hw.ir.integer import Connection
+from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import LayerTrace, Trace, answers
-from snn2hw.simulate import delivery
-from snn2hw.simulate.batches import in_threads
+from snn2hw.simulate import delivery, layout
+from snn2hw.simulate.batches import Workspace, in_threads
+from snn2hw.simulate.events import Events, Sent, Span, counted, listed
 from snn2hw.simulate.inputs import check_inputs
 
-Ints = NDArray[np.int32]
-Link = tuple[Connection, delivery.Way]
+CACHE = 2 << 20  # bytes of a core's second cache: working arrays beyond it are slower (make bench)
+
+Inputs = Mapping[str, NDArray[np.integer[Any]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Link:
+    """A connection, and how its events are delivered."""
+
+    connection: Connection
+    way: delivery.Way
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is computed once for a program.
+
+    Args:
+        channels: of a place, of each input and population.
+        into: the links into each population.
+        plain: inputs and populations that send nothing but spikes.
+        wide: populations whose sums need 64 bits: those that take graded spikes.
+        components: populations, those of a loop together.
+        bytes_a_step: of working arrays, of one step of one sample.
+    """
+
+    channels: Mapping[str, int]
+    into: Mapping[str, list[Link]]
+    plain: frozenset[str]
+    wide: frozenset[str]
+    components: list[list[str]]
+    bytes_a_step: int
+
+
+_plans: WeakKeyDictionary[IntNetwork, Plan] = WeakKeyDictionary()
 
 
 def run(
     program: Program,
-    inputs: Mapping[str, NDArray[np.integer]],
+    inputs: Inputs,
     *,
     spikes: bool = False,
     states: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    memory: int = 256 << 20,
+    memory: int = CACHE,
 ) -> Trace:
     """Simulate every sample from fresh state.
 
@@ -44,82 +82,212 @@ def run(
         spikes: keep what every layer sends, not only how often.
         states: keep that and every layer's states.
         progress: called with (samples done, samples).
-        memory: bytes the working arrays may take.
+        memory: bytes the working arrays of a thread may take; those of one sample they may always.
 
     Raises:
         InputError: if the inputs do not have the program's shapes or range.
     """
     samples, steps = check_inputs(program, inputs)
-    n = numbers_of(program.network)
-    connections = [as_added(c, n) for c in program.network.connections]
-    links = [(c, delivery.way_of(c.synapses)) for c in connections]
-    widest = sum(p.size for p in (*program.network.inputs, *program.network.populations))
+    net, plan = program.network, _plan_of(program.network)
+    layers = spikes or states
+    kept = {
+        p.name: _array(plan, p.name, p.size, samples, steps, states)
+        for p in net.populations
+        if layers or p.name in net.outputs.values()
+    }
 
-    def simulate(some: slice) -> Trace:
-        piece = {k: x[some] for k, x in inputs.items()}
-        return _batch(program, links, piece, spikes=spikes or states, states=states)
+    def simulate(some: slice, space: Workspace) -> None:
+        here = {name: Kept(k.spikes[some], k.u[some], k.v[some]) for name, k in kept.items()}
+        _Batch(net, plan, {k: x[some] for k, x in inputs.items()}, here, space).run()
 
-    return in_threads(samples, 16 * steps * widest, simulate, progress, memory)
+    spaces, seconds = in_threads(samples, steps * plan.bytes_a_step, simulate, progress, memory)
 
+    def shown(name: str, x: NDArray[Any]) -> NDArray[Any]:
+        return layout.outward(x, plan.channels[name], net.shape(name))
 
-def _batch(
-    program: Program,
-    links: list[Link],
-    inputs: Mapping[str, NDArray[np.integer]],
-    *,
-    spikes: bool,
-    states: bool,
-) -> Trace:
-    net = program.network
-    sent: dict[str, Ints] = {}
-    layers: dict[str, LayerTrace] = {}
-    samples, steps = next(iter(inputs.values())).shape[:2]
-    for port in net.inputs:
-        sent[port.name] = np.ascontiguousarray(
-            inputs[port.name].reshape(samples, steps, -1), dtype=np.int32
+    events: dict[str, NDArray[np.int64]] = {}
+    for p in (*net.inputs, *net.populations):
+        total = np.zeros((1, steps, p.size), np.int64)
+        for space in spaces:
+            total[0] += space.keep(f"{p.name} events", (steps, p.size), np.int32)
+        events[p.name] = shown(p.name, total).reshape(steps, -1)
+    outputs = {p: shown(p, kept[p].spikes).astype(np.int32) for p in net.outputs.values()}
+    traces = {
+        name: LayerTrace(
+            shown(name, k.spikes),
+            {"u": shown(name, k.u), "v": shown(name, k.v)} if states else {},
         )
-    for names in net.components():
-        cells: dict[str, Cells] = {}
-        for name in names:
-            p = population(net, name)
-            driven = p.driven_by if isinstance(p, Lif | Delta) else None
-            written = None if driven is None else sent[driven]
-            cells[name] = Cells(p, (samples, steps), written, states)
-        sent |= {name: cell.spikes for name, cell in cells.items()}
-        into = [links[i] for name in names for i in net.into(name)]
-        graded = {c.post for c, _ in into if net.sends_graded(c.pre)}
-        _component(cells, into, sent, numbers_of(net), steps, graded)
-        if spikes:
-            layers |= {name: cell.trace() for name, cell in cells.items()}
-    events = {k: np.count_nonzero(x, axis=0).astype(np.int64) for k, x in sent.items()}
-    return Trace(answers(program, sent), events, layers, program.phase, program.depth, 0.0, "exact")
+        for name, k in kept.items()
+        if layers
+    }
+    return Trace(
+        answers(program, outputs), events, traces, program.phase, program.depth, seconds, "exact"
+    )
 
 
-def _component(
-    cells: Mapping[str, Cells],
-    into: list[Link],
-    sent: Mapping[str, Ints],
-    n: Numbers,
-    steps: int,
-    graded: set[str],
-) -> None:
-    """Compute a population over all steps at once, or the populations of a loop step by step.
+def _array(plan: Plan, name: str, size: int, samples: int, steps: int, states: bool) -> Kept:
+    dtype = np.int8 if name in plan.plain else np.int32
+    state = (samples, steps if states else 0, size)
+    return Kept(
+        np.empty((samples, steps, size), dtype),
+        np.empty(state, np.int32),
+        np.empty(state, np.int32),
+    )
 
-    ``graded`` are those that take graded spikes, whose sums are checked.
-    """
-    inside = [(c, way) for c, way in into if c.pre in cells]
-    for c, way in into:
-        if c.pre not in cells:
-            arrived = cells[c.post].arrived[c.part]
-            delivery.deliver(sent[c.pre], way, c.exponent, c.delay, (0, steps), arrived)
-    width = 1 if inside else steps
-    for begin in range(0, steps, width):
-        span = (begin, begin + width)
-        for name, cell in cells.items():
-            for c, way in inside:
-                if c.post == name:
-                    arrived = cell.arrived[c.part]
-                    delivery.deliver(sent[c.pre], way, c.exponent, c.delay, span, arrived)
-            if name in graded:
-                check_sums(cell.p, cell.arrived["real"][:, begin : begin + width])
-            cell.integrate(n, span)
+
+def _plan_of(net: IntNetwork) -> Plan:
+    """Return what is computed once for a network, and kept as long as it lives."""
+    if net not in _plans:
+        _plans[net] = _plan(net)
+    return _plans[net]
+
+
+def _plan(net: IntNetwork) -> Plan:
+    n, channels = numbers_of(net), layout.channels(net)
+    into: dict[str, list[Link]] = {p.name: [] for p in net.populations}
+    for connection in net.connections:
+        c = as_added(connection, n)
+        way = delivery.way_of(c.synapses, channels[c.pre], channels[c.post])
+        into[c.post].append(Link(c, way))
+    plain = {p.name for p in net.inputs if (p.min_value, p.max_value) == (0, 1)}
+    plain |= {p.name for p in net.populations if not p.graded}
+    wide = {c.post for c in net.connections if net.sends_graded(c.pre)}
+    sizes = [p.size for p in (*net.inputs, *net.populations)]
+    components = net.components()
+    together = max(sum(net.population(k).size for k in names) for names in components)
+    bytes_a_step = sum(sizes) + (8 if wide else 4) * together
+    return Plan(channels, into, frozenset(plain), frozenset(wide), components, bytes_a_step)
+
+
+class _Batch:
+    """Some samples on their way through the network."""
+
+    def __init__(
+        self,
+        net: IntNetwork,
+        plan: Plan,
+        inputs: Inputs,
+        kept: Mapping[str, Kept],
+        space: Workspace,
+    ) -> None:
+        self.net, self.plan, self.inputs, self.kept, self.space = net, plan, inputs, kept, space
+        self.samples, self.steps = next(iter(inputs.values())).shape[:2]
+        self.sent: dict[str, Sent] = {}
+        self.lists: dict[str, Events] = {}  # of all steps, or of one where all steps are alike
+        self.numbers = numbers_of(net)
+
+    def run(self) -> None:
+        """Simulate them."""
+        for port in self.net.inputs:
+            x = self.inputs[port.name]
+            self._send(port.name, self._inward(port.name, x[:, :1] if _still(x) else x))
+        for names in self.plan.components:
+            cells = {name: self._cells(name) for name in names}
+            inside = [
+                link for k in names for link in self.plan.into[k] if link.connection.pre in cells
+            ]
+            for name, cell in cells.items():
+                self._from_outside(cell, [x for x in self.plan.into[name] if x not in inside])
+            if inside:
+                self._together(cells, inside)
+            else:
+                for cell in cells.values():
+                    self._integrate(cell, (0, self.steps))
+            for name, cell in cells.items():
+                self._send(name, cell.kept.spikes)
+
+    def _cells(self, name: str) -> Cells:
+        p = population(self.net, name)
+        kept = self.kept.get(name)
+        if kept is None:
+            dtype = np.int8 if name in self.plan.plain else np.int32
+            none = np.empty((self.samples, 0, p.size), np.int32)
+            whole = (self.samples, self.steps, p.size)
+            kept = Kept(self.space.take(f"{name} sent", whole, dtype), none, none)
+        port = p.driven_by if isinstance(p, Lif | Delta) else None
+        written = None
+        if port is not None:
+            written = layout.inward(self.inputs[port], self.plan.channels[name], np.int32)
+        return Cells(p, self.plan.channels[name], kept, written, name in self.plan.wide, self.space)
+
+    def _inward(self, name: str, x: NDArray[Any]) -> Sent:
+        return layout.inward(
+            x, self.plan.channels[name], np.int8 if name in self.plan.plain else np.int32
+        )
+
+    def _listed(self, name: str, sent: Sent, span: Span, into: str) -> Events:
+        plain = name in self.plan.plain
+        return listed(sent, self.plan.channels[name], plain, span, self.space, into)
+
+    def _send(self, name: str, sent: Sent) -> None:
+        """List what an input or a population sent in all steps, and count it."""
+        self.sent[name] = sent
+        steps, size = sent.shape[1:]
+        self.lists[name] = self._listed(name, sent, (0, steps), name)
+        total = self.space.keep(f"{name} events", (self.steps, size), np.int32)
+        if steps == self.steps:
+            counted(self.lists[name], total)
+        else:
+            once = np.zeros((1, size), np.int32)
+            counted(self.lists[name], once)
+            total += once
+
+    def _from_outside(self, cell: Cells, links: Sequence[Link]) -> None:
+        """Let all arrive that does not come from a loop that the population is in."""
+        for part, arrived in cell.arrived.items():
+            nothing = True
+            for link in links:
+                c = link.connection
+                if c.part != part:
+                    continue
+                delay = min(c.delay, self.steps)
+                if nothing:
+                    arrived[:, :delay] = 0
+                if delay < self.steps:
+                    self._deliver(link, arrived, delay, nothing)
+                nothing = False
+            if nothing:
+                arrived[:] = 0
+
+    def _deliver(self, link: Link, arrived: NDArray[Any], delay: int, store: bool) -> None:
+        c, events = link.connection, self.lists[link.connection.pre]
+        if events.ends.shape[1] < self.steps:  # every step brings the same
+            once = self.space.take(
+                f"once {arrived.dtype}", (self.samples, 1, arrived.shape[2]), arrived.dtype
+            )
+            delivery.deliver(events, link.way, c.exponent, once, 0, True, self.space)
+            if store:
+                arrived[:, delay:] = once
+            else:
+                arrived[:, delay:] += once
+            return
+        if delay:
+            span = (0, self.steps - delay)
+            events = self._listed(c.pre, self.sent[c.pre], span, "delayed")
+        delivery.deliver(events, link.way, c.exponent, arrived, delay, store, self.space)
+
+    def _together(self, cells: Mapping[str, Cells], inside: Sequence[Link]) -> None:
+        """Take the populations of a loop through time, step by step."""
+        for t in range(self.steps):
+            for name, cell in cells.items():
+                for link in inside:
+                    c = link.connection
+                    if c.post == name and t >= c.delay:
+                        at = t - c.delay
+                        sent = cells[c.pre].kept.spikes
+                        events = self._listed(c.pre, sent, (at, at + 1), "looped")
+                        arrived = cell.arrived[c.part]
+                        delivery.deliver(
+                            events, link.way, c.exponent, arrived, t, False, self.space
+                        )
+                self._integrate(cell, (t, t + 1))
+
+    def _integrate(self, cell: Cells, span: Span) -> None:
+        if cell.p.name in self.plan.wide:
+            check_sums(cell.p, cell.arrived["real"][:, slice(*span)])
+        cell.integrate(self.numbers, span)
+
+
+def _still(x: NDArray[Any]) -> bool:
+    """Say whether every step is the same memory, as where one image is shown all the time."""
+    return x.shape[1] > 1 and x.strides[1] == 0

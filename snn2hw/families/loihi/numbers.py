@@ -14,10 +14,10 @@ from snn2hw.ir.populations import written_by
 from snn2hw.ir.synapses import reach, with_weight
 from snn2hw.ir.target import Target
 
-# What the simulators, whose states are of 32 bits and whose sums are of 64, count exactly.
+# What the simulators, whose states and sums are of 32 bits, count exactly.
 # A shift of 8 has no bias: quantized ones are shifted like weights, by an exponent of 3 bits.
 RANGES: Mapping[str, tuple[int, int]] = {
-    "state_bits": (2, 32), "state_shift": (0, 7), "decay_bits": (1, 12), "threshold_bits": (1, 31),
+    "state_bits": (2, 31), "state_shift": (0, 7), "decay_bits": (1, 12), "threshold_bits": (1, 31),
     "bias_bits": (3, 31), "weight_bits": (2, 15), "exponent_min": (-31, 0), "exponent_max": (0, 31),
     "delay_max": (0, 1 << 16), "message_bits": (0, 32), "sum_bits": (9, 32), "drive_bits": (9, 32),
     "keeps_top": (0, 1), "shifts_weights": (0, 1), "programmable": (0, 1),

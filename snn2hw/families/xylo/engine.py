@@ -34,7 +34,7 @@ from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import matrix
 from snn2hw.ir.trace import SPIKES, Trace
-from snn2hw.simulate.batches import in_threads
+from snn2hw.simulate.batches import Workspace, in_threads
 from snn2hw.simulate.inputs import check_inputs
 
 Ints = NDArray[np.int32]
@@ -86,31 +86,34 @@ def run(
     samples, steps = check_inputs(program, inputs)
     net = program.network
     wires, neurons = _wires(net), _neurons(net)
-    ((name, x),) = inputs.items()
+    (x,) = inputs.values()
     channels = np.ascontiguousarray(x.reshape(samples, steps, -1), dtype=np.int32)
-    each = 4 * program.period(steps) * neurons.threshold.size * (4 if states else 1)
-
-    def simulate(some: slice) -> Trace:
-        kept = _batch(program, wires, neurons, channels[some], states)
-        return trace_of(program, {name: x[some]}, kept, 0.0, "exact", layers=spikes or states)
-
-    return in_threads(samples, each, simulate, progress, memory)
-
-
-def _batch(
-    program: Program, wires: tuple[Wires, ...], neurons: Neurons, x: Ints, states: bool
-) -> dict[str, Kept]:
-    """Run samples ``[N, T, channels]`` and return what each population did, in chip time."""
-    net, n = program.network, numbers_of(program.network)
-    samples, steps = len(x), program.period(x.shape[1])
-    (synapses, size), kept = neurons.dash_syn.shape, steps if states else 0
-    sent = np.empty((samples, steps, size), np.int32)
-    isyn = np.empty((samples, kept, synapses, size), np.int32)
+    period, size = program.period(steps), neurons.threshold.size
+    kept = period if states else 0
+    sent = np.empty((samples, period, size), np.int32)
+    isyn = np.empty((samples, kept, neurons.dash_syn.shape[0], size), np.int32)
     vmem = np.empty((samples, kept, size), np.int32)
+    n = numbers_of(net)
     most = (n.input_spikes, n.hidden_spikes, n.readout_spikes, n.state_max)
     count = sum(p.size for p in hidden(net))
-    _simulate(x, wires, neurons, most, count, (sent, isyn, vmem), states)
-    first, found = first_ids(net), dict[str, Kept]()
+
+    def simulate(some: slice, _: Workspace) -> None:
+        arrays = (sent[some], isyn[some], vmem[some])
+        _simulate(channels[some], wires, neurons, most, count, arrays, states)
+
+    each = 4 * period * size
+    _, seconds = in_threads(samples, each, simulate, progress, memory)
+    found = _by_population(program, sent, isyn, vmem, states)
+    return trace_of(program, inputs, found, seconds, "exact", layers=spikes or states)
+
+
+def _by_population(
+    program: Program, sent: Ints, isyn: Ints, vmem: Ints, states: bool
+) -> dict[str, Kept]:
+    """Return what each population did, in chip time."""
+    net = program.network
+    count, first = sum(p.size for p in hidden(net)), first_ids(net)
+    found: dict[str, Kept] = {}
     for p in populations(net):
         begin = first[p.name] + (0 if isinstance(p, Hidden) else count)
         own = slice(begin, begin + p.size)
