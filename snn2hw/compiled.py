@@ -2,13 +2,15 @@
 """Compiled functions, kept between runs where there is a place for them.
 
 Numba refuses a function whose cache it cannot write, and stops at a cache that is damaged. Here
-both only cost the time to compile again.
+the one is read where somebody has filled it before, and else both only cost the time to compile
+again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -20,12 +22,24 @@ from snn2hw.files import expanded
 
 def _places() -> list[Any]:
     """Return where Numba may look for a folder; without a home it would make one named ``~``."""
-    places = CompileResultCacheImpl._locator_classes
+    places: list[Any] = list(CompileResultCacheImpl._locator_classes)
     try:
         expanded("~")
     except InputError:
-        return [p for p in places if "UserWide" not in p.__name__]
-    return places
+        places = [p for p in places if "UserWide" not in p.__name__]
+    return [*places, *map(_filled, places)]
+
+
+def _filled(place: Any) -> Any:
+    """Return a place that need not be writable, if it holds something."""
+
+    class Filled(place):
+        def ensure_cache_path(self) -> None:
+            folder = self.get_cache_path()
+            if not any(Path(folder).glob("*.nbi")):
+                raise FileNotFoundError(folder)
+
+    return Filled
 
 
 class _Kept(FunctionCache):

@@ -37,12 +37,13 @@ def module(tmp_path):
     return folder
 
 
-def run(module, script="", **variables):
+def run(module, script="", after="", **variables):
     here = module.parent / "here"
     here.mkdir(exist_ok=True)
     clean = {k: v for k, v in os.environ.items() if k not in VARIABLES}
     done = subprocess.run(
-        [sys.executable, "-B", "-c", f"{script}\nimport doubling; print(doubling.twice(21))"],
+        [sys.executable, "-B", "-c", 
+         f"{script}\nimport doubling; print(doubling.twice(21))\n{after}"],
         env={**clean, "PYTHONPATH": f"{module}{os.pathsep}{Path(snn2hw.__file__).parents[1]}"}
         | {k: str(v) for k, v in variables.items()},
         cwd=here, capture_output=True, text=True, check=False,
@@ -66,6 +67,23 @@ def test_kept_and_compiled_again_when_the_cache_is_damaged(module):
         path.write_bytes(content)
         run(module, NUMBA_CACHE_DIR=cache)
         assert {p: p.stat().st_size for p in cache.rglob("*.nb[ic]")} == whole
+
+
+# As on a disk that is mounted to be read only.
+UNWRITABLE = """
+import tempfile
+def refused(*_, **__): raise OSError(30, "Read-only file system")
+tempfile.TemporaryFile = tempfile.NamedTemporaryFile = refused
+"""
+
+
+def test_a_cache_that_can_only_be_read_is_read(module):
+    cache = module.parent / "cache"
+    hits = "assert sum(doubling.twice.stats.cache_hits.values()) == {}"
+    run(module, after=hits.format(0), NUMBA_CACHE_DIR=cache)
+    run(module, UNWRITABLE, hits.format(1), NUMBA_CACHE_DIR=cache, HOME="/dev/null")
+    empty = module.parent / "empty"
+    run(module, UNWRITABLE, hits.format(0), NUMBA_CACHE_DIR=empty, HOME="/dev/null")
 
 
 def test_a_disk_without_room(module):

@@ -1,0 +1,143 @@
+"""The networks of the speed page, as integers: their hidden layers spike at a rate that is asked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+from nets import LOIHI2, NUMBERS, placed
+
+from snn2hw.families.loihi import engine
+from snn2hw.families.loihi.populations import Lif
+from snn2hw.ir.integer import Connection, InputPort, IntNetwork
+from snn2hw.ir.program import Program
+from snn2hw.ir.synapses import Conv, Dense, identity
+
+# Some of these networks are too large for a board, or a neuron for a core: how fast they are
+# simulated does not depend on it.
+LARGE = replace(
+    LOIHI2,
+    limits={
+        name: replace(figure, value=1000 * figure.value, high=1000 * figure.value)
+        if name in ("chips", "memory_per_core")
+        else figure
+        for name, figure in LOIHI2.limits.items()
+    },
+)
+KEEPS_MOST = 410  # a membrane loses a tenth a step
+
+
+class Net:
+    """Layers one after another, with weights from a fixed seed."""
+
+    def __init__(self, shape: tuple[int, ...], steps: int) -> None:
+        self.random = np.random.default_rng(0)
+        self.shapes = {"input": shape}
+        self.connections: list[Connection] = []
+        self.steps = steps
+
+    def weights(self, *shape: int) -> np.ndarray:
+        drawn = np.rint(self.random.normal(0, 30, shape)).clip(-126, 126)
+        return drawn.astype(np.int32) * 2
+
+    def dense(self, pre: str, post: str, size: int) -> str:
+        weight = self.weights(size, int(np.prod(self.shapes[pre])))
+        self.connections.append(Connection(pre, post, Dense(weight)))
+        self.shapes[post] = (size,)
+        return post
+
+    def conv(self, pre: str, post: str, out: int, kernel: int = 3, stride: int = 1) -> str:
+        shape = self.shapes[pre]
+        weight = self.weights(out, shape[0], kernel, kernel)
+        pad = (kernel // 2, kernel // 2)
+        synapses = Conv(weight, shape, (stride, stride), pad)
+        self.connections.append(Connection(pre, post, synapses))
+        self.shapes[post] = synapses.output_shape
+        return post
+
+    def add(self, pre: str, post: str) -> None:
+        """Let a layer's spikes be heard one to one, as over the shortcut of a residual block."""
+        weight = identity(int(np.prod(self.shapes[pre])), np.int32(252))
+        self.connections.append(Connection(pre, post, weight))
+
+    def at_rate(self, x: np.ndarray, rate: float) -> Program:
+        """Return the program whose layers spike at a rate, for samples ``[N, T, *shape]``."""
+        sent, found = {"input": x}, list[Lif]()
+        for name in self.shapes:
+            if name != "input":
+                p, sent[name] = self._at_rate(name, sent, rate)
+                found.append(p)
+        return self._program(["input"], found)
+
+    def _at_rate(
+        self, name: str, sent: dict[str, np.ndarray], rate: float
+    ) -> tuple[Lif, np.ndarray]:
+        """Return a layer with the threshold that gives it a rate, and its spikes."""
+        low, high, best = 0, 1 << 16, None
+        pre = sorted({c.pre for c in self.connections if c.post == name})
+        inputs = {k: sent[k] for k in pre}
+        bias = np.zeros(int(np.prod(self.shapes[name])), np.int32)
+        while best is None or high - low > max(1, low // 64):
+            middle = (low + high) // 2
+            p = Lif(name, self.shapes[name], 4095, KEEPS_MOST, middle, bias)
+            spikes = engine.run(self._program(pre, [p]), inputs).spikes.astype(np.uint8)
+            low, high = (middle, high) if spikes.mean() > rate else (low, middle)
+            best = (p, spikes)
+        return best
+
+    def _program(self, pre: Sequence[str], populations: Sequence[Lif]) -> Program:
+        """Return the program of some layers, which hear others as inputs."""
+        there = {*pre, *(p.name for p in populations)}
+        last = populations[-1].name
+        ports = tuple(InputPort(name, self.shapes[name]) for name in pre)
+        into = tuple(c for c in self.connections if {c.pre, c.post} <= there and c.post not in pre)
+        net = IntNetwork(
+            ports, tuple(populations), into, {last: last}, 1e-3, self.steps, NUMBERS, {}
+        )
+        return placed(net, LARGE)
+
+
+def mlp() -> Net:
+    """784-512-512-10."""
+    net = Net((784,), 32)
+    net.dense(net.dense(net.dense("input", "hidden1", 512), "hidden2", 512), "out", 10)
+    return net
+
+
+def conv() -> Net:
+    """28 x 28, twice 3 x 3 with stride 2 to 32 and 64 channels, 10."""
+    net = Net((1, 28, 28), 32)
+    first = net.conv("input", "conv1", 32, stride=2)
+    net.dense(net.conv(first, "conv2", 64, stride=2), "out", 10)
+    return net
+
+
+def resnet18() -> Net:
+    """The ResNet-18 for 3 x 32 x 32: a stem, four stages of two blocks, 10 classes."""
+    net = Net((3, 32, 32), 4)
+    before = net.conv("input", "stem", 64)
+    for stage, channels in enumerate((64, 128, 256, 512)):
+        for block in range(2):
+            stride = 2 if stage and not block else 1
+            name = f"stage{stage}.{block}"
+            inner = net.conv(before, f"{name}.1", channels, stride=stride)
+            outer = net.conv(inner, f"{name}.2", channels)
+            if stride == 2:
+                net.conv(before, outer, channels, kernel=1, stride=2)
+            else:
+                net.add(before, outer)
+            before = outer
+    net.dense(before, "out", 10)
+    return net
+
+
+def spikes(net: Net, samples: int, rate: float, seed: int = 1) -> np.ndarray:
+    """Draw input spikes ``[N, T, *shape]``."""
+    r = np.random.default_rng(seed)
+    shape = (samples, net.steps, *net.shapes["input"])
+    return (r.random(shape, np.float32) < rate).astype(np.uint8)
