@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -106,6 +107,39 @@ def write_npz(
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+@contextmanager
+def npz_by_rows(path: Path) -> Generator[Callable[[Mapping[str, Array]], None]]:
+    """Give a function that adds rows to arrays, which are an npz file when the block succeeds.
+
+    The rows wait in files beside it, so that the arrays may be larger than the memory.
+
+    Args:
+        path: where the file belongs.
+    """
+    with new_file(path, make_folder=False) as temporary:
+        waiting: dict[str, tuple[Path, Array]] = {}
+        rows: dict[str, int] = {}
+
+        def add(arrays: Mapping[str, Array]) -> None:
+            for name, array in arrays.items():
+                place = temporary.with_name(f"{len(waiting)}.raw")
+                raw, _ = waiting.setdefault(name, (place, array[:0]))
+                rows[name] = rows.get(name, 0) + len(array)
+                with raw.open("ab") as file:
+                    np.ascontiguousarray(array).tofile(file)
+
+        yield add
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, (raw, like) in waiting.items():
+                header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(like))
+                header["shape"] = (rows[name], *like.shape[1:])
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array_header_2_0(member, header)
+                    with raw.open("rb") as file:
+                        shutil.copyfileobj(file, member, CHUNK)
+                raw.unlink()
 
 
 def check_zip(path: Path, ratio: int = RATIO) -> None:

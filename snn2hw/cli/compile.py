@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +123,13 @@ def simulate(
     taken = _samples(talk, opened, limit=samples, output=output, **which)
     if taken.labels is not None:
         _ask_output(talk, opened.program.network.outputs, output)
-    ran = builds.simulate(
-        opened, taken, on, states=trace and save is not None,
-        progress=lambda done, total: talk.update("simulate", done, total),
-    )  # fmt: skip
-    if save is not None:
-        builds.save_trace(save, ran, taken.labels, layers=trace)
+    progress = partial(talk.update, "simulate")
+    if on == "exact" and trace and save is not None:
+        ran = builds.simulate_into(save, opened, taken, progress=progress)
+    else:
+        ran = builds.simulate(opened, taken, on, progress=progress)
+        if save is not None:
+            builds.save_trace(save, ran, taken.labels, layers=trace)
     counts = layer_counts(opened.program, ran)
     right = builds.accuracy(ran, taken.labels, output)
     document: dict[str, Any] = {

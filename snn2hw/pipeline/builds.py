@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import estimator, families
-from snn2hw.archives import write_npz
-from snn2hw.errors import UnsupportedError, listed, unknown_name
+from snn2hw.archives import npz_by_rows, write_npz
+from snn2hw.errors import InputError, UnsupportedError, listed, unknown_name
 from snn2hw.files import read_json, write_json
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
+from snn2hw.ir.trace import join as joined
 from snn2hw.pipeline import counting
 from snn2hw.pipeline.port import Ints, Samples
 from snn2hw.pipeline.samples import sole
@@ -80,7 +82,70 @@ def save_trace(
 
     Of several outputs, spikes and predictions are called ``<output>.spikes`` and so on.
     """
-    arrays: dict[str, Any] = {}
+    write_npz(path, _arrays(trace, labels, layers=layers), make_folder=False)
+
+
+def simulate_into(
+    path: Path,
+    build: folders.Build,
+    samples: Samples,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    memory: int = 1 << 28,
+) -> Trace:
+    """Run a build on our simulator and write everything that every layer does.
+
+    Some samples at a time, so that what is written may be larger than the memory.
+
+    Args:
+        path: the npz file.
+        build: the build.
+        samples: what it is given.
+        progress: called with (samples done, samples).
+        memory: bytes that what is kept of some samples may take.
+
+    Returns:
+        The trace, without the layers.
+
+    Raises:
+        InputError: the disk has no room for it.
+    """
+    program = build.program
+    count, steps = check_inputs(program, samples.inputs)
+    # A spike takes up to 4 bytes, and so does each of two states.
+    each = 12 * sum(p.size for p in program.network.populations) * program.chip_steps(steps)
+    _check_room(path, count, each)
+    run = families.of(program.target).run
+    batch, traces = max(1, memory // each), list[Trace]()
+    with npz_by_rows(path) as add:
+        for start in range(0, count, batch):
+            some = slice(start, start + batch)
+            trace = run(
+                program, {k: x[some] for k, x in samples.inputs.items()}, states=True,
+                progress=progress and (lambda done, _, at=start: progress(at + done, count)),
+            )  # fmt: skip
+            labels = None if samples.labels is None else samples.labels[some]
+            add(_arrays(trace, labels, layers=True))
+            traces.append(replace(trace, layers={}))
+    return joined(traces, sum(t.seconds for t in traces))
+
+
+def _check_room(path: Path, count: int, each: int) -> None:
+    """Refuse a trace that the disk has no room for, while it is not yet packed."""
+    free = shutil.disk_usage(path.parent).free
+    if count * each > free:
+        raise InputError(
+            f"The trace of {count:,} samples takes up to {count * each / 1e9:,.1f} GB before it is "
+            f"packed, and {path.parent.resolve()} has {free / 1e9:,.1f} GB left.",
+            f"Take at most {free // each:,} samples (--samples), leave out --trace, or save it on "
+            "another disk.",
+        )
+
+
+def _arrays(
+    trace: Trace, labels: NDArray[np.int64] | None, *, layers: bool
+) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
     for name, answer in trace.outputs.items():
         of = f"{name}." if len(trace.outputs) > 1 else ""
         arrays[f"{of}spikes"] = trace.on_chip_time(answer.spikes, answer.phase)
@@ -92,7 +157,7 @@ def save_trace(
             for what in layer.names:
                 whole = trace.on_chip_time(layer[what], trace.phase[name])
                 arrays[f"{name}.{what}"] = whole
-    write_npz(path, arrays, make_folder=False)
+    return arrays
 
 
 def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:

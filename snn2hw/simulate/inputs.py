@@ -53,11 +53,15 @@ def sent(net: IntNetwork, values: Mapping[str, NDArray[np.integer]]) -> dict[str
     """
     _checked(tuple(given(net.inputs).values()), values)
     return {
-        p.name: values[p.of].astype(np.int64) >> p.digit & 1
-        if isinstance(p, DigitPort)
-        else values[p.name]
+        p.name: _digit(values[p.of], p.digit) if isinstance(p, DigitPort) else values[p.name]
         for p in net.inputs
     }
+
+
+def _digit(x: NDArray[np.integer[Any]], digit: int) -> Ints:
+    """Return a binary digit of values ``[N, T, *shape]``, of a still image one too."""
+    once = x[:, :1] if x.strides[1] == 0 else x
+    return np.broadcast_to((once >> digit & 1).astype(np.uint8), x.shape)
 
 
 def _checked(

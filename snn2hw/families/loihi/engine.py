@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ from snn2hw.families.loihi.populations import Delta, Lif, check_sums
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import LayerTrace, Trace, answers
+from snn2hw.resources import check_memory
 from snn2hw.simulate import delivery, layout
 from snn2hw.simulate.batches import Workspace, in_threads
 from snn2hw.simulate.events import Events, Sent, Span, counted, listed
@@ -51,6 +53,7 @@ class Plan:
         plain: inputs and populations that send nothing but spikes.
         wide: populations whose sums need 64 bits: those that take graded spikes.
         components: populations, those of a loop together.
+        elements: of inputs and populations.
         bytes_a_step: of working arrays, of one step of one sample.
     """
 
@@ -59,6 +62,7 @@ class Plan:
     plain: frozenset[str]
     wide: frozenset[str]
     components: list[list[str]]
+    elements: int
     bytes_a_step: int
 
 
@@ -85,11 +89,13 @@ def run(
         memory: bytes the working arrays of a thread may take; those of one sample they may always.
 
     Raises:
-        InputError: if the inputs do not have the program's shapes or range.
+        InputError: the inputs do not have the program's shapes or range, or there is not the memory
+            for what is to be kept, or for one sample.
     """
     samples, steps = check_inputs(program, inputs)
     net, plan = program.network, _plan_of(program.network)
     layers = spikes or states
+    _check_memory(plan, samples, steps, (9 if states else 1) if layers else 0)
     kept = {
         p.name: _array(plan, p.name, p.size, samples, steps, states)
         for p in net.populations
@@ -125,6 +131,20 @@ def run(
     )
 
 
+def _check_memory(plan: Plan, samples: int, steps: int, kept: int) -> None:
+    """Ask for the memory of a run that keeps so many bytes of each neuron and step."""
+    working = plan.bytes_a_step + 4 * plan.elements  # and the lists of events
+    once = steps * (min(samples, numba.get_num_threads()) * (working + 4 * plan.elements))
+    once += 8 * steps * plan.elements  # how often each spiked
+    check_memory(
+        once + samples * steps * kept * plan.elements,
+        f"The simulation of {samples:,} samples of {steps:,} steps",
+        "Take fewer samples (--samples) or steps."
+        if kept and samples > 1
+        else "Take a smaller network, fewer steps, or NUMBA_NUM_THREADS=1.",
+    )
+
+
 def _array(plan: Plan, name: str, size: int, samples: int, steps: int, states: bool) -> Kept:
     dtype = np.int8 if name in plan.plain else np.int32
     state = (samples, steps if states else 0, size)
@@ -155,8 +175,11 @@ def _plan(net: IntNetwork) -> Plan:
     sizes = [p.size for p in (*net.inputs, *net.populations)]
     components = net.components()
     together = max(sum(net.population(k).size for k in names) for names in components)
-    bytes_a_step = sum(sizes) + (8 if wide else 4) * together
-    return Plan(channels, into, frozenset(plain), frozenset(wide), components, bytes_a_step)
+    elements = sum(sizes)
+    bytes_a_step = elements + (8 if wide else 4) * together
+    return Plan(
+        channels, into, frozenset(plain), frozenset(wide), components, elements, bytes_a_step
+    )
 
 
 class _Batch:
