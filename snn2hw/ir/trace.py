@@ -21,14 +21,14 @@ class LayerTrace:
     """What one population sent and held, each ``[N, T, *shape]``, in the sample's own steps.
 
     Args:
-        spikes: what it sent.
+        spikes: what it sent, in 8 bits where that is enough.
         states: by their names, in the order in which a step computes them.
     """
 
-    spikes: NDArray[np.int32]
-    states: Mapping[str, NDArray[np.int32]]
+    spikes: NDArray[np.integer[Any]]
+    states: Mapping[str, NDArray[np.integer[Any]]]
 
-    def __getitem__(self, name: str) -> NDArray[np.int32]:
+    def __getitem__(self, name: str) -> NDArray[np.integer[Any]]:
         return self.spikes if name == SPIKES else self.states[name]
 
     @property
@@ -117,7 +117,7 @@ class Trace:
         """Class that the only output sends most, ``[N]``; several raise InputError."""
         return self.answer().prediction
 
-    def on_chip_time(self, array: NDArray[np.int32], phase: int) -> NDArray[np.int32]:
+    def on_chip_time(self, array: NDArray[Any], phase: int) -> NDArray[Any]:
         """Place ``[N, T, ...]`` at chip steps ``phase ..`` of ``[N, T + depth, ...]``.
 
         What a layer does after the last step of the last output is left out.
@@ -127,7 +127,7 @@ class Trace:
         return out
 
 
-def answers(program: Program, sent: Mapping[str, NDArray[np.int32]]) -> dict[str, Answer]:
+def answers(program: Program, sent: Mapping[str, NDArray[np.integer[Any]]]) -> dict[str, Answer]:
     """Return the answer of each output of a program.
 
     Args:
@@ -135,10 +135,11 @@ def answers(program: Program, sent: Mapping[str, NDArray[np.int32]]) -> dict[str
         sent: what each population sent, ``[N, T, ...]``.
     """
     net = program.network
-    return {
-        name: Answer(sent[p].reshape(*sent[p].shape[:2], *net.shape(p)), program.phase[p])
-        for name, p in net.outputs.items()
+    whole = {
+        p: sent[p].reshape(*sent[p].shape[:2], *net.shape(p)).astype(np.int32)
+        for p in net.outputs.values()
     }
+    return {name: Answer(whole[p], program.phase[p]) for name, p in net.outputs.items()}
 
 
 def predicted(sent: NDArray[Any]) -> NDArray[np.int64]:
@@ -171,7 +172,7 @@ def join(parts: Sequence[Trace], seconds: float) -> Trace:
     """Put traces of consecutive samples together."""
     first = parts[0]
 
-    def whole(layer: str, what: str) -> NDArray[np.int32]:
+    def whole(layer: str, what: str) -> NDArray[np.integer[Any]]:
         return np.concatenate([p.layers[layer][what] for p in parts])
 
     layers = {

@@ -1,4 +1,4 @@
-"""The networks of the speed page, as integers: their hidden layers spike at a rate that is asked."""
+"""The networks of the speed page, as integers, whose layers spike at a rate that is asked."""
 
 from __future__ import annotations
 
@@ -10,36 +10,40 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from nets import LOIHI2, NUMBERS, placed
+from nets import LOIHI2, placed
 
 from snn2hw.families.loihi import engine
 from snn2hw.families.loihi.populations import Lif
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, identity
+from snn2hw.ir.target import Target
 
 # Some of these networks are too large for a board, or a neuron for a core: how fast they are
 # simulated does not depend on it.
-LARGE = replace(
-    LOIHI2,
-    limits={
-        name: replace(figure, value=1000 * figure.value, high=1000 * figure.value)
-        if name in ("chips", "memory_per_core")
-        else figure
-        for name, figure in LOIHI2.limits.items()
-    },
-)
+ROOM = ("chips", "memory_per_core", "synapse_words", "axons_in", "axons_out")
+
+
+def large(target: Target) -> Target:
+    """Return a chip of the same arithmetic with a thousand times the room."""
+    more = {
+        k: replace(f, value=1000 * f.value, high=1000 * f.value) if k in ROOM else f
+        for k, f in target.limits.items()
+    }
+    return replace(target, limits=more)
+
+
 KEEPS_MOST = 410  # a membrane loses a tenth a step
 
 
 class Net:
     """Layers one after another, with weights from a fixed seed."""
 
-    def __init__(self, shape: tuple[int, ...], steps: int) -> None:
+    def __init__(self, name: str, shape: tuple[int, ...], steps: int, target=LOIHI2) -> None:
         self.random = np.random.default_rng(0)
         self.shapes = {"input": shape}
         self.connections: list[Connection] = []
-        self.steps = steps
+        self.name, self.steps, self.target = name, steps, large(target)
 
     def weights(self, *shape: int) -> np.ndarray:
         drawn = np.rint(self.random.normal(0, 30, shape)).clip(-126, 126)
@@ -97,21 +101,21 @@ class Net:
         ports = tuple(InputPort(name, self.shapes[name]) for name in pre)
         into = tuple(c for c in self.connections if {c.pre, c.post} <= there and c.post not in pre)
         net = IntNetwork(
-            ports, tuple(populations), into, {last: last}, 1e-3, self.steps, NUMBERS, {}
+            ports, tuple(populations), into, {last: last}, 1e-3, self.steps, self.target.numbers, {}
         )
-        return placed(net, LARGE)
+        return placed(net, self.target)
 
 
-def mlp() -> Net:
+def mlp(target=LOIHI2) -> Net:
     """784-512-512-10."""
-    net = Net((784,), 32)
+    net = Net("MLP", (784,), 32, target)
     net.dense(net.dense(net.dense("input", "hidden1", 512), "hidden2", 512), "out", 10)
     return net
 
 
 def conv() -> Net:
     """28 x 28, twice 3 x 3 with stride 2 to 32 and 64 channels, 10."""
-    net = Net((1, 28, 28), 32)
+    net = Net("conv", (1, 28, 28), 32)
     first = net.conv("input", "conv1", 32, stride=2)
     net.dense(net.conv(first, "conv2", 64, stride=2), "out", 10)
     return net
@@ -119,7 +123,7 @@ def conv() -> Net:
 
 def resnet18() -> Net:
     """The ResNet-18 for 3 x 32 x 32: a stem, four stages of two blocks, 10 classes."""
-    net = Net((3, 32, 32), 4)
+    net = Net("ResNet-18", (3, 32, 32), 4)
     before = net.conv("input", "stem", 64)
     for stage, channels in enumerate((64, 128, 256, 512)):
         for block in range(2):

@@ -1,118 +1,168 @@
-"""How fast the exact engine is, as ratios to the definition and to Lava (``make bench``).
+"""How fast exact simulation is: against the vendors' simulators, and against itself.
 
-Each ratio is of two things run in turn in one process (Lava in its own), the median of 5 rounds.
+Start-up is in neither time: Lava's clock runs from its second step on, and our kernels are
+compiled. What is compared is compared bit for bit first.
+
+  python tests/bench/simulators.py
 """
 
 from __future__ import annotations
 
-import statistics
+import subprocess
 import sys
 import tempfile
-import time
-from itertools import pairwise
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import numpy as np
-from nets import DT, LOIHI2, images, lif, residual
+import programs
+import xylo_nets
+from nets import LOIHI1, images, residual
+from turns import Row, clock, in_turn, table
 
-from snn2hw.families.loihi import definition as reference
-from snn2hw.families.loihi import engine, lava
-from snn2hw.ir.network import Conv2d, Input, Network, Output
-from snn2hw.ir.synapses import Conv
+from snn2hw import families
+from snn2hw.families.loihi import definition, engine, lava, nengo_loihi
+from snn2hw.families.xylo import xylosim
+from snn2hw.ir.program import Program
+from snn2hw.pipeline import counting
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.simulate import delivery
 from snn2hw.store import program as program_file
 
-ROUNDS = 5
+INPUT = 0.2  # of the inputs spike in a step
 
 
-def seconds(work) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def row(name: str, ours: list[float], theirs: list[float], samples: int) -> str:
-    ratio = statistics.median(t / o for o, t in zip(ours, theirs, strict=True))
-    each = 1e3 * statistics.median(ours) / samples
-    return f"{name:<34} {ratio:8.1f} x   engine {each:.3f} ms a sample"
-
-
-def conv_or_sparse(into: int, out: int) -> str:
-    """Compare Lava's two ways to run a 3 x 3 convolution on 16 x 16 images."""
-    r = np.random.default_rng(0)
-    first = Conv(r.normal(0, 0.5, (into, 1, 1, 1)), (1, 16, 16))
-    second = Conv(r.normal(0, 0.3, (out, into, 3, 3)), first.output_shape, padding=(1, 1))
-    nodes = {
-        "input": Input((1, 16, 16)),
-        "conv1": Conv2d(first, np.full(into, 0.2)),
-        "lif1": lif(first.output_shape),
-        "conv2": Conv2d(second, np.zeros(out)),
-        "lif2": lif(second.output_shape),
-        "output": Output(second.output_shape),
-    }
-    program = compile_network(Network(nodes, tuple(pairwise(nodes)), DT, 8), LOIHI2)
-    x = {"input": (r.random((16, 8, 1, 16, 16)) < 0.3).astype(int)}
-    took: dict[str, list[float]] = {"conv": [], "sparse": []}
+@contextmanager
+def stored(program: Program) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.h5"
         program_file.write(path, program)
-        for _ in range(ROUNDS):
-            for mode, seconds_ in took.items():
-                done = lava.run(program, x, program_file=path, conv=mode)
-                seconds_.append(done.trace.seconds)
-    ratio = statistics.median(s / c for s, c in zip(took["sparse"], took["conv"], strict=True))
-    return f"Lava Sparse / Conv, {into * out:3} channel pairs     {ratio:8.2f} x"
+        yield path
 
 
-def runs_or_columns(channels: int, side: int, density: float) -> str:
-    """Compare the engine's two ways to deliver spikes through a 3 x 3 convolution."""
-    r = np.random.default_rng(0)
-    shape = (channels, channels, 3, 3)
-    weight = r.integers(1, 127, shape) * (r.random(shape) < density)
-    conv = Conv(weight.astype(np.int32), (channels, side, side), padding=(1, 1))
-    sent = (r.random((4, 4, channels * side * side)) < 0.2).astype(np.int32)
-    arrived = np.zeros(sent.shape, np.int64)
-    ways = (delivery.kernel(conv), delivery.columns(conv))
+def vendor_row(
+    what: str, program: Program, x: np.ndarray, simulator, few: int, aim: str, *, alone=False,
+    **how,
+) -> Row:  # fmt: skip
+    """Compare times a sample: the vendor's of a few samples, ours of all, or of one at a time."""
+    (port,) = program.network.inputs
+    run = families.of(program.target).run
+    inputs, some = {port.name: x}, {port.name: x[:few]}
+    with stored(program) as path:
 
-    def round_() -> list[float]:
-        return [
-            seconds(lambda way=way: delivery.deliver(sent, way, 0, 0, (0, 4), arrived))
-            for way in ways
-        ]
+        def theirs() -> float:
+            return simulator.run(program, some, program_file=path, **how).trace.seconds / few
 
-    round_()  # compiles
-    ratio = statistics.median(c / k for k, c in (round_() for _ in range(ROUNDS)))
-    return f"engine, columns / runs, {channels} channels, {density:4.0%} there {ratio:8.2f} x"
+        def ours() -> float:
+            if not alone:
+                return clock(lambda: run(program, inputs)) / len(x)
+            each = [{port.name: x[i : i + 1]} for i in range(len(x))]
+            return clock(lambda: [run(program, one) for one in each]) / len(x)
+
+        trace = simulator.run(program, some, program_file=path, **how).trace
+        mine = run(program, some, spikes=True)
+        equal = [(mine.layers[k].spikes == v.spikes).all() for k, v in trace.layers.items()]
+        if not all(equal):
+            raise SystemExit(f"{what}: the spikes differ")
+        count = sum(v.spikes.size for v in trace.layers.values())
+        ours()
+        return in_turn(
+            what, theirs, ours, (simulator.ENVIRONMENT.title.split()[0], "ours"), aim=aim,
+            checked=f"{count:,} spikes of all layers equal",
+        )  # fmt: skip
+
+
+def against_lava() -> Iterator[Row]:
+    net = programs.mlp()
+    x = programs.spikes(net, 512, INPUT)
+    for rate, aim in ((0.02, ">= 400"), (0.2, ">= 400"), (0.3, ">= 250")):
+        program = net.at_rate(x[:4], rate)
+        name = f"MLP, hidden layers at {100 * rate:.0f} %"
+        yield vendor_row(f"{name}, batches", program, x, lava, 32, aim)
+        if rate == 0.02:
+            yield vendor_row(f"{name}, one at a time", program, x, lava, 32, ">= 60", alone=True)
+    net = programs.conv()
+    x = programs.spikes(net, 128, INPUT)
+    program = net.at_rate(x[:4], 0.1)
+    yield vendor_row("conv at 10 %, Lava's Conv", program, x, lava, 2, ">= 1000", conv="conv")
+    yield vendor_row("conv at 10 %, unrolled for Lava's Sparse", program, x, lava, 8, "",
+                     conv="sparse")  # fmt: skip
+
+
+def against_others() -> Iterator[Row]:
+    net = programs.mlp(target=LOIHI1)
+    x = programs.spikes(net, 128, INPUT)
+    program = net.at_rate(x[:4], 0.1)
+    yield vendor_row("Loihi 1: MLP at 10 %", program, x, nengo_loihi, 2, ">= 100")
+    program = xylo_nets.recurrent()
+    (port,) = program.network.inputs
+    r = np.random.default_rng(1)
+    x = (r.random((256, program.network.time_steps, port.size)) < INPUT).astype(np.uint8)
+    yield vendor_row("Xylo Audio 2: 16-63-63-8, recurrent", program, x, xylosim, 16, ">= 50")
+
+
+def against_itself() -> Iterator[Row]:
+    for net, samples in ((programs.mlp(), 512), (programs.conv(), 64), (programs.resnet18(), 4)):
+        times = []
+        for rate in (0.01, 0.1):
+            x = programs.spikes(net, samples, rate)
+            program = net.at_rate(x[:4], rate)
+            times.append(lambda p=program, x=x: clock(lambda: engine.run(p, {"input": x})) / len(x))
+            times[-1]()
+        name = net.name
+        yield in_turn(f"{name}: 1 % / 10 % of input and layers", *times, ("1 %", "10 %"),
+                      aim="<= 0.33")  # fmt: skip
+        # The same network, and what is counted for its bill beside.
+        yield in_turn(
+            f"{name} at 10 %: with the counts of the bill / without",
+            lambda p=program, x=x: clock(lambda: counting.run(p, {"input": x})),
+            lambda p=program, x=x: clock(lambda: engine.run(p, {"input": x})),
+            ("with", "without"), aim="<= 1.15",
+        )  # fmt: skip
+    program = compile_network(residual(channels=8, side=16, steps=8), programs.LOIHI2)
+    x = images(program.network, samples=2)
+    engine.run(program, x)
+    yield in_turn(
+        "definition / engine, 2 samples",
+        lambda: clock(lambda: definition.run(program, x)),
+        lambda: clock(lambda: engine.run(program, x)), ("definition", "engine"),
+    )  # fmt: skip
+
+
+MANY = """
+import sys; sys.path[:0] = {paths!r}
+import resource
+import programs
+from snn2hw.families.loihi import engine
+net = programs.mlp()
+program = net.at_rate(programs.spikes(net, 4, {rate}), 0.02)
+x = programs.spikes(net, {samples}, {rate})
+print(engine.run(program, {{"input": x}}).samples)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def memory() -> list[str]:
+    """Return the peak memory of a process that runs 10,000 samples of the MLP."""
+    script = MANY.format(paths=sys.path[:2], rate=INPUT, samples=10_000)
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    samples, peak = done.stdout.split()
+    return [f"Peak memory of {int(samples):,} samples through the MLP, with Python and the samples "
+            f"(32 steps of 784 bytes each): {float(peak):.0f} MiB (aim: under 500)."]  # fmt: skip
+
+
+def rows() -> Iterator[Row]:
+    yield from against_lava()
+    yield from against_others()
+    yield from against_itself()
 
 
 def main() -> None:
-    program = compile_network(residual(channels=8, side=16, steps=8), LOIHI2)
-    few, many = images(program.network, samples=2), images(program.network, samples=64)
-    engine.run(program, few)  # compiles
-    ours, definition = [], []
-    for _ in range(ROUNDS):
-        ours.append(seconds(lambda: engine.run(program, few)))
-        definition.append(seconds(lambda: reference.run(program, few)))
-    lines = [row("definition / engine, 2 samples", ours, definition, 2)]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "program.h5"
-        program_file.write(path, program)
-        lava.ENVIRONMENT.install()
-        ours, theirs = [], []
-        for _ in range(ROUNDS):
-            ours.append(seconds(lambda: engine.run(program, many)))
-            theirs.append(lava.run(program, many, program_file=path).trace.seconds)
-    lines.append(row("Lava (run only) / engine, 64 samples", ours, theirs, 64))
-    lines += [conv_or_sparse(into, out) for into, out in ((1, 8), (4, 4), (4, 8), (8, 8), (16, 16))]
-    lines += [
-        runs_or_columns(channels, side, density)
-        for channels, side in ((16, 32), (64, 8))
-        for density in (1.0, 0.25, 0.125, 0.05)
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write("\n".join([*table(list(rows())), "", *memory()]) + "\n")
 
 
 if __name__ == "__main__":

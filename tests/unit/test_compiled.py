@@ -42,7 +42,7 @@ def run(module, script="", after="", **variables):
     here.mkdir(exist_ok=True)
     clean = {k: v for k, v in os.environ.items() if k not in VARIABLES}
     done = subprocess.run(
-        [sys.executable, "-B", "-c", 
+        [sys.executable, "-B", "-c",
          f"{script}\nimport doubling; print(doubling.twice(21))\n{after}"],
         env={**clean, "PYTHONPATH": f"{module}{os.pathsep}{Path(snn2hw.__file__).parents[1]}"}
         | {k: str(v) for k, v in variables.items()},

@@ -117,7 +117,7 @@ def run(
         for space in spaces:
             total[0] += space.keep(f"{p.name} events", (steps, p.size), np.int32)
         events[p.name] = shown(p.name, total).reshape(steps, -1)
-    outputs = {p: shown(p, kept[p].spikes).astype(np.int32) for p in net.outputs.values()}
+    outputs = {p: shown(p, kept[p].spikes) for p in net.outputs.values()}
     traces = {
         name: LayerTrace(
             shown(name, k.spikes),

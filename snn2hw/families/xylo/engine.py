@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,15 +41,29 @@ from snn2hw.simulate.inputs import check_inputs
 Ints = NDArray[np.int32]
 
 
-class Wires(NamedTuple):
-    """One group of weights by source: source j has entries ``ends[j]`` to ``ends[j + 1]``.
+# Adding to all currents of a range, most of which an event does not change, is faster where it
+# changes one in so many (make bench).
+WHOLE_FROM = 12
 
-    ``slots`` are currents, those of all neurons one after another; ``weight`` is shifted.
+
+class Wires(NamedTuple):
+    """One group of weights by source, shifted: either single ones, or rows of a whole range.
+
+    A slot is a current; those of all neurons stand one after another.
+
+    Args:
+        ends: source j has the entries ``ends[j]`` to ``ends[j + 1]``.
+        slots: of each entry.
+        weight: of each entry.
+        rows: ``[sources, range]``, or nothing, ``[sources, 0]``, where entries are few.
+        first: slot of the range.
     """
 
     ends: NDArray[np.int64]
     slots: Ints
     weight: Ints
+    rows: Ints
+    first: int
 
 
 class Neurons(NamedTuple):
@@ -85,12 +100,12 @@ def run(
     """
     samples, steps = check_inputs(program, inputs)
     net = program.network
-    wires, neurons = _wires(net), _neurons(net)
+    wires, neurons = _plan_of(net)
     (x,) = inputs.values()
     channels = np.ascontiguousarray(x.reshape(samples, steps, -1), dtype=np.int32)
     period, size = program.period(steps), neurons.threshold.size
     kept = period if states else 0
-    sent = np.empty((samples, period, size), np.int32)
+    sent = np.empty((samples, period, size), np.int8)  # no neuron sends more than 127 spikes
     isyn = np.empty((samples, kept, neurons.dash_syn.shape[0], size), np.int32)
     vmem = np.empty((samples, kept, size), np.int32)
     n = numbers_of(net)
@@ -107,8 +122,18 @@ def run(
     return trace_of(program, inputs, found, seconds, "exact", layers=spikes or states)
 
 
+_plans: WeakKeyDictionary[IntNetwork, tuple[tuple[Wires, ...], Neurons]] = WeakKeyDictionary()
+
+
+def _plan_of(net: IntNetwork) -> tuple[tuple[Wires, ...], Neurons]:
+    """Return what is computed once for a network, and kept as long as it lives."""
+    if net not in _plans:
+        _plans[net] = _wires(net), _neurons(net)
+    return _plans[net]
+
+
 def _by_population(
-    program: Program, sent: Ints, isyn: Ints, vmem: Ints, states: bool
+    program: Program, sent: NDArray[np.int8], isyn: Ints, vmem: Ints, states: bool
 ) -> dict[str, Kept]:
     """Return what each population did, in chip time."""
     net = program.network
@@ -160,9 +185,17 @@ def _group(net: IntNetwork, name: Group, sources: int, hidden_count: int) -> Wir
             weight.append(entries.data.astype(np.int64) << shift(net, name))
     ends = (np.concatenate(pre), np.concatenate(slot))
     entries = sparse.coo_array((np.concatenate(weight), ends), (sources, len(PARTS) * size))
-    rows = entries.tocsr()
+    rows: Any = entries.tocsr()
+    begin = int(rows.indices.min(initial=size * len(PARTS)))
+    end = max(begin, int(rows.indices.max(initial=-1)) + 1)
+    if rows.nnz * WHOLE_FROM < sources * (end - begin):
+        end = begin
     return Wires(
-        rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data.astype(np.int32)
+        rows.indptr.astype(np.int64),
+        rows.indices.astype(np.int32),
+        rows.data.astype(np.int32),
+        np.ascontiguousarray(rows[:, begin:end].toarray(), np.int32),
+        begin,
     )
 
 
@@ -174,7 +207,7 @@ def _simulate(x, wires, neurons, most, hidden_count, kept, states):  # type: ign
     samples, steps, size = sent.shape
     synapses = neurons.dash_syn.shape[0]
     isyn, vmem = np.zeros(synapses * size, np.int32), np.zeros(size, np.int32)
-    silent = np.zeros(hidden_count, np.int32)
+    silent = np.zeros(hidden_count, np.int8)
     for n in range(samples):
         isyn[:] = 0
         vmem[:] = 0
@@ -193,47 +226,61 @@ def _simulate(x, wires, neurons, most, hidden_count, kept, states):  # type: ign
 
 @compiled(nogil=True)
 def _advance(isyn, vmem, neurons, now, most, hidden_count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """One step of all neurons: new states, and in ``now [size]`` what they send."""
+    """One step of all neurons: new states, and in ``now [size]`` what they send.
+
+    First all states, which the compiler makes vector instructions of; then the few that spike.
+    """
     _, most_hidden, most_out, top = most
     synapses, size = neurons.dash_syn.shape
+    total = np.zeros(size, np.int32)
+    for k in range(synapses):
+        current, dash = isyn[k * size : (k + 1) * size], neurons.dash_syn[k]
+        for i in range(size):
+            current[i] -= _decay(current[i], dash[i])
+            total[i] += current[i]
+    low, high, turn = np.int32(-top - 1), np.int32(top), np.int32(2 * (top + 1))
+    for i in range(size):
+        change = np.int32(-_decay(vmem[i], neurons.dash_mem[i]))
+        # Minus the smallest number is itself.
+        change = np.int32(change - turn) if change > high else change
+        change = min(max(np.int32(change + total[i]), low), high)
+        change = min(max(np.int32(change + neurons.bias[i]), low), high)
+        vmem[i] = min(max(np.int32(vmem[i] + change), low), high)
     now[:] = 0
     for i in range(size):
-        limit = most_hidden if i < hidden_count else most_out
-        total = np.int64(0)
-        for k in range(synapses):
-            at = k * size + i
-            isyn[at] -= _decay(isyn[at], neurons.dash_syn[k, i])
-            total += isyn[at]
-        change = -np.int64(_decay(vmem[i], neurons.dash_mem[i]))
-        if change > top:  # minus the smallest number is itself
-            change -= 2 * (top + 1)
-        change = min(max(change + total, -top - 1), top)
-        change = min(max(change + neurons.bias[i], -top - 1), top)
-        v = min(max(vmem[i] + change, -top - 1), top)
-        spikes, threshold = now[i], neurons.threshold[i]
-        while v >= threshold and spikes < limit:
-            spikes += 1
-            v -= threshold
-        vmem[i] = v
-        now[i] = spikes
-        j = neurons.alias[i]
-        if j >= 0:
-            now[j] = min(now[j] + spikes, limit)
+        if now[i] > 0 or vmem[i] >= neurons.threshold[i]:
+            limit = most_hidden if i < hidden_count else most_out
+            spikes = now[i]
+            while vmem[i] >= neurons.threshold[i] and spikes < limit:
+                spikes += 1
+                vmem[i] -= neurons.threshold[i]
+            now[i] = spikes
+            j = neurons.alias[i]
+            if j >= 0:
+                now[j] = min(now[j] + spikes, limit)
 
 
 @compiled(nogil=True)
 def _deliver(sent, wires, most, isyn, top):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    low, high = np.int32(-top - 1), np.int32(top)
+    width = wires.rows.shape[1]
+    current = isyn[wires.first : wires.first + width]
     for j in range(sent.size):
         if sent[j] > 0:
-            count = np.int64(min(sent[j], most))
-            for e in range(wires.ends[j], wires.ends[j + 1]):
-                value = isyn[wires.slots[e]] + count * wires.weight[e]
-                isyn[wires.slots[e]] = min(max(value, -top - 1), top)
+            count = np.int32(min(sent[j], most))
+            if width > 0:
+                row = wires.rows[j]
+                for i in range(width):
+                    current[i] = min(max(np.int32(current[i] + count * row[i]), low), high)
+            else:
+                for e in range(wires.ends[j], wires.ends[j + 1]):
+                    value = np.int32(isyn[wires.slots[e]] + count * wires.weight[e])
+                    isyn[wires.slots[e]] = min(max(value, low), high)
 
 
 @compiled(nogil=True)
 def _decay(value, dash):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    lost = value >> dash
-    if lost == 0:
-        lost += np.sign(value)
-    return lost
+    """Return what is lost: one at least, where there is something."""
+    lost = np.int32(value >> dash)
+    sign = np.int32(1) if value > 0 else np.int32(-1) if value < 0 else np.int32(0)
+    return sign if lost == 0 else lost

@@ -45,10 +45,9 @@ def trace_of(
     samples, steps = next(iter(inputs.values())).shape[:2]
     names = {p.name: p.shape for p in program.network.populations}
 
-    def window(name: str, what: str) -> NDArray[np.int32]:
+    def window(name: str, what: str) -> NDArray[np.integer[Any]]:
         begin = program.phase[name]
-        own = kept[name][what][:, begin : begin + steps]
-        return own.reshape(samples, steps, *names[name]).astype(np.int32)
+        return kept[name][what][:, begin : begin + steps].reshape(samples, steps, *names[name])
 
     whole = {
         name: LayerTrace(window(name, SPIKES), {k: window(name, k) for k in found if k != SPIKES})
@@ -58,5 +57,7 @@ def trace_of(
     sent = {k: x.reshape(samples, steps, -1) for k, x in inputs.items()}
     sent |= {k: window(k, SPIKES).reshape(samples, steps, -1) for k in names}
     events = {k: x.sum(axis=0, dtype=np.int64) for k, x in sent.items()}
-    outputs = answers(program, {k: window(k, SPIKES) for k in program.network.outputs.values()})
-    return Trace(outputs, events, whole, program.phase, program.depth, seconds, on)
+    outputs = {k: window(k, SPIKES) for k in program.network.outputs.values()}
+    return Trace(
+        answers(program, outputs), events, whole, program.phase, program.depth, seconds, on
+    )
