@@ -4,7 +4,7 @@ Because every layer is reset at its own phase and every branch is delayed to mat
 layer in the sample's own time gives the same numbers as step by step in chip time; that they do
 is tested, not assumed. Only the populations of a loop go through time together, step by step.
 Samples are independent, so they run in parallel, some in each thread; so few at a time that what
-they need stays in the cache (docs/decisions/0020-engine.md).
+they need stays in the cache (docs/decisions/0021-engine.md).
 """
 
 from __future__ import annotations
