@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -67,7 +68,7 @@ def _file(family: str | None, chosen: int = 0) -> Check:
         }
     known = {
         "title": filled, "about": text(), "open_questions": many(filled),
-        "calibration": named(_figure()),
+        "calibration": named(_figure()), "boards": named(_figure(1, 1 << 31, "chips")),
     }  # fmt: skip
     about = {"schema": whole(SCHEMA, SCHEMA), "family": text(*FAMILIES)}
     return table({**about, **needed}, known, closed=True)
@@ -119,6 +120,46 @@ def _shipped(name: str) -> Target:
     return read(directory() / f"{name}.toml")
 
 
+def with_chips(target: Target, chips: int | None) -> Target:
+    """Return a target that may use so many chips; None leaves what its file says.
+
+    Raises:
+        InputError: the target is a single chip, or no board has so many.
+    """
+    if chips is None:
+        return target
+    if "chips" not in target.limits:
+        raise InputError(
+            f"{target.title} is a single chip, on which {chips:,} cannot be used.",
+            "Leave --chips out.",
+        )
+    usual, largest = target.limits["chips"], _largest_board(target)
+    if not 1 <= chips <= largest.value:
+        name = f"{largest.name}, " if largest.name in target.boards else ""
+        raise InputError(
+            f"{chips:,} chips were asked for. The largest board of {target.title}, {name}has "
+            f"{largest.value:,.0f}.",
+            f"Give --chips a number from 1 to {largest.value:,.0f}.",
+        )
+    allowed = replace(usual, value=float(chips), low=float(chips), high=float(chips))
+    return replace(target, limits=MappingProxyType({**target.limits, "chips": allowed}))
+
+
+def at_most(target: Target, chips: int | None) -> int | None:
+    """Return so many chips, or as many as there are where the largest board has fewer.
+
+    None where none were said, or the target is a single chip: what ``with_chips`` takes.
+    """
+    if chips is None or "chips" not in target.limits:
+        return None
+    return min(chips, int(_largest_board(target).value))
+
+
+def _largest_board(target: Target) -> Figure:
+    figures = (*target.boards.values(), target.limits["chips"])
+    return max(figures, key=lambda figure: figure.value)
+
+
 def read(path: Path, name: str | None = None) -> Target:
     """Read a target file.
 
@@ -146,7 +187,8 @@ def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Tar
     variant = schema.variants[_variant(data["family"], data)]
     units = {k: schema.units(variant, k) for k in SECTIONS}
     sections = {
-        k: _ranges(data.get(k, {}), known) for k, known in {**units, "calibration": {}}.items()
+        k: _ranges(data.get(k, {}), known)
+        for k, known in {**units, "calibration": {}, "boards": {}}.items()
     }
     problems = [
         f"{section}.{f.name} is not between its low and its high"
@@ -155,10 +197,13 @@ def _target(path: Path, name: str, data: Mapping[str, Any], content: str) -> Tar
         if not f.low <= f.value <= f.high
     ]
     problems += [
-        f"limits.{f.name} is {f.value:g}, not a whole number"
-        for f in sections["limits"].values()
+        f"{section}.{f.name} is {f.value:g}, not a whole number"
+        for section in ("limits", "boards")
+        for f in sections[section].values()
         if f.unit != "fraction" and f.value != int(f.value)
     ]
+    if sections["boards"] and "chips" not in sections["limits"]:
+        problems.append("boards are listed, but limits.chips is not a limit of its family")
     problems += [
         f"abilities.{k} is true, which no neuron of family {data['family']} does"
         for k in schema.never

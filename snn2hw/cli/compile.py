@@ -43,6 +43,11 @@ from snn2hw.store.results import check_result
     "the build says what changed.",
 )  # fmt: skip
 @click.option("--name", help="Of the build; by default those of model and target.")
+@click.option(
+    "--chips", type=click.IntRange(min=1),
+    help="How many chips may be used, by default those of one board; `snn2hw targets NAME` lists "
+    "the boards.",
+)  # fmt: skip
 @model_options
 @common
 def export(
@@ -51,6 +56,7 @@ def export(
     target: str | None,
     allowed: tuple[str, ...],
     name: str | None,
+    chips: int | None,
     choice: nir_io.Choice,
 ) -> None:
     """Compile MODEL for a chip: integers, cores, the vendor's file.
@@ -67,7 +73,7 @@ def export(
         talk.say(f"note: {note}")
     build = exporting.export(
         loaded, chip, root(), name=name, time_steps=choice.time_steps,
-        allowed=allowed or loaded.rewrite,
+        allowed=allowed or loaded.rewrite, chips=chips or targets.at_most(chip, loaded.chips),
     )  # fmt: skip
     info = build.info
     if build.replaced:

@@ -40,7 +40,7 @@ def targets(talk: Talk, name: str | None) -> None:
     chip = target_files.load(name)
     sections = {
         "limits": chip.limits, "prices": chip.prices, "timing": chip.timing,
-        "calibration": chip.calibration,
+        "boards": chip.boards, "calibration": chip.calibration,
     }  # fmt: skip
     document = {
         "name": chip.name, "title": chip.title, "family": chip.family, "about": chip.about,

@@ -29,8 +29,8 @@ class Figure:
 class Target:
     """A chip: limits of a core, arithmetic, abilities and prices, as a file told them.
 
-    ``open_questions`` are what nobody could tell of it. ``text`` is that file, which goes with what
-    is built for the target.
+    ``open_questions`` are what nobody could tell of it, ``boards`` are systems by their number of
+    chips. ``text`` is that file, which goes with what is built for the target.
     """
 
     name: str
@@ -45,7 +45,13 @@ class Target:
     calibration: Mapping[str, Figure]
     text: str = field(repr=False)
     open_questions: tuple[str, ...] = ()
+    boards: Mapping[str, Figure] = field(default_factory=dict)
 
     def limit(self, name: str) -> int:
         """Return a limit as an integer."""
         return int(self.limits[name].value)
+
+    def board_for(self, chips: int) -> Figure | None:
+        """Return the smallest board with so many chips; None if no board has them."""
+        large = [board for board in self.boards.values() if board.value >= chips]
+        return min(large, key=lambda board: board.value, default=None)

@@ -169,6 +169,7 @@ def build(
     *,
     time_steps: int | None = None,
     rewrite: Sequence[str] = (),
+    chips: int | None = None,
     x: Inputs | None = None,
     y: NDArray[Any] | None = None,
 ) -> Built:
@@ -180,6 +181,7 @@ def build(
         time_steps: steps of one sample, where the network does not say.
         rewrite: names of rewrites that may replace what the target cannot do (``rewrites.py``).
             What they changed, measured in float and on the chip, is warned about.
+        chips: how many may be used; None for as many as the target's file says.
         x: samples to measure it on, as ``Built.simulate`` takes them; None for random ones.
         y: their labels ``[N]``.
 
@@ -187,6 +189,7 @@ def build(
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
     """
     chip = targets.load(target) if isinstance(target, str) else target
+    chip = targets.with_chips(chip, chips)
     model = Model("network", network, {})
     shown = None
     if x is not None and isinstance(network, Float):
@@ -200,7 +203,7 @@ def build(
     )
     if changed:
         warnings.warn("\n".join(text.changes(changed)), stacklevel=3)
-    options = {"time_steps": time_steps, "rewrite": list(rewrite)}
+    options = {"time_steps": time_steps, "rewrite": list(rewrite), "chips": chips}
     return Built(program, changed, Model("network", made, {}), options)
 
 

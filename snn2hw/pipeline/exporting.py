@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import families, rewrites
+from snn2hw import target as targets
 from snn2hw.errors import InputError, Snn2hwError, listed
 from snn2hw.estimator import layer_counts
 from snn2hw.files import about
@@ -36,6 +37,7 @@ def export(
     name: str | None = None,
     time_steps: int | None = None,
     allowed: Sequence[str] = (),
+    chips: int | None = None,
     data_dir: Path | None = None,
 ) -> folders.Build:
     """Compile a model and write its build folder.
@@ -48,6 +50,7 @@ def export(
             target.
         time_steps: steps of one sample, where the network does not say.
         allowed: rewrites that may replace what the target cannot do; what they changed is measured.
+        chips: how many may be used; None for as many as the target's file says.
         data_dir: where to look for the model's data first.
 
     Raises:
@@ -55,12 +58,13 @@ def export(
     """
     if name is not None and not folders.is_plain(name):
         raise InputError(f"{name!r} cannot be the name of a build.", "Use a plain, short word.")
+    target = targets.with_chips(target, chips)
     with about(model.source):
         network, program, rewritten = compiled(
             model, target, time_steps=time_steps, allowed=allowed, data_dir=data_dir
         )
     path = root / "builds" / (name or f"{model.name}-{target.name}")
-    given = options.recorded(model.choice, time_steps, allowed, name)
+    given = options.recorded(model.choice, time_steps, allowed, name, chips)
     if name is None:
         _refuse_other_options(path, program, given)
     return write(path, replace(model, network=network), program, rewritten, given)

@@ -25,7 +25,8 @@ class Model:
     """A network from a file or a run, with what is known about it.
 
     ``given`` is the path or name that it is found by, ``choice`` what was said about it, and
-    ``rewrite`` names the rewrites that the build was allowed which it was found by.
+    ``rewrite`` names the rewrites that the build was allowed which it was found by, and ``chips``
+    says how many it was allowed to use.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Model:
     given: str = ""
     choice: nir_io.Choice = nir_io.NOTHING
     rewrite: tuple[str, ...] = ()
+    chips: int | None = None
 
     def hashes(self) -> dict[str, str]:
         """Return the hash of each file, by what it is."""
@@ -145,7 +147,8 @@ def _model_of(build: Path, info: Mapping[str, Any], root: Path, choice: nir_io.C
     told = listed(given_options.told({k: v for k, v in options.items() if k != "name"}))
     if told:
         notes.append(f"taken from {build}, unless it is given anew: {told}")
-    return replace(model, notes=tuple(notes), rewrite=tuple(options.get("rewrite", ())))
+    rewrite, chips = tuple(options.get("rewrite", ())), options.get("chips")
+    return replace(model, notes=tuple(notes), rewrite=rewrite, chips=chips)
 
 
 def load_any(given: str | None, root: Path, choice: nir_io.Choice = nir_io.NOTHING) -> Model:

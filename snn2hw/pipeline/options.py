@@ -9,7 +9,11 @@ from snn2hw import nir_io
 
 
 def recorded(
-    choice: nir_io.Choice, time_steps: int | None, allowed: Sequence[str], name: str | None
+    choice: nir_io.Choice,
+    time_steps: int | None,
+    allowed: Sequence[str],
+    name: str | None,
+    chips: int | None,
 ) -> dict[str, Any]:
     """Return every option that was given to an export, as JSON holds it.
 
@@ -18,8 +22,9 @@ def recorded(
         time_steps: steps of one sample.
         allowed: rewrites.
         name: of the build.
+        chips: how many may be used.
     """
-    more = {"time_steps": time_steps, "rewrite": list(allowed), "name": name}
+    more = {"time_steps": time_steps, "rewrite": list(allowed), "name": name, "chips": chips}
     return choice.given() | {k: v for k, v in more.items() if v}
 
 

@@ -53,6 +53,7 @@ _OPTIONS = table(
         "spikes": maybe(text()), "v_min": maybe(real()), "input_max": maybe(whole(1)),
         "input_scale": maybe(real(0)), "input_mean": maybe(many(real())),
         "input_std": maybe(many(real())), "rewrite": many(text()), "name": text(),
+        "chips": maybe(whole(1)),
     },
 )  # fmt: skip
 BUILD = table(

@@ -70,15 +70,8 @@ def map_network(net: IntNetwork, target: Target) -> Placement:
     for p in populations(net):
         for start, stop, uses in cuts[p.name]:
             slices.append(Slice(p.name, start, stop, len(slices), uses))
-    have = cores_of(target)
-    if len(slices) > have:
-        counts = Counter(s.layer for s in slices)
-        worst = max(counts, key=lambda k: counts[k])
-        raise DoesNotFitError(
-            f"The network needs {len(slices)} cores, {target.title} has {have} "
-            f"({target.limit('chips')} chips); {worst} alone needs {counts[worst]}.",
-            "Prune it, or make its widest layers narrower.",
-        )
+    if len(slices) > cores_of(target):
+        raise too_many_cores(Counter(s.layer for s in slices), target)
     return Placement(tuple(slices), limits, target.limit("cores_per_chip"), stored)
 
 
@@ -87,14 +80,37 @@ def cores_of(target: Target) -> int:
     return target.limit("cores_per_chip") * target.limit("chips")
 
 
+def too_many_cores(needed: Mapping[str, int], target: Target) -> DoesNotFitError:
+    """Say how many cores each layer needs, and the smallest board that has all of them.
+
+    Args:
+        needed: cores by layer, more in all than the target has.
+        target: the chip, with as many as may be used.
+    """
+    cores, worst = sum(needed.values()), max(needed, key=lambda k: needed[k])
+    chips = -(-cores // target.limit("cores_per_chip"))
+    board, narrower = target.board_for(chips), "make its widest layers narrower"
+    return DoesNotFitError(
+        f"The network needs {cores:,} cores ({chips:,} chips), {target.title} has "
+        f"{cores_of(target):,} ({target.limit('chips'):,} chips); {worst} alone needs "
+        f"{needed[worst]:,}.",
+        f"The board {board.name} has {board.value:,.0f} chips: give --chips {chips} (chips={chips} "
+        f"in Python). Or prune the network, or {narrower}."
+        if board
+        else f"No board has so many. Prune the network, or {narrower}.",
+    )
+
+
 def crowded(populations: int, target: Target) -> list[str]:
     """Say if there are more populations than cores, of which each needs one at least."""
     have = cores_of(target)
     if populations <= have:
         return []
+    chips = -(-populations // target.limit("cores_per_chip"))
+    more = f", or use --chips {chips:,}" if target.board_for(chips) else ""
     return [
-        f"it has {populations:,} populations of neurons, and the chip {have} cores "
-        f"({target.limit('chips')} chips), which hold one each at most; join some of them"
+        f"it has {populations:,} populations of neurons, and the chip {have:,} cores "
+        f"({target.limit('chips'):,} chips), which hold one each at most; join some of them{more}"
     ]
 
 
