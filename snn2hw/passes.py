@@ -6,6 +6,7 @@ changes the spikes is a rewrite, has a name, and is applied on request only (``r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
@@ -13,8 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
+from snn2hw.ir import kernels
 from snn2hw.ir.arrays import Edge, size_of
 from snn2hw.ir.graph import pool_kernel, pool_weight
 from snn2hw.ir.network import (
@@ -22,6 +23,7 @@ from snn2hw.ir.network import (
     Conv1d,
     Conv2d,
     Flatten,
+    Leaky,
     Lif,
     Network,
     Node,
@@ -30,10 +32,7 @@ from snn2hw.ir.network import (
     SparseAffine,
     output_shape,
 )
-from snn2hw.ir.synapses import (
-    Conv,
-    matrix,
-)
+from snn2hw.ir.synapses import Conv, synapse_count
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +43,7 @@ MOST_FAN_IN = 1 << 10  # inputs of a dense map that pools first
 @lru_cache(maxsize=1)  # several targets are asked about one network
 def simplify(net: Network) -> Network:
     """Run the passes that make compiling easier, each on what the one before it left."""
-    for step in (drop_unheard, fold_scales, fold_pools):
+    for step in (drop_unheard, fold_scales, fold_pools, add_up_pools):
         net = step(net)
     return net
 
@@ -118,6 +117,55 @@ def fold_scales(net: Network) -> Network:
 def fold_pools(net: Network) -> Network:
     """Turn pooling into weights: of the map after it, or of a convolution of its own."""
     return _repeat(net, Pool2d, _fold_pool)
+
+
+def add_up_pools(net: Network) -> Network:
+    """Let integrators hold the sums of large pools that no kernel behind them can take in.
+
+    They forget at once, so that they give what arrives in a step. Such a pool reaches over the
+    border of its image and is padded by the convolution behind it; small ones are written out.
+    """
+    pools = {k: n for k, n in net.nodes.items() if isinstance(n, Conv2d) and adds_up(n)}
+    behind: dict[str, list[Node]] = {name: [] for name in pools}
+    for a, b in net.edges:
+        if a in pools:
+            behind[a].append(net.nodes[b])
+    held = [
+        name
+        for name, pool in pools.items()
+        if any(isinstance(n, Conv2d) and _is_large(n.kernel, pool.kernel) for n in behind[name])
+    ]
+    return with_sums_held(net, held)
+
+
+MOST_WRITTEN_OUT = 1 << 22  # synapses of a pool and the convolution behind it
+
+
+def _is_large(conv: Conv, pool: Conv) -> bool:
+    many = synapse_count(conv) * math.prod(pool.weight.shape[2:])
+    return many > MOST_WRITTEN_OUT and not kernels.join(conv, pool)
+
+
+def adds_up(node: Conv2d) -> bool:
+    """Say whether a convolution is a pool: windows of each channel, added up."""
+    kernel = node.kernel
+    channels = kernel.input_shape[0]
+    alone = kernel.groups == channels == kernel.weight.shape[0]
+    return alone and not node.bias.any() and kernel.weight.min() == kernel.weight.max() > 0
+
+
+def with_sums_held(net: Network, names: Iterable[str]) -> Network:
+    """Put an integrator that forgets at once behind convolutions, ``<name>.relay``."""
+    nodes, edges = dict(net.nodes), list(net.edges)
+    step = net.dt if net.rules.integration == "euler" else net.dt / 64  # either leaves nothing
+    for name in names:
+        node, relay = net.nodes[name], f"{name}.relay"
+        while relay in nodes:
+            relay += "_"
+        nodes[relay] = Leaky(output_shape(node), np.array(step), np.ones(()), np.zeros(()))
+        edges = [(relay if a == name else a, b) for a, b in edges]
+        edges.append((name, relay))
+    return net if len(nodes) == len(net.nodes) else replace(net, nodes=nodes, edges=tuple(edges))
 
 
 def _repeat(net: Network, kind: type[Node], fold: Callable[[_Draft, str, Any], None]) -> Network:
@@ -237,8 +285,8 @@ def _fold_pool(draft: _Draft, name: str, pool: Pool2d) -> None:
         if last and isinstance(dense, Affine) and _stays_small(dense, pool):
             draft.splice(name)
             draft.nodes[after] = Flatten(pool.input_shape)
-            weight = sparse.csr_array(dense.weight) @ matrix(pool_kernel(pool))
-            draft.nodes[last] = Affine(weight.toarray(), dense.bias)
+            weight = kernels.gathered(dense.weight, pool_kernel(pool))
+            draft.nodes[last] = Affine(weight, dense.bias)
             return
     draft.nodes[name] = Conv2d(pool_kernel(pool), np.zeros(pool.input_shape[0]))
 

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snn2hw.errors import NetworkError, UnsupportedError, listed
-from snn2hw.ir.arrays import Edge, size_of
+from snn2hw.ir import kernels
+from snn2hw.ir.arrays import Edge, Shape, size_of
+from snn2hw.ir.convolution import ENTRIES_A_WEIGHT
 from snn2hw.ir.network import (
     Affine,
     Conv1d,
@@ -43,7 +45,6 @@ from snn2hw.ir.network import (
 )
 from snn2hw.ir.order import depth_first
 from snn2hw.ir.synapses import (
-    ENTRIES_A_WEIGHT,
     Conv,
     Dense,
     Sparse,
@@ -292,7 +293,7 @@ def _passed(node: Linear, constant: NDArray[np.float64], work: _Work) -> NDArray
         case Flatten() | Delay():
             return constant
         case Affine():
-            return _node_matrix(node) @ constant
+            return node.weight @ constant
         case SparseAffine():
             return received(node.synapses, constant)
         case Conv2d() | Conv1d():
@@ -314,10 +315,29 @@ def _apply(node: Linear, synapses: Synapses | None, work: _Work) -> Synapses | N
         return _scaled(node.scale.reshape(-1), synapses)
     own = _alone(node)
     steps = float(fan_out(own) @ fan_in(synapses).astype(float))
+    if isinstance(own, Conv) and isinstance(synapses, Conv) and kernels.join(own, synapses):
+        weights, products = kernels.joined_size(own, synapses)
+        if weights <= steps:
+            work.take(weights, products)
+            return kernels.joined(own, synapses)
     whole = float(sizes(own)[0]) * sizes(synapses)[1]
-    work.take(whole if isinstance(node, Affine) else min(steps, whole), steps)
-    total = matrix(own) @ matrix(synapses)
-    return Dense(total.toarray()) if isinstance(node, Affine) else from_matrix(total)
+    work.take(whole if isinstance(own, Dense) else min(steps, whole), steps)
+    if isinstance(own, Dense):
+        return Dense(_behind(own.weight, synapses))
+    return from_matrix(matrix(own) @ matrix(synapses))
+
+
+def _behind(weight: NDArray[np.float64], synapses: Synapses) -> NDArray[np.float64]:
+    """Return the weights of a dense layer ``[out, post]`` behind a map, ``[out, pre]``."""
+    match synapses:
+        case Dense():
+            return weight @ synapses.weight
+        case Sparse():
+            return (matrix(synapses).T @ weight.T).T
+        case Conv():
+            return kernels.gathered(weight, synapses)
+        case _:
+            assert_never(synapses)
 
 
 def _alone(node: Linear) -> Synapses:
@@ -332,8 +352,10 @@ def _alone(node: Linear) -> Synapses:
             return diagonal(node.scale.reshape(-1))
         case Pool2d():
             return pool_kernel(node)
+        case Flatten() | Delay():
+            return identity(size_of(input_shape(node)))
         case _:
-            return from_matrix(_node_matrix(node))
+            assert_never(node)
 
 
 def _scaled(scale: NDArray[np.float64], synapses: Synapses) -> Synapses:
@@ -343,13 +365,24 @@ def _scaled(scale: NDArray[np.float64], synapses: Synapses) -> Synapses:
         weight = synapses.weight * (scale if (counts == 1).all() else np.repeat(scale, counts))
         if weight.all():
             return with_weight(synapses, weight)
+    if isinstance(synapses, Conv) and (kernel := kernels.scaled(synapses, scale)) is not None:
+        return kernel
     rows: Any = sparse.diags_array(scale)
     return from_matrix(rows @ matrix(synapses))
 
 
 def _sum(one: Synapses | None, other: Synapses | None, node: Linear) -> Synapses:
-    size = size_of(input_shape(node))
-    return from_matrix(sum(matrix(identity(size) if s is None else s) for s in (one, other)))
+    shape = input_shape(node)
+    first, last = (kernels.one_to_one(shape) if s is None else s for s in (one, other))
+    if isinstance(first, Conv) and isinstance(last, Conv):
+        kernel = kernels.added(first, last)
+        if kernel is not None:
+            return kernel
+    return from_matrix(sum(matrix(_or_identity(s, shape)) for s in (one, other)))
+
+
+def _or_identity(synapses: Synapses | None, shape: Shape) -> Synapses:
+    return identity(size_of(shape)) if synapses is None else synapses
 
 
 def _added(parts: list[Mapping[int, NDArray[np.float64]]]) -> dict[int, NDArray[np.float64]]:
@@ -375,11 +408,10 @@ def _delayed(
     for extra in (int(n) for n in np.unique(steps)):
         work.take(steps.size, steps.size)
         mask = (steps == extra).astype(float)
-        rows: Any = sparse.diags_array(mask)
         for (source, delay), s in terms.items():
             work.take(steps.size, steps.size)
-            whole = matrix(identity(steps.size) if s is None else s)
-            split.append((source, delay + extra, from_matrix(rows @ whole)))
+            late = _scaled(mask, _or_identity(s, (steps.size,)))
+            split.append((source, delay + extra, late))
         held.append({k + extra: v * mask for k, v in constants.items()})
     return _Signal(tuple(split), _added(held))
 
@@ -387,24 +419,6 @@ def _delayed(
 def steps_of(node: Delay, dt: float) -> NDArray[np.int64]:
     """Return the delay of each element in whole steps, ``[size]``."""
     return np.rint(node.delay.reshape(-1) / dt).astype(np.int64)
-
-
-def _node_matrix(node: Linear) -> Any:
-    match node:
-        case Affine():
-            return sparse.csr_array(node.weight)
-        case SparseAffine():
-            return matrix(node.synapses)
-        case Scale():
-            return sparse.csr_array(sparse.diags_array(node.scale.reshape(-1)))
-        case Conv2d() | Conv1d():
-            return matrix(node.kernel)
-        case Pool2d():
-            return matrix(pool_kernel(node))
-        case Flatten() | Delay():
-            return sparse.eye_array(size_of(input_shape(node)), format="csr")
-        case _:
-            assert_never(node)
 
 
 def pool_kernel(pool: Pool2d) -> Conv:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from snn2hw.hdf5 import numbers
 from snn2hw.ir.arrays import Edge, Shape, size_of
+from snn2hw.ir.convolution import Conv, same_padding, synapse_count
 from snn2hw.ir.graph import pool_kernel
 from snn2hw.ir.network import (
     Affine,
@@ -35,7 +36,6 @@ from snn2hw.ir.network import (
     edge_problems,
     output_shape,
 )
-from snn2hw.ir.synapses import Conv, same_padding, synapse_count
 from snn2hw.nir_io.flat import THROUGH, Flat, Note, new_name
 from snn2hw.nir_io.stored import StoredNode
 

@@ -69,7 +69,7 @@ def test_a_convolution_is_unrolled_as_it_is_defined(conv):
 def test_a_kernel_is_unrolled_in_parts(monkeypatch):
     weight = np.random.default_rng(0).normal(size=(3, 2, 3, 3))
     conv = Conv(weight, (2, 9, 7), (2, 1), (1, 2))
-    monkeypatch.setattr("snn2hw.ir.synapses.ENTRIES_AT_ONCE", 20)
+    monkeypatch.setattr("snn2hw.ir.convolution.ENTRIES_AT_ONCE", 20)
     assert (matrix(conv).toarray() == by_loops(conv)).all()
 
 

@@ -178,7 +178,7 @@ def test_a_kernel_is_not_unrolled_to_be_inspected(tmp_path, monkeypatch):
     nodes = {"c": conv(4, 1, 3, padding=1), "lif": LIF}
     whole = {**ends(1), "input": ("Input", {"shape": [1, 60, 60]}), **nodes}
     path = write(tmp_path / "a.nir", whole, list(itertools.pairwise(["input", *nodes, "output"])))
-    monkeypatch.setattr("snn2hw.ir.synapses._conv_matrix", never)
+    monkeypatch.setattr("snn2hw.ir.convolution.matrix", never)
     found = inspect_file(str(path), tmp_path, None, CHOICE)
     assert found["targets"]["loihi2"] == found["targets"]["loihi1"] == []
 

@@ -191,9 +191,10 @@ def _neurons(
         limits["weights"] = weight_limit(drive, numbers)
     limits |= _bias_limit(drive, numbers)
     drive = drive.heard_from(ticking)
-    current = [most / reach(drive)] if reach(drive) else []
+    received = reach(drive)
+    current = [most / received] if received else []
     if biased:
-        grown = reach(drive) * (1 << numbers.decay_bits) / max(drive.du + 1, 1)
+        grown = received * (1 << numbers.decay_bits) / max(drive.du + 1, 1)
         current.append(max(numbers.current_max - 1, 0.5) / (grown + biased))
     if current:
         limits["current"] = min(current)
@@ -237,15 +238,16 @@ def _readout(
     limits = {"weights": weight_limit(drive, numbers)} if peaks else {}
     limits |= _bias_limit(drive, numbers)
     drive = drive.heard_from(ticking)
-    if reach(drive):
-        limits["message"] = most / reach(drive)
+    received = reach(drive)
+    if received:
+        limits["message"] = most / received
     limits = limits or {"nothing": 1.0}
     limited_by = min(limits, key=lambda k: limits[k])
     scale, connections = fitted(drive, name, limits[limited_by], most, numbers)
     problem = ""
     if peaks and not any(c.synapses.weight.any() for c in connections):
         problem = (
-            f"{name} can receive {reach(drive) / max(peaks):.3g} times its largest weight in a "
+            f"{name} can receive {received / max(peaks):.3g} times its largest weight in a "
             f"step, which the {numbers.message_bits} bits of a message do not tell apart"
         )
     rounding = rounding_of(drive, connections, scale, limited_by)

@@ -8,10 +8,7 @@ the windows and send the sums as graded spikes: exact, for a step and a message 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
-
-import numpy as np
 
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.numbers import Numbers, numbers_of
@@ -22,6 +19,7 @@ from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.network import Affine, Conv2d, Flatten, Leaky, Network
 from snn2hw.ir.target import Target
+from snn2hw.passes import adds_up, with_sums_held
 
 
 def relayed(net: Network, target: Target) -> Network:
@@ -29,35 +27,23 @@ def relayed(net: Network, target: Target) -> Network:
     if not sends_sums(target):
         return net
     most = most_inputs(target)
-    nodes, edges = dict(net.nodes), list(net.edges)
-    for name, node in net.nodes.items():
-        if not isinstance(node, Conv2d) or not _adds_up(node):
-            continue
-        if size_of(node.kernel.input_shape) <= most or not _before_dense(net, name):
-            continue
-        relay = f"{name}.relay"
-        while relay in nodes:
-            relay += "_"
-        step = net.dt if net.rules.integration == "euler" else net.dt / 64  # either leaves nothing
-        one, none = np.ones(()), np.zeros(())
-        nodes[relay] = Leaky(node.kernel.output_shape, np.array(step), one, none)
-        edges = [(relay if a == name else a, b) for a, b in edges]
-        edges.append((name, relay))
-    return net if len(nodes) == len(net.nodes) else replace(net, nodes=nodes, edges=tuple(edges))
+    return with_sums_held(
+        net,
+        [
+            name
+            for name, node in net.nodes.items()
+            if isinstance(node, Conv2d)
+            and adds_up(node)
+            and size_of(node.kernel.input_shape) > most
+            and _before_dense(net, name)
+        ],
+    )
 
 
 def sends_sums(target: Target) -> bool:
     """Say whether a neuron of the chip can send the sum of a step, to others as to the host."""
     numbers = numbers_of(target)
     return bool(target.abilities["graded_output"] and numbers.message_bits and numbers.programmable)
-
-
-def _adds_up(node: Conv2d) -> bool:
-    """Say whether a convolution is a pool: windows of each channel, added up."""
-    kernel = node.kernel
-    channels = kernel.input_shape[0]
-    alone = kernel.groups == channels == kernel.weight.shape[0]
-    return alone and not node.bias.any() and kernel.weight.min() == kernel.weight.max() > 0
 
 
 def _before_dense(net: Network, name: str) -> bool:

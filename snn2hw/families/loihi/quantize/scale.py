@@ -44,10 +44,10 @@ def together(numbers: Numbers) -> bool:
 
 def reach(drive: Drive) -> float:
     """Largest sum of one sign that any neuron can receive in one step."""
-    return _reach([(s.source.synapses, s.sends.largest) for s in drive.sources])
+    return _reach([(s.source.synapses, float(s.sends.largest)) for s in drive.sources])
 
 
-def _reach(parts: list[tuple[Synapses, int]]) -> float:
+def _reach(parts: list[tuple[Synapses, float]]) -> float:
     high: Any = 0.0
     low: Any = 0.0
     for synapses, largest in parts:
@@ -70,10 +70,7 @@ def fitted(
 
 def _worst(connections: list[Connection], drive: Drive) -> float:
     parts = [
-        (
-            with_weight(c.synapses, c.synapses.weight.astype(np.float64) * 2.0**c.exponent),
-            s.sends.largest,
-        )
+        (c.synapses, s.sends.largest * 2.0**c.exponent)
         for c, s in zip(connections, drive.sources, strict=True)
     ]
     # A negative exponent rounds the sum down, by less than one each.
@@ -81,6 +78,7 @@ def _worst(connections: list[Connection], drive: Drive) -> float:
 
 
 MOST_SIZES = 256  # of weights that are no grid any more
+SOME = 1 << 12  # of which more than so many are seen at once
 SAME = 1e-6  # what single precision makes of a number, and of the sums of a few
 
 
@@ -111,6 +109,8 @@ def common_unit(values: Sequence[NDArray[np.float64]], least: float) -> float | 
 
     Of weights that take many values, none is sought.
     """
+    if any(np.unique(np.abs(v.reshape(-1)[:SOME])).size > MOST_SIZES for v in values):
+        return None  # without sorting all of them
     known = np.unique(np.concatenate([np.unique(np.abs(v)) for v in values]))
     known = known[known > 0]
     if not 0 < known.size <= MOST_SIZES:
