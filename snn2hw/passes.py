@@ -99,6 +99,8 @@ def drop_unheard(net: Network) -> Network:
         heard |= fresh
         waiting += fresh
     heard |= set(net.inputs())
+    if len(heard) == len(net.nodes):
+        return net  # which has been checked
     return replace(
         net,
         nodes={k: n for k, n in net.nodes.items() if k in heard},
@@ -169,8 +171,11 @@ def with_sums_held(net: Network, names: Iterable[str]) -> Network:
 
 
 def _repeat(net: Network, kind: type[Node], fold: Callable[[_Draft, str, Any], None]) -> Network:
+    concerned = [k for k, n in net.nodes.items() if isinstance(n, kind)]
+    if not concerned:
+        return net
     draft = _Draft(net)
-    for name in [k for k, n in net.nodes.items() if isinstance(n, kind)]:
+    for name in concerned:
         fold(draft, name, draft.nodes[name])
     return replace(net, nodes=draft.nodes, edges=tuple(draft.edges))
 

@@ -147,11 +147,11 @@ def _repair_edges(graph: StoredGraph, place: str, flat: Flat) -> list[Edge]:
             f"an Output of one: {listed(wrong)}"
         )
     named = {name for edge in edges for name in edge}
-    whole = {port[: port.rindex(".")] for port in ports}
+    used = named | {port[: port.rindex(".")] for port in ports}
     unused = [
         name
         for name, node in graph.nodes.items()
-        if name not in named | whole and not (isinstance(node, StoredNode) and node.kind == "Input")
+        if name not in used and not (isinstance(node, StoredNode) and node.kind == "Input")
     ]
     leaves: dict[str, str] = {}  # where an edge that leaves a lost node starts
     enters: dict[str, str] = {}

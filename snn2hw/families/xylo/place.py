@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,8 @@ def misfits(needs: Needs, target: Target) -> list[str]:
 
 def _expansion(needs: Needs, target: Target) -> list[str]:
     """Name the layers that are too far from the inputs' or the readout's end of the ids."""
-    first = {k: sum(list(needs.hidden.values())[:i]) for i, k in enumerate(needs.hidden)}
+    ends = accumulate(needs.hidden.values(), initial=0)
+    first = dict(zip(needs.hidden, ends, strict=False))
     total, found = sum(needs.hidden.values()), list[str]()
     hears, heard = target.limit("input_expansion"), target.limit("readout_expansion")
     if min(hears, heard) >= target.limit("hidden_neurons"):

@@ -49,6 +49,9 @@ def phases(
         names: of the populations, sources before targets.
     """
     phase = dict.fromkeys(inputs, 0)
+    into: dict[str, list[tuple[str, int]]] = {}
+    for a, b, delay in links:
+        into.setdefault(b, []).append((a, delay))
 
     def ready(a: str, delay: int) -> int:
         return phase[a] + (a not in inputs) - delay
@@ -57,7 +60,7 @@ def phases(
         before = len(phase)
         for name in names:
             if name not in phase:
-                at = [ready(a, d) for a, b, d in links if b == name and a in phase]
+                at = [ready(a, d) for a, d in into.get(name, ()) if a in phase]
                 if at:
                     phase[name] = max(at)
         if len(phase) == before:  # the rest hears nobody: a source follows from who hears it

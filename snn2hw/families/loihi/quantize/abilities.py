@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from snn2hw.errors import NetworkError, listed
@@ -41,13 +43,13 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
     if rules.v_min is not None:
         found.append(f"its membranes stay above {rules.v_min:g}, the chip's do not")
     found += crowded(len(wires.order), target)
-    cells = net.cells()
+    cells, inputs = net.cells(), net.inputs()
     heard = {s.name for n in wires.order for s in wires.into[n].sources}
     for name in wires.order:
         cell = cells[name]
         if isinstance(cell, Leaky):
             found += _readout_refusals(name, cell, net, name in heard, target)
-        found += _refusals(name, cell, wires.into[name], net, target)
+        found += _refusals(name, cell, wires.into[name], net, inputs, target)
     return found
 
 
@@ -62,7 +64,9 @@ def _at_threshold(net: Network, target: Target) -> list[str]:
     ]
 
 
-def _refusals(name: str, cell: Cell, into: Incoming, net: Network, target: Target) -> list[str]:
+def _refusals(
+    name: str, cell: Cell, into: Incoming, net: Network, inputs: Mapping[str, Input], target: Target
+) -> list[str]:
     node, step = as_spiking(cell, net)
     found: list[str] = []
     if not isinstance(cell, Leaky):
@@ -71,13 +75,12 @@ def _refusals(name: str, cell: Cell, into: Incoming, net: Network, target: Targe
     if into.late:
         found.append(f"{name} has a bias that a Delay holds back, which the chip cannot")
     most = (2 << numbers_of(target).exponent_max) - 1
+    heard = {s.name for s in into.sources}
     found += [
         f"{name} takes graded values up to {node.max_value:,} from {given}, which the chip gets "
         f"digit by digit, up to {most:,} (train with --encoder rate or latency, which show spikes)"
-        for given, node in sorted(net.inputs().items())
-        if given in {s.name for s in into.sources}
-        and digits(node, target) > 1
-        and node.max_value > most
+        for given, node in sorted(inputs.items())
+        if given in heard and digits(node, target) > 1 and node.max_value > most
     ]
     return found
 
