@@ -1,15 +1,14 @@
-# pyright: basic
 """How many synapses of each core an event meets: what counting needs, whatever the chip."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.compiled import compiled
 from snn2hw.ir.placement import Slice
 from snn2hw.ir.synapses import Conv, Dense, Sparse, Synapses
 
@@ -40,41 +39,56 @@ def met(synapses: Synapses, slices: Sequence[Slice], *, zeros: bool = False) -> 
             found = np.bincount(at, minlength=len(slices) * synapses.pre_size)
             return found.reshape(len(slices), -1)
         case Conv():
-            there = np.ones_like(synapses.weight, bool) if zeros else synapses.weight != 0
-            channels, height, width = synapses.output_shape
-            part = np.searchsorted(starts, np.arange(channels * height * width), side="right") - 1
-            total = np.zeros((len(slices), *synapses.input_shape), np.int64)
-            at = (synapses.stride, synapses.padding, synapses.dilation)
-            shape = part.reshape(channels, height, width)
-            _met_by_kernel(there, at, channels // synapses.groups, shape, total)
-            return total.reshape(len(slices), -1)
+            return _met_by_kernel(synapses, slices, zeros=zeros)
         case _:
             assert_never(synapses)
 
 
-@compiled(nogil=True)
-def _met_by_kernel(there, at, members, part, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Add each tap of each output ``part [O, Y, X]`` to the pixel that it looks at."""
-    (sy, sx), (py, px), (dy, dx) = at
-    _, into, taps_y, taps_x = there.shape
-    _, _, high, wide = total.shape
-    channels, height, width = part.shape
-    for o in range(channels):
-        first = (o // members) * into
-        for y in range(height):
-            for x in range(width):
-                row = total[part[o, y, x]]
-                for ky in range(taps_y):
-                    iy = y * sy - py + ky * dy
-                    if not 0 <= iy < high:
-                        continue
-                    for kx in range(taps_x):
-                        ix = x * sx - px + kx * dx
-                        if not 0 <= ix < wide:
-                            continue
-                        for i in range(into):
-                            if there[o, i, ky, kx]:
-                                row[first + i, iy, ix] += 1
+def _met_by_kernel(conv: Conv, slices: Sequence[Slice], *, zeros: bool) -> NDArray[np.int64]:
+    """Do it by rectangles: all places of one meet the same taps, in either direction by itself."""
+    there = np.ones_like(conv.weight, bool) if zeros else conv.weight != 0
+    _, height, width = conv.output_shape
+    members, into = len(conv.weight) // conv.groups, conv.weight.shape[1]
+    total = np.zeros((len(slices), *conv.input_shape), np.int64)
+    for row, s in zip(total, slices, strict=True):
+        for channels, y, x in _rectangles(s.start, s.stop, height, width):
+            down, across = _reached(conv, 0, y), _reached(conv, 1, x)
+            for group in range(channels.start // members, (channels.stop - 1) // members + 1):
+                first, last = group * members, (group + 1) * members
+                own = slice(max(channels.start, first), min(channels.stop, last))
+                taps = there[own].sum(axis=0, dtype=np.float64)
+                row[group * into : (group + 1) * into] += (down.T @ taps @ across).astype(np.int64)
+    return total.reshape(len(slices), -1)
+
+
+def _rectangles(
+    start: int, stop: int, height: int, width: int
+) -> Iterator[tuple[slice, slice, slice]]:
+    """Cut neurons ``start`` to ``stop`` of an image into channels, rows and columns."""
+    while start < stop:
+        channel, place = divmod(start, height * width)
+        y, x = divmod(place, width)
+        whole = (stop - start) // (height * width) if place == 0 else 0
+        if whole:
+            found = (slice(channel, channel + whole), slice(0, height), slice(0, width))
+        else:
+            left = min(stop - start, height * width - place)
+            lines = left // width if x == 0 else 0
+            end = width if lines else min(width, x + left)
+            found = (slice(channel, channel + 1), slice(y, y + max(lines, 1)), slice(x, end))
+        yield found
+        start += math.prod(part.stop - part.start for part in found)
+
+
+def _reached(conv: Conv, axis: int, places: slice) -> NDArray[np.float64]:
+    """Say of each tap and each pixel whether one of these places has it there: ``[taps, size]``."""
+    tap = np.arange(conv.weight.shape[2 + axis])[:, None]
+    place = np.arange(places.start, places.stop) * conv.stride[axis] - conv.padding[axis]
+    pixel = place + tap * conv.dilation[axis]
+    found = np.zeros((tap.size, conv.input_shape[1 + axis]))
+    inside = (pixel >= 0) & (pixel < conv.input_shape[1 + axis])
+    found[np.nonzero(inside)[0], pixel[inside]] = 1
+    return found
 
 
 def loads(synapses_met: NDArray[np.int64], sent: NDArray[Any]) -> NDArray[np.float64]:
