@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nets import DT, LOIHI1, LOIHI2, lif
 
 import snn2hw
+from snn2hw import passes
 from snn2hw.errors import Snn2hwError
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.definition import run as define
@@ -112,3 +113,42 @@ def test_512_channels_before_a_dense_layer_fit_and_are_what_lava_computes():
     assert found["compared"] > 100_000
     same = build.simulate(x).prediction == floating.run(net, {"in": x}).prediction
     assert same.all()
+
+
+def stem(seed, side=6):
+    """Neurons, a pool of 3 x 3 that reaches over the border, and a residual block behind it."""
+    r = np.random.default_rng(seed)
+    image = (2, side, side)
+    pool = Pool2d(image, (3, 3), (2, 2), (1, 1), average=False)
+    after = (2, (side - 1) // 2 + 1, (side - 1) // 2 + 1)
+    kernel = Conv(r.integers(-1, 3, (2, 2, 3, 3)) / 8, after, padding=(1, 1))
+    nodes = {
+        "in": Input(image),
+        "conv": Conv2d(Conv(np.full((2, 1, 1, 1), 1.0), image, groups=2), np.zeros(2)),
+        "a": lif(image, 0.0, 0.5), "pool": pool, "block": Conv2d(kernel, np.zeros(2)),
+        "b": lif(after, 1.0, 2.0), "out": Output(after),
+    }  # fmt: skip
+    edges = [*itertools.pairwise(nodes), ("pool", "b")]
+    return Network(nodes, tuple(edges), DT, STEPS)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 1000), side=st.sampled_from([5, 6, 7]))
+def test_a_pool_that_no_kernel_takes_in_adds_up_in_neurons(seed, side):
+    net = stem(seed, side)
+    x = {"in": np.random.default_rng(seed).integers(0, 2, (3, STEPS, 2, side, side))}
+    wanted = floating.run(net, x).answer
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(passes, "MOST_WRITTEN_OUT", 0)
+        passes.simplify.cache_clear()
+        simple = passes.simplify(net)
+        held = "pool.relay" in simple.nodes
+        program = compile_network(net, LOIHI2)
+    passes.simplify.cache_clear()
+    assert held == (side == 6)  # of odd sides, the windows at the border see nothing of the image
+    assert (floating.run(simple, x).answer == wanted).all()
+    assert (define(program, x).spikes == wanted).all()
+
+
+def test_small_pools_are_written_out_as_before():
+    assert "pool.relay" not in passes.simplify(stem(0)).nodes
