@@ -37,7 +37,7 @@ bench: venv
 	$(BIN)/python tests/bench/simulators.py
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/files.py
-	$(BIN)/python tests/bench/size.py
+	rm -f docs/results/size.json && $(BIN)/python tests/bench/size.py
 
 fidelity: venv
 	$(BIN)/python tests/fidelity/sweep.py

@@ -1,6 +1,6 @@
 """Time and memory against size: a spiking ResNet-34 from its file to a bill, at five image sizes.
 
-  python tests/bench/size.py            # all sizes; writes docs/results/size.md and size.json
+  python tests/bench/size.py            # sizes that docs/results/size.json lacks; writes size.md
   python tests/bench/size.py --sides 64 # one of them, printed
 
 Each size runs in a process of its own, and each of the commands in one more. Peaks of stages are
@@ -24,23 +24,25 @@ from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
+FILE = Path(__file__).parents[2] / "docs" / "results" / "size.json"
 SIDES = (64, 96, 128, 160, 224)  # the stem of smaller images is another
 CHIPS = 1152
+SHORTEST = 0.1  # seconds whose growth is said
 STEPS = 4
 COMMANDS = ("export", "simulate", "energy report")
 TEXT = """# Time and memory against size
 
-    python tests/bench/size.py
+    rm docs/results/size.json; python tests/bench/size.py
 
-writes this page. The network is a spiking ResNet-34 (student `spiking-resnet34`, {parameters}
-parameters, 1,000 classes, T = {steps}) with random weights whose batch norm was fitted to random
-images, so that its layers spike; its NIR file holds single precision. One sample of random pixels
-is simulated. Seconds are of the processor (user and system, all threads), as other work on the
-machine changes those of the clock; peaks are resident memory.
+measures all of this page and writes it. The network is a spiking ResNet-34 (student
+`spiking-resnet34`, {parameters} parameters, 1,000 classes, T = {steps}) with random weights whose
+batch norm was fitted to random images, so that its layers spike; its NIR file holds single
+precision. One sample of random pixels is simulated. Seconds are of the processor (user and system,
+all threads), as other work on the machine changes those of the clock; peaks are resident memory.
 
 n is the number of neurons. The last column says how a time grows from the smallest to the largest
-size: its ratio over that of n log n. A row that does not grow faster has 1 or less there."""
+size: its ratio over that of n log n. A row that does not grow faster has 1 or less there; one of
+less than 0.1 s is not said."""
 
 
 def student(side: int, path: Path) -> int:
@@ -183,12 +185,13 @@ def _own(*words: str) -> bytes:
     return done.stdout
 
 
-def growth(rows: list[dict[str, Any]], part: str, name: str) -> float:
-    """Return how much faster a time grows than n log n does; 1 for as fast."""
-    first, last = rows[0], rows[-1]
-    seconds = last[part][name]["seconds"] / max(first[part][name]["seconds"], 0.01)
-    n, m = first["neurons"], last["neurons"]
-    return seconds / (m * math.log(m) / (n * math.log(n)))
+def growth(rows: list[dict[str, Any]], part: str, name: str) -> str:
+    """Say how much faster a time grows than n log n does: 1 for as fast, "" if it is too short."""
+    before, after = (row[part][name]["seconds"] for row in (rows[0], rows[-1]))
+    if before < SHORTEST:
+        return ""
+    n, m = rows[0]["neurons"], rows[-1]["neurons"]
+    return f"{after / before / (m * math.log(m) / (n * math.log(n))):.2f}"
 
 
 def page(rows: list[dict[str, Any]]) -> str:
@@ -207,7 +210,7 @@ def page(rows: list[dict[str, Any]]) -> str:
             each = [
                 f"{r[part][name]['seconds']:.2f} s, {r[part][name]['gib']:.2f} GiB" for r in rows
             ]
-            lines.append(_line(title.format(name), each, f"{growth(rows, part, name):.2f}"))
+            lines.append(_line(title.format(name), each, growth(rows, part, name)))
     clock = ", ".join(
         f"`{k}` {v['clock']:.1f} s" for k, v in rows[-1]["commands"].items()
     )  # fmt: skip
@@ -220,10 +223,9 @@ def _line(title: str, cells: list[str], last: str = "") -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sides", type=int, nargs="+", default=list(SIDES))
+    parser.add_argument("--sides", type=int, nargs="+", help="printed, and nothing is written")
     parser.add_argument("--stages", type=Path, help="of this file, as JSON")
     parser.add_argument("--make", nargs=2, help="a network: side and file")
-    parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     if given.stages is not None:
         sys.stdout.write(json.dumps(stages(given.stages)))
@@ -231,16 +233,22 @@ def main() -> None:
     if given.make is not None:
         sys.stdout.write(json.dumps(student(int(given.make[0]), Path(given.make[1]))))
         return
-    rows: list[dict[str, Any]] = []
-    for side in given.sides:
-        with tempfile.TemporaryDirectory(dir=given.work) as work:
-            rows.append(measured(side, Path(work)))
-        sys.stderr.write(f"{json.dumps(rows[-1])}\n")
-    if tuple(given.sides) != SIDES:
-        sys.stdout.write(page(rows))
+    if given.sides is not None:
+        sys.stdout.write(page([_measured(side) for side in given.sides]))
         return
-    (RESULTS / "size.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (RESULTS / "size.md").write_text(page(rows))
+    rows: list[dict[str, Any]] = json.loads(FILE.read_text()) if FILE.exists() else []
+    for side in SIDES:
+        if side not in {row["side"] for row in rows}:
+            rows.append(_measured(side))
+            FILE.write_text(json.dumps(sorted(rows, key=lambda row: row["side"]), indent=1) + "\n")
+    FILE.with_suffix(".md").write_text(page(sorted(rows, key=lambda row: row["side"])))
+
+
+def _measured(side: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as work:
+        row = measured(side, Path(work))
+    sys.stderr.write(f"{json.dumps(row)}\n")
+    return row
 
 
 if __name__ == "__main__":
