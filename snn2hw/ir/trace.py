@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -70,6 +70,8 @@ class Trace:
         depth: the largest phase of an output.
         seconds: time spent simulating.
         on: which simulator.
+        weighed: for some inputs and populations, the sums of what their events are worth, in
+            several ways, ``[N, T, ways]``, where a simulator was asked for it.
     """
 
     outputs: Mapping[str, Answer]
@@ -79,9 +81,10 @@ class Trace:
     depth: int
     seconds: float
     on: str
+    weighed: Mapping[str, NDArray[np.int64]] = field(default_factory=dict[str, NDArray[np.int64]])
 
     def __post_init__(self) -> None:
-        for name in ("outputs", "events", "layers", "phase"):
+        for name in ("outputs", "events", "layers", "phase", "weighed"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @property
@@ -189,4 +192,5 @@ def join(parts: Sequence[Trace], seconds: float) -> Trace:
         events={k: np.sum([p.events[k] for p in parts], axis=0) for k in first.events},
         layers=layers,
         seconds=seconds,
+        weighed={k: np.concatenate([p.weighed[k] for p in parts]) for k in first.weighed},
     )

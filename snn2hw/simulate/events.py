@@ -109,3 +109,28 @@ def _count(ends, element, total):  # type: ignore[no-untyped-def]  # noqa: ANN00
             row = total[t]
             for e in range(ends[n, t, 0], ends[n, t, -1]):
                 row[element[e]] += 1
+
+
+def weighed(events: Events, worth: NDArray[np.int32], space: Workspace) -> NDArray[np.int64]:
+    """Add up what the events of each step are worth: ``[N, T, ways]``.
+
+    Args:
+        events: of these samples and steps.
+        worth: of an event of each element, in the inner order, in several ways, ``[size, ways]``.
+        space: where the sums are.
+    """
+    total = space.take("worth", (*events.ends.shape[:2], worth.shape[1]), np.int64)
+    _weigh(events.ends, events.element, worth, total)
+    return total
+
+
+@compiled(nogil=True)
+def _weigh(ends, element, worth, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for n in range(ends.shape[0]):
+        for t in range(ends.shape[1]):
+            row = total[n, t]
+            row[:] = 0
+            for e in range(ends[n, t, 0], ends[n, t, -1]):
+                one = worth[element[e]]
+                for i in range(row.size):
+                    row[i] += one[i]

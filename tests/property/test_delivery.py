@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from snn2hw.ir.synapses import Conv, Dense, matrix, sizes, with_weight
 from snn2hw.simulate import delivery, layout
 from snn2hw.simulate.batches import Workspace
-from snn2hw.simulate.events import counted, listed
+from snn2hw.simulate.events import counted, listed, weighed
 
 sides = st.integers(1, 4)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -105,6 +105,8 @@ def test_events_are_listed_in_their_places(places, channels, plain, seed):
     total = np.zeros((3, places * channels), np.int32)
     counted(events, total)
     assert (total == np.count_nonzero(sent[:, 1:], axis=0)).all()
+    worth = r.integers(0, 99, (places * channels, 3)).astype(np.int32)
+    assert (weighed(events, worth, Workspace()) == (sent[:, 1:] != 0) @ worth).all()
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 9))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,12 +28,14 @@ from snn2hw.ir.trace import LayerTrace, Trace, answers
 from snn2hw.resources import check_memory
 from snn2hw.simulate import delivery, layout
 from snn2hw.simulate.batches import Workspace, in_threads
-from snn2hw.simulate.events import Events, Sent, Span, counted, listed
+from snn2hw.simulate.events import Events, Sent, Span, counted, listed, weighed
 from snn2hw.simulate.inputs import check_inputs
 
 CACHE = 2 << 20  # bytes of a core's second cache: working arrays beyond it are slower (make bench)
 
 Inputs = Mapping[str, NDArray[np.integer[Any]]]
+Worth = Mapping[str, NDArray[np.integer[Any]]]
+NOTHING: Worth = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +78,7 @@ def run(
     *,
     spikes: bool = False,
     states: bool = False,
+    worth: Worth = NOTHING,
     progress: Callable[[int, int], None] | None = None,
     memory: int = CACHE,
 ) -> Trace:
@@ -85,6 +89,8 @@ def run(
         inputs: for each input port, integers ``[N, T, *shape]``.
         spikes: keep what every layer sends, not only how often.
         states: keep that and every layer's states.
+        worth: of an event of each element of some inputs and populations, in several ways,
+            ``[size, ways]``: the trace then holds the sums in each step.
         progress: called with (samples done, samples).
         memory: bytes the working arrays of a thread may take; those of one sample they may always.
 
@@ -102,9 +108,18 @@ def run(
         if layers or p.name in net.outputs.values()
     }
 
+    sums = {k: np.empty((samples, steps, w.shape[1]), np.int64) for k, w in worth.items()}
+    inner = {
+        k: np.ascontiguousarray(w[layout.outer(len(w), plan.channels[k])], np.int32)
+        for k, w in worth.items()
+    }
+
     def simulate(some: slice, space: Workspace) -> None:
         here = {name: Kept(k.spikes[some], k.u[some], k.v[some]) for name, k in kept.items()}
-        _Batch(net, plan, {k: x[some] for k, x in inputs.items()}, here, space).run()
+        batch = _Batch(net, plan, {k: x[some] for k, x in inputs.items()}, here, space)
+        batch.run()
+        for name, w in inner.items():
+            sums[name][some] = weighed(batch.lists[name], w, space)
 
     spaces, seconds = in_threads(samples, steps * plan.bytes_a_step, simulate, progress, memory)
 
@@ -127,8 +142,9 @@ def run(
         if layers
     }
     return Trace(
-        answers(program, outputs), events, traces, program.phase, program.depth, seconds, "exact"
-    )
+        answers(program, outputs), events, traces, program.phase, program.depth, seconds, "exact",
+        sums,
+    )  # fmt: skip
 
 
 def _check_memory(plan: Plan, samples: int, steps: int, kept: int) -> None:
