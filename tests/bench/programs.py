@@ -78,6 +78,16 @@ class Net:
                 found.append(p)
         return self._program(["input"], found)
 
+    def program(self, thresholds: Sequence[int]) -> Program:
+        """Return the program with these thresholds, layer by layer."""
+        hidden = [name for name in self.shapes if name != "input"]
+        neurons = [self._neurons(name, vth) for name, vth in zip(hidden, thresholds, strict=True)]
+        return self._program(["input"], neurons)
+
+    def _neurons(self, name: str, threshold: int) -> Lif:
+        bias = np.zeros(int(np.prod(self.shapes[name])), np.int32)
+        return Lif(name, self.shapes[name], 4095, KEEPS_MOST, threshold, bias)
+
     def _at_rate(
         self, name: str, sent: dict[str, np.ndarray], rate: float
     ) -> tuple[Lif, np.ndarray]:
@@ -85,10 +95,9 @@ class Net:
         low, high, best = 0, 1 << 16, None
         pre = sorted({c.pre for c in self.connections if c.post == name})
         inputs = {k: sent[k] for k in pre}
-        bias = np.zeros(int(np.prod(self.shapes[name])), np.int32)
         while best is None or high - low > max(1, low // 64):
             middle = (low + high) // 2
-            p = Lif(name, self.shapes[name], 4095, KEEPS_MOST, middle, bias)
+            p = self._neurons(name, middle)
             spikes = engine.run(self._program(pre, [p]), inputs).spikes.astype(np.uint8)
             low, high = (middle, high) if spikes.mean() > rate else (low, middle)
             best = (p, spikes)
