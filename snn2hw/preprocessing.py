@@ -12,8 +12,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from snn2hw.errors import InputError, listed
 from snn2hw.ir.arrays import Shape, size_of
@@ -195,7 +195,7 @@ def _constants(full: Floats) -> SparseAffine | Conv1d | Conv2d:
     """Return a layer without weights that gives constants, ``[C, ...]`` one for each channel."""
     shape = full.shape
     if len(shape) == 1:
-        none = from_matrix(sparse.csr_array((shape[0], shape[0])))
+        none = from_matrix(scipy.sparse.csr_array((shape[0], shape[0])))
         return SparseAffine(none, full, shape, shape)
     channels, height, width = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
     weight = np.zeros((channels, 1, 1, 1))

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2
 
 from snn2hw.errors import UnsupportedError, unknown_name
 from snn2hw.ir.graph import wiring
@@ -264,7 +264,7 @@ def few_time_constants(net: Network) -> Network:
         points = np.stack([k.reshape(-1) for k in kept], axis=1)
         if len(np.unique(points, axis=0)) <= FEW:
             return node
-        grouped_by: Any = kmeans2  # typed as if it never returned
+        grouped_by: Any = scipy.cluster.vq.kmeans2  # typed as if it never returned
         centres, group = grouped_by(points, FEW, minit="++", rng=0)
         voltage, current = (centres[group, i].reshape(node.shape) for i in (0, 1))
         return _with_decays(node, net.dt, net.rules.integration, voltage, current)

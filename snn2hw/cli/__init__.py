@@ -1,6 +1,6 @@
 """The command line: parse, call the pipeline, print. No logic lives here.
 
-Importing this is quick. The commands take most of a second to import, in which a command can
+Importing this is quick. What a command needs may take most of a second to import, in which it can
 already be stopped.
 """
 
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is None:
         streams.mend()
     try:
-        commands = _commands(stop)
+        commands = _commands(given, stop)
         if commands is None:
             code = 1
         else:
@@ -46,8 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _commands(stop: Stop) -> ModuleType | None:
-    """Import the commands; None where that cannot be, which has then been told."""
+def _commands(given: list[str], stop: Stop) -> ModuleType | None:
+    """Import the command that is asked for; None where that cannot be, which has then been told."""
     try:
         os.getcwd()  # noqa: PTH109  (libraries ask for it when they are imported)
     except FileNotFoundError:
@@ -55,6 +55,8 @@ def _commands(stop: Stop) -> ModuleType | None:
         return None
     try:
         from snn2hw.cli import commands
+
+        commands.prepare(given)
     except Exception as error:  # whatever libraries stumble over
         why = " ".join(str(error).split())[:300].rstrip(".")
         hint = "An environment variable or a package is not what it should be."

@@ -1,55 +1,90 @@
-"""All commands, and how each of them ends."""
+"""All commands, and how each of them ends.
+
+A command is imported when it is asked for: help and names that are none need not wait for numpy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import click
 
-from snn2hw.cli.common import report_error
-from snn2hw.cli.compile import energy, export, inspect, simulate, verify
-from snn2hw.cli.info import datasets, doctor, encoders, methods, models, runtime, targets
 from snn2hw.cli.stopping import Stop
-from snn2hw.cli.training import demo, distill, prune
 from snn2hw.errors import Interrupted, nearest, shortened, visible
-from snn2hw.families import DEFAULT_TARGET
-from snn2hw.files import json_text
-from snn2hw.processes import end_others
 
-ORDER = [
-    "demo", "distill", "prune", "export", "simulate", "verify", "energy", "inspect",
-    "targets", "models", "datasets", "encoders", "methods", "runtime", "doctor",
-]  # fmt: skip
+
+class Entry(NamedTuple):
+    """Where a command is, and the first line of its help."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Entry] = {  # in the order in which one uses them
+    "demo": Entry("training", "The whole story: teacher, student, pruning, chip, proof, bill."),
+    "distill": Entry("training", "Train or load a teacher and distill a spiking student."),
+    "prune": Entry("training", "Prune a run's student, fine-tune it and write a new run."),
+    "export": Entry("compile", "Compile MODEL for a chip: integers, cores, the vendor's file."),
+    "simulate": Entry("compile", "Run a build, or with --on float a network, on test samples."),
+    "verify": Entry("compile", "Compare every spike and every state with the vendor's simulator."),
+    "energy": Entry("compile", "What an inference costs, with the source of every price."),
+    "inspect": Entry("compile", "Say what a file, run or build holds, and what targets refuse."),
+    "targets": Entry("info", "List the chips, or show one with the source of every figure."),
+    "models": Entry("info", "List teachers, students and trained models, or show one."),
+    "datasets": Entry("info", "List the data sets, or show one with its source."),
+    "encoders": Entry("info", "List the ways to show an image over time, or show one."),
+    "methods": Entry("info", "List the methods of distillation and pruning, or show one."),
+    "runtime": Entry("info", "Vendor simulators that need an environment of their own."),
+    "doctor": Entry("info", "Say what is installed and works, and what to do about the rest."),
+}
+
+
+def load(name: str) -> click.Command:
+    """Import a command, by its name in ``COMMANDS``."""
+    return getattr(import_module(f"snn2hw.cli.{COMMANDS[name].module}"), name)
+
+
+def prepare(arguments: Sequence[str]) -> None:
+    """Import the command that is asked for, if there is one of this name."""
+    name = next((a for a in arguments if not a.startswith("-")), "")
+    if name in COMMANDS:
+        load(name)
 
 
 class Story(click.Group):
-    """Lists commands in the order one uses them."""
+    """Lists commands in the order one uses them, and imports the one that is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, not sorted."""
-        return ORDER
+        return list(COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name, and the arguments behind it."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed if name is None else load(name), rest
 
 
-HELP = f"""From a trained network to a spiking one on a chip, with proof and an energy bill.
+HELP = """From a trained network to a spiking one on a chip, with proof and an energy bill.
 
-Start with `snn2hw demo`. The long way: `snn2hw distill --teacher resnet34`,
-`snn2hw export --target {DEFAULT_TARGET}`, `snn2hw energy report`. Every command takes the newest
-run or build of this folder unless you name one.
+Start with `snn2hw demo`. The long way: `snn2hw distill --teacher resnet34`, `snn2hw export`,
+`snn2hw energy report`. Every command takes the newest run or build of this folder unless you name
+one.
 """
 
 
-@click.group(cls=Story, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Story,
+    help=HELP,
+    commands={k: click.Command(k, short_help=v.summary) for k, v in COMMANDS.items()},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="snn2hw")
 def snn2hw() -> None:
     """Hold all commands."""
-
-
-for command in (
-    demo, distill, prune, export, simulate, verify, energy, inspect,
-    targets, models, datasets, encoders, methods, runtime, doctor,
-):  # fmt: skip
-    snn2hw.add_command(command)
 
 
 def run(arguments: Sequence[str], stop: Stop) -> int:
@@ -62,6 +97,9 @@ def run(arguments: Sequence[str], stop: Stop) -> int:
         _show(error, "--json" in arguments)
         code = error.exit_code
     except BaseException as error:
+        from snn2hw.cli.common import report_error
+        from snn2hw.processes import end_others
+
         end_others()
         # Whatever a signal became on its way through other people's code.
         stopped = stop.seen and not isinstance(error, Interrupted)
@@ -80,6 +118,8 @@ def _show(error: click.ClickException, as_json: bool) -> None:
         document = {
             "kind": "usage", "message": error.format_message(), "hint": f"See: {command} --help",
         }  # fmt: skip
+        from snn2hw.files import json_text
+
         click.echo(json_text({"error": document}))
     error.show()
 

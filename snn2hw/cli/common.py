@@ -13,17 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from snn2hw.cli.stopping import HINT, MESSAGE
 from snn2hw.cli.streams import OUTPUT
 from snn2hw.errors import Interrupted, Snn2hwError, shortened, visible
 from snn2hw.files import expanded, json_text
 from snn2hw.leading import leads
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 F = TypeVar("F", bound=Callable[..., Any])
 DISK: Mapping[int, tuple[str | None, str]] = {  # what to say instead of the system, and the way out
@@ -98,6 +99,9 @@ class Talk:
 
     def _draw(self, stage: str, done: int, total: int, known: str) -> None:
         if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
             self._bar = Progress(
                 TextColumn("  {task.description:<9}"),
                 BarColumn(),

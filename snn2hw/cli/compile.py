@@ -17,7 +17,7 @@ from snn2hw.cli.model import model_options
 from snn2hw.errors import listed
 from snn2hw.estimator import layer_counts
 from snn2hw.ir.network import Network
-from snn2hw.pipeline import builds, exporting, floats, options
+from snn2hw.pipeline import builds, exporting, options
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.inspect import inspect_file, inspect_recording
@@ -111,11 +111,12 @@ def simulate(
     choice: nir_io.Choice,
     **which: Any,
 ) -> None:
-    """Run a build on test samples, or with --on float a run or .nir file as it is.
+    """Run a build, or with --on float a network, on test samples.
 
     BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
-    On a vendor's simulator, 20 samples unless --samples says more; on ours, all of them. The
-    options marked (.nir) say what such a file cannot, for --on float.
+    On a vendor's simulator, 20 samples unless --samples says more; on ours, all of them. With
+    --on float, BUILD is a run or a .nir file and runs before anything is rounded; the options
+    marked (.nir) say what such a file cannot.
     """
     if save is not None:
         check_result(save)
@@ -190,6 +191,8 @@ def _simulate_float(
     output: str | None,
     **which: Any,
 ) -> None:
+    from snn2hw.pipeline import floats  # here, as its compiler takes long to import
+
     model = load_model(given, root(), choice)
     taken = floats.samples_for(model, output=output, **which)
     document, ran = floats.simulate(
@@ -336,7 +339,7 @@ def energy_compare(
 @model_options
 @common
 def inspect(talk: Talk, file: str, target: str | None, choice: nir_io.Choice) -> None:
-    """Say what is in a file, a run or a build, and what each target would refuse.
+    """Say what a file, run or build holds, and what targets refuse.
 
     Files: .nir, .net and .onnx; and recordings of events.
     """

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from snn2hw import datasets as data_sets
-from snn2hw import families
+from snn2hw import families, train
 from snn2hw import target as target_files
 from snn2hw.cli.common import Talk, common, root
 from snn2hw.encoders import ENCODERS
@@ -21,7 +21,6 @@ from snn2hw.environments import Environment
 from snn2hw.errors import Snn2hwError, unknown_name
 from snn2hw.ir.target import Target
 from snn2hw.pipeline import loading
-from snn2hw.pipeline.training import need_training
 from snn2hw.report import text
 
 
@@ -95,15 +94,12 @@ def _proofs(chip: Target) -> str:
 @click.argument("name", required=False)
 @common
 def models(talk: Talk, name: str | None) -> None:
-    """List teachers, students and the trained models that come along, or show one."""
+    """List teachers, students and trained models, or show one."""
     shipped = loading.model_names()
     if name is not None and name in shipped:
         card = (loading.models_directory() / name / "card.md").read_text(encoding="utf-8")
         talk.result({"name": name, "card": card}, card.rstrip().splitlines())
         return
-    need_training()
-    from snn2hw import train
-
     kinds = {"teacher": train.TEACHERS, "student": train.STUDENTS}
     rows = [[kind, k, _about(v)] for kind, table in kinds.items() for k, v in table.items()]
     rows.insert(len(train.TEACHERS), ["teacher", "runs/NAME", "the spiking student of a run"])
@@ -141,7 +137,7 @@ def datasets(talk: Talk, name: str | None) -> None:
 @click.argument("name", required=False)
 @common
 def encoders(talk: Talk, name: str | None) -> None:
-    """List the ways to show an image over time, or show one with its source."""
+    """List the ways to show an image over time, or show one."""
     known = {k: (v.description, v.source) for k, v in ENCODERS.items()}
     _show(talk, name, "encoder", "encoders", known)
 
@@ -150,10 +146,10 @@ def encoders(talk: Talk, name: str | None) -> None:
 @click.argument("name", required=False)
 @common
 def methods(talk: Talk, name: str | None) -> None:
-    """List the methods of distillation (--method) and pruning (--how), or show one."""
-    need_training()
-    from snn2hw import train
+    """List the methods of distillation and pruning, or show one.
 
+    They are what `snn2hw distill --method` and `snn2hw prune --how` take.
+    """
     known = {k: (v.description, v.paper) for k, v in train.METHODS.items()}
     known |= {k: (f"prune: {v.description}", v.paper) for k, v in train.PRUNERS.items()}
     _show(talk, name, "method", "methods", known)
@@ -235,7 +231,7 @@ def runtime_remove(talk: Talk, name: str) -> None:
 @click.command()
 @common
 def doctor(talk: Talk) -> None:
-    """Say what is installed, what works, and what to do about the rest."""
+    """Say what is installed and works, and what to do about the rest."""
     rows: list[tuple[str, bool, str]] = [
         ("python", sys.version_info >= (3, 11), ".".join(map(str, sys.version_info[:3])))
     ]

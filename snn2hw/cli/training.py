@@ -254,7 +254,7 @@ def prune(
 @click.option("--seed", type=int, default=0, show_default=True)
 @common
 def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
-    """The whole story: teacher, student, pruning, chip, proof, energy bill, HTML page."""
+    """The whole story: teacher, student, pruning, chip, proof, bill."""
     story = demo_pipeline.run(
         root(), data, seed=seed, data_dir=data_dir, progress=talk, say=talk.say
     )

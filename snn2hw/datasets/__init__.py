@@ -37,6 +37,7 @@ __all__ = [
     "are_recordings",
     "checked",
     "default_time_steps",
+    "find",
     "label_problems",
     "load",
     "read_idx",
@@ -148,6 +149,18 @@ def load(
         InputError: there is no such data set, its files are missing or not what they should
             be, or a package that reads them is not installed.
     """
+    entry = find(name)
+    kind, _, argument = name.partition(":")
+    steps = time_steps or default_time_steps(name) or 1
+    return entry.loader(Request(kind, argument, data_dir, steps, shape))
+
+
+def find(name: str) -> Entry:
+    """Return the row of a data set's name, in which a path is not looked at.
+
+    Raises:
+        InputError: there is no such data set.
+    """
     kind, colon, argument = name.partition(":")
     entry = DATASETS.get(kind)
     takes_path = kind in TAKE_PATH
@@ -155,8 +168,7 @@ def load(
         raise _unknown(name)
     if takes_path and not argument:
         raise InputError(f"Data set {kind!r} needs a path.", f"Write {kind}:PATH.")
-    steps = time_steps or default_time_steps(name) or 1
-    return entry.loader(Request(kind, argument, data_dir, steps, shape))
+    return entry
 
 
 def _unknown(name: str) -> InputError:

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from snn2hw.files import new_file
 
 # A file, group or dataset. h5py types every item as a union that no reader can use.
@@ -23,6 +21,8 @@ def new_hdf5(path: Path) -> Generator[Hdf5, None, None]:
     It is made in memory and then written: HDF5 does not survive a disk that fills up under it.
     Create every group by itself, as groups made on the way carry the time of day.
     """
+    import h5py  # here, as most commands write none
+
     memory = io.BytesIO()
     with h5py.File(memory, "w", libver=("v108", "v108")) as file:
         yield file

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from snn2hw.errors import UnsupportedError
 from snn2hw.ir.arrays import frozen, size_of
@@ -189,7 +189,7 @@ def received(conv: Conv, sent: Floats) -> Floats:
     return total.reshape(-1)
 
 
-def matrix(conv: Conv) -> sparse.csr_array:
+def matrix(conv: Conv) -> scipy.sparse.csr_array:
     """Unroll a convolution: one entry for each (output position, kernel weight) in the image.
 
     Raises:
@@ -218,8 +218,8 @@ def matrix(conv: Conv) -> sparse.csr_array:
         x = x * conv.stride[1] - conv.padding[1] + kx[each] * conv.dilation[1]
         column[ends[a] : ends[b]] = (source[each] * height + y) * width + x
     values = np.repeat(conv.weight[out, into, ky, kx], ny * nx)
-    return sparse.csr_array(
-        sparse.coo_array(
+    return scipy.sparse.csr_array(
+        scipy.sparse.coo_array(
             (values, (row, column)), shape=(size_of(conv.output_shape), size_of(conv.input_shape))
         )
     )

@@ -19,8 +19,8 @@ from graphlib import TopologicalSorter
 from typing import Any, assert_never
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from snn2hw.errors import NetworkError, UnsupportedError, listed
 from snn2hw.ir import kernels
@@ -367,7 +367,7 @@ def _scaled(scale: NDArray[np.float64], synapses: Synapses) -> Synapses:
             return with_weight(synapses, weight)
     if isinstance(synapses, Conv) and (kernel := kernels.scaled(synapses, scale)) is not None:
         return kernel
-    rows: Any = sparse.diags_array(scale)
+    rows: Any = scipy.sparse.diags_array(scale)
     return from_matrix(rows @ matrix(synapses))
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
+import scipy
 
 from snn2hw.ir.arrays import Edge
 
@@ -59,8 +58,8 @@ def components(names: Sequence[str], edges: Iterable[Edge]) -> list[list[str]]:
     inner = [(at[a], at[b]) for a, b in edges if a in at and b in at]
     rows, columns = zip(*inner, strict=True) if inner else ((), ())
     size = (len(names), len(names))
-    graph = sparse.csr_array((np.ones(len(inner)), (rows, columns)), size)
-    _, part = csgraph.connected_components(graph, connection="strong")
+    graph = scipy.sparse.csr_array((np.ones(len(inner)), (rows, columns)), size)
+    _, part = scipy.sparse.csgraph.connected_components(graph, connection="strong")
     members: dict[int, list[str]] = {}
     for name, i in zip(names, part.tolist(), strict=True):
         members.setdefault(i, []).append(name)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from snn2hw.ir import convolution
 from snn2hw.ir.arrays import Shape, frozen, size_of
@@ -90,7 +90,7 @@ def diagonal(weight: NDArray[Any]) -> Sparse:
 
 def from_matrix(matrix: Any) -> Sparse:
     """Wrap a SciPy sparse matrix ``[post, pre]``; explicit zeros are dropped."""
-    rows: Any = sparse.csr_array(matrix)
+    rows: Any = scipy.sparse.csr_array(matrix)
     rows.sum_duplicates()
     rows.eliminate_zeros()
     rows.sort_indices()
@@ -185,9 +185,9 @@ def matrix(synapses: Synapses) -> Any:
     """
     match synapses:
         case Dense():
-            return sparse.csr_array(synapses.weight)
+            return scipy.sparse.csr_array(synapses.weight)
         case Sparse():
-            rows = sparse.csr_array(
+            rows = scipy.sparse.csr_array(
                 (synapses.weight, synapses.indices, synapses.indptr), shape=sizes(synapses)
             )
             rows = rows.copy()

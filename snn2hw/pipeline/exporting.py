@@ -24,7 +24,6 @@ from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.port import Ints, Port, Samples
 from snn2hw.pipeline.samples import held_out, told_encoder
-from snn2hw.simulate import floating
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders
 
@@ -189,6 +188,8 @@ def _measured(
     A membrane that is exactly on its threshold in integers may be just above it in float: what a
     rewrite does to such ties shows in the program only.
     """
+    from snn2hw.simulate import floating  # here, as its compiler takes long to import
+
     was, now = floating.run(net, samples.inputs), floating.run(changed, samples.inputs)
     spikes = [sum(float(t.events[n].sum()) for n in net.neurons()) for t in (was, now)]
     chip = families.of(program.target).run(program, sent(program.network, samples.inputs))

@@ -16,7 +16,6 @@ from snn2hw.files import write_json
 from snn2hw.ir.network import Affine, Conv2d, Network
 from snn2hw.leading import leads
 from snn2hw.passes import unit_resistance
-from snn2hw.simulate import floating
 from snn2hw.store import folders
 from snn2hw.store.folders import Run
 
@@ -59,8 +58,9 @@ def measured(
         facts: more to tell.
     """
     from snn2hw import train
+    from snn2hw.train.showing import showing
 
-    show, encoder = train.showing(recipe, dataset), recipe.shown_by(dataset)
+    show, encoder = showing(recipe, dataset), recipe.shown_by(dataset)
     found = train.evaluate(made, dataset.x_test, dataset.y_test, show=show)
     net = train.to_network(made)
     metrics: dict[str, Any] = {
@@ -124,6 +124,8 @@ def synops(
         dataset: for the inputs, which count where they are not zero.
         encoder: how they are shown; None for directly.
     """
+    from snn2hw.simulate import floating  # here, as its compiler takes long to import
+
     x, shown = dataset.x_test, encoder or Encoder(time_steps=net.time_steps or 1)
     active = np.zeros(shown.shape(dataset.shape), np.int64)
     for start in range(0, len(x), COUNTED_AT_ONCE):

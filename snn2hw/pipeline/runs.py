@@ -56,7 +56,6 @@ def distill(
     Raises:
         Interrupted: Ctrl-C; the same call goes on.
     """
-    need_training()
     from snn2hw import train
 
     recipe, path, command = _prepare(root, teacher, student, data, name, options)
@@ -94,7 +93,6 @@ def new_folder(root: Path, name: str, recipe: Recipe) -> Path:
 
 def default_student(teacher: str, target: str = families.DEFAULT_TARGET) -> str:
     """Return the student of a teacher where none is named, by the size of the target."""
-    need_training()
     from snn2hw import train
 
     return train.default_student(teacher, target)
@@ -106,7 +104,6 @@ def constants(texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: there is no such field, or the value is of another kind.
     """
-    need_training()
     from snn2hw.train import Recipe
 
     kinds = {name: type(value) for name, value in Recipe().to_json().items()}
@@ -147,7 +144,6 @@ def teach(
     Returns:
         ``run``, ``teacher``, ``data``, ``samples``, ``teacher_accuracy`` and ``teacher_input``.
     """
-    need_training()
     from snn2hw.train import Devices
 
     recipe, path, command = _prepare(root, **choice)
@@ -166,12 +162,17 @@ def _prepare(
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Recipe, Path, dict[str, Any]]:
-    """Return recipe, folder and command of a distillation; nothing is written."""
+    """Return recipe, folder and command of a distillation; nothing is written.
+
+    What can be told to be wrong without PyTorch is told before that is imported.
+    """
     from snn2hw import train
 
     path = expanded(teacher)
     own = {k: v for k, v in (options or {}).items() if v is not None}
     recipe = train.defaults(student, data, teacher, **own)
+    datasets.find(data)
+    need_training()
     command = {"command": "distill", "recipe": recipe.to_json()}
     if teacher not in train.TEACHERS:
         file = train.student_file(path) if path.is_dir() else path
@@ -235,10 +236,8 @@ def prune(
         progress: as in ``distill``.
         where: as in ``distill``.
     """
-    need_training()
     from snn2hw import train
 
-    devices = train.Devices(**(where or {}))
     if how not in train.PRUNERS:
         raise unknown_name("pruner", how, train.PRUNERS)
     if sparsity is not None and cores is not None:
@@ -251,6 +250,8 @@ def prune(
     if not 0 < sparsity < 1:
         raise InputError(f"Sparsity {sparsity:g} is not between 0 and 1.", "Try --sparsity 0.75.")
     source = folders.read_run(folders.find("runs", run, root))
+    need_training()
+    devices = train.Devices(**(where or {}))
     recipe = train.load_recipe(source.path)
     if seed is not None:
         recipe = replace(recipe, seed=seed)

@@ -9,9 +9,9 @@ from snn2hw.errors import InputError
 
 
 def need_training() -> None:
-    """Import ``snn2hw.train``, which callers import themselves afterwards.
+    """Import what trains, and with it PyTorch.
 
-    They do so in their functions: what does not train starts without PyTorch.
+    Callers say first what is wrong with a recipe, for which ``snn2hw.train`` needs no PyTorch.
 
     Raises:
         InputError: a package that it needs is not installed.
@@ -19,7 +19,7 @@ def need_training() -> None:
     # Where one of several processes ends, the others' C++ would print where in its code it waited.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     try:
-        importlib.import_module("snn2hw.train")
+        importlib.import_module("snn2hw.train.distilling")
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("snn2hw"):
             raise

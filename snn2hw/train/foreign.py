@@ -99,11 +99,6 @@ Opener = Callable[[Path, Settings, str | None], Opened]
 OPENERS: dict[str, Opener] = {".onnx": _open_onnx, ".h5": _open_keras}
 
 
-def is_file(teacher: str) -> bool:
-    """Say whether a teacher's name is a file of a kind that is read here."""
-    return Path(teacher).suffix.lower() in OPENERS
-
-
 def digest(path: Path) -> str:
     """Return the hash of a teacher's file, data in other files included.
 

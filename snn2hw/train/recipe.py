@@ -28,18 +28,14 @@ from snn2hw.fields import (
     whole,
 )
 from snn2hw.files import expanded
+from snn2hw.train.catalogue import STUDENTS, SURROGATES, TEACHERS, Plan, Weights, is_file, plan
 from snn2hw.train.chip import check_recipe, own_constants, rules_of
-from snn2hw.train.foreign import is_file
-from snn2hw.train.methods import Plan, Weights, plan
-from snn2hw.train.neurons import SURROGATES
-from snn2hw.train.students import STUDENTS
-from snn2hw.train.teachers import TEACHERS
 
 # The values that a recipe's words may have.
 KINDS: dict[str, tuple[str, ...]] = {
     "neuron": ("lif", "if", "cuba"),
     "reset": ("zero", "subtract"),
-    "surrogate": tuple(SURROGATES),
+    "surrogate": SURROGATES,
     "readout": ("spikes", "membrane"),
     "norm": ("batch", "none"),
     "minimize": ("synops", "energy"),

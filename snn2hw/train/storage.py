@@ -23,6 +23,7 @@ from snn2hw.errors import InputError
 from snn2hw.fields import anything, many, named, real, require, table, text, whole
 from snn2hw.files import expanded, read_json, reading, sha256, write_json
 from snn2hw.train import foreign, students, teachers
+from snn2hw.train.catalogue import is_file
 from snn2hw.train.checkpoint import state_path
 from snn2hw.train.chip import check_recipe, rules_of
 from snn2hw.train.recipe import Recipe
@@ -60,7 +61,7 @@ def keep_teacher(
         write_tensors(_teacher_file(run_dir), teacher.state_dict(), facts)
         return
     facts["scaling"] = teacher.scale.scaling._asdict()
-    if foreign.is_file(recipe.teacher):
+    if is_file(recipe.teacher):
         source = expanded(recipe.teacher)
         kept = foreign.keep(teacher, source, run_dir / "checkpoint")
         # Written last: whoever finds it finds the teacher.
@@ -250,7 +251,7 @@ def _teacher(
     )
     if "file" in facts:
         kept = path.with_name(Path(facts["file"]).name)
-        if not foreign.is_file(kept.name) or not kept.is_file() or sha256(kept) != facts["sha256"]:
+        if not is_file(kept.name) or not kept.is_file() or sha256(kept) != facts["sha256"]:
             raise InputError(f"{kept} is missing or was changed.", DISTILL_AGAIN)
         return foreign.open_file(kept, settings, recipe.teacher_output).teacher
     return _filled(lambda: teachers.make_teacher(recipe.teacher, settings), tensors, path)

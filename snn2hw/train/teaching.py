@@ -17,6 +17,7 @@ from snn2hw.errors import InputError
 from snn2hw.files import expanded
 from snn2hw.leading import leads
 from snn2hw.train import foreign, teachers
+from snn2hw.train.catalogue import is_file
 from snn2hw.train.devices import Devices
 from snn2hw.train.evaluation import device_of, evaluate, tensor
 from snn2hw.train.job import Job, Progress
@@ -93,7 +94,7 @@ def open_teacher(recipe: Recipe, dataset: Dataset) -> Ready:
     path = expanded(recipe.teacher)
     if is_run(path):
         return Ready(_spiking_teacher(path, dataset), True)
-    if foreign.is_file(recipe.teacher):
+    if is_file(recipe.teacher):
         if recipe.teacher_weights is not None:
             raise InputError(
                 f"{path} has its own weights.", "Leave out --teacher-weights, or name a network."

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from snn2hw import families, target
-from snn2hw.cli import commands
 
 PACKAGE = Path(families.__file__).parents[1]
 NAMES = re.compile(r"loihi|lava|netx|intel\b|xylo|synsense|rockpool|nengo|speck", re.IGNORECASE)
@@ -31,4 +30,3 @@ def test_every_shipped_target_has_a_family():
         family = families.of(target.load(name))
         assert all(v.environment.name == k for k, v in family.vendors.items())
     assert families.DEFAULT_TARGET in target.names()
-    assert families.DEFAULT_TARGET in commands.HELP

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from snn2hw import train
-from snn2hw.cli.commands import snn2hw as cli
+from snn2hw.cli.commands import load
 from snn2hw.train import METHODS, PRUNERS
 from snn2hw.train.methods import Weights
 from snn2hw.train.recipe import Recipe
@@ -39,7 +39,7 @@ def test_every_pruner_has_a_section():
 @pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda p: p.stem)
 def test_commands_of_a_page_can_be_read(page):
     for name, *rest in commands(page):
-        command = cli.commands[name]
+        command = load(name)
         assert isinstance(command, click.Command)
         context = command.make_context(name, list(rest), resilient_parsing=False)
         method = context.params.get("method")

@@ -1,13 +1,17 @@
 """Intel's Loihi: integers, cores, chip time, netx files, Lava and an emulator of Loihi 1."""
 
-from snn2hw.families.family import Family, Schema, Variant, Vendor, VendorFile
-from snn2hw.families.loihi import cost, definition, engine, lava, nengo_loihi, netx, words
+from typing import Any
+
+from snn2hw.families.family import Family, Inputs, Schema, Variant, Vendor, VendorFile
+from snn2hw.families.loihi import cost, definition, lava, nengo_loihi, netx, words
 from snn2hw.families.loihi.exact import remove_dead
 from snn2hw.families.loihi.numbers import LATER, RANGES, Numbers, contradictions, trains
 from snn2hw.families.loihi.place import SHARED, map_network, most_inputs
 from snn2hw.families.loihi.populations import KINDS
 from snn2hw.families.loihi.quantize import quantize
 from snn2hw.families.loihi.schedule import schedule
+from snn2hw.ir.program import Program
+from snn2hw.ir.trace import Trace
 
 SCHEMA = Schema(
     numbers=Numbers,
@@ -38,6 +42,15 @@ SCHEMA = Schema(
     ),
     later=LATER,
 )
+
+
+def _run(program: Program, inputs: Inputs, **options: Any) -> Trace:
+    """Run the engine, whose compiler takes long to import: most commands need none."""
+    from snn2hw.families.loihi import engine
+
+    return engine.run(program, inputs, **options)
+
+
 LOIHI = Family(
     schema=SCHEMA,
     populations=KINDS,
@@ -47,7 +60,7 @@ LOIHI = Family(
     place=map_network,
     schedule=schedule,
     define=definition.run,
-    run=engine.run,
+    run=_run,
     count=cost.count,
     counts_states=cost.is_fine,
     time=cost.time,

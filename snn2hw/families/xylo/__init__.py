@@ -1,12 +1,16 @@
 """SynSense's Xylo: integers, one core, chip time, Rockpool's specification and xylosim."""
 
-from snn2hw.families.family import Family, Schema, Vendor, VendorFile
-from snn2hw.families.xylo import cost, definition, engine, spec, xylosim
+from typing import Any
+
+from snn2hw.families.family import Family, Inputs, Schema, Vendor, VendorFile
+from snn2hw.families.xylo import cost, definition, spec, xylosim
 from snn2hw.families.xylo.numbers import RANGES, Numbers, contradictions, trains
 from snn2hw.families.xylo.place import map_network, most_inputs
 from snn2hw.families.xylo.populations import KINDS
 from snn2hw.families.xylo.quantize import quantize
 from snn2hw.families.xylo.schedule import schedule
+from snn2hw.ir.program import Program
+from snn2hw.ir.trace import Trace
 
 SCHEMA = Schema(
     numbers=Numbers,
@@ -44,6 +48,15 @@ SCHEMA = Schema(
         "clock": "MHz",
     },
 )  # fmt: skip
+
+
+def _run(program: Program, inputs: Inputs, **options: Any) -> Trace:
+    """Run the engine, whose compiler takes long to import: most commands need none."""
+    from snn2hw.families.xylo import engine
+
+    return engine.run(program, inputs, **options)
+
+
 XYLO = Family(
     schema=SCHEMA,
     populations=KINDS,
@@ -52,7 +65,7 @@ XYLO = Family(
     place=map_network,
     schedule=schedule,
     define=definition.run,
-    run=engine.run,
+    run=_run,
     count=cost.count,
     time=cost.time,
     synop_price=cost.synop_price,

@@ -1,9 +1,8 @@
 # pyright: basic
-"""What a student learns from: see ``catalogue.METHODS``."""
+"""What a student learns from: see ``METHODS``, in ``catalogue/methods.py``."""
 
-from snn2hw.train.methods.catalogue import METHODS, Method, Plan, plan
+from snn2hw.train.catalogue.methods import METHODS, Method, Plan, Weights, plan
 from snn2hw.train.methods.cost import Cost
-from snn2hw.train.methods.losses import Weights
 from snn2hw.train.methods.objective import Objective
 from snn2hw.train.methods.outputs import Means, Outputs, watch
 

@@ -9,33 +9,13 @@ by its constant in ``Weights``, as a mean over the batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snn2hw.train.catalogue.methods import Weights
 from snn2hw.train.methods.outputs import Outputs
-
-
-class Weights(NamedTuple):
-    """The constants of all losses; ``Recipe`` says what each is."""
-
-    alpha: float = 0.7
-    tau_teacher: float = 2.0
-    tau_student: float = 1.0
-    smoothing: float = 0.0
-    feature_weight: float = 0.5
-    stages: int = 1
-    blur: float = 0.15
-    step_weight: float = 0.2
-    ensemble_weight: float = 0.5
-    tau_steps: float = 3.0
-    agree_weight: float = 1.0
-    logit_weight: float = 0.01
-    train_weight: float = 1.0
-    spike_memory: float = 0.5
-
 
 Heads = Mapping[str, nn.Module]
 Loss = Callable[[Outputs, Outputs, Tensor, Weights, Heads], Tensor]

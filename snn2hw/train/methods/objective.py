@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.errors import InputError
-from snn2hw.train.methods.catalogue import Plan, plan
+from snn2hw.train.catalogue.methods import Plan, plan
 from snn2hw.train.methods.cost import GROWTH, Cost
 from snn2hw.train.methods.heads import make_heads
 from snn2hw.train.methods.losses import Weights, labels

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from snn2hw.families.loihi.numbers import Numbers
 from snn2hw.ir.graph import Incoming, Source
@@ -172,7 +172,7 @@ def _scaled(synapses: Synapses, gain: NDArray[np.float64]) -> Synapses:
     if isinstance(synapses, Conv):
         channels = gain.reshape(synapses.output_shape)
         if np.ptp(channels, axis=(1, 2)).any():  # no kernel is shared then
-            return from_matrix(sparse.diags_array(gain) @ matrix(synapses))
+            return from_matrix(scipy.sparse.diags_array(gain) @ matrix(synapses))
         return with_weight(synapses, synapses.weight * channels[:, 0, 0][:, None, None, None])
     if synapses.kind == "dense":
         return with_weight(synapses, synapses.weight * gain[:, None])

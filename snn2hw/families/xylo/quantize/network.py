@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from snn2hw.errors import UnsupportedError, listed
 from snn2hw.families.shared import accepted, fed_of
@@ -145,7 +145,7 @@ def _scaled(source: Source, gain: Floats, size: int) -> Dense | Sparse:
     """Multiply what each neuron receives; a convolution is written out, as the chip holds it."""
     if isinstance(source.synapses, Dense):
         return Dense(source.synapses.weight * gain[:, None])
-    rows: Any = sparse.diags_array(gain, shape=(size, size))
+    rows: Any = scipy.sparse.diags_array(gain, shape=(size, size))
     return from_matrix(rows @ matrix(source.synapses))
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from snn2hw.errors import InputError, unknown_name
 
-Entry = TypeVar("Entry")
-
+if TYPE_CHECKING:
+    from torch import nn
 
 MOST_PARAMETERS = 1 << 30
-
-Network = TypeVar("Network", bound=nn.Module)
+Entry = TypeVar("Entry")
+Network = TypeVar("Network", bound="nn.Module")
 
 
 def built(what: str, name: str, build: Callable[[], Network]) -> Network:
@@ -29,6 +26,8 @@ def built(what: str, name: str, build: Callable[[], Network]) -> Network:
     Raises:
         InputError: it has too many parameters.
     """
+    import torch
+
     with torch.device("meta"):
         size = sum(p.numel() for p in build().parameters())
     if size > MOST_PARAMETERS:

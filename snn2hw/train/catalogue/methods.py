@@ -4,15 +4,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from snn2hw.errors import InputError, unknown_name
-from snn2hw.train.methods import losses
-from snn2hw.train.methods.losses import Loss
+
+if TYPE_CHECKING:
+    from snn2hw.train.methods.losses import Loss
 
 Start = Literal["", "copy"]
 Gradient = Literal["time", "rate"]
 Teacher = Literal["", "any", "same", "spiking"]
+
+
+class Weights(NamedTuple):
+    """The constants of all losses; ``Recipe`` says what each is."""
+
+    alpha: float = 0.7
+    tau_teacher: float = 2.0
+    tau_student: float = 1.0
+    smoothing: float = 0.0
+    feature_weight: float = 0.5
+    stages: int = 1
+    blur: float = 0.15
+    step_weight: float = 0.2
+    ensemble_weight: float = 0.5
+    tau_steps: float = 3.0
+    agree_weight: float = 1.0
+    logit_weight: float = 0.01
+    train_weight: float = 1.0
+    spike_memory: float = 0.5
 
 
 class Method(NamedTuple):
@@ -21,7 +41,7 @@ class Method(NamedTuple):
     Args:
         description: in a few words.
         paper: where it is from.
-        losses: what is added to the labels' loss.
+        losses: what is added to the labels' loss, functions of ``train.methods.losses``.
         teacher: what kind it needs: none, any, one of the student's architecture, a spiking one.
         shares: it takes the share ``alpha`` from the labels.
         heads: kinds of small networks that its losses train.
@@ -35,7 +55,7 @@ class Method(NamedTuple):
 
     description: str
     paper: str
-    losses: tuple[Loss, ...] = ()
+    losses: tuple[str, ...] = ()
     teacher: Teacher = ""
     shares: bool = False
     heads: tuple[str, ...] = ()
@@ -52,28 +72,28 @@ METHODS: dict[str, Method] = {
     "kd": Method(
         "the teacher's softened response, one temperature",
         "KDSNN (Xu et al., CVPR 2023, arXiv:2304.05627)",
-        (losses.response,),
+        ("response",),
         "any",
         shares=True,
     ),
     "hetero": Method(
         "the teacher's softened response, a lower temperature for the student saves spikes",
         "heterogeneous temperatures (Lee et al., arXiv:2106.07172; read from its abstract)",
-        (losses.heterogeneous,),
+        ("heterogeneous",),
         "any",
         shares=True,
     ),
     "features": Method(
         "the teacher's activations at the last stages, from mean spikes",
         "KDSNN (Xu et al., CVPR 2023, arXiv:2304.05627)",
-        (losses.features,),
+        ("features",),
         "any",
         heads=("align",),
     ),
     "sakd": Method(
         "weights of the same network as ANN, thresholds calibrated, then response and features",
         "SAKD (Qiu et al., Neural Networks 178, 2024; read from its abstract)",
-        (losses.response, losses.features),
+        ("response", "features"),
         "same",
         shares=True,
         heads=("align",),
@@ -82,7 +102,7 @@ METHODS: dict[str, Method] = {
     "reverse": Method(
         "few connections from the start that move, and a weak teacher's response",
         "reverse distillation (Xu et al., arXiv:2304.09500; read from its abstract)",
-        (losses.response,),
+        ("response",),
         "any",
         shares=True,
         evolves=True,
@@ -91,31 +111,31 @@ METHODS: dict[str, Method] = {
     "blurred": Method(
         "the teacher's last features, restored from a student with hidden channels",
         "BKDSNN (Xu et al., ECCV 2024, arXiv:2407.09083)",
-        (losses.weighted_response, losses.blurred),
+        ("weighted_response", "blurred"),
         "any",
         heads=("restore",),
     ),
     "steps": Method(
         "labels, teacher and the ensemble of the student's right steps, at every step",
         "TWD (Yu et al., ICML 2025, arXiv:2501.15925)",
-        (losses.each_step, losses.ensemble),
+        ("each_step", "ensemble"),
         "any",
         each_step=True,
     ),
     "agree": Method(
         "the least confident time step learns from the most confident one, no teacher",
         "Strong2Weak (NeurIPS 2025, arXiv:2510.07924)",
-        (losses.agreeing_steps,),
+        ("agreeing_steps",),
     ),
     "logits": Method(
         "small logits, so fewer spikes, no teacher",
         "logits regularization (Louis et al., ICANN 2024, arXiv:2406.18350)",
-        (losses.small_logits,),
+        ("small_logits",),
     ),
     "trains": Method(
         "a spiking teacher's spike trains, in time, and its stages' rates",
         "Distilling Spikes (Kushawaha et al., arXiv:2005.00288; read from its abstract)",
-        (losses.response, losses.spike_trains),
+        ("response", "spike_trains"),
         "spiking",
         shares=True,
         heads=("align",),
@@ -142,7 +162,10 @@ class Plan(NamedTuple):
     @property
     def losses(self) -> tuple[Loss, ...]:
         """Their losses, each once."""
-        return tuple(dict.fromkeys(loss for m in self.methods for loss in m.losses))
+        from snn2hw.train.methods import losses
+
+        names = dict.fromkeys(name for m in self.methods for name in m.losses)
+        return tuple(getattr(losses, name) for name in names)
 
     @property
     def heads(self) -> tuple[str, ...]:
