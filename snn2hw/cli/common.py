@@ -7,16 +7,17 @@ import inspect
 import os
 import re
 import sys
-import time
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from snn2hw.cli.progress import Heart, Lines, Stage, duration
 from snn2hw.cli.stopping import HINT, MESSAGE
 from snn2hw.cli.streams import OUTPUT
 from snn2hw.errors import Interrupted, Snn2hwError, shortened, visible
@@ -49,29 +50,40 @@ class Talk:
     """Prints results to standard output, and progress and messages to standard error.
 
     It is also the progress that the training loop and the simulator report to: a bar with the
-    time left on a terminal, plain lines elsewhere.
+    time left on a terminal, plain lines elsewhere, at least one a minute.
     """
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    lines: Lines = field(default_factory=Lines)
     _bar: Progress | None = None
     _tasks: dict[str, TaskID] = field(default_factory=dict)
-    _spoken: dict[str, float] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def say(self, message: str) -> None:
         """Tell what is going on."""
         if not self.quiet:
-            self.close()
-            click.echo(shortened(visible(message)), err=True)
+            with self._lock:
+                self.close()
+                self.lines.said()
+                click.echo(shortened(visible(message)), err=True)
+
+    def beat(self) -> None:
+        """Say that the work goes on, if nothing was said for a minute and no bar shows it."""
+        with self._lock:
+            line = None if self._bar is not None else self.lines.overdue()
+            if line is not None:
+                self.say(line)
 
     def result(self, document: Any, lines: Sequence[str]) -> None:
         """Print a result: as JSON if that was asked for, else as lines."""
-        self.close()
-        if not leads():
-            return
-        shown = (shortened(visible(line)) for line in lines)
-        click.echo(json_text(document) if self.json else "\n".join(shown))
+        with self._lock:
+            self.close()
+            if not leads():
+                return
+            shown = (shortened(visible(line)) for line in lines)
+            click.echo(json_text(document) if self.json else "\n".join(shown))
 
     def update(self, stage: str, done: int, total: int, **info: Any) -> None:
         """Report that ``done`` of ``total`` steps of a stage are over."""
@@ -87,46 +99,50 @@ class Talk:
         if self.quiet or not total:
             return
         known = ", ".join(f"{k} {_short(v)}" for k, v in info.items())
-        if sys.stderr.isatty():
-            self._draw(stage, done, total, known)
-            return
-        # Plain lines: the ends of epochs, at most one in ten seconds, and every end of a stage.
-        now = time.monotonic()
-        due = self.verbose or done >= total or now - self._spoken.get(stage, 0.0) > 10
-        if due and ("epoch" in info or not info):
-            self._spoken[stage] = now
-            self.say(f"  {stage}: {100 * done // max(total, 1)} % {known}".rstrip())
+        with self._lock:
+            noted = self.lines.note(stage, done, total, known)
+            if sys.stderr.isatty():
+                self._draw(stage, noted)
+                return
+            whole = "epoch" in info or not info
+            line = self.lines.due(stage, whole=whole, every=self.verbose)
+            if line is not None:
+                self.say(line)
 
-    def _draw(self, stage: str, done: int, total: int, known: str) -> None:
+    def _draw(self, name: str, stage: Stage) -> None:
         if self._bar is None:
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn
 
             self._bar = Progress(
                 TextColumn("  {task.description:<9}"),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]:>10}"),
                 TextColumn("{task.fields[known]}"),
                 console=Console(stderr=True),
             )
             self._bar.start()
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bar.add_task(stage, total=total, known="")
-        more: dict[str, Any] = {"known": known} if known else {}
-        self._bar.update(self._tasks[stage], completed=done, total=total, **more)
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(name, total=stage.total, known="", left="")
+        seconds = stage.pace.left(self.lines.clock(), stage.total)
+        left = "" if seconds is None else f"{duration(seconds)} left"
+        self._bar.update(
+            self._tasks[name], completed=stage.done, total=stage.total, known=stage.known, left=left
+        )
 
     def close(self) -> None:
         """Put the progress bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-            self._tasks.clear()
+        with self._lock:
+            if self._bar is not None:
+                self._bar.stop()
+                self._bar = None
+                self._tasks.clear()
+                self.lines.said()
 
 
 def _forecast(stage: str, told: Mapping[str, float]) -> str:
-    speed, seconds = told["samples_per_second"], told["seconds"]
-    time_left = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    speed, time_left = told["samples_per_second"], duration(told["seconds"])
     epochs = "1 epoch" if told["epochs"] == 1 else f"{told['epochs']} epochs"
     return f"{stage}: {epochs} to go, about {time_left} at {speed:.0f} samples/s, and tests"
 
@@ -143,9 +159,12 @@ def common(function: F) -> F:
     """
 
     def command(*args: Any, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> Any:
-        talk = Talk(as_json, quiet or not leads(), verbose)
+        talk = Talk(
+            as_json, quiet or not leads(), verbose, Lines(function.__name__.replace("_", " "))
+        )
         try:
-            return function(*args, talk=talk, **options)
+            with nullcontext() if talk.quiet else Heart(talk.beat):
+                return function(*args, talk=talk, **options)
         finally:
             talk.close()
 
