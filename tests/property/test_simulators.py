@@ -58,6 +58,14 @@ def test_engine_is_the_definition(seed):
     assert assert_same(engine.run(program, x, states=True), reference.run(program, x)) > 0
 
 
+@settings(max_examples=20)
+@given(seeds, st.integers(1, 20))
+def test_samples_follow_each_other_in_streams_of_any_length(seed, samples):
+    program = random_program(seed)
+    x = images(program.network, samples=samples, seed=seed)
+    assert_same(engine.run(program, x, states=True), reference.run(program, x))
+
+
 @settings(max_examples=60)
 @given(seeds)
 @example(0)

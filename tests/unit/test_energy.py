@@ -141,7 +141,9 @@ def read_from_memory(connection, target=LOIHI2):
         return every.weight != 0
     assert isinstance(every, Conv)
     pixels = np.eye(np.prod(every.input_shape), dtype=int)
-    seen = [reference.correlate(every, x.reshape(every.input_shape)).reshape(-1) for x in pixels]
+    seen = [
+        reference.correlate(every, x.reshape(1, *every.input_shape)).reshape(-1) for x in pixels
+    ]
     return np.stack(seen, axis=1) != 0
 
 

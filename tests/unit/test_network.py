@@ -74,7 +74,7 @@ def test_convolution_unrolls_to_the_same_numbers(seed):
         groups,
     )
     x = r.integers(0, 5, shape)
-    assert (matrix(conv) @ x.reshape(-1) == correlate(conv, x).reshape(-1)).all()
+    assert (matrix(conv) @ x.reshape(-1) == correlate(conv, x[None]).reshape(-1)).all()
     reach = (matrix(conv).toarray() != 0).sum(axis=0)
     assert (fan_out(conv) == reach).all()
 

@@ -91,7 +91,7 @@ def test_oxford_ground_truth_is_slayers_which_fires_at_the_threshold():
         assert (p.du, p.bias.any()) == (4095, False)
         for t in range(2000):
             kept = reference.toward_zero(v, 4096 - p.dv, n.decay_bits)
-            v = kept + (reference.arriving(c, spikes[t], n) << n.state_shift)
+            v = kept + (reference.arriving(c, spikes[None, t], n)[0] << n.state_shift)
             out[t] = v >= p.vth << n.state_shift
             v[out[t] > 0] = 0
         spikes = out
@@ -115,7 +115,7 @@ def test_convolutions_are_lavas(number):
         expected, abs=1e-2
     )
     whole = np.rint(100 * image).astype(np.int64)
-    assert (reference.correlate(conv, whole).ravel() == matrix(conv) @ whole.ravel()).all()
+    assert (reference.correlate(conv, whole[None]).ravel() == matrix(conv) @ whole.ravel()).all()
 
 
 @needs_data

@@ -187,8 +187,9 @@ def test_sums_saturate_and_minus_the_smallest_number_is_itself():
     n = Numbers()
     assert [add(32767, 1, n), add(-32768, -1, n), add(3, -5, n)] == [32767, -32768, -2]
     assert [wrapped(32768, n), wrapped(-32768, n), wrapped(7, n)] == [-32768, -32768, 7]
-    pinned = definition.Neuron(10, 0, 0, (1,), -1, [0], -32768)
-    step(pinned, 0, 31, n)
+    one = np.zeros(1, np.int64)
+    pinned = definition.Neuron(10, 0, 0, (1,), -1, [one], one - 32768)
+    step(pinned, one, 31, n)
     assert pinned.vmem == -32768
 
 

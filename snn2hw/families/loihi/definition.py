@@ -1,7 +1,8 @@
 """The definition of what a Loihi-family chip computes, written to be read next to Lava's.
 
-One chip step after another, one population after another, in chip time, all samples in one
-stream without a gap (or, where the program does not stream, each from fresh state); no shortcut.
+One chip step after another, one population after another, in chip time; no shortcut. Samples follow
+each other in a stream without a gap, eight of them (or, where the program does not stream, each is
+alone). What is computed for one stream is computed for all, which are the rows of every array.
 Source of Loihi 2's arithmetic: Lava 0.10.0, ``proc/lif/models.py`` (``AbstractPyLifModelFixed``,
 ``PyLifResetModelBitAcc``), ``proc/sdn/models.py``, ``proc/graded/models.py``,
 ``proc/rf/models.py``, ``proc/rf_iz/models.py``, ``proc/dense/models.py``, ``proc/conv/models.py``
@@ -35,10 +36,13 @@ from snn2hw.families.loihi.populations import (
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, with_weight
-from snn2hw.ir.trace import LayerTrace, Trace, answers, join
+from snn2hw.ir.trace import LayerTrace, Trace, answers
 
 Array = NDArray[np.int64]
 State = tuple[Array, ...]
+Sent = dict[str, list[Array]]  # by each source in each step, [streams, size]
+History = dict[str, list[tuple[Array, Array]]]  # u and v after each step, likewise
+IN_A_STREAM = 8  # samples, so that most of them follow one that has left something behind
 
 
 def run(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trace:
@@ -52,42 +56,52 @@ def run(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trace:
         The trace, with every layer's spikes and states.
     """
     began = time.perf_counter()
-    samples = len(next(iter(inputs.values())))
-    at_once = samples if program.streams else 1
-    parts = [
-        _stream(program, {k: x[i : i + at_once] for k, x in inputs.items()})
-        for i in range(0, samples, at_once)
-    ]
-    return join(parts, time.perf_counter() - began)
-
-
-def _stream(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trace:
-    """Run samples back to back on a chip on which nothing has happened yet."""
-    net = program.network
     samples, steps = next(iter(inputs.values())).shape[:2]
-    total = samples * steps + program.tail
-    sent: dict[str, list[Array]] = {p.name: [] for p in (*net.inputs, *net.populations)}
+    in_a_stream = min(IN_A_STREAM, samples) if program.streams else 1
+    streams = {k: side_by_side(x, in_a_stream) for k, x in inputs.items()}
+    sent, history = _run(program, streams, steps)
+    trace = _windows(program, sent, history, samples, steps)
+    return replace(trace, seconds=time.perf_counter() - began)
+
+
+def side_by_side(x: NDArray[np.integer], in_a_stream: int) -> Array:
+    """Cut samples ``[N, T, *shape]`` into streams ``[streams, in_a_stream * T, size]``.
+
+    The last one is filled up with silence.
+    """
+    samples, steps = x.shape[:2]
+    streams = -(-samples // in_a_stream)
+    filled = np.zeros((streams * in_a_stream, steps, int(np.prod(x.shape[2:]))), np.int64)
+    filled[:samples] = x.reshape(samples, steps, -1)
+    return filled.reshape(streams, in_a_stream * steps, -1)
+
+
+def _run(program: Program, inputs: Mapping[str, Array], steps: int) -> tuple[Sent, History]:
+    """Run streams ``[streams, time, size]`` on chips on which nothing has happened yet."""
+    net = program.network
+    streams, length = next(iter(inputs.values())).shape[:2]
+    sent: Sent = {p.name: [] for p in (*net.inputs, *net.populations)}
     graded = {c.post for c in net.connections if net.sends_graded(c.pre)}
-    state = {p.name: at_rest(p) for p in populations(net)}
+    state = {p.name: at_rest(p, streams) for p in populations(net)}
     quiet = {p.name: without_bias(p) for p in populations(net)}
-    history: dict[str, list[tuple[Array, Array]]] = {p.name: [] for p in populations(net)}
-    for step in range(total):
+    history: History = {p.name: [] for p in populations(net)}
+    for step in range(length + program.tail):
         for port in net.inputs:
-            sample, t = divmod(step, steps)
-            x = inputs[port.name][sample, t] if sample < samples else np.zeros(port.shape)
-            sent[port.name].append(np.asarray(x).reshape(-1).astype(np.int64))
+            x = inputs[port.name]
+            sent[port.name].append(x[:, step] if step < length else np.zeros_like(x[:, 0]))
         for p in populations(net):
             begin = program.phase[p.name]
             if program.streams and step % steps == begin % steps:
-                state[p.name] = at_rest(p)  # a new sample starts here
-            a = {"real": np.zeros(p.size, np.int64), "imag": np.zeros(p.size, np.int64)}
+                state[p.name] = at_rest(p, streams)  # a new sample starts here
+            nothing = np.zeros((streams, p.size), np.int64)
+            a = {"real": nothing.copy(), "imag": nothing.copy()}
             for i in net.into(p.name):
                 c, late = net.connections[i], step - program.delays[i]
                 if late >= 0:
                     a[c.part] += arriving(c, sent[c.pre][late], numbers_of(net))
-            if p.name in graded and begin <= step < begin + steps:
+            if p.name in graded and begin <= step < begin + length:
                 check_sums(p, a["real"])
-            written = np.zeros(p.size, np.int64)
+            written = nothing
             if isinstance(p, Lif | Delta) and p.driven_by is not None and step >= begin:
                 written = sent[p.driven_by][step - begin]
             awake = program.streams or step >= begin  # else its bias is still off
@@ -97,11 +111,11 @@ def _stream(program: Program, inputs: Mapping[str, NDArray[np.integer]]) -> Trac
             )
             history[p.name].append(shown(p, state[p.name]))
             sent[p.name].append(spikes)
-    return _windows(program, sent, history, samples, steps)
+    return sent, history
 
 
 def arriving(connection: Connection, spikes: Array, n: Numbers) -> Array:
-    """Sum the weights of this step's spikes, then shift the sum (floor when negative).
+    """Sum the weights of a step's spikes ``[streams, pre]``, then shift (floor when negative).
 
     Where the chip shifts weights instead, a negative exponent cuts each of them (floor as well).
     """
@@ -110,23 +124,25 @@ def arriving(connection: Connection, spikes: Array, n: Numbers) -> Array:
         synapses = with_weight(synapses, synapses.weight >> -exponent)
         exponent = 0
     if isinstance(synapses, Dense):
-        total = synapses.weight.astype(np.int64) @ spikes
+        total = spikes @ synapses.weight.astype(np.int64).T
     elif isinstance(synapses, Conv):
-        total = correlate(synapses, spikes.reshape(synapses.input_shape)).reshape(-1)
+        images = spikes.reshape(-1, *synapses.input_shape)
+        total = correlate(synapses, images).reshape(len(spikes), -1)
     else:
-        total = np.zeros(synapses.indptr.size - 1, np.int64)
-        for row in range(total.size):
+        total = np.zeros((len(spikes), synapses.indptr.size - 1), np.int64)
+        for row in range(total.shape[1]):
             here = slice(synapses.indptr[row], synapses.indptr[row + 1])
-            total[row] = synapses.weight[here].astype(np.int64) @ spikes[synapses.indices[here]]
+            weight = synapses.weight[here].astype(np.int64)
+            total[:, row] = spikes[:, synapses.indices[here]] @ weight
     return total << exponent if exponent > 0 else total >> -exponent
 
 
-def correlate(conv: Conv, image: Array) -> Array:
-    """Slide the kernel over the zero-padded image, group by group: ``[C, H, W] -> [O, Y, X]``."""
+def correlate(conv: Conv, images: Array) -> Array:
+    """Slide the kernel over the zero-padded images ``[N, C, H, W]``, group by group."""
     (sy, sx), (py, px), (dy, dx) = conv.stride, conv.padding, conv.dilation
     channels, height, width = conv.output_shape
-    padded = np.pad(image, ((0, 0), (py, py), (px, px)))
-    out = np.zeros(conv.output_shape, np.int64)
+    padded = np.pad(images, ((0, 0), (0, 0), (py, py), (px, px)))
+    out = np.zeros((len(images), *conv.output_shape), np.int64)
     into = conv.weight.shape[1]
     for o in range(channels):
         first = (o * conv.groups // channels) * into
@@ -135,7 +151,8 @@ def correlate(conv: Conv, image: Array) -> Array:
                 for kx in range(conv.weight.shape[3]):
                     rows = slice(ky * dy, ky * dy + (height - 1) * sy + 1, sy)
                     columns = slice(kx * dx, kx * dx + (width - 1) * sx + 1, sx)
-                    out[o] += int(conv.weight[o, i, ky, kx]) * padded[first + i, rows, columns]
+                    seen = padded[:, first + i, rows, columns]
+                    out[:, o] += int(conv.weight[o, i, ky, kx]) * seen
     return out
 
 
@@ -151,10 +168,10 @@ def wrapped(x: Array, bits: int = 32) -> Array:
     return (x + half) % (2 * half) - half
 
 
-def at_rest(p: Population) -> State:
-    """Return the states of a population on which nothing has happened."""
+def at_rest(p: Population, streams: int) -> State:
+    """Return the states ``[streams, size]`` of a population to which nothing has happened."""
     count = 1 if isinstance(p, Sigma | Graded) else 3 if isinstance(p, SigmaDelta) else 2
-    return tuple(np.zeros((count, p.size), np.int64))
+    return tuple(np.zeros((count, streams, p.size), np.int64))
 
 
 def without_bias(p: Population) -> Population:
@@ -279,15 +296,19 @@ def resonator(
 
 def _windows(
     program: Program,
-    sent: dict[str, list[Array]],
-    history: dict[str, list[tuple[Array, Array]]],
+    sent: Sent,
+    history: History,
     samples: int,
     steps: int,
 ) -> Trace:
+    """Cut every layer's own window out of the streams, and leave out what filled up the last."""
+    length = min(len(rows) for rows in sent.values()) - program.tail
+
     def window(rows: list[Array], name: str) -> NDArray[np.int32]:
         begin = program.phase[name]
-        stream = np.stack(rows[begin : begin + samples * steps])
-        return stream.reshape(samples, steps, *program.network.shape(name)).astype(np.int32)
+        streams = np.stack(rows[begin : begin + length], axis=1)
+        every = streams.reshape(-1, steps, *program.network.shape(name))
+        return every[:samples].astype(np.int32)
 
     layers = {
         name: LayerTrace(

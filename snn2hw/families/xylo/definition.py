@@ -1,6 +1,7 @@
 """The definition of what a Xylo computes, written to be read next to the vendor's simulator.
 
-One chip step after another, one neuron after another, each sample from fresh state; no shortcut.
+One chip step after another, one neuron after another, one spike after another, each sample from
+fresh state; no shortcut. A number of a neuron is that of every sample, ``[N]``.
 Source of the arithmetic: xylosim 0.1.3, ``src/v2/cpp/XyloLayer.cpp`` (``evolve``,
 ``deliver_spikes``, ``evolve_neurons``) and ``XyloIAFNeuron.cpp`` (``decay``, ``receiveSpike``,
 ``evolve``). It is slow on purpose; ``engine.py`` must agree with it bit for bit.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from snn2hw.ir.synapses import matrix
 from snn2hw.ir.trace import SPIKES, Trace
 
 Synapse = tuple[int, int, int]  # neuron, which of its currents, weight
+Ints = NDArray[np.int64]  # [N], one for each sample
 
 
 @dataclass(slots=True)
@@ -44,8 +46,8 @@ class Neuron:
     dash_mem: int
     dash_syn: tuple[int, ...]
     alias: int
-    isyn: list[int] = field(default_factory=list[int])
-    vmem: int = 0
+    isyn: list[Ints]
+    vmem: Ints
 
 
 @dataclass(slots=True)
@@ -60,11 +62,11 @@ class Core:
     readout: list[Neuron]
     synapses: dict[str, list[list[Synapse]]]
     shifts: dict[str, int]
-    sent: list[int]  # by the hidden neurons, in the step before
+    sent: list[Ints]  # by the hidden neurons, in the step before
 
 
 def run(program: Program, inputs: Mapping[str, NDArray[np.integer[Any]]]) -> Trace:
-    """Run samples one by one.
+    """Run samples, each on a chip of its own.
 
     Args:
         program: what the chip is told.
@@ -77,24 +79,24 @@ def run(program: Program, inputs: Mapping[str, NDArray[np.integer[Any]]]) -> Tra
     (x,) = inputs.values()
     samples, steps = x.shape[:2]
     channels = x.reshape(samples, steps, -1)
-    rows = [_sample(program, channels[n]) for n in range(samples)]
+    rows = _run(program, np.moveaxis(channels, 0, -1).astype(np.int64))
     kept = {
-        p.name: {k: np.array([r[p.name][k] for r in rows]) for k in rows[0][p.name]}
+        p.name: {k: np.moveaxis(np.array(r), -1, 0) for k, r in rows[p.name].items()}
         for p in populations(program.network)
     }
     return trace_of(program, inputs, kept, time.perf_counter() - began, "reference")
 
 
-def _sample(program: Program, x: NDArray[Any]) -> dict[str, dict[str, list[list[int]]]]:
-    """Run one sample ``[T, channels]`` and the steps after it that the last layer needs."""
+def _run(program: Program, x: Ints) -> dict[str, dict[str, list[list[Ints]]]]:
+    """Run samples ``[T, channels, N]`` and the steps after them that the last layer needs."""
     net = program.network
-    core, n = fresh(net), numbers_of(net)
+    core, n = fresh(net, x.shape[2]), numbers_of(net)
     first = first_ids(net)
-    kept: dict[str, dict[str, list[list[int]]]] = {
+    kept: dict[str, dict[str, list[list[Ints]]]] = {
         p.name: {k: [] for k in (*state_names(program, p), SPIKES)} for p in populations(net)
     }
     for step in range(len(x) + program.tail):
-        events = x[step].tolist() if step < len(x) else [0] * x.shape[1]
+        events = list(x[step] if step < len(x) else np.zeros_like(x[0]))
         deliver(core, "input", events, core.hidden, n.input_spikes)
         deliver(core, "recurrent", core.sent, core.hidden, n.hidden_spikes)
         deliver(core, "readout", core.sent, core.readout, n.hidden_spikes)
@@ -110,16 +112,16 @@ def _sample(program: Program, x: NDArray[Any]) -> dict[str, dict[str, list[list[
                 elif k == "vmem":
                     rows.append([neuron.vmem for neuron in neurons])
                 else:
-                    rows.append([neuron.isyn[PARTS.index(k)] for neuron in neurons])
+                    rows.append([neuron.isyn[PARTS.index(k)].copy() for neuron in neurons])
     return kept
 
 
-def fresh(net: IntNetwork) -> Core:
-    """Configure a chip with a network."""
+def fresh(net: IntNetwork, samples: int) -> Core:
+    """Configure chips with a network, one for each sample."""
     n, first = numbers_of(net), first_ids(net)
     pools: dict[bool, list[Neuron]] = {True: [], False: []}
     for p in populations(net):
-        pools[isinstance(p, Hidden)] += _neurons(p, n)
+        pools[isinstance(p, Hidden)] += _neurons(p, n, samples)
     sources = {
         "input": sum(p.size for p in net.inputs),
         "recurrent": len(pools[True]),
@@ -134,71 +136,74 @@ def fresh(net: IntNetwork) -> Core:
             synapse = (first[c.post] + int(post), PARTS.index(c.part), int(weight))
             synapses[group(net, c)][first[c.pre] + int(pre)].append(synapse)
     shifts = {name: shift(net, name) for name in ("input", "recurrent", "readout")}
-    return Core(n, pools[True], pools[False], synapses, shifts, [0] * len(pools[True]))
+    nothing = [np.zeros(samples, np.int64) for _ in pools[True]]
+    return Core(n, pools[True], pools[False], synapses, shifts, nothing)
 
 
-def _neurons(p: Population, n: Numbers) -> list[Neuron]:
+def _neurons(p: Population, n: Numbers, samples: int) -> list[Neuron]:
     dash = [p.dash_syn, p.dash_syn2][: n.synapses] if isinstance(p, Hidden) else [p.dash_syn]
     alias = p.alias if isinstance(p, Hidden) else np.full(p.size, NO_ALIAS)
     return [
         Neuron(
             int(p.threshold[i]), int(p.bias[i]), int(p.dash_mem[i]), tuple(int(d[i]) for d in dash),
-            int(alias[i]), [0] * len(dash),
+            int(alias[i]), [np.zeros(samples, np.int64) for _ in dash],
+            np.zeros(samples, np.int64),
         )
         for i in range(p.size)
     ]  # fmt: skip
 
 
-def deliver(core: Core, of: str, sent: Sequence[int], neurons: list[Neuron], most: int) -> None:
+def deliver(core: Core, of: str, sent: Sequence[Ints], neurons: list[Neuron], most: int) -> None:
     """Add the weight of every spike to the current that takes it, sources in order of their ids."""
     for source, spikes in enumerate(sent):
         for target, which, weight in core.synapses[of][source]:
-            for _ in range(min(spikes, most)):
-                current = neurons[target].isyn
-                current[which] = add(current[which], weight << core.shifts[of], core.numbers)
+            current = neurons[target].isyn[which]
+            for spike in range(most):
+                here = spikes > spike  # the samples that have one more
+                if not here.any():
+                    break
+                current[here] = add(current[here], weight << core.shifts[of], core.numbers)
 
 
-def evolve(neurons: list[Neuron], most: int, n: Numbers) -> list[int]:
+def evolve(neurons: list[Neuron], most: int, n: Numbers) -> list[Ints]:
     """One step of all neurons of a pool, in order of their ids; return what each sends.
 
     A neuron that is another's alias starts from what that one sent if it comes later, and sends
     that as well if it comes earlier.
     """
-    sent = [0] * len(neurons)
+    sent = [np.zeros_like(neuron.vmem) for neuron in neurons]
     for i, neuron in enumerate(neurons):
         sent[i] = step(neuron, sent[i], most, n)
         if neuron.alias != NO_ALIAS:
-            sent[neuron.alias] = min(sent[neuron.alias] + sent[i], most)
+            sent[neuron.alias] = np.minimum(sent[neuron.alias] + sent[i], most)
     return sent
 
 
-def step(neuron: Neuron, spikes: int, most: int, n: Numbers) -> int:
+def step(neuron: Neuron, spikes: Ints, most: int, n: Numbers) -> Ints:
     """One step of a neuron: currents, membrane, spikes; return how many, with ``spikes`` before."""
     for which, dash in enumerate(neuron.dash_syn):
-        neuron.isyn[which] -= decay(neuron.isyn[which], dash)
+        neuron.isyn[which] = neuron.isyn[which] - decay(neuron.isyn[which], dash)
     change = wrapped(-decay(neuron.vmem, neuron.dash_mem), n)
-    change = add(change, sum(neuron.isyn), n)
+    change = add(change, np.sum(neuron.isyn, axis=0), n)
     change = add(change, neuron.bias, n)
     neuron.vmem = add(neuron.vmem, change, n)
-    while neuron.vmem >= neuron.threshold and spikes < most:
-        spikes += 1
-        neuron.vmem -= neuron.threshold
+    while (again := (neuron.vmem >= neuron.threshold) & (spikes < most)).any():
+        spikes = spikes + again
+        neuron.vmem = neuron.vmem - again * neuron.threshold
     return spikes
 
 
-def decay(value: int, dash: int) -> int:
+def decay(value: Ints, dash: int) -> Ints:
     """Return what a state loses in a step: ``value / 2**dash`` rounded down, at least one unit."""
     lost = value >> dash
-    if lost == 0:
-        lost = (value > 0) - (value < 0)
-    return lost
+    return np.where(lost == 0, np.sign(value), lost)
 
 
-def add(x: int, y: int, n: Numbers) -> int:
+def add(x: Ints, y: Ints | int, n: Numbers) -> Ints:
     """Add, and stay at the largest or the smallest number."""
-    return max(-n.state_max - 1, min(n.state_max, x + y))
+    return np.clip(x + y, -n.state_max - 1, n.state_max)
 
 
-def wrapped(x: int, n: Numbers) -> int:
+def wrapped(x: Ints, n: Numbers) -> Ints:
     """Keep the low bits, signed: what minus the smallest number, which is itself, takes."""
     return (x + n.state_max + 1) % (2 * n.state_max + 2) - n.state_max - 1
