@@ -19,6 +19,7 @@ from unittest.mock import patch
 import numpy as np
 from nets import LOIHI1, images, pressed, random_program, read_out
 from netx_files import random_file
+from wide import side_by_side
 from xylo_nets import CHIPS
 from xylo_nets import random_program as random_xylo
 from xylo_nets import spikes as random_spikes
@@ -42,14 +43,20 @@ Groups = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How many networks of a sweep a simulator runs, and how many samples of each.
+    """How much of a sweep a simulator runs.
 
-    ``at_once`` is how many networks run at a time: one in Lava, which has a process for each
-    population already.
+    Args:
+        networks: at least so many.
+        samples: of each network.
+        values: at least so many are compared.
+        copies: of a network side by side in one, with inputs of their own.
+        at_once: how many networks run at a time.
     """
 
     networks: int
     samples: int
+    values: int = 0
+    copies: int = 1
     at_once: int = 2
 
 
@@ -60,7 +67,7 @@ class Sweep:
     Args:
         title: chips and networks.
         about: what is drawn, and where, in a sentence or two.
-        made: draws network ``seed`` and that many samples.
+        made: draws network ``seed``, some copies of it side by side, and that many samples.
         features: says what occurred in a network, by the definition's trace.
         groups: the features that must occur, by group.
         vendor: the vendor's simulator, by name.
@@ -71,7 +78,7 @@ class Sweep:
 
     title: str
     about: str
-    made: Callable[[int, int], tuple[Program, Inputs]]
+    made: Callable[[int, int, int], tuple[Program, Inputs]]
     features: Callable[[Program, Inputs, Trace], set[str]]
     groups: Groups
     vendor: str
@@ -83,21 +90,27 @@ class Sweep:
 # Leaky integrate-and-fire neurons of the Loihi family.
 
 
-def lif_of_loihi_2(seed: int, samples: int) -> tuple[Program, Inputs]:
-    """Half of them overflow, half have loops and delays."""
-    loops, extreme = seed % 2 == 1, seed % 4 > 1
-    program = random_program(seed, layers=2 + seed % 5, extreme=extreme, loops=loops)
+def shown(program: Program, seed: int, samples: int, copies: int) -> tuple[Program, Inputs]:
+    """Return a program, or copies of it side by side, with random samples."""
+    program = side_by_side(program, copies) if copies > 1 else program
     return program, images(program.network, samples=samples, seed=seed)
 
 
-def lif_of_loihi_1(seed: int, samples: int) -> tuple[Program, Inputs]:
+def lif_of_loihi_2(seed: int, samples: int, copies: int) -> tuple[Program, Inputs]:
+    """Half of them overflow, half have loops and delays."""
+    loops, extreme = seed % 2 == 1, seed % 4 > 1
+    program = random_program(seed, layers=2 + seed % 5, extreme=extreme, loops=loops)
+    return shown(program, seed, samples, copies)
+
+
+def lif_of_loihi_1(seed: int, samples: int, copies: int) -> tuple[Program, Inputs]:
     """As those of Loihi 2, with weights of fewer bits; in a fifth of them currents climb."""
     if seed % 5 == 4:
         program = pressed(seed)
     else:
         kind = {"extreme": seed % 2 == 0, "loops": seed % 3 == 0}
         program = random_program(1000 + seed, target=LOIHI1, formats=True, **kind)
-    return program, images(program.network, samples=samples, seed=seed)
+    return shown(program, seed, samples, copies)
 
 
 @contextmanager
@@ -235,18 +248,17 @@ LIF_1 = LIF_GROUPS | {
 # The other neurons of Loihi 2.
 
 
-def others_of_loihi_2(seed: int, samples: int) -> tuple[Program, Inputs]:
+def others_of_loihi_2(seed: int, samples: int, copies: int) -> tuple[Program, Inputs]:
     """A third are read by sums, a third are sigma-delta networks, a third resonate."""
     kind = ("sums", "sdnn", "rf")[seed % 3]
     if kind == "sums":
         plain = random_program(seed, layers=2, extreme=seed % 2 == 0, loops=seed % 4 > 1)
-        program = read_out(plain, seed)
-        return program, images(program.network, samples=samples, seed=seed)
+        return shown(read_out(plain, seed), seed, samples, copies)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "random.net"
         random_file(path, seed, kind)
         program = compile_network(netx.read(path), targets.load("loihi2"))
-    x = images(program.network, samples=samples, seed=seed)
+    program, x = shown(program, seed, samples, copies)
     # The largest inputs would add up to more than a sum of graded spikes holds, which is refused.
     return program, {k: v // 16 if kind == "sdnn" else v for k, v in x.items()}
 
@@ -303,8 +315,9 @@ OTHERS: Groups = {
 # The Xylo family.
 
 
-def xylo_networks(seed: int, samples: int) -> tuple[Program, Inputs]:
+def xylo_networks(seed: int, samples: int, copies: int) -> tuple[Program, Inputs]:
     """The three chips in turn; half of the networks drive their states to both ends."""
+    assert copies == 1, "a Xylo has no room for more"
     chip = list(CHIPS.values())[seed % len(CHIPS)]
     program = random_xylo(seed, chip, extreme=seed // len(CHIPS) % 2 == 1)
     return program, random_spikes(program, samples, seed)
@@ -315,10 +328,10 @@ def saturating() -> Iterator[set[str]]:
     """Note whether the definition's sums meet the ends of their range."""
     seen, plain = set[str](), xylo.add
 
-    def add(x: int, y: int, n: Any) -> int:
-        if x + y > n.state_max:
+    def add(x: Any, y: Any, n: Any) -> Any:
+        if (x + y > n.state_max).any():
             seen.add("a sum saturates above")
-        elif x + y < -n.state_max - 1:
+        if (x + y < -n.state_max - 1).any():
             seen.add("a sum saturates below")
         return plain(x, y, n)
 
@@ -381,26 +394,26 @@ LOIHI_2_LIF = Sweep(
     "Loihi 2: leaky integrate-and-fire neurons",
     "Chains and branches; half of the networks overflow, half have loops and delays.",
     lif_of_loihi_2, lif_features, LIF_2, "lava",
-    ours=Part(1000, 3), theirs=Part(100, 70, at_once=1), watched=edges,
+    ours=Part(1000, 256, 300_000_000), theirs=Part(100, 256, 50_000_000, copies=32), watched=edges,
 )  # fmt: skip
 LOIHI_2_OTHERS = Sweep(
     "Loihi 2: its other neurons",
     "A third are read by graded sums, a third are sigma-delta networks and a third resonators.",
     others_of_loihi_2, other_features, OTHERS, "lava",
-    ours=Part(300, 3), theirs=Part(99, 95, at_once=1),
+    ours=Part(300, 256, 300_000_000), theirs=Part(99, 64, 50_000_000, copies=32),
 )  # fmt: skip
 LOIHI_1 = Sweep(
     "Loihi 1",
     "As those of Loihi 2, with weights of 1 to 8 bits and spikes without a value; in a fifth of "
     "the networks currents climb until they wrap.",
     lif_of_loihi_1, lif_features, LIF_1, "nengo-loihi",
-    ours=Part(1000, 3), theirs=Part(100, 15), watched=edges,
+    ours=Part(1000, 256, 300_000_000), theirs=Part(100, 15), watched=edges,
 )  # fmt: skip
 XYLOS = Sweep(
     "Xylo: Audio 2, IMU and Audio 3",
     "Hidden layers with recurrence, aliases, biases and, on Audio 2, two synapses; half of the "
     "networks drive their states to both ends.",
     xylo_networks, xylo_features, XYLO, "xylosim",
-    ours=Part(300, 3), theirs=Part(300, 64), watched=saturating,
+    ours=Part(300, 1024, 100_000_000), theirs=Part(300, 64), watched=saturating,
 )  # fmt: skip
 SWEEPS = (LOIHI_2_LIF, LOIHI_2_OTHERS, LOIHI_1, XYLOS)
