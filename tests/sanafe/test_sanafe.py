@@ -97,7 +97,7 @@ def test_two_connections_share_a_message_of_theirs():
             Connection("in", "a", Dense(np.full((3, 2), 200))),
             Connection("a", "b", every), Connection("a", "b", every, exponent=1),
         ),
-        "b", DT, 4, LOIHI1.numbers, {},
+        {"out": "b"}, DT, 4, LOIHI1.numbers, {},
     )  # fmt: skip
     ours, theirs, *_ = both(placed(net, LOIHI1), {"in": np.zeros((1, 4, 2), int)})
     assert (ours["axon_out"], theirs["axon_out"]) == (2 * 3 * 4, 3 * 4)
