@@ -178,12 +178,12 @@ def replayed(program: Program, inputs: Inputs, trace: Trace, *, theirs: bool = F
         before[:, 1:] = layer["v"][:, :-1]
         have = HOLDS * (before != 0) + BIASED * (p.bias.reshape(p.shape) != 0)
         have += FIRES * (layer.spikes != 0)
+        cores = np.empty(p.size, np.int64)
+        for s in program.placement.of(p.name):
+            cores[s.span.where] = mesh.core(s.core, theirs=theirs)
         replay.add(
             p.name,
-            np.concatenate([
-                np.full(s.stop - s.start, mesh.core(s.core, theirs=theirs))
-                for s in program.placement.of(p.name)
-            ]),
+            cores,
             _in_a_row(have, program.phase[p.name], program),
         )  # fmt: skip
     ports = {p.name: _in_a_row(FIRES * (inputs[p.name] != 0), 0, program) for p in net.inputs}

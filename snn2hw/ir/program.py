@@ -85,5 +85,5 @@ class Program:
 
     def digest(self) -> str:
         """Return a hash of everything the chip would be told."""
-        slices = [(s.layer, s.start, s.stop, s.core) for s in self.placement.slices]
+        slices = [(s.layer, s.span, s.core) for s in self.placement.slices]
         return digest(self.network.digest(), sorted(self.phase.items()), self.delays, slices)

@@ -9,8 +9,8 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.ir.placement import Slice
-from snn2hw.ir.synapses import Conv, Dense, Sparse, Synapses
+from snn2hw.ir.placement import Slice, Span, owners
+from snn2hw.ir.synapses import Conv, Dense, Sparse, Synapses, sizes
 
 EXACT = 1 << 24  # below, sums of whole numbers are exact in float32
 
@@ -26,16 +26,17 @@ def met(synapses: Synapses, slices: Sequence[Slice], *, zeros: bool = False) -> 
     Returns:
         ``[slices, pre]``.
     """
-    starts = np.array([s.start for s in slices])
+    part = owners([s.span for s in slices], sizes(synapses)[0])
     match synapses:
         case Dense():
             there = np.ones_like(synapses.weight, bool) if zeros else synapses.weight != 0
-            return np.add.reduceat(there.astype(np.int64), starts, axis=0)
+            order = np.argsort(part, kind="stable")  # every slice has neurons
+            starts = np.searchsorted(part[order], np.arange(len(slices)))
+            return np.add.reduceat(there[order].astype(np.int64), starts, axis=0)
         case Sparse():
             row = np.repeat(np.arange(synapses.indptr.size - 1), np.diff(synapses.indptr))
-            part = np.searchsorted(starts, row, side="right") - 1
             there = np.ones_like(synapses.weight, bool) if zeros else synapses.weight != 0
-            at = part[there] * synapses.pre_size + synapses.indices[there]
+            at = part[row[there]] * synapses.pre_size + synapses.indices[there]
             found = np.bincount(at, minlength=len(slices) * synapses.pre_size)
             return found.reshape(len(slices), -1)
         case Conv():
@@ -51,7 +52,7 @@ def _met_by_kernel(conv: Conv, slices: Sequence[Slice], *, zeros: bool) -> NDArr
     members, into = len(conv.weight) // conv.groups, conv.weight.shape[1]
     total = np.zeros((len(slices), *conv.input_shape), np.int64)
     for row, s in zip(total, slices, strict=True):
-        for channels, y, x in _rectangles(s.start, s.stop, height, width):
+        for channels, y, x in _rectangles(s.span, height, width):
             down, across = _reached(conv, 0, y), _reached(conv, 1, x)
             for group in range(channels.start // members, (channels.stop - 1) // members + 1):
                 first, last = group * members, (group + 1) * members
@@ -61,7 +62,17 @@ def _met_by_kernel(conv: Conv, slices: Sequence[Slice], *, zeros: bool) -> NDArr
     return total.reshape(len(slices), -1)
 
 
-def _rectangles(
+def _rectangles(span: Span, height: int, width: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Cut neurons of an image into channels, rows and columns."""
+    if span.stride == height * width:  # the same places of several channels
+        for first, y, x in _rectangles(Span(span.start, span.stop), height, width):
+            yield slice(first.start, first.start + span.repeats), y, x
+        return
+    for start in span.starts.tolist():
+        yield from _rectangles_of_run(start, start + span.stop - span.start, height, width)
+
+
+def _rectangles_of_run(
     start: int, stop: int, height: int, width: int
 ) -> Iterator[tuple[slice, slice, slice]]:
     """Cut neurons ``start`` to ``stop`` of an image into channels, rows and columns."""

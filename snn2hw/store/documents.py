@@ -101,6 +101,7 @@ PLACEMENT = table(
             table(
                 {"layer": text(), "start": _COUNT, "stop": _COUNT, "core": _COUNT,
                  "uses": named(_COUNT)},
+                {"repeats": whole(1), "stride": _COUNT},
             )
         ),
     },

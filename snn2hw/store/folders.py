@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,8 +39,9 @@ from snn2hw.store.documents import BUILD, METRICS, PLACEMENT
 from snn2hw.store.layout import layers_json, placement_json, placement_of
 
 # Since 2, build.json is covered by a hash of its own; since 3, a build keeps its target; since 4,
-# a placement says how synapses are stored; since 5, a program names its outputs.
-BUILD_FORMAT = 5
+# a placement says how synapses are stored; since 5, a program names its outputs; since 6, a core
+# may hold several layers, and a slice may be some rows of some channels.
+BUILD_FORMAT = 6
 LONGEST_NAME = 4096  # bytes that are read of a pointer
 LONGEST_FOLDER = 200  # bytes of its name; a file system takes 255, and a build adds its target
 
@@ -373,7 +375,9 @@ def read_build(path: Path) -> Build:
         placement = placement_of(read_json(file, PLACEMENT, AGAIN))
     target = targets.read(path / "target.toml", info["target"])
     program = program_file.read(path / "program.h5", placement, target)
-    placed = {s.layer: s.stop for s in placement.slices}
+    placed: Counter[str] = Counter()
+    for s in placement.slices:
+        placed[s.layer] += s.span.size
     if (
         placed != {p.name: p.size for p in program.network.populations}
         or len(placement.stored) != len(program.network.connections)

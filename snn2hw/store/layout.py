@@ -22,7 +22,9 @@ def placement_json(placement: Placement) -> dict[str, Any]:
         "stored": list(placement.stored),
         "slices": [
             {
-                "layer": s.layer, "start": s.start, "stop": s.stop, "core": s.core,
+                "layer": s.layer, "start": s.start, "stop": s.stop,
+                **({"repeats": s.repeats, "stride": s.stride} if s.repeats > 1 else {}),
+                "core": s.core,
                 "chip": s.core // placement.cores_per_chip, "uses": dict(s.uses),
             }
             for s in placement.slices
@@ -37,9 +39,12 @@ def placement_of(data: Mapping[str, Any]) -> Placement:
         ValueError: a core uses what has no limit.
     """
     slices = tuple(
-        Slice(str(s["layer"]), int(s["start"]), int(s["stop"]), int(s["core"]), dict(s["uses"]))
+        Slice(
+            str(s["layer"]), int(s["start"]), int(s["stop"]), int(s["core"]), dict(s["uses"]),
+            int(s.get("repeats", 1)), int(s.get("stride", 0)),
+        )
         for s in data["slices"]
-    )
+    )  # fmt: skip
     unknown = {k for s in slices for k in s.uses} - set(data["limits"])
     if unknown:
         raise ValueError(f"a core uses {listed(map(shown, sorted(unknown)))}, which has no limit")

@@ -15,11 +15,18 @@ from snn2hw.ir.synapses import Conv, matrix
 from snn2hw.simulate.loads import loads, met
 
 
-def tiles(r, size):
-    """Cut a layer of so many neurons into slices."""
+def tiles(r, shape):
+    """Cut a layer of so many neurons into slices, in any order, some by rows of all channels."""
+    size = int(np.prod(shape))
+    if len(shape) == 3 and shape[0] > 1 and shape[1] > 1 and r.random() < 0.5:
+        plane, row = shape[1] * shape[2], int(r.integers(1, shape[1])) * shape[2]
+        parts = [(0, row), (row, plane)]
+        made = [Slice("p", a, b, i, {}, shape[0], plane) for i, (a, b) in enumerate(parts)]
+        return [made[i] for i in r.permutation(2)]
     cuts = np.unique(r.integers(1, size, 2)) if size > 1 else np.zeros(0, int)
     edges = [0, *cuts.tolist(), size]
-    return [Slice("p", a, b, i, {}) for i, (a, b) in enumerate(itertools.pairwise(edges))]
+    made = [Slice("p", a, b, i, {}) for i, (a, b) in enumerate(itertools.pairwise(edges))]
+    return [made[i] for i in r.permutation(len(made))]
 
 
 def by_matrix(synapses, slices, *, zeros):
@@ -27,7 +34,7 @@ def by_matrix(synapses, slices, *, zeros):
     weight = synapses.weight
     held = np.ones_like(weight) if zeros else (weight != 0).astype(weight.dtype)
     there = matrix(type(synapses)(**{**fields_of(synapses), "weight": held})).toarray()
-    return np.stack([there[s.start : s.stop].sum(axis=0) for s in slices])
+    return np.stack([there[s.span.where].sum(axis=0) for s in slices])
 
 
 def fields_of(synapses):
@@ -40,8 +47,8 @@ def test_synapses_met_are_those_of_the_unrolled_matrix(seed, zeros):
     r = np.random.default_rng(seed)
     pre = (int(r.integers(1, 4)), 5, 5) if r.random() < 0.7 else (int(r.integers(1, 9)),)
     synapses = _synapses(r, pre, None)
-    size = matrix(synapses).shape[0]
-    slices = tiles(r, size)
+    conv = isinstance(synapses, Conv)
+    slices = tiles(r, synapses.output_shape if conv else matrix(synapses).shape[:1])
     found = met(synapses, slices, zeros=zeros)
     assert found.tolist() == by_matrix(synapses, slices, zeros=zeros).tolist()
 

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 import h5py
 import netx_writing
 import numpy as np
 import pytest
-from nets import DT, LOIHI1, LOIHI2, NUMBERS, classifier, images, lif, placed, random_program, tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets import (
+    DT,
+    LOIHI1,
+    LOIHI2,
+    NUMBERS,
+    classifier,
+    images,
+    lif,
+    placed,
+    random_program,
+    seeds,
+    tiny,
+)
 
 from snn2hw import families, target
 from snn2hw.errors import DoesNotFitError, InputError, UnsupportedError
 from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine, words
 from snn2hw.families.loihi import populations as chip
+from snn2hw.families.loihi.bound import lower_bound
 from snn2hw.families.loihi.numbers import LATER, Numbers
-from snn2hw.families.loihi.place import map_network, most_inputs
+from snn2hw.families.loihi.place import map_network, most_inputs, storage
+from snn2hw.families.loihi.schedule import timed
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
-from snn2hw.ir.synapses import Conv, Dense, from_matrix, sizes
+from snn2hw.ir.placement import Span
+from snn2hw.ir.synapses import Conv, Dense, from_matrix, matrix, sizes
 from snn2hw.pipeline.compiler import compile_network, reasons
 from snn2hw.simulate import compare
 from snn2hw.store import program as program_file
@@ -259,8 +278,8 @@ def test_a_dense_layer_counts_axons_and_words():
     net = chain(Dense(np.full((100, 30), 255)), size=(30,))
     (only,) = map_network(net, LOIHI1).slices
     assert dict(only.uses) == {
-        "neurons": 100, "axons_in": 30, "axons_out": 0, "synapse_words": 30 * 14,
-        "synapse_formats": 1,
+        "neurons": 100, "neuron_groups": 1, "axons_in": 30, "axons_out": 0,
+        "synapse_words": 30 * 14, "synapse_formats": 1,
     }  # fmt: skip
 
 
@@ -287,8 +306,9 @@ def test_parts_of_a_grouped_convolution_hear_their_own_channels():
         Connection("in", "p0", Conv(np.full((4, 1, 1, 1), 2), (2, 3, 3), groups=2)),
         sparse=False, waits=False,
     )  # fmt: skip
-    assert stored.sources(0, 18).tolist() == [True] * 9 + [False] * 9
-    assert stored.sources(20, 21).nonzero()[0].tolist() == [11]
+    assert stored.heard_by([Span(0, 18)]).tolist() == [1] * 9 + [0] * 9
+    assert stored.heard_by([Span(20, 21), Span(2, 3, 4, 9)]).nonzero()[0].tolist() == [2, 11]
+    assert stored.heard_by([Span(0, 18), Span(0, 36)]).tolist() == [2] * 9 + [1] * 9
 
 
 def test_a_neuron_takes_an_axon_for_each_core_that_hears_it():
@@ -298,7 +318,7 @@ def test_a_neuron_takes_an_axon_for_each_core_that_hears_it():
     placement = map_network(chain(first, second, size=(900,)), LOIHI1)
     behind = len(placement.of("p1"))
     assert behind * 900 > 4096
-    assert all(s.uses["axons_out"] == (s.stop - s.start) * behind for s in placement.of("p0"))
+    assert all(s.uses["axons_out"] == s.span.size * behind for s in placement.of("p0"))
     assert len(placement.of("p0")) > 1
 
 
@@ -320,14 +340,127 @@ def test_what_no_core_holds_is_named():
     assert "--input-max" in caught.value.hint
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_random_networks_are_placed_within_every_limit(seed):
-    program = random_program(seed, target=LOIHI1, formats=True, loops=seed % 2 == 0)
-    placement = program.placement
-    assert placement.cores == len(placement.slices)
-    assert set(placement.limits) == {
-        "neurons", "axons_in", "axons_out", "synapse_words", "synapse_formats"
-    }  # fmt: skip
+def one_by_one(connection, sparse, bits, least_index, neurons):
+    """Axons in and words of synapses of these neurons, source by source and tap by tap."""
+    synapses = connection.synapses
+    wide = max(least_index, (len(neurons) - 1).bit_length())
+
+    def words_of(counts, index):
+        each = bits + index
+        blocks = [[64] * (n // 64) + ([n % 64] if n % 64 else []) for n in counts]
+        return sum(-(-(k * each + 10) // 64) for some in blocks for k in some)
+
+    if not isinstance(synapses, Conv):
+        there = matrix(synapses).toarray()[neurons] != 0
+        heard = there.any(axis=0)
+        counts = there.sum(axis=0)[heard] if sparse else [len(neurons)] * heard.sum()
+        return int(heard.sum()), words_of(counts, wide if sparse else 0)
+    _, height, width = synapses.output_shape
+    out, into = synapses.weight.shape[:2]
+    taps = {}
+    for n in neurons:
+        y, x = n % (height * width) // width, n % width
+        for ky, kx in np.ndindex(synapses.weight.shape[2:]):
+            at = tuple(
+                i * s - p + k * d
+                for i, s, p, k, d in zip(
+                    (y, x), synapses.stride, synapses.padding, (ky, kx), synapses.dilation,
+                    strict=True,
+                )
+            )  # fmt: skip
+            if all(0 <= i < size for i, size in zip(at, synapses.input_shape[1:], strict=True)):
+                taps.setdefault(at, set()).add((ky, kx))
+    channels = sorted({n // (height * width) for n in neurons})
+    counts = []
+    for part in {frozenset(t) for t in taps.values()}:
+        for group in {c // (out // synapses.groups) for c in channels}:
+            mine = [c for c in channels if c // (out // synapses.groups) == group]
+            counts += [
+                sum(
+                    not sparse or synapses.weight[c, i, ky, kx] != 0
+                    for c in mine
+                    for ky, kx in part
+                )
+                for i in range(into)
+            ]
+    return len(taps), words_of([n for n in counts if n], wide)
+
+
+@settings(max_examples=40)
+@given(seeds, st.integers(3, 40), st.integers(10, 60), st.integers(6, 200), st.integers(10, 300))
+def test_random_networks_are_placed_within_every_limit(seed, neurons, heard, sent, stored):
+    """What each part uses is counted one by one, and so is who hears it."""
+    small = {"neurons_per_core": neurons, "axons_in_per_core": heard, "axons_out_per_core": sent,
+             "synapse_words_per_core": stored, "chips": 9999}  # fmt: skip
+    limits = {**LOIHI1.limits}
+    limits |= {k: replace(limits[k], value=float(v)) for k, v in small.items()}
+    chips = replace(LOIHI1, limits=limits)
+    net = random_program(seed, target=LOIHI1, formats=True, loops=seed % 2 == 0).network
+    with suppress(DoesNotFitError):
+        assert_within_limits(net, chips, map_network(net, chips))
+
+
+@settings(max_examples=40)
+@given(seeds)
+def test_images_are_cut_by_rows_and_channels_within_every_limit(seed):
+    """Two convolutions, of which parts begin and end within a row, and hear parts of rows."""
+    r = np.random.default_rng(seed)
+    shape, layers = (int(r.choice([2, 4])), int(r.integers(7, 11)), int(r.integers(7, 11))), []
+    for _ in range(2):
+        groups, taps = int(r.choice([1, 2])), r.integers(1, 3, 2)
+        weight = 2 * r.integers(-9, 9, (int(r.choice([4, 6])), shape[0] // groups, *taps))
+        geometry = (tuple(map(int, r.integers(low, 3, 2))) for low in (1, 0, 1))
+        layers.append(Conv(weight, shape, *geometry, groups))
+        shape = layers[-1].output_shape
+    net = chain(*layers, size=layers[0].input_shape)
+    small = {"neurons_per_core": r.integers(12, 60), "axons_in_per_core": 90,
+             "axons_out_per_core": r.integers(60, 300), "synapse_words_per_core": 400,
+             "chips": 9999}  # fmt: skip
+    limits = {**LOIHI1.limits}
+    limits |= {k: replace(limits[k], value=float(v)) for k, v in small.items()}
+    chips = replace(LOIHI1, limits=limits)
+    assert_within_limits(net, chips, map_network(net, chips))
+
+
+def test_a_part_of_an_image_may_be_some_rows_of_all_channels():
+    """24 channels of 32 x 32: cut by channels, each neuron before would be heard by 24 cores."""
+    first = Conv(np.full((8, 1, 3, 3), 2), (1, 32, 32), padding=(1, 1))
+    second = Conv(np.full((24, 8, 3, 3), 2), (8, 32, 32), padding=(1, 1))
+    placement = map_network(chain(first, second, size=(1, 32, 32)), LOIHI1)
+    assert len(placement.of("p1")) == 24
+    assert len(placement.of("p0")) <= 9
+    assert any(s.repeats > 1 for s in placement.of("p1"))
+
+
+def assert_within_limits(net, chips, placement):
+    assert lower_bound(net, chips) <= placement.cores <= len(placement.slices)
+    waits = timed(net, chips)[1]
+    total = [Counter() for _ in range(placement.cores)]
+    for s in placement.slices:
+        own = np.arange(s.span.end)[s.span.where].tolist()
+        first = next(other for other in placement.slices if other.core == s.core) == s
+        least = 6 if first else max(6, (placement.limits["neurons"] - 1).bit_length())
+        wanted = Counter({"neurons": len(own), "neuron_groups": 1})
+        for c, delay in zip(net.connections, waits, strict=True):
+            form = storage(c, chips)
+            bits = words.format_bits(c.synapses.weight) + (6 if delay > 1 else 0)
+            if c.post == s.layer:
+                axons, count = one_by_one(c, form == "sparse", bits, least, own)
+                wanted.update(axons_in=axons, synapse_words=count, synapse_formats=int(axons > 0))
+            if c.pre == s.layer:
+                for other in placement.of(c.post):
+                    wanted["axons_out"] += heard_of(c.synapses, other, own)
+        assert +Counter(s.uses) == +wanted
+        total[s.core].update(s.uses)
+    assert all(n <= placement.limits[k] for core in total for k, n in core.items())
+
+
+def heard_of(synapses, behind, own):
+    """How many of some neurons reach a part behind, weights of 0 in a kernel included."""
+    if isinstance(synapses, Conv):
+        synapses = replace(synapses, weight=np.ones_like(synapses.weight))
+    there = matrix(synapses).toarray()[behind.span.where] != 0
+    return int(there.any(axis=0)[own].sum())
 
 
 @pytest.mark.parametrize(("weight", "limited_by"), [(150.0, "current"), (1.0, "bias")])

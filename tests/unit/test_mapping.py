@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from nets import DT, LOIHI2, NUMBERS, random_program, seeds
 
 from snn2hw.errors import DoesNotFitError
+from snn2hw.families.loihi.bound import lower_bound
 from snn2hw.families.loihi.place import map_network, most_inputs, storage
 from snn2hw.families.loihi.populations import Lif
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
@@ -80,27 +80,39 @@ def bytes_of(connection, neurons):
     return 64 * np.count_nonzero(rows.any(axis=0)) + stored
 
 
-def fewest(into, size, neurons, memory):
-    """The least number of equal parts that keep both limits, as their memory; None if none do."""
-    for parts in range(1, size + 1):
-        cut = [size * i // parts for i in range(parts + 1)]
-        runs = [list(range(a, b)) for a, b in itertools.pairwise(cut)]
-        uses = [64 * len(run) + sum(bytes_of(c, run) for c in into) for run in runs]
-        if max(uses) <= memory and max(map(len, runs)) <= neurons:
-            return uses
-    return None
+def memory_of(into, neurons):
+    """The bytes of a core with these neurons, 64 for the state of each."""
+    return 64 * len(neurons) + sum(bytes_of(c, neurons) for c in into)
+
+
+def fewest_runs(into, size, neurons, memory):
+    """The least number of runs of neurons that keep both limits; None if none do."""
+    least = [0] + [None] * size
+    for stop in range(1, size + 1):
+        before = [
+            least[start]
+            for start in range(max(0, stop - neurons), stop)
+            if least[start] is not None and memory_of(into, list(range(start, stop))) <= memory
+        ]
+        least[stop] = min(before) + 1 if before else None
+    return least[size]
+
+
+def neurons_of(s):
+    """The neurons of a slice, one by one."""
+    return [s.start + n + i * s.stride for i in range(s.repeats) for n in range(s.stop - s.start)]
 
 
 @settings(max_examples=60)
 @given(seeds, st.integers(1, 20), st.integers(200, 3000), st.booleans())
 def test_a_layer_takes_the_fewest_cores_that_hold_it(seed, neurons, memory, exact):
+    """No more than runs of neurons would take; rows of channels may take fewer."""
     net = random_program(seed, loops=seed % 2 == 0).network
     into = {p.name: [net.connections[i] for i in net.into(p.name)] for p in net.populations}
     if exact:  # a core that one layer just fills
-        whole = [fewest(into[p.name], p.size, p.size, 1 << 30)[0] for p in net.populations]
-        memory = int(whole[seed % len(whole)])
+        memory = max(memory_of(into[p.name], list(range(p.size))) for p in net.populations[:2])
     chip = limited(neurons_per_core=neurons, memory_per_core=memory, chips=999)
-    wanted = [fewest(into[p.name], p.size, neurons, memory) for p in net.populations]
+    wanted = [fewest_runs(into[p.name], p.size, neurons, memory) for p in net.populations]
     if None in wanted:
         with pytest.raises(DoesNotFitError) as caught:
             map_network(net, chip)
@@ -108,14 +120,23 @@ def test_a_layer_takes_the_fewest_cores_that_hold_it(seed, neurons, memory, exac
             assert (f"{p.name}: one neuron needs" in str(caught.value)) == (found is None)
         return
     placement = map_network(net, chip)
+    assert placement == map_network(net, chip)
     for p, found in zip(net.populations, wanted, strict=True):
         slices = placement.of(p.name)
-        assert [s.uses["memory_bytes"] for s in slices] == found
-        assert slices[0].start == 0
-        assert slices[-1].stop == p.size
-        widths = [s.stop - s.start for s in slices]
-        assert [s.uses["neurons"] for s in slices] == widths
-        assert max(widths) - min(widths) <= 1
+        assert len(slices) <= found
+        assert len({s.core for s in slices}) == len(slices)
+        assert sorted(n for s in slices for n in neurons_of(s)) == list(range(p.size))
+        for s in slices:
+            assert s.uses == {
+                "neurons": len(neurons_of(s)), "neuron_groups": 1,
+                "memory_bytes": memory_of(into[p.name], neurons_of(s)),
+            }  # fmt: skip
+    for core in range(placement.cores):
+        uses = [s.uses for s in placement.slices if s.core == core]
+        assert sum(u["memory_bytes"] for u in uses) <= memory
+        assert sum(u["neurons"] for u in uses) <= neurons
+        assert len(uses) <= 8
+    assert lower_bound(net, chip, ordered=False) <= lower_bound(net, chip) <= placement.cores
 
 
 @pytest.mark.parametrize("ones", [4, 5, 6])
@@ -204,3 +225,29 @@ def test_a_core_holds_what_it_holds_together():
     for order in ((0, 2), (1, 0), (0, 1, 0), (1,)):
         with pytest.raises(ValueError, match="numbered in order"):
             placed(*order)
+
+
+def test_slices_tile_a_layer_whatever_their_order():
+    def placed(*parts):
+        slices = (
+            Slice("p", *part[:2], i, {"neurons": 1}, *part[2:]) for i, part in enumerate(parts)
+        )
+        return Placement(tuple(slices), {"neurons": 10}, 2)
+
+    rows = (2, 6, 3, 6), (0, 2, 3, 6)  # of three channels of 3 x 2
+    assert [s.span.size for s in placed(*rows).slices] == [12, 6]
+    assert str(placed(*rows).slices[0].span) == "2 to 5, 3 such runs, 6 apart"
+    assert placed((4, 9), (0, 4)).cores == 2
+    for parts in [rows[:1], ((0, 4), (3, 9)), ((0, 4), (5, 9)), ((1, 4),), (*rows, (0, 1))]:
+        with pytest.raises(ValueError, match="do not tile it"):
+            placed(*parts)
+    for part in [(3, 3), (-1, 2), (0, 2, 0, 0), (0, 2, 1, 5), (0, 4, 2, 3), (0, 2, 0, 4)]:
+        with pytest.raises(ValueError, match=r"are none|cannot lie"):
+            placed(part)
+    with pytest.raises(ValueError, match="no layer has a neuron"):
+        placed((0, 1, 1 << 40, 2))
+    with pytest.raises(ValueError, match="more runs of neurons than"):
+        placed((0, 1, 1 << 25, 2))
+    twice = tuple(Slice("p", a, a + 1, 0, {"neurons": 1}) for a in (0, 1))
+    with pytest.raises(ValueError, match="core 0 holds two slices of p"):
+        Placement(twice, {"neurons": 10}, 2)

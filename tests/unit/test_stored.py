@@ -67,7 +67,7 @@ def test_a_changed_build_document_is_refused(build, change):
     with pytest.raises(InputError, match=r"build\.json is not what was written.*Export"):
         folders.read_build(build)
     path.write_text(json.dumps(info | {"format": 1}))
-    with pytest.raises(InputError, match=r"build\.json is of format 1, this snn2hw reads 5"):
+    with pytest.raises(InputError, match=r"build\.json is of format 1, this snn2hw reads 6"):
         folders.read_build(build)
 
 

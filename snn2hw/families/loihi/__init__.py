@@ -3,10 +3,19 @@
 from typing import Any
 
 from snn2hw.families.family import Family, Inputs, Schema, Variant, Vendor, VendorFile
-from snn2hw.families.loihi import cost, definition, lava, nengo_loihi, netx, words
+from snn2hw.families.loihi import (
+    cost,
+    definition,
+    lava,
+    memory,
+    mesh,
+    nengo_loihi,
+    netx,
+    words,
+)
 from snn2hw.families.loihi.exact import remove_dead
 from snn2hw.families.loihi.numbers import LATER, RANGES, Numbers, contradictions, trains
-from snn2hw.families.loihi.place import SHARED, map_network, most_inputs
+from snn2hw.families.loihi.place import map_network, most_inputs
 from snn2hw.families.loihi.populations import KINDS
 from snn2hw.families.loihi.quantize import quantize
 from snn2hw.families.loihi.schedule import schedule
@@ -20,6 +29,8 @@ SCHEMA = Schema(
         "cores_per_chip": "cores",
         "chips": "chips",
         "neurons_per_core": "neurons",
+        "neuron_groups_per_core": "groups",
+        **mesh.LAYOUT,
         "sparse_density": "fraction",
     },
     abilities=(
@@ -37,8 +48,8 @@ SCHEMA = Schema(
     prices={"static": "W"},
     timing={"io_value": "us"},
     variants=(
-        Variant(SHARED, dict.fromkeys(cost.COARSE, "pJ"), cost.COARSE_TIMING),
-        Variant({**words.LAYOUT, **words.MESH}, dict.fromkeys(cost.FINE, "pJ"), cost.FINE_TIMING),
+        Variant(memory.LAYOUT, dict.fromkeys(cost.COARSE, "pJ"), cost.COARSE_TIMING),
+        Variant(words.LAYOUT, dict.fromkeys(cost.FINE, "pJ"), cost.FINE_TIMING),
     ),
     later=LATER,
 )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.families.family import Inputs
+from snn2hw.families.loihi.mesh import tiles
 from snn2hw.families.loihi.numbers import populations
 from snn2hw.families.loihi.place import DENSE
 from snn2hw.families.loihi.populations import Lif, Population
@@ -63,7 +64,7 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
     net = program.network
     sent = {k: _events(x) for k, x in inputs.items()}
     sent |= {k: _events(layer.spikes) for k, layer in trace.layers.items()}
-    neurons = np.array([s.stop - s.start for s in program.placement.slices], np.float64)
+    neurons = np.array([s.span.size for s in program.placement.slices], np.float64)
     values = sum(sent[p.name].sum(axis=(1, 2)) for p in net.inputs)
     fine = is_fine(program.target)
     work: dict[str, list[Floats]] = defaultdict(
@@ -115,7 +116,8 @@ def _reads(program: Program, sent: Mapping[str, NDArray[np.bool_]]) -> Found:
 def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]], trace: Trace) -> Found:
     """Count what the units of a core do, and the messages between cores."""
     rows, placement, net = _rows(program), program.placement, program.network
-    slices, tiles = placement.slices, _tiles(program)
+    slices = placement.slices
+    at = tiles(np.array([s.core for s in slices]), program.target)
     for c, form in zip(net.connections, placement.stored, strict=True):
         read = "synop_conv" if isinstance(c.synapses, Conv) else f"synop_{form}"
         into = rows[c.post]
@@ -126,11 +128,11 @@ def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]], trace: Trace)
             yield read, i, reads
             yield "axon_in", i, messages
         for j in rows.get(c.pre, ()):  # inputs come from no core
-            yield from _messages(j, slices[j], sent[c.pre], reached, tiles[into] - tiles[j])
+            yield from _messages(j, slices[j], sent[c.pre], reached, at[into] - at[j])
     for p in populations(net):
         updated = _updated(p, trace.layers[p.name])
         for i in rows[p.name]:
-            own = slice(slices[i].start, slices[i].stop)
+            own = slices[i].span.where
             yield "spike", i, sent[p.name][:, :, own].sum(axis=2).astype(np.float64)
             yield "soma_update", i, updated[:, :, own].sum(axis=2).astype(np.float64)
 
@@ -160,27 +162,13 @@ def _messages(
         reached: which of the cores behind hears which neuron, 0 or 1, ``[cores, size]``.
         way: tiles to each of these cores, ``[cores, 2]``.
     """
-    own = slice(s.start, s.stop)
+    own = s.span.where
     across, down = np.abs(way).T @ reached[:, own]
     each = np.stack([reached[:, own].sum(axis=0), across, down])
     for event, counts in zip(
         ("axon_out", "hop_x", "hop_y"), loads(each, sent[..., own]), strict=True
     ):
         yield event, row, counts
-
-
-def _tiles(program: Program) -> NDArray[np.int64]:
-    """Return the column and the row of each slice's tile, ``[slices, 2]``.
-
-    Cores fill one tile after another and tiles one row of the mesh after another; the meshes of
-    several chips stand side by side.
-    """
-    target, placement = program.target, program.placement
-    cores = np.array([s.core for s in placement.slices])
-    chip, inside = np.divmod(cores, placement.cores_per_chip)
-    tile = inside // target.limit("cores_per_tile")
-    down, across = np.divmod(tile, target.limit("tiles_per_row"))
-    return np.stack([across + chip * target.limit("tiles_per_row"), down], axis=1)
 
 
 def time(program: Program, counts: Counts, target: Target) -> Times:

@@ -1,42 +1,32 @@
 """Placing neurons on cores: ``IntNetwork`` -> ``Placement``.
 
-A layer is cut into equal runs of neurons (channels first, so a run of a convolution touches few
-channels); a core holds one run. What a core pays for: state of each neuron; each stored synapse
-(a kernel once, however many neurons share it); an entry for each source neuron of a dense or
-sparse connection. Sizes and their sources stand in the target's ``[limits]``. That is of chips that
-share a core's memory, as Loihi 2; ``words.py`` says what a core of Loihi 1 keeps apart.
+Fewest cores first: a layer is cut into the fewest parts that fit a core (``cut.py``), and small
+parts of several layers share one (``pack.py``). Then short ways for spikes (``mesh.py``). What a
+core pays for, and what it has, say ``memory.py`` of chips that share a core's memory, as Loihi 2,
+and ``words.py`` of Loihi 1. ``bound.py`` says how few cores there could be at least;
+docs/decisions/0019-placement.md why it is done so.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from snn2hw.errors import DoesNotFitError, UnsupportedError, listed
-from snn2hw.families.loihi import words
+from snn2hw.families.loihi import memory, words
+from snn2hw.families.loihi.cut import Cost, Layer, Part, Uses, cut, evened, fullest, over
+from snn2hw.families.loihi.mesh import arranged
 from snn2hw.families.loihi.numbers import populations
-from snn2hw.families.loihi.populations import Population
+from snn2hw.families.loihi.pack import packed
 from snn2hw.families.loihi.schedule import timed
-from snn2hw.ir.arrays import size_of
+from snn2hw.families.loihi.traffic import Spikes, load
 from snn2hw.ir.integer import Connection, IntNetwork
-from snn2hw.ir.placement import Placement, Slice
-from snn2hw.ir.synapses import Conv, matrix
+from snn2hw.ir.placement import Placement, Slice, Span
 from snn2hw.ir.target import Target
 
 DENSE, SPARSE = "dense", "sparse"  # with its zeros in the synapse memory, or without
-SHARED: Mapping[str, str] = {
-    "memory_per_core": "bytes",
-    "neuron_bytes": "bytes",
-    "axon_bytes": "bytes",
-    "synapse_bytes_dense": "bytes",
-    "synapse_bytes_sparse": "bytes",
-}
 
 
 def storage(connection: Connection, target: Target) -> str:
@@ -46,33 +36,35 @@ def storage(connection: Connection, target: Target) -> str:
     return SPARSE if connection.synapses.kind == "sparse" or few else DENSE
 
 
-def map_network(net: IntNetwork, target: Target) -> Placement:
-    """Place every population on the fewest cores that hold it in equal parts.
+def map_network(net: IntNetwork, target: Target, spikes: Spikes | None = None) -> Placement:
+    """Place every population on few cores, and cores that talk to each other near each other.
+
+    Args:
+        net: the network.
+        target: the chip.
+        spikes: how often each neuron spiked in some run, ``[size]`` by layer; if nothing was run,
+            each is expected to spike as often.
 
     Raises:
         DoesNotFitError: names every layer, what it needs and what the target has.
     """
-    limits = _limits(target)
+    cuts = _cuts(net, target)
+    cores = _shared(cuts, target)
+    if len(cores) > cores_of(target):
+        alone = {name: len(cut.parts) for name, cut in cuts.items()}
+        raise too_many_cores(len(cores), alone, target)
+    spans: dict[str, list[tuple[int, Span]]] = {p.name: [] for p in populations(net)}
+    for at, core in enumerate(cores):
+        for name, part in core:
+            spans[name].append((at, part.span))
+    numbers = arranged(load(net, spans, len(cores), spikes), target)
+    slices = [
+        Slice(name, p.span.start, p.span.stop, number, p.uses, p.span.repeats, p.span.stride)
+        for number, at in enumerate(np.argsort(numbers).tolist())
+        for name, p in cores[at]
+    ]
     stored = tuple(storage(c, target) for c in net.connections)
-    costs = _costs(net, stored, target)
-    cuts: dict[str, list[Cut]] = {}
-    problems: list[DoesNotFitError] = []
-    for p in populations(net):
-        try:
-            cuts[p.name] = _cut(p, costs[p.name], target, limits)
-        except DoesNotFitError as error:
-            problems.append(error)
-    if problems:
-        raise DoesNotFitError(listed([p.message for p in problems], " "), problems[0].hint)
-    if "axons_out" in limits:
-        _leave_room_for_axons(net, costs, cuts, target, limits)
-    slices: list[Slice] = []
-    for p in populations(net):
-        for start, stop, uses in cuts[p.name]:
-            slices.append(Slice(p.name, start, stop, len(slices), uses))
-    if len(slices) > cores_of(target):
-        raise too_many_cores(Counter(s.layer for s in slices), target)
-    return Placement(tuple(slices), limits, target.limit("cores_per_chip"), stored)
+    return Placement(tuple(slices), limits_of(target), target.limit("cores_per_chip"), stored)
 
 
 def cores_of(target: Target) -> int:
@@ -80,14 +72,15 @@ def cores_of(target: Target) -> int:
     return target.limit("cores_per_chip") * target.limit("chips")
 
 
-def too_many_cores(needed: Mapping[str, int], target: Target) -> DoesNotFitError:
+def too_many_cores(cores: int, needed: Mapping[str, int], target: Target) -> DoesNotFitError:
     """Say how many cores each layer needs, and the smallest board that has all of them.
 
     Args:
-        needed: cores by layer, more in all than the target has.
+        cores: more than the target has.
+        needed: cores by layer, of which several may be on one.
         target: the chip, with as many as may be used.
     """
-    cores, worst = sum(needed.values()), max(needed, key=lambda k: needed[k])
+    worst = max(needed, key=lambda k: needed[k])
     chips = -(-cores // target.limit("cores_per_chip"))
     board, narrower = target.board_for(chips), "make its widest layers narrower"
     return DoesNotFitError(
@@ -102,188 +95,177 @@ def too_many_cores(needed: Mapping[str, int], target: Target) -> DoesNotFitError
 
 
 def crowded(populations: int, target: Target) -> list[str]:
-    """Say if there are more populations than cores, of which each needs one at least."""
-    have = cores_of(target)
-    if populations <= have:
+    """Say if there are more populations than cores can hold, as each is a group on one at least."""
+    have, groups = cores_of(target), target.limit("neuron_groups_per_core")
+    if populations <= have * groups:
         return []
-    chips = -(-populations // target.limit("cores_per_chip"))
+    chips = -(-populations // (groups * target.limit("cores_per_chip")))
     more = f", or use --chips {chips:,}" if target.board_for(chips) else ""
     return [
         f"it has {populations:,} populations of neurons, and the chip {have:,} cores "
-        f"({target.limit('chips'):,} chips), which hold one each at most; join some of them{more}"
+        f"({target.limit('chips'):,} chips), which hold {groups} each at most; join some of them{more}"
     ]
 
 
 def most_inputs(target: Target) -> int:
     """Return how many others a neuron of a dense layer can listen to, alone on a core."""
-    if not _shares(target):
-        return words.most_inputs(target)
-    memory = target.limit("memory_per_core") - target.limit("neuron_bytes")
-    each = max(target.limit("synapse_bytes_dense"), target.limit("synapse_bytes_sparse"))
-    return memory // (target.limit("axon_bytes") + each)
+    return (memory if shares(target) else words).most_inputs(target)
 
 
-Uses = dict[str, int]
-Cut = tuple[int, int, Uses]
-
-
-class _Cost(Protocol):
-    """What neurons ``start`` to ``stop`` use of each limit, and what for; empty if not to say."""
-
-    def __call__(self, start: int, stop: int) -> tuple[Uses, str]: ...
-
-
-def _shares(target: Target) -> bool:
+def shares(target: Target) -> bool:
     """Say whether neurons, axons and synapses of a core share one memory."""
     return "memory_per_core" in target.limits
 
 
-def _limits(target: Target) -> Uses:
-    neurons = {"neurons": target.limit("neurons_per_core")}
-    if _shares(target):
-        return neurons | {"memory_bytes": target.limit("memory_per_core")}
-    return neurons | words.limits(target)
+def limits_of(target: Target) -> Uses:
+    """Return what a core has, by the names of what neurons use."""
+    limits = {
+        "neurons": target.limit("neurons_per_core"),
+        "neuron_groups": target.limit("neuron_groups_per_core"),
+    }
+    if shares(target):
+        return limits | {memory.BYTES: target.limit("memory_per_core")}
+    return limits | words.limits(target)
 
 
-def _costs(net: IntNetwork, stored: Sequence[str], target: Target) -> dict[str, list[_Cost]]:
-    """Return for each population what its neurons use, by connection."""
-    if _shares(target):
-        state = target.limit("neuron_bytes")
-        return {
-            p.name: [
-                _state_cost(state),
-                *(_cost(net.connections[i], stored[i] == SPARSE, target) for i in net.into(p.name)),
-            ]
-            for p in populations(net)
-        }
-    try:
-        delays = timed(net, target)[1]
-    except UnsupportedError:  # which scheduling will say; until then, all of them wait
-        delays = tuple(2 for _ in net.connections)
-    laid_out = [
-        words.Stored(c, sparse=form == SPARSE, waits=delay > 1)
-        for c, form, delay in zip(net.connections, stored, delays, strict=True)
-    ]
-    return {p.name: [laid_out[i] for i in net.into(p.name)] for p in populations(net)}
+def layers_of(net: IntNetwork, target: Target) -> dict[str, Layer]:
+    """Return every population with what its neurons use, by name, in the order of the network.
 
-
-def _state_cost(each: int) -> _Cost:
-    return lambda start, stop: ({"memory_bytes": each * (stop - start)}, "")
-
-
-def _cost(connection: Connection, sparse: bool, target: Target) -> _Cost:
-    each = target.limit("synapse_bytes_sparse" if sparse else "synapse_bytes_dense")
-    if isinstance(connection.synapses, Conv):
-        return _kernel_cost(connection.synapses, each, sparse)
-    rows = matrix(connection.synapses)
-    axon = target.limit("axon_bytes")
-    ends: NDArray[np.int64] = rows.indptr
-    width = rows.shape[1]
-
-    def cost(start: int, stop: int) -> tuple[Uses, str]:
-        sources = np.unique(rows.indices[ends[start] : ends[stop]]).size
-        stored = int(ends[stop] - ends[start]) if sparse else (stop - start) * width
-        total = sources * axon + stored * each
-        why = f"{sources} source neurons and {stored} synapses from {connection.pre}"
-        return {"memory_bytes": total}, why
-
-    return cost
-
-
-def _kernel_cost(conv: Conv, each: int, sparse: bool) -> _Cost:
-    _, height, width = conv.output_shape
-    channel = [int(np.count_nonzero(w)) if sparse else int(w.size) for w in conv.weight]
-
-    def cost(start: int, stop: int) -> tuple[Uses, str]:
-        first, last = start // (height * width), (stop - 1) // (height * width)
-        stored = sum(channel[first : last + 1])
-        return {"memory_bytes": stored * each}, f"{stored} kernel weights"
-
-    return cost
-
-
-def _cut(
-    population: Population, costs: list[_Cost], target: Target, limits: Uses, least: int = 1
-) -> list[Cut]:
-    """Cut a population into equal runs, ``least`` at least, each of which fits a core."""
-    size = size_of(population.shape)
-
-    def uses(start: int, stop: int) -> Uses:
-        used = Counter({"neurons": stop - start})
-        for cost in costs:
-            used.update(cost(start, stop)[0])
-        return {k: used[k] for k in limits}
-
-    for neuron in range(0, size, max(1, size // 64)):  # a sample: one neuron must fit a core
-        if _over(uses(neuron, neuron + 1), limits):
-            raise _too_big(population.name, uses(neuron, neuron + 1), costs, neuron, target, limits)
-    # Parts share nothing, so together they need no less than the whole on one core would.
-    whole = uses(0, size)
-    parts = max(least, *(math.ceil(n / limits[k]) for k, n in whole.items()))
-    while parts <= size:
-        bounds = [size * i // parts for i in range(parts + 1)]
-        cut: list[Cut] = []
-        for a, b in pairwise(bounds):
-            use = uses(a, b)
-            if _over(use, limits):
-                break
-            cut.append((a, b, use))
-        else:
-            return cut
-        parts += 1
-    worst = max(range(size), key=lambda i: _fullest(uses(i, i + 1), limits)[0])
-    raise _too_big(population.name, uses(worst, worst + 1), costs, worst, target, limits)
-
-
-def _over(uses: Uses, limits: Uses) -> bool:
-    return any(n > limits[k] for k, n in uses.items())
-
-
-def _fullest(uses: Uses, limits: Uses) -> tuple[float, str]:
-    return max((n / limits[k], k) for k, n in uses.items())
-
-
-def _leave_room_for_axons(
-    net: IntNetwork,
-    costs: Mapping[str, list[_Cost]],
-    cuts: dict[str, list[Cut]],
-    target: Target,
-    limits: Uses,
-) -> None:
-    """Cut populations finer until their neurons' outgoing axons, one for each core, fit.
-
-    That gives those before them more cores to reach, so it goes on until nothing moves.
+    Outgoing axons are not among it, as they depend on how the layers behind are cut.
     """
+    limits = limits_of(target)
+    costs: dict[str, list[Cost]] = {p.name: [] for p in populations(net)}
+    if shares(target):
+        for some in costs.values():
+            some.append(memory.State(target.limit("neuron_bytes")))
+        for c in net.connections:
+            sparse = storage(c, target) == SPARSE
+            costs[c.post].append(memory.stored(c, target, sparse=sparse))
+    else:
+        for c, delay in zip(net.connections, _delays(net, target), strict=True):
+            sparse, axons = storage(c, target) == SPARSE, c.pre in costs
+            costs[c.post].append(words.Stored(c, sparse=sparse, waits=delay > 1, axons=axons))
+    return {
+        p.name: Layer(p.name, p.shape, costs[p.name], limits, blocks=not shares(target))
+        for p in populations(net)
+    }
+
+
+def _delays(net: IntNetwork, target: Target) -> Sequence[int]:
+    try:
+        return timed(net, target)[1]
+    except UnsupportedError:  # which scheduling will say; until then, all of them wait
+        return [2] * len(net.connections)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A population, with the axons that leave it among its costs, and its parts."""
+
+    layer: Layer
+    parts: list[Part]
+
+
+def _cuts(net: IntNetwork, target: Target) -> dict[str, _Cut]:
+    """Cut every population into parts that fit a core: those behind first, whom axons lead to."""
+    layers, cuts = layers_of(net, target), dict[str, _Cut]()
+    limits, problems = limits_of(target), list[DoesNotFitError]()
+    hearers = _hearers(layers)
+    for name in reversed(layers):
+        layer = layers[name]
+        if "axons_out" in limits:
+            layer = _sending(layer, hearers, cuts)
+        found = cut(layer, 1, _axon_cores(net, name, limits))
+        if found is None:
+            problems.insert(0, _too_big(layer, target))
+        else:
+            cuts[name] = _Cut(layer, found)
+    if problems:
+        raise DoesNotFitError(listed([p.message for p in problems], " "), problems[0].hint)
+    if "axons_out" in limits:
+        _leave_room_in_loops(net, layers, cuts, target)
+    return {name: cuts[name] for name in layers}
+
+
+Hearers = Mapping[str, Sequence[tuple[str, words.Stored]]]  # by layer: who hears it, through what
+
+
+def _hearers(layers: Mapping[str, Layer]) -> Hearers:
+    found: dict[str, list[tuple[str, words.Stored]]] = {name: [] for name in layers}
+    for name, layer in layers.items():
+        for cost in layer.costs:
+            if isinstance(cost, words.Stored) and cost.axons:
+                found[cost.connection.pre].append((name, cost))
+    return found
+
+
+def _sending(layer: Layer, hearers: Hearers, cuts: Mapping[str, _Cut]) -> Layer:
+    """Return a layer with its outgoing axons, as far as it is known who hears it."""
+    total = np.zeros(layer.size, np.int64)
+    for name, cost in hearers[layer.name]:
+        if name in cuts:
+            total += cost.heard_by(part.span for part in cuts[name].parts)
+    return replace(layer, costs=[*layer.costs, words.AxonsOut(total)])
+
+
+def _axon_cores(net: IntNetwork, name: str, limits: Uses) -> Callable[[int], float]:
+    """Return what says how many more cores axons into a layer take in those before it."""
+    if "axons_out" not in limits:
+        return lambda _: 0.0
+    inputs = {p.name for p in net.inputs}
+    before = {net.connections[i].pre for i in net.into(name)} - inputs
+    room = sum(net.population(k).size for k in before) / limits["neurons"]
+    return lambda axons: max(0.0, axons / limits["axons_out"] - room)
+
+
+def _leave_room_in_loops(
+    net: IntNetwork, layers: dict[str, Layer], cuts: dict[str, _Cut], target: Target
+) -> None:
+    """Cut populations finer until the axons of all connections fit, those that go back too.
+
+    What lies behind a population is cut before it, except in loops. Whoever is cut again gets more
+    parts than it had, so that this ends.
+    """
+    limits, hearers = limits_of(target), _hearers(layers)
     moved = True
     while moved:
         moved = False
-        for p in reversed(populations(net)):
-            axons = _axons_out(net, p, costs, cuts)
-            ends = np.concatenate([[0], axons.cumsum()])
-
-            def out(start: int, stop: int, ends: NDArray[np.int64] = ends) -> tuple[Uses, str]:
-                count = int(ends[stop] - ends[start])
-                return {"axons_out": count}, f"{count} axons to cores that hear it"
-
-            now = cuts[p.name]
-            found = _cut(p, [*costs[p.name], out], target, limits, least=len(now))
-            moved |= len(found) > len(now)
-            cuts[p.name] = found
+        for name in reversed(layers):
+            layer = _sending(layers[name], hearers, cuts)
+            parts = [layer.part(p.span) for p in cuts[name].parts]
+            if any(over(p.uses, limits) for p in parts):
+                found = cut(layer, len(parts) + 1, _axon_cores(net, name, limits))
+                if found is None:
+                    raise _too_big(layer, target)
+                parts, moved = found, True
+            cuts[name] = _Cut(layer, parts)
 
 
-def _axons_out(
-    net: IntNetwork,
-    p: Population,
-    costs: Mapping[str, list[_Cost]],
-    cuts: Mapping[str, list[Cut]],
-) -> NDArray[np.int64]:
-    """Return how many cores each neuron reaches, counted once for each connection."""
-    total = np.zeros(p.size, np.int64)
-    for cost in (c for some in costs.values() for c in some):
-        if isinstance(cost, words.Stored) and cost.connection.pre == p.name:
-            for start, stop, _ in cuts[cost.connection.post]:
-                total += cost.sources(start, stop)
-    return total
+def _shared(cuts: Mapping[str, _Cut], target: Target) -> list[list[tuple[str, Part]]]:
+    """Return which parts of which layers lie on each core, in the order of the network."""
+    limits = limits_of(target)
+    parts = [(name, part) for name, cut in cuts.items() for part in cut.parts]
+    beside = [_beside(cuts[name].layer, part, limits) for name, part in parts]
+    cores = packed(parts, beside, limits)
+    found = [
+        [(parts[i][0], Part(parts[i][1].span, beside[i] if at else parts[i][1].uses))
+         for at, i in enumerate(core)]
+        for core in cores
+    ]  # fmt: skip
+    if "axons_out" in limits:  # which other parts would change
+        return found
+    shared = {name for core in found if len(core) > 1 for name, _ in core}
+    even = {k: iter(evened(c.layer, c.parts)) for k, c in cuts.items() if k not in shared}
+    return [
+        [(name, next(even[name]) if name in even else part) for name, part in core]
+        for core in found
+    ]
+
+
+def _beside(layer: Layer, part: Part, limits: Uses) -> Uses:
+    """Return what a part uses where others come before it on its core."""
+    costs = [c.beside(limits["neurons"]) if isinstance(c, words.Stored) else c for c in layer.costs]
+    return replace(layer, costs=costs).uses(part.span)
 
 
 FEWER_SYNAPSES = "Make the layer before it smaller (pool or stride), or prune it."
@@ -291,16 +273,20 @@ FEWER_FORMATS = (
     "Each connection into a layer takes a format, and so does each binary digit of an input: let "
     "fewer end here, or declare a smaller largest input (--input-max)."
 )
+LOOKED_AT = 4096  # neurons of a layer that does not fit, among which the worst is named
 
 
-def _too_big(
-    layer: str, uses: Uses, costs: list[_Cost], neuron: int, target: Target, limits: Uses
-) -> DoesNotFitError:
-    why = listed((told for c in costs if (told := c(neuron, neuron + 1)[1])), "; ")
-    _, what = _fullest(uses, limits)
-    unit = {"memory_bytes": "bytes"}.get(what, what.replace("_", " "))
+def _too_big(layer: Layer, target: Target) -> DoesNotFitError:
+    """Name the neuron that needs most, of those that are looked at, and what for."""
+    step = max(1, layer.size // LOOKED_AT)
+    alone = [Span(i, i + 1) for i in range(0, layer.size, step)]
+    worst = max(alone, key=lambda s: fullest(layer.uses(s), layer.limits)[0])
+    uses = layer.uses(worst)
+    why = listed((told for c in layer.costs if (told := c(worst)[1])), "; ")
+    _, what = fullest(uses, layer.limits)
+    unit = {memory.BYTES: "bytes"}.get(what, what.replace("_", " "))
     return DoesNotFitError(
-        f"{layer}: one neuron needs {uses[what]} {unit} on its core ({why}), "
-        f"{target.title} has {limits[what]}.",
+        f"{layer.name}: one neuron needs {uses[what]} {unit} on its core ({why}), "
+        f"{target.title} has {layer.limits[what]}.",
         FEWER_FORMATS if what == "synapse_formats" else FEWER_SYNAPSES,
     )

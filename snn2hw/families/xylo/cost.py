@@ -129,7 +129,7 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
         own = slice(first[s.layer], first[s.layer] + s.stop)
         spiking = _active(trace.layers[s.layer].spikes) @ core.neuron[own]
         work.append(channels * core.channel[own].sum() + spiking)
-        steady.append(core.each_step[0] * (s.stop - s.start) / sizes)
+        steady.append(core.each_step[0] * s.span.size / sizes)
     return Counts({CYCLE: np.stack(work)}, {CYCLE: np.array(steady)}, {})
 
 
