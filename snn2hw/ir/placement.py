@@ -100,6 +100,27 @@ def owners(spans: Iterable[Span], size: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True)
+class Mesh:
+    """Where cores lie on a chip, and how far messages go if every neuron sends one spike.
+
+    Args:
+        cores_per_tile: cores at one node of the mesh.
+        tiles_per_row: tiles side by side; rows lie below each other.
+        messages: from core to core, one for each core and connection that hears a spike.
+        hops: tiles that these pass, all together.
+    """
+
+    cores_per_tile: int
+    tiles_per_row: int
+    messages: int
+    hops: int
+
+    def __post_init__(self) -> None:
+        if min(self.cores_per_tile, self.tiles_per_row) < 1 or min(self.messages, self.hops) < 0:
+            raise ValueError(f"{self} is no mesh")
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Slices that tile every layer exactly once, in core order; a core may hold several.
 
@@ -108,12 +129,14 @@ class Placement:
         limits: what one core has, by the same names as ``Slice.uses``.
         cores_per_chip: cores before the next chip starts.
         stored: for each connection, in which of the chip's formats its synapses lie.
+        mesh: of the chip's cores, if it has one.
     """
 
     slices: tuple[Slice, ...]
     limits: Mapping[str, int]
     cores_per_chip: int
     stored: tuple[str, ...] = ()
+    mesh: Mesh | None = None
 
     def __post_init__(self) -> None:
         spans: dict[str, list[Span]] = {}

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from snn2hw.errors import visible
 from snn2hw.estimator import EnergyReport
+from snn2hw.report import floor_plan
 from snn2hw.report.text import number, percent
 
 
@@ -53,21 +54,16 @@ def render(
     boundaries = report.boundaries()
     widest = max((x.dynamic_uj.high for x in report.layers), default=1.0) or 1.0
     largest = max(b["total_uj"].high for b in boundaries.values())
-    limits = placement["limits"]
-    used = [
-        {**s, "share": max((n / limits[k] for k, n in s["uses"].items()), default=0.0)}
-        for s in placement["slices"]
-    ]
     hues = {layer.name: (37 * i) % 360 for i, layer in enumerate(report.layers)}
     return _ENVIRONMENT.get_template("page.html.j2").render(
         name=name,
         info=info,
         report=report,
         boundaries=boundaries,
-        limits=limits,
         widest=widest,
         largest=largest,
-        slices=used,
+        chips=floor_plan.chips(placement),
+        notes=floor_plan.notes(placement),
         hues=hues,
         accuracy=accuracy,
         verification=verification,

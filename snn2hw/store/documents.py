@@ -92,6 +92,15 @@ PROOF = table(
         "paths": many(table({"through": text(), "values": many(text()), **_COMPARED})),
     },
 )  # fmt: skip
+_MESH = table(
+    {
+        "cores_per_tile": whole(1),
+        "tiles_per_row": whole(1),
+        "messages": _COUNT,
+        "hops": _COUNT,
+    },
+    closed=True,
+)
 PLACEMENT = table(
     {
         "cores_per_chip": whole(1),
@@ -105,4 +114,5 @@ PLACEMENT = table(
             )
         ),
     },
+    {"mesh": _MESH},
 )  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from snn2hw.errors import listed
 from snn2hw.fields import shown
-from snn2hw.ir.placement import Placement, Slice
+from snn2hw.ir.placement import Mesh, Placement, Slice
 from snn2hw.ir.populations import described
 from snn2hw.ir.program import Program
 
@@ -20,6 +21,7 @@ def placement_json(placement: Placement) -> dict[str, Any]:
         "cores_per_chip": placement.cores_per_chip,
         "limits": dict(placement.limits),
         "stored": list(placement.stored),
+        **({"mesh": asdict(placement.mesh)} if placement.mesh else {}),
         "slices": [
             {
                 "layer": s.layer, "start": s.start, "stop": s.stop,
@@ -49,7 +51,8 @@ def placement_of(data: Mapping[str, Any]) -> Placement:
     if unknown:
         raise ValueError(f"a core uses {listed(map(shown, sorted(unknown)))}, which has no limit")
     stored = tuple(map(str, data["stored"]))
-    return Placement(slices, dict(data["limits"]), int(data["cores_per_chip"]), stored)
+    mesh = Mesh(**data["mesh"]) if "mesh" in data else None
+    return Placement(slices, dict(data["limits"]), int(data["cores_per_chip"]), stored, mesh)
 
 
 def layers_json(program: Program) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ and tiles one row of the mesh after another; the meshes of several chips stand s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from snn2hw.ir.placement import Mesh
 from snn2hw.ir.target import Target
 
 LAYOUT: Mapping[str, str] = {"cores_per_tile": "cores", "tiles_per_row": "tiles"}
@@ -44,6 +45,18 @@ def hops(load: Any, at: NDArray[np.int64]) -> int:
     """
     pairs = load.tocoo()
     return int((np.abs(at[pairs.row] - at[pairs.col]).sum(axis=1) * pairs.data).sum())
+
+
+def mesh_of(load: Any, numbers: NDArray[np.int64], target: Target) -> Mesh:
+    """Return the mesh of a chip, and how far the spikes of cores with these numbers go.
+
+    Args:
+        load: spikes from core to core, whole numbers ``[cores, cores]``, sparse.
+        numbers: of these cores.
+        target: the chip.
+    """
+    tile, row = target.limit("cores_per_tile"), target.limit("tiles_per_row")
+    return Mesh(tile, row, int(load.sum()), hops(load, tiles(numbers, target)))
 
 
 def arranged(load: Any, target: Target) -> NDArray[np.int64]:
@@ -129,8 +142,3 @@ class _Search:
     def _neighbours(self, core: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         row = slice(self.load.indptr[core], self.load.indptr[core + 1])
         return self.load.indices[row], self.load.data[row]
-
-
-def numbered(cores: Sequence[Sequence[int]], numbers: NDArray[np.int64]) -> list[Sequence[int]]:
-    """Return what is on the cores in the order of their numbers."""
-    return [cores[i] for i in np.argsort(numbers)]

@@ -17,7 +17,7 @@ import numpy as np
 from snn2hw.errors import DoesNotFitError, UnsupportedError, listed
 from snn2hw.families.loihi import memory, words
 from snn2hw.families.loihi.cut import Cost, Layer, Part, Uses, cut, evened, fullest, over
-from snn2hw.families.loihi.mesh import arranged
+from snn2hw.families.loihi.mesh import arranged, mesh_of
 from snn2hw.families.loihi.numbers import populations
 from snn2hw.families.loihi.pack import packed
 from snn2hw.families.loihi.schedule import timed
@@ -57,14 +57,18 @@ def map_network(net: IntNetwork, target: Target, spikes: Spikes | None = None) -
     for at, core in enumerate(cores):
         for name, part in core:
             spans[name].append((at, part.span))
-    numbers = arranged(load(net, spans, len(cores), spikes), target)
+    sent = load(net, spans, len(cores), spikes)
+    numbers = arranged(sent, target)
     slices = [
         Slice(name, p.span.start, p.span.stop, number, p.uses, p.span.repeats, p.span.stride)
         for number, at in enumerate(np.argsort(numbers).tolist())
         for name, p in cores[at]
     ]
     stored = tuple(storage(c, target) for c in net.connections)
-    return Placement(tuple(slices), limits_of(target), target.limit("cores_per_chip"), stored)
+    limits, per_chip = limits_of(target), target.limit("cores_per_chip")
+    expected = sent if spikes is None else load(net, spans, len(cores))
+    mesh = mesh_of(expected, numbers, target)
+    return Placement(tuple(slices), limits, per_chip, stored, mesh)
 
 
 def cores_of(target: Target) -> int:
