@@ -107,7 +107,8 @@ def crowded(populations: int, target: Target) -> list[str]:
     more = f", or use --chips {chips:,}" if target.board_for(chips) else ""
     return [
         f"it has {populations:,} populations of neurons, and the chip {have:,} cores "
-        f"({target.limit('chips'):,} chips), which hold {groups} each at most; join some of them{more}"
+        f"({target.limit('chips'):,} chips), which hold {groups} each at most; "
+        f"join some of them{more}"
     ]
 
 
