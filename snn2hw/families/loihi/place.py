@@ -4,7 +4,7 @@ Fewest cores first: a layer is cut into the fewest parts that fit a core (``cut.
 parts of several layers share one (``pack.py``). Then short ways for spikes (``mesh.py``). What a
 core pays for, and what it has, say ``memory.py`` of chips that share a core's memory, as Loihi 2,
 and ``words.py`` of Loihi 1. ``bound.py`` says how few cores there could be at least;
-docs/decisions/0019-placement.md why it is done so.
+docs/decisions/0022-placement.md why it is done so.
 """
 
 from __future__ import annotations
