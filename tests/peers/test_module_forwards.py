@@ -668,11 +668,11 @@ class Odd(nn.Module):
 @pytest.mark.parametrize(
     ("way", "text"),
     [
-        ("twice", r"lif \(.*\): Leaky is called 10 times in 5 steps: make a module for each use"),
-        ("first step", r"Leaky hears something else at step 0 than at step 4"),
-        ("stale", r"Leaky hears something else at step 3 than at step 4"),
+        ("twice", r"lif \(.*\): Leaky is called 50 times in 25 steps: make a module for each use"),
+        ("first step", r"Leaky hears something else at step 0 than at step 24"),
+        ("stale", r"Leaky hears something else at step 3 than at step 24"),
         ("noise", r"torch.randn_like is random at each call"),
-        ("start", r"gets other numbers at step 0 .* states have to start from 0"),
+        ("start", r"hears other numbers at step 0 .* states have to start from 0"),
         ("numpy", r"lif \(.*\): Leaky hears nothing that comes from the input"),
         ("other state", r"Leaky is given another mem than the one that it left"),
         ("anew", r"LIFBoxCell starts anew at each step: hand over the state"),
@@ -698,7 +698,7 @@ class Ahead(nn.Module):
 
 
 def test_what_is_to_come_cannot_be_heard():
-    with pytest.raises(UnsupportedError, match="Leaky hears of later steps"):
+    with pytest.raises(UnsupportedError, match="Leaky hears what later steps bring"):
         from_module(Ahead(), (3,), time="first")
 
 

@@ -16,8 +16,9 @@ from snn2hw.ir.graph import along_edges, wiring
 from snn2hw.passes import drop_unheard
 from snn2hw.train.export import OUTPUT, cell_node, to_network
 from snn2hw.train.modules import of_norse, of_sinabs, of_snntorch, of_spikingjelly
+from snn2hw.train.modules.answering import Answer
 from snn2hw.train.modules.calling import TIMES, Plan, Time
-from snn2hw.train.modules.folding import Answer, reached, told
+from snn2hw.train.modules.folding import reached, told
 from snn2hw.train.modules.forms import FORMS
 from snn2hw.train.modules.joining import Join, Neurons
 from snn2hw.train.modules.kinds import MaxPool, kind
@@ -100,7 +101,7 @@ def built(
         return to_network(module, dt), [], Plan("first")
     shape = _shape(shape)
     dt = dt or _step_of(module)
-    seen = understand(module, Asked(shape, dt, max_pool, input_max), time)
+    seen = understand(module, Asked(shape, dt, max_pool, input_max, time_steps), time)
     steps = seen.plan.steps
     if not seen.answers and not seen.wrong:
         raise UnsupportedError(
@@ -126,7 +127,7 @@ def plan_of(module: nn.Module, shape: Shape, time: Time | None) -> Plan:
     Raises:
         UnsupportedError: it runs in no known way, or gives no known answer.
     """
-    seen = understand(module, Asked(shape, SNNTORCH_DT, "average", 1), time)
+    seen = understand(module, Asked(shape, SNNTORCH_DT, "average", 1, steps=1), time)
     if not seen.answers:
         raise UnsupportedError(f"The module's answer is not known: {told(seen.wrong)}.")
     if len(seen.answers) > 1:

@@ -83,7 +83,7 @@ def _sum(
         folded = rescaled(before.node, factors[0], constant)
         if folded is not None:
             return replace(before, node=folded)
-    return Sum(heard, factors, constant)
+    return Sum(heard, factors, constant, t.line())
 
 
 def rescaled(node: ir.Node, factor: Floats, shift: Floats) -> ir.Node | None:

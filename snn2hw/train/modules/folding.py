@@ -4,115 +4,149 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import numpy as np
-from torch import Tensor
-from torch.utils._pytree import MappingKey, tree_flatten_with_path
 
 from snn2hw.errors import listed
 from snn2hw.ir import network as ir
 from snn2hw.ir.graph import pool_kernel
 from snn2hw.ir.synapses import received
-from snn2hw.train.modules.joining import flattened
-from snn2hw.train.modules.origins import Floats, Operand, Where, operand
+from snn2hw.train.modules.origins import Floats, Operand
 from snn2hw.train.modules.signals import Applied, Cells, Given, State, Sum
-from snn2hw.train.modules.tracing import BEYOND, Tracer, values
+from snn2hw.train.modules.tracing import Tracer
 
+SHORT = 4  # steps, of which fewer do not tell a state without an end from a loop
 TOLERANCE = 2e-3  # of half precision, whose sums round at 1e-3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """What a module returns: which tensor it is, what it holds of a step, where its steps are.
+class Steady(NamedTuple):
+    """What cells hear at every step.
 
-    ``name`` is the key that it has in what is returned, nothing if it has none; ``factor`` is what
-    a step counts where they are added up.
+    Args:
+        heard: by their number.
+        wrong: what is not the same at every step.
+        endless: who hears of all steps since the first, as far as that can be told.
     """
 
-    name: str
-    index: int
-    heard: Operand
-    axis: int | None
-    shape: tuple[int, ...]
-    factor: float = 1.0
+    heard: dict[int, Operand]
+    wrong: list[str]
+    endless: list[str]
 
 
-def steady(t: Tracer, steps: int) -> tuple[dict[int, Operand], list[str]]:
+def steady(t: Tracer, steps: int) -> Steady:
     """Return what each of the cells hears at every step, and what is wrong."""
-    heard: dict[int, Operand] = {}
-    wrong: list[str] = []
+    found = Steady({}, [], [])
     for number, cells in enumerate(t.signals.all):
         if not isinstance(cells, Cells):
             continue
         of_first = cells.calls[0]
         if len(of_first) != steps:
-            wrong.append(
+            found.wrong.append(
                 f"{_at(cells, 0)}: {_kind(cells)} is called {len(of_first)} times in {steps} "
                 "steps: make a module for each use, and call each at every step"
             )
             continue
-        if any(call.heard is None for calls in cells.calls.values() for call in calls):
+        heard = [[call.heard for call in calls] for calls in cells.calls.values()]
+        if any(h is None for of_sample in heard for h in of_sample):
             continue  # what it hears cannot be expressed, which is said elsewhere
         last = of_first[-1].heard
         assert last is not None
         if (last.signal < 0).all():
-            wrong.append(
+            found.wrong.append(
                 f"{_at(cells, 0)}: {_kind(cells)} hears nothing that comes from the input, or that "
                 "PyTorch computes"
             )
             continue
-        heard[number] = last
-        wrong += _unsteady(t, cells, last, steps)
-    return heard, wrong
+        found.heard[number] = last
+        differs = difference(t, heard, [call.took for call in of_first], "hears")  # type: ignore[arg-type]
+        if differs is not None:
+            said = found.endless if differs.endless else found.wrong
+            said.append(f"{_at(cells, differs.step)}: {_kind(cells)} {differs.text}")
+    return found
 
 
-def _unsteady(t: Tracer, cells: Cells, last: Operand, steps: int) -> list[str]:
-    """Say at which step cells hear something else than at the last one.
+class Difference(NamedTuple):
+    """A step that is not as the last one, and why."""
+
+    step: int
+    text: str
+    endless: bool = False
+
+
+def difference(
+    t: Tracer, heard: list[list[Operand]], took: list[Floats], verb: str
+) -> Difference | None:
+    """Say at which step something else is heard than at the last one.
 
     The first steps hear of nothing where later ones hear of those before: of 0, or a bias.
+
+    Args:
+        t: what watched.
+        heard: of each sample, the operands of all steps.
+        took: the numbers of each step, for the first sample.
+        verb: what is done with them, ``hears`` or ``gives``.
     """
-    youngest, oldest = _delays(t, last)
+    steps, last = len(took), heard[0][-1]
+    youngest, oldest = delays(t, last)
     if youngest < 0:
-        return [f"{_at(cells, -1)}: {_kind(cells)} hears of later steps"]
+        return Difference(steps - 1, f"{verb} what later steps bring")
+    if steps >= SHORT and all(
+        delays(t, heard[0][step])[1] == step for step in range(steps - SHORT + 1, steps)
+    ):
+        state = _state(t, last, oldest)
+        return Difference(
+            steps - 1,
+            f"{verb} a sum of all steps since the first{f' ({state})' if state else ''}: code that "
+            "keeps a state without an end is no layer of a network; let a module hold it, such as "
+            "the membrane of snntorch.Leaky(reset_mechanism='none')",
+            endless=True,
+        )
     longest = min(oldest, steps - 1)
     for step in range(longest, steps):
-        heard = [calls[step].heard for calls in cells.calls.values()]
-        if any(h is None or h.key != last.key for h in heard):
-            return [
-                f"{_at(cells, step)}: {_kind(cells)} hears something else at step {step} than at "
-                f"step {steps - 1}: every step has to be the same"
-            ]
+        if any(of_sample[step].key != last.key for of_sample in heard):
+            return Difference(
+                step,
+                f"{verb} something else at step {step} than at step {steps - 1}: every step has to "
+                "be the same",
+            )
     unknown = t.replaced or any(isinstance(t.signals[i], State) for i in reached(t, [last]))
     for step in () if unknown else {*range(longest), steps - 1}:
-        took = cells.calls[0][step].took
         wanted = evaluated(t, last, step, t.numbers)
-        if np.abs(took - wanted).max() > TOLERANCE * max(1.0, np.abs(wanted).max()):
-            return [
-                f"{_at(cells, step)}: {_kind(cells)} gets other numbers at step {step} than what "
-                "it hears at the other steps would give: states have to start from 0, and code may "
-                "not compute outside PyTorch"
-            ]
-    return []
-
-
-def _delays(t: Tracer, heard: Operand) -> tuple[int, int]:
-    """Return how many steps ago the youngest and the oldest are that an operand is made of."""
-    found = [0]
-    for number, delay in heard.pairs:
-        if number not in t.delays:
-            signal = t.signals[number]
-            inner = signal.heard if isinstance(signal, Sum) else ()
-            inner = (signal.heard,) if isinstance(signal, Applied) else inner
-            each = [_delays(t, h) for h in inner]
-            t.delays[number] = (
-                min((a for a, _ in each), default=0),
-                max((b for _, b in each), default=0),
+        if np.abs(took[step] - wanted).max() > TOLERANCE * max(1.0, np.abs(wanted).max()):
+            return Difference(
+                step,
+                f"{verb} other numbers at step {step} than the other steps tell: states have to "
+                "start from 0, and code may not compute outside PyTorch",
             )
-        youngest, oldest = t.delays[number]
-        found += [delay + youngest, delay + oldest]
-    return min(found), max(found)
+    return None
+
+
+def _state(t: Tracer, heard: Operand, oldest: int) -> str:
+    """Return the line where a sum is made that goes back the furthest."""
+    for number in sorted(reached(t, [heard]), reverse=True):
+        signal = t.signals[number]
+        if isinstance(signal, Sum) and t.delays[number][1] == oldest:
+            return signal.line
+    return ""
+
+
+def delays(t: Tracer, heard: Operand) -> tuple[int, int]:
+    """Return how many steps ago the youngest and the oldest are that an operand is made of."""
+    for number in range(len(t.delays), len(t.signals.all)):  # each hears of those before it
+        signal = t.signals[number]
+        inner = signal.heard if isinstance(signal, Sum) else ()
+        inner = (signal.heard,) if isinstance(signal, Applied) else inner
+        t.delays.append(_furthest(t, inner))
+    return _furthest(t, (heard,))
+
+
+def _furthest(t: Tracer, heard: Iterable[Operand]) -> tuple[int, int]:
+    pairs = [(late, *t.delays[number]) for operand in heard for number, late in operand.pairs]
+    return (
+        min((late + youngest for late, youngest, _ in pairs), default=0),
+        max((late + oldest for late, _, oldest in pairs), default=0),
+    )
 
 
 def evaluated(t: Tracer, heard: Operand, step: int, known: dict[Any, Floats]) -> Floats:
@@ -135,7 +169,9 @@ def _gave(t: Tracer, number: int, step: int, known: dict[Any, Floats]) -> Floats
     match signal:
         case Given():
             frames = signal.frames
-            return frames[min(step, len(frames) - 1)] if step >= 0 else np.zeros(signal.size)
+            if len(frames) == 1:
+                return frames[0]
+            return frames[step] if step >= 0 else np.zeros(signal.size)
         case Cells():
             return signal.calls[0][step].gave if step >= 0 else np.zeros(signal.size)
         case Sum():
@@ -175,96 +211,6 @@ def _kind(cells: Cells) -> str:
     return type(cells.module).__name__
 
 
-def answers(t: Tracer, returned: Any, steps: int, *, listed_steps: bool) -> list[Answer]:
-    """Return everything that a module returns and that comes from its input.
-
-    Args:
-        t: what watched it.
-        returned: what it returned; a list of that for each step, if ``listed_steps``.
-        steps: how many there were.
-        listed_steps: a call was a step.
-    """
-    found: list[Answer] = []
-    trees = returned if listed_steps else [returned]
-    for index, (keys, leaf) in enumerate(tree_flatten_with_path(trees[-1])[0]):
-        if not isinstance(leaf, Tensor):
-            continue
-        ids = t.ids(leaf)
-        t.reached.update(np.unique(ids[ids < BEYOND]).tolist())
-        if ids.size and ids.min() >= BEYOND and (ids > 0).any():
-            name = ".".join(str(k.key) for k in keys if isinstance(k, MappingKey))
-            found.append(_answer(t, name, index, leaf, steps, alone=listed_steps))
-    return found
-
-
-def _answer(t: Tracer, name: str, index: int, leaf: Tensor, steps: int, *, alone: bool) -> Answer:
-    where = t.rows.find(np.maximum(t.ids(leaf), 0))
-    mine = where.known & (where.sample == 0)
-    axis = None
-    if not alone:
-        seen = [a for a in range(min(2, leaf.ndim)) if leaf.shape[a] == steps]
-        axis = next((a for a in seen if _runs_along(where, a)), None)
-    last = int(where.step[mine].max())
-    at = mine & (where.step == last)
-    heard = operand(
-        Where(*(getattr(where, k)[at] for k in where.__dataclass_fields__)),
-        values(leaf)[at],
-        last,
-    )
-    shape = tuple(n for a, n in enumerate(leaf.shape) if a not in _lead(axis))
-    return Answer(name, index, heard, axis, shape)
-
-
-def _lead(axis: int | None) -> tuple[int, ...]:
-    return (0,) if axis is None else (0, 1)
-
-
-def _runs_along(where: Where, axis: int) -> bool:
-    """Say whether an axis is that of the steps, in their order."""
-    step, known = (np.moveaxis(v, axis, -1) for v in (where.step, where.known))
-    return step.shape[-1] > 1 and bool((step == np.arange(step.shape[-1]))[known].all())
-
-
-def choose(
-    t: Tracer, found: list[Answer], steps: int, *, listed_steps: bool
-) -> tuple[list[Answer], str]:
-    """Choose the answers among what a module returns: spikes before membranes, and the last ones.
-
-    Returns:
-        What they are of one step, more than one if the module has several heads; and what is wrong.
-    """
-    whole = [_of_a_step(t, a, steps) if a.axis is None and not listed_steps else a for a in found]
-    usable = [a for a in whole if a is not None]
-    heard_by_others = _heard(t)
-    spikes = [a for a in usable if not _is_state(t, a)]
-    ends = [a for a in spikes if not {i for i, _ in a.heard.pairs} & heard_by_others]
-    for group in (ends, spikes, [a for a in usable if _is_state(t, a)]):
-        if group:
-            return list({a.heard.key: a for a in reversed(group)}.values())[::-1], ""
-    if found:
-        return [], (
-            "The module returns what its last step gives, and a network's answer is that of all "
-            "steps: return the spikes of every step (torch.stack), or their sum or mean"
-        )
-    return [], "The module returns nothing that comes from its input"
-
-
-def _is_state(t: Tracer, answer: Answer) -> bool:
-    return any(isinstance(t.signals[i], State) for i, _ in answer.heard.pairs)
-
-
-def _heard(t: Tracer) -> set[int]:
-    """Return the cells that others hear, directly or through what lies between."""
-    found: set[int] = set()
-    for number, signal in enumerate(t.signals.all):
-        if isinstance(signal, Cells):
-            for calls in signal.calls.values():
-                heard = calls[-1].heard
-                if heard is not None:
-                    found |= {i for i in reached(t, [heard]) if i != number}
-    return found
-
-
 def reached(t: Tracer, starts: Iterable[Operand]) -> set[int]:
     """Return the signals that operands come from, back to the cells."""
     found: set[int] = set()
@@ -278,29 +224,6 @@ def reached(t: Tracer, starts: Iterable[Operand]) -> set[int]:
             elif isinstance(signal, Sum):
                 waiting += signal.heard
     return found
-
-
-def _of_a_step(t: Tracer, answer: Answer, steps: int) -> Answer | None:
-    """Turn a sum or a mean over all steps into what it adds up; None if it is no such thing."""
-    if steps == 1:
-        return answer
-    matrices, constant = flattened(t.signals, answer.heard)
-    now = {number: m.tocoo() for (number, late), m in matrices.items() if late == 0}
-    every = {(number, late) for number in now for late in range(steps)}
-    if constant.any() or not now or set(matrices) != every:
-        return None
-    factor = next(iter(now.values())).data[0]
-    if any(abs(m - now[n]).max() > 1e-12 * abs(factor) for (n, _), m in matrices.items()):
-        return None
-    rows = np.concatenate([m.row for m in now.values()])
-    data = np.concatenate([m.data for m in now.values()])
-    if factor <= 0 or (data != factor).any() or sorted(rows) != list(range(constant.size)):
-        return None
-    signal, element = np.zeros((2, constant.size), np.int64)
-    for number, m in now.items():
-        signal[m.row], element[m.row] = number, m.col
-    heard = Operand(signal, np.zeros_like(signal), element, np.zeros(constant.size))
-    return Answer(answer.name, answer.index, heard, None, answer.shape, float(factor))
 
 
 def problems(t: Tracer) -> list[str]:

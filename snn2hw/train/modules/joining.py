@@ -86,6 +86,7 @@ class Join:
     def signal(self, number: int, delay: int) -> tuple[str, ...]:
         """Return the nodes whose sum is a signal, so many steps later."""
         signal = self.signals[number]
+        delay = 0 if self.signals.still(number) else delay
         if isinstance(signal, Applied) and not signal.spikes:
             key = number, delay
             if key not in self._made:
@@ -278,7 +279,7 @@ def flattened(
         if add is not None:
             constant += pick @ add
         for (source, late), m in terms.items():
-            key = source, late + delay
+            key = source, 0 if signals.still(source) else late + delay
             found[key] = found[key] + m if key in found else m
     return found, constant
 

@@ -18,7 +18,10 @@ from snn2hw.train.modules.origins import Floats, Operand
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given:
-    """The input; ``frames[step]`` are its numbers for the first sample."""
+    """The input; ``frames[step]`` are its numbers for the first sample.
+
+    There is one if the module shows it at all of its steps.
+    """
 
     shape: Shape
     frames: Floats
@@ -97,11 +100,12 @@ class Applied:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sum:
-    """``sum of factors[k] * heard[k], plus constant``, element by element."""
+    """``sum of factors[k] * heard[k], plus constant``, element by element; ``line`` makes it."""
 
     heard: tuple[Operand, ...]
     factors: tuple[Floats, ...]
     constant: Floats
+    line: str = ""
 
     @property
     def size(self) -> int:
@@ -118,6 +122,7 @@ class Signals:
     def __init__(self) -> None:
         self.all: list[Signal] = []
         self._known: dict[Any, int] = {}
+        self._still: dict[int, bool] = {}
 
     def __getitem__(self, number: int) -> Signal:
         return self.all[number]
@@ -132,3 +137,19 @@ class Signals:
         if key not in self._known:
             self._known[key] = self.add(make())
         return self._known[key]
+
+    def still(self, number: int) -> bool:
+        """Say whether a signal is the same at every step, those before the first included."""
+        if number not in self._still:
+            signal = self.all[number]
+            match signal:
+                case Given():
+                    still = len(signal.frames) == 1
+                case Applied():
+                    still = all(self.still(i) for i, _ in signal.heard.pairs)
+                case Sum():
+                    still = all(self.still(i) for heard in signal.heard for i, _ in heard.pairs)
+                case _:
+                    still = False
+            self._still[number] = still
+        return self._still[number]

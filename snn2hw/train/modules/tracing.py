@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from snn2hw.ir import network as ir
+from snn2hw.ir.arrays import size_of
 from snn2hw.train.modules.kinds import MaxPool, kind
-from snn2hw.train.modules.origins import Floats, Ids, Operand, Rows, Shadows, operand
+from snn2hw.train.modules.origins import Floats, Ids, Operand, Rows, Shadows, Where, operand
+from snn2hw.train.modules.over_time import parts
 from snn2hw.train.modules.signals import Applied, Cells, Given, Signal, Signals
 
 # Frames of these packages are not the user's.
@@ -77,7 +80,7 @@ class Tracer(TorchDispatchMode):
         self.replaced = False  # something by what gives other numbers
         self.paths: list[tuple[str, nn.Module]] = [("", module)]
         self.arrived: int | None = None  # numbers of a sample that the last module was given
-        self.delays: dict[int, tuple[int, int]] = {}  # of signals, see folding
+        self.delays: list[tuple[int, int]] = []  # of signals, see folding
         self.numbers: dict[tuple[int, int], Floats] = {}  # of signals at a step, see folding
         self._operations = operations
         self._off = 0
@@ -262,10 +265,26 @@ class Tracer(TorchDispatchMode):
             if np.ptp(sample):
                 raise Cannot("mixes the samples of a batch")
             heard = operand(where, numbers[row], step)
+            if where.known.any() and (where.step[where.known] != step).any():
+                found[row] = self._over_time(build(heard), where, numbers[row], int(sample[0]))
+                continue
             signal = self.signals.find((key, heard.key), lambda h=heard: build(h))
             start = self.rows.add(signal, step, int(sample[0]), found.shape[1])
             found[row] = start + np.arange(found.shape[1])
         return found.reshape(out.shape)
+
+    def _over_time(self, applied: Signal, where: Where, numbers: Floats, sample: int) -> Ids:
+        """Return what a layer gives that hears several steps."""
+        assert isinstance(applied, Applied)
+        found = np.zeros(size_of(ir.output_shape(applied.node)), np.int64)
+        try:
+            for part in parts(applied, where, numbers):
+                signal = self.signals.find(part.key, part.signal)
+                start = self.rows.add(signal, part.step, sample, part.at.size)
+                found[part.at] = start + np.arange(part.at.size)
+        except ValueError as why:
+            raise Cannot(str(why)) from None
+        return found
 
     def whole(self, heard: Operand) -> Signal | None:
         """Return the signal that an operand is, all of it and in its order, or None."""

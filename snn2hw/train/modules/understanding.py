@@ -14,9 +14,10 @@ from torch.utils._pytree import tree_map
 
 from snn2hw.errors import UnsupportedError
 from snn2hw.ir.arrays import Shape
+from snn2hw.train.modules.answering import Answer, answers, choose
 from snn2hw.train.modules.calling import TIMES, Plan, Stepper, Time, call, dtype_of, fresh
 from snn2hw.train.modules.elementwise import ELEMENTWISE
-from snn2hw.train.modules.folding import Answer, answers, choose, problems, steady, told
+from snn2hw.train.modules.folding import problems, steady, told
 from snn2hw.train.modules.kinds import MaxPool
 from snn2hw.train.modules.linear import LINEAR
 from snn2hw.train.modules.origins import STILL, Operand
@@ -24,18 +25,21 @@ from snn2hw.train.modules.signals import Given
 from snn2hw.train.modules.tracing import LIBRARIES, Cannot, Tracer, values
 from snn2hw.train.modules.watching import Misread, Watch, watch
 
-STEPS = (5, 32, 256, 2048)  # that are watched: more where the module's code wants more
+USUAL = 25  # steps that are watched where nobody says how many a sample has
+FEWEST = 5  # of which the axis of time can be told
+MORE = (256, 2048)  # where the module's code wants more
 SAMPLES = 2
 MOST_SAMPLES = 1024  # of a batch whose size is written in the module's code
 
 
 class Asked(NamedTuple):
-    """What the caller of ``from_module`` said."""
+    """What the caller of ``from_module`` said; ``steps`` of a sample, all of which are watched."""
 
     shape: Shape
     dt: float
     max_pool: MaxPool
     input_max: int
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +52,7 @@ class Seen:
     heard: dict[int, Operand]
     answers: list[Answer]
     wrong: list[str]
+    endless: bool = False  # as far as these steps tell
 
 
 class Failed(Exception):
@@ -99,15 +104,27 @@ def shown(way: Time, shape: Shape) -> str:
 
 def _in_time(module: nn.Module, asked: Asked, way: Time) -> Seen:
     """Run it with as many steps as its code wants."""
-    why = ""
-    waiting = list(STEPS)
+    why, first = "", max(asked.steps or USUAL, FEWEST)
+    waiting = [first, *(n for n in MORE if n > first)]
     while waiting:
         try:
-            return _in_batch(module, asked, way, waiting.pop(0))
+            seen = _in_batch(module, asked, way, waiting.pop(0))
+            return _longer(module, asked, way, seen) if seen.endless else seen
         except _OtherSteps as error:
             why = str(error)
             waiting = waiting if error.wanted is None else [error.wanted]
     raise Failed(why)
+
+
+def _longer(module: nn.Module, asked: Asked, way: Time, seen: Seen) -> Seen:
+    """Tell what goes back a few more steps than were watched from what has no end."""
+    if seen.plan.steps is not None:  # which are all that there are
+        return seen
+    try:
+        longer = _in_batch(module, asked, way, 2 * seen.steps)
+    except (Failed, Misread, _OtherSteps):
+        return seen
+    return seen if longer.endless else longer
 
 
 class _OtherSteps(Exception):
@@ -153,13 +170,14 @@ def _seen(copied: nn.Module, t: Tracer, asked: Asked, way: Time, steps: int) -> 
         raise Failed(
             f"its neurons step {', '.join(str(c // steps) for c in sorted(counts))} times a call"
         )
-    heard, wrong = steady(t, count)
+    found = steady(t, count)
     outside = way == "outside"
     if way == "folded":
         returned = tree_map(lambda x: _unfolded(x, t.samples), returned)
-    found = answers(t, returned, count, listed_steps=outside)
-    ends, why = choose(t, found, count, listed_steps=outside)
-    wrong = [*problems(t), *wrong]
+    given = answers(t, returned, count, listed_steps=outside)
+    ends, why = choose(t, given, count, listed_steps=outside)
+    wrong = [*problems(t), *found.wrong, *found.endless]
+    wrong += [f"The answer {f'{a.name!r} ' * bool(a.name)}{a.wrong}" for a in ends if a.wrong]
     if not ends and not wrong:
         wrong.append(why)
     own = way == "static" or (way != "outside" and count != steps)
@@ -174,7 +192,8 @@ def _seen(copied: nn.Module, t: Tracer, asked: Asked, way: Time, steps: int) -> 
         t.samples if t.samples != SAMPLES else None,
         _factor(answer, count),
     )
-    return Seen(t, plan, count, heard, ends, wrong)
+    endless = bool(found.endless) or any(a.endless for a in ends)
+    return Seen(t, plan, count, found.heard, ends, wrong, endless)
 
 
 def _factor(answer: Answer | None, steps: int) -> float | None:
