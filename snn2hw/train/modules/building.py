@@ -19,7 +19,7 @@ from snn2hw.train.modules import of_norse, of_sinabs, of_snntorch, of_spikingjel
 from snn2hw.train.modules.answering import Answer
 from snn2hw.train.modules.calling import TIMES, Plan, Time
 from snn2hw.train.modules.folding import reached, told
-from snn2hw.train.modules.forms import FORMS
+from snn2hw.train.modules.forms import FORMS, strangers
 from snn2hw.train.modules.joining import Join, Neurons
 from snn2hw.train.modules.kinds import MaxPool, kind
 from snn2hw.train.modules.signals import Applied, Cells, Given, State
@@ -101,12 +101,9 @@ def built(
         return to_network(module, dt), [], Plan("first")
     shape = _shape(shape)
     dt = dt or _step_of(module)
-    seen = understand(module, Asked(shape, dt, max_pool, input_max, time_steps), time)
+    unknown = strangers(module)
+    seen = _watched(module, Asked(shape, dt, max_pool, input_max, time_steps), time, unknown)
     steps = seen.plan.steps
-    if not seen.answers and not seen.wrong:
-        raise UnsupportedError(
-            "The module has no spiking neurons.", "Distill a student from it: snn2hw.distill."
-        )
     if steps and time_steps and steps != time_steps:
         raise InputError(
             f"The module's own code has {steps} steps, not {time_steps}.",
@@ -116,9 +113,33 @@ def built(
     neurons, rules, wrong = _neurons(seen, dt, notes)
     wrong = [*seen.wrong, *wrong]
     if wrong:
-        raise UnsupportedError(f"The module cannot be expressed: {told(wrong)}.", reasons=wrong)
+        raise _not_expressed([*unknown, *wrong])
     net = _joined(seen, neurons, rules, dt, time_steps or steps, input_max)
     return net, [*seen.t.notes, *notes], seen.plan
+
+
+def _watched(module: nn.Module, asked: Asked, time: Time | None, unknown: list[str]) -> Seen:
+    """Watch a module; where it cannot be run, or does not spike, unknown neurons are the reason."""
+    try:
+        seen = understand(module, asked, time)
+    except UnsupportedError:
+        if unknown:
+            raise _not_expressed(unknown) from None
+        raise
+    if seen.answers or seen.wrong:
+        return seen
+    if unknown:
+        raise _not_expressed(unknown)
+    raise UnsupportedError(
+        "The module has no spiking neurons that are known.",
+        "If it spikes by functions or classes of its own, take modules of snnTorch, Norse, "
+        "SpikingJelly or Sinabs in their place. If not, distill a student from it: "
+        "snn2hw.distill.",
+    )
+
+
+def _not_expressed(wrong: list[str]) -> UnsupportedError:
+    return UnsupportedError(f"The module cannot be expressed: {told(wrong)}.", reasons=wrong)
 
 
 def plan_of(module: nn.Module, shape: Shape, time: Time | None) -> Plan:

@@ -7,13 +7,14 @@ import ast
 import copy
 import inspect
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from snn2hw.errors import UnsupportedError
+from snn2hw.errors import UnsupportedError, listed
 from snn2hw.train.modules.kinds import kind
 
 Time = Literal["outside", "static", "first", "batch first", "folded"]
@@ -66,18 +67,32 @@ def fresh(module: nn.Module) -> nn.Module:
     Raises:
         UnsupportedError: it is compiled code.
     """
+    hooked = [
+        type(part).__name__
+        for part in module.modules()
+        if unwrapped(part) is not part and (part._forward_hooks or part._forward_pre_hooks)
+    ]
+    if hooked:
+        raise UnsupportedError(
+            f"Hooks hang on {listed(hooked)}, which is taken off before the module runs.",
+            "Hang them on the module inside.",
+        )
     module = unwrapped(module)
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise UnsupportedError(
             "The module, or a part of it, is a script, which cannot be watched as it runs.",
             "Give it as it was before torch.jit.script or torch.jit.trace.",
         )
-    # A state that hangs on a graph of gradients cannot be copied, and is not wanted.
+    # What hangs on a graph of gradients cannot be copied: its values are, but for states.
     memo: dict[int, Any] = {}
     for part in module.modules():
         memories = vars(part).get("_memories", {})  # of SpikingJelly
-        held = [*part._buffers.values(), *vars(part).values(), *memories.values()]
-        memo |= {id(v): torch.zeros(0) for v in held if isinstance(v, Tensor) and not v.is_leaf}
+        held = {**part._buffers, **vars(part), **memories}
+        memo |= {
+            id(v): torch.zeros(0) if k in STATES or k in memories else v.detach().clone()
+            for k, v in held.items()
+            if isinstance(v, Tensor) and not v.is_leaf
+        }
     copied = copy.deepcopy(module, memo).cpu().eval()
     for part in list(copied.modules()):
         for name, child in part.named_children():
@@ -135,13 +150,26 @@ def _by_layers(module: nn.Sequential, x: Tensor) -> Tensor:
     """Run layers one after another, each over all steps: ours know them, others get a batch."""
     if not any(kind(part).startswith("snn2hw.") for part in module.modules()):
         return module(x)
-    for part in module:
-        if type(part) is nn.Sequential:
-            x = _by_layers(part, x)
-        else:
-            ours = kind(part).startswith("snn2hw.")
-            x = part(x) if ours else part(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    return x
+
+    def forward(x: Tensor) -> Tensor:
+        for part in module:
+            if type(part) is nn.Sequential:
+                x = _by_layers(part, x)
+            else:
+                ours = kind(part).startswith("snn2hw.")
+                x = part(x) if ours else part(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return x
+
+    return _with_hooks(module, forward, x)
+
+
+def _with_hooks(module: nn.Module, forward: Callable[[Any], Any], x: Any) -> Any:
+    """Call a module with another forward, and with the hooks that hang on it."""
+    vars(module)["forward"] = forward
+    try:
+        return module(x)
+    finally:
+        del vars(module)["forward"]
 
 
 class Stepper:
@@ -152,10 +180,8 @@ class Stepper:
 
     def __call__(self, module: nn.Module, x: Any) -> Any:
         """Return what a module answers, without its states."""
-        if type(module) is nn.Sequential:
-            for part in module:
-                x = self(part, x)
-            return x
+        if type(module) is nn.Sequential and "forward" not in vars(module):
+            return _with_hooks(module, partial(self._parts, module), x)
         if kind(module).startswith("snntorch."):  # it keeps its state itself
             found = module(x)
             return found[0] if isinstance(found, tuple) else found
@@ -169,6 +195,11 @@ class Stepper:
         self._kept[id(module)] = tuple(found[i] for i in at)
         rest = [value for i, value in enumerate(found) if i not in at]
         return rest[0] if len(rest) == 1 else tuple(rest)
+
+    def _parts(self, module: nn.Sequential, x: Any) -> Any:
+        for part in module:
+            x = self(part, x)
+        return x
 
 
 def _state_names(module: nn.Module) -> list[str]:

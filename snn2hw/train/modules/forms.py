@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from snn2hw.errors import listed
 from snn2hw.train.modules.kinds import kind
 
 Many = Literal["", "first", "batch first", "folded"]
@@ -138,4 +139,30 @@ FORMS: Mapping[str, Form] = {
     "sinabs.ExpLeakSqueeze": _of_sinabs("folded", spikes=False),
     "snn2hw.Lif": _OWN,
     "snn2hw.Readout": _OWN,
+}
+
+
+def strangers(module: nn.Module) -> list[str]:
+    """Name the spiking layers of known packages that are not among these forms."""
+    return [
+        f"{path or 'the module'}: {type(part).__name__} is not known; of {home} there are "
+        f"{listed([n.partition('.')[2] for n in FORMS if n.startswith(f'{home}.')])}"
+        for path, part in module.named_modules()
+        for home in [kind(part).partition(".")[0]]
+        if kind(part) not in FORMS and _spikes(part)
+    ]
+
+
+def _spikes(part: nn.Module) -> bool:
+    """Say whether a module is one of a package's neurons, by the classes that it comes from."""
+    bases = NEURONS.get(type(part).__module__.split(".")[0], ())
+    return any(c.__name__ in bases for c in type(part).__mro__)
+
+
+# Classes that a package's neurons have among their bases.
+NEURONS: Mapping[str, tuple[str, ...]] = {
+    "snntorch": ("SpikingNeuron", "LeakyParallel", "LeakyKernel"),
+    "norse": ("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell", "CobaLIFCell"),
+    "spikingjelly": ("BaseNode", "SimpleBaseNode"),
+    "sinabs": ("StatefulLayer",),
 }

@@ -10,6 +10,8 @@ from torch import nn
 MaxPool = Literal["refuse", "neurons", "average"]
 MAX_POOL = ("refuse", "neurons", "average")
 
+# Frames of these packages are not the user's.
+LIBRARIES = ("torch", "snntorch", "norse", "spikingjelly", "sinabs", "snn2hw")
 _HOMES = (
     "torch.nn.modules.",
     "snntorch._neurons.",

@@ -35,6 +35,11 @@ def neurons(m: Any, shape: Shape, dt: float, _notes: list[str], _name: str) -> N
     rule = getattr(getattr(p, "reset_method", None), "__name__", "reset_value")
     rates, why = _rates(m, which, shape)
     why += unsound(threshold, f"v_th above {'v_reset' if integrates else 'v_leak'}")
+    if rule == "reset_subtract" and origin.any():
+        why.append(
+            "takes v_th off a membrane that rests at another v_leak than 0, where a network takes "
+            "off what lies between the two: set v_leak to 0, or take reset_value"
+        )
     if rule not in ("reset_value", "reset_subtract"):
         why.append("resets by a function of its own: use reset_value or reset_subtract")
     if p.method not in _HEAVISIDE:

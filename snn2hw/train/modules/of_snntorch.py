@@ -21,6 +21,7 @@ from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Shape
 from snn2hw.ir.synapses import Conv
 from snn2hw.train.export import array, image, pair
+from snn2hw.train.modules.as_made import ODD_SPIKES, fires
 from snn2hw.train.modules.constants import each, lif, unsound
 from snn2hw.train.modules.joining import Neurons
 from snn2hw.train.modules.kinds import kind
@@ -48,12 +49,14 @@ def neurons(m: Any, shape: Shape, dt: float, notes: list[str], name: str) -> Neu
         )
     keep, gain, alpha = _decays(m, which, shape)
     threshold = each(m.threshold, shape)
+    spikes = fires(m.spike_grad)
     reset, why = _reset(m, which, keep)
     why += [text for wrong, text in (
         (m.inhibition, "inhibits its neighbours: leave out inhibition"),
         (m.state_quant, "quantizes its state: leave out state_quant"),
         (alpha is not None and (alpha == 1).any(),
          "has a current that never decays: choose alpha below 1"),
+        (spikes is None, f"{ODD_SPIKES}those of snntorch.surrogate (which also has random ones)"),
         ((keep < 0).any(), "has a time step longer than R C: choose a shorter one"),
     ) if wrong]  # fmt: skip
     why += unsound(threshold, "threshold")
@@ -61,8 +64,11 @@ def neurons(m: Any, shape: Shape, dt: float, notes: list[str], name: str) -> Neu
         raise Cannot(" and ".join(why))
     factor = each(m.graded_spikes_factor, shape)
     recurrent = _recurrent(m, shape) if which.startswith("R") else None
+    if spikes == "at" and reset is None:  # a Threshold spikes above
+        threshold = np.nextafter(threshold, -np.inf)
+    at = {"fires": "at"} if spikes == "at" and reset is not None else {}
     found = Neurons(
-        _node(shape, lif(keep, gain, alpha, dt), threshold, reset),
+        _node(shape, lif(keep, gain, alpha, dt) | at, threshold, reset),
         threshold=threshold if reset is None else None,
         factor=None if (factor == 1).all() else factor,
         recurrent=recurrent if recurrent is None else _scaled(recurrent, factor),
@@ -97,7 +103,10 @@ def _node(
 def _reset(m: Any, which: str, keep: Floats) -> tuple[ir.Reset | None, list[str]]:
     """Return the rule of a reset, None for none, and what is wrong with it."""
     # The constructor chose what a step does; a reset_mechanism set later is ignored in part.
-    made = {"_base_sub": 0, "_base_zero": 1, "_base_int": 2}.get(m.state_function.__name__, -1)
+    name = getattr(m.state_function, "__name__", "")
+    made = {"_base_sub": 0, "_base_zero": 1, "_base_int": 2}.get(name, -1)
+    if getattr(m.state_function, "__func__", None) is not getattr(type(m), name, m):
+        return None, ["has a state_function of its own, and only the class is known: leave it out"]
     known, now = dict(enumerate(("subtract", "zero", "none"))), int(m.reset_mechanism_val)
     if made != now:
         made_with, says = repr(known.get(made)), repr(known.get(now))

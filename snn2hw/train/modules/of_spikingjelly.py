@@ -17,6 +17,7 @@ import numpy as np
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Shape
 from snn2hw.train.export import array
+from snn2hw.train.modules.as_made import ODD_SPIKES, fires
 from snn2hw.train.modules.constants import lif, unsound
 from snn2hw.train.modules.joining import Neurons
 from snn2hw.train.modules.kinds import kind
@@ -36,6 +37,9 @@ def neurons(m: Any, shape: Shape, dt: float, _notes: list[str], _name: str) -> N
     origin = 0.0 if m.v_reset is None else m.v_reset
     threshold = np.array(m.v_threshold - origin)
     why = unsound(threshold, "v_threshold above v_reset")
+    spikes = fires(m.surrogate_function)
+    if spikes is None:
+        why.append(f"{ODD_SPIKES}those of spikingjelly's surrogate with spiking=True")
     if why:
         raise Cannot(" and ".join(why))
     return Neurons(
@@ -44,7 +48,7 @@ def neurons(m: Any, shape: Shape, dt: float, _notes: list[str], _name: str) -> N
             v_threshold=threshold,
             v_reset=np.zeros(()),
             reset="subtract" if m.v_reset is None else "zero",
-            fires="at",
+            fires=spikes,
             **lif(1 - lost, gain, None, dt),
         )
     )

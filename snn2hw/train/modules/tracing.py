@@ -21,13 +21,11 @@ from torch.utils._pytree import tree_leaves
 
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import size_of
-from snn2hw.train.modules.kinds import MaxPool, kind
+from snn2hw.train.modules.kinds import LIBRARIES, MaxPool, kind
 from snn2hw.train.modules.origins import Floats, Ids, Operand, Rows, Shadows, Where, operand
 from snn2hw.train.modules.over_time import parts
 from snn2hw.train.modules.signals import Applied, Cells, Given, Signal, Signals
 
-# Frames of these packages are not the user's.
-LIBRARIES = ("torch", "snntorch", "norse", "spikingjelly", "sinabs", "snn2hw")
 HERE = "snn2hw.train.modules.calling"  # which calls the user's module
 RANDOM = (
     "is random at each call: encode the data before, and drop with nn.Dropout, which does nothing "

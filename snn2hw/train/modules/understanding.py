@@ -18,11 +18,11 @@ from snn2hw.train.modules.answering import Answer, answers, choose
 from snn2hw.train.modules.calling import TIMES, Plan, Stepper, Time, call, dtype_of, fresh
 from snn2hw.train.modules.elementwise import ELEMENTWISE
 from snn2hw.train.modules.folding import problems, steady, told
-from snn2hw.train.modules.kinds import MaxPool
+from snn2hw.train.modules.kinds import LIBRARIES, MaxPool
 from snn2hw.train.modules.linear import LINEAR
 from snn2hw.train.modules.origins import STILL, Operand
 from snn2hw.train.modules.signals import Given
-from snn2hw.train.modules.tracing import LIBRARIES, Cannot, Tracer, values
+from snn2hw.train.modules.tracing import Cannot, Tracer, values
 from snn2hw.train.modules.watching import Misread, Watch, watch
 
 USUAL = 25  # steps that are watched where nobody says how many a sample has
@@ -127,6 +127,12 @@ def _longer(module: nn.Module, asked: Asked, way: Time, seen: Seen) -> Seen:
     return seen if longer.endless else longer
 
 
+def _is_told(name: str, seen: Seen) -> bool:
+    """Say whether a constant of neurons that changes is named already, by their path."""
+    path = name.rpartition(".")[0]
+    return any(text.startswith((f"{path} ", f"{path}:")) for text in seen.wrong)
+
+
 class _OtherSteps(Exception):
     """The module's code wants more steps, or a number of them."""
 
@@ -140,12 +146,20 @@ def _in_batch(module: nn.Module, asked: Asked, way: Time, steps: int) -> Seen:
     samples = SAMPLES
     while True:
         copied = fresh(module)
+        before = {name: p.detach().clone() for name, p in copied.named_parameters()}
         t = Tracer(
             copied, ELEMENTWISE | LINEAR, samples, asked.max_pool, asked.dt,
             spiking_input=asked.input_max == 1,
         )  # fmt: skip
         try:
-            return _seen(copied, t, asked, way, steps)
+            seen = _seen(copied, t, asked, way, steps)
+            seen.wrong.extend(
+                f"{name} changes while the module runs, and weights of a network do not: compute "
+                "what is used from it instead"
+                for name, p in copied.named_parameters()
+                if not torch.equal(p, before[name]) and not _is_told(name, seen)
+            )
+            return seen
         except (Failed, Misread) as why:
             if t.steps is not None and t.steps != steps:
                 raise _OtherSteps(str(why), t.steps) from why

@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snn2hw.errors import listed
+from snn2hw.train.modules.as_made import altered, constants
 from snn2hw.train.modules.forms import FORMS, Form, States, in_precision, in_steps
 from snn2hw.train.modules.kinds import kind
 from snn2hw.train.modules.origins import Ids, Operand, operand
@@ -34,7 +36,15 @@ class Watch:
         self.steps = 0
         self.left: dict[str, Ids] = {}
         self._heard: dict[bytes, Operand] = {}
+        self._constants: dict[str, Any] = {}
         self.last = np.zeros((0, 0), np.int64)  # of its last answer
+        changed = altered(module)
+        if changed:
+            t.wrong.append(
+                f"{self.path}: the {listed(changed)} of its {type(module).__name__} "
+                f"{'is' if len(changed) == 1 else 'are'} not what the class says (replaced, or "
+                "hooked), and only the class is known: use it as it is"
+            )
         self._forward = module.forward
         module.forward = self._called
 
@@ -44,6 +54,7 @@ class Watch:
         rest = args[1:]
         with t.unwatched():
             line = t.line()
+            self._check_constants(line)
             given = self.form.given(self.module, rest, kwargs)
             out = self._forward(*args, **kwargs)
             answer, states = self.form.made(self.module, out)
@@ -101,6 +112,19 @@ class Watch:
         self.last = t.make_rows(self.number, self.steps, cells.size)
         t.put(answer, self.last.reshape(answer.shape))
         self.steps += 1
+
+    def _check_constants(self, line: str) -> None:
+        """Ask that the module computes with the same numbers at each step."""
+        now = constants(self.module)
+        self._constants = self._constants or now
+        changed = [name for name, value in self._constants.items() if now.get(name) != value]
+        text = (
+            f"{self.path}{f' ({line})' if line else ''}: the {listed(changed)} of its "
+            f"{type(self.module).__name__} changes from step to step, and neurons of a network "
+            "keep theirs: set it before"
+        )
+        if changed and text not in self.t.wrong:
+            self.t.wrong.append(text)
 
     def _check_start(self, given: States, line: str) -> None:
         """Ask that each call goes on where the one before it ended."""
