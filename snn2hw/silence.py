@@ -82,16 +82,6 @@ def _limit(node: Lif, net: Network) -> Floats:
 
 def _highest(node: Lif, into: Incoming, net: Network, most: Mapping[str, Floats]) -> Floats:
     """Bound a membrane from above: geometric series of the largest drive, from 0."""
-    drive = into.bias + sum(np.maximum(late, 0.0) for late in into.late.values())
-    for source in into.sources:
-        if isinstance(net.nodes[source.name], Leaky):  # a membrane of any size and sign
-            return np.full(drive.shape, np.inf)
-        exciting = with_weight(source.synapses, np.maximum(source.synapses.weight, 0.0))
-        sent = most[source.name]
-        finite = np.where(np.isfinite(sent), sent, 0.0)
-        drive = drive + received(exciting, finite)
-        endless = np.where(np.isfinite(sent), 0.0, 1.0)
-        drive = np.where(received(exciting, endless) > 0, np.inf, drive)
     step = coefficients(node, net.dt, net.rules.integration)
     keep_i, gain_i, keep_v, gain_v, drift = (
         np.broadcast_to(x, node.shape).reshape(-1)
@@ -99,8 +89,28 @@ def _highest(node: Lif, into: Incoming, net: Network, most: Mapping[str, Floats]
             step.keep_current, step.gain_current, step.keep_voltage, step.gain_voltage, step.drift
         )
     )  # fmt: skip
+    drives = [_drive(into, net, most, sign) for sign in (1, -1)]
+    if any(drive is None for drive in drives):
+        return np.full(keep_v.shape, np.inf)
+    gain = gain_i * gain_v  # below 0 where r or w_in is: what inhibits then excites
     with np.errstate(divide="ignore", invalid="ignore"):
-        current = gain_i * drive
+        current = np.where(gain > 0, gain * drives[0], np.where(gain < 0, gain * drives[1], 0.0))
         current = np.where(current > 0, current / (1.0 - keep_i), current)
-        push = gain_v * current + drift
+        push = current + drift
         return np.where(push > 0, push / (1.0 - keep_v), 0.0)
+
+
+def _drive(into: Incoming, net: Network, most: Mapping[str, Floats], sign: int) -> Floats | None:
+    """Return the most (sign 1) or the least (-1) that arrives in a step; None for any amount."""
+    choose = np.maximum if sign > 0 else np.minimum
+    drive = into.bias + sum(choose(late, 0.0) for late in into.late.values())
+    for source in into.sources:
+        if isinstance(net.nodes[source.name], Leaky):  # a membrane of any size and sign
+            return None
+        counted = with_weight(source.synapses, choose(source.synapses.weight, 0.0))
+        sent = most[source.name]
+        finite = np.where(np.isfinite(sent), sent, 0.0)
+        drive = drive + received(counted, finite)
+        endless = np.where(np.isfinite(sent), 0.0, 1.0)
+        drive = np.where(received(counted, endless) != 0, sign * np.inf, drive)
+    return drive

@@ -32,6 +32,7 @@ Integration = Literal["euler", "exponential"]
 Fires = Literal["above", "at"]
 
 MOST_STEPS = 1 << 20
+MOST_WHOLE = 1 << 31  # what a step may carry
 ROWS = 12  # nodes that are shown of either end of a network
 
 
@@ -86,8 +87,14 @@ class Input:
         return np.rint(fed * self.gain + self.offset).astype(np.int64)
 
     def taken(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return the integers of real numbers that an author fed; other samples as they are."""
-        return self.integers(x) if self.scaled and x.dtype.kind == "f" else x
+        """Return the integers of real numbers that an author fed; others as they are.
+
+        Without a scale these are whole numbers.
+        """
+        if x.dtype.kind != "f":
+            return x
+        whole = (np.abs(x) < MOST_WHOLE).all() and bool((np.rint(x) == x).all())
+        return self.integers(x) if self.scaled or whole else x
 
     def fed(self, integers: NDArray[Any]) -> NDArray[np.float64]:
         """Return what the author fed in place of integers, ``[..., *shape]``."""

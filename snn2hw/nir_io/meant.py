@@ -27,10 +27,14 @@ SINGLE = 2.0**-22
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """Neurons as their writer's tool computes them, and what to say about it, if anything."""
+    """Neurons as their writer's tool computes them, and what to say about it, if anything.
+
+    ``wrong`` says why they cannot be computed so.
+    """
 
     neuron: Neuron
     said: str = ""
+    wrong: str = ""
 
 
 def meant(
@@ -52,12 +56,29 @@ def meant(
     single = all(_is_single(t) for t in (neuron.tau, neuron.tau_synapse) if t is not None)
     if integration == "euler" and (single or said):
         neuron = _from_single(neuron, dt)
-    if moves and isinstance(neuron, Lif):
-        rests = (neuron.v_leak < neuron.v_threshold).all()
-        if rests and ((neuron.v_threshold <= 0).any() or written_by == "norse"):
-            neuron, moved = _from_rest(neuron)
+    if not moves or not isinstance(neuron, Lif):
+        return Meant(neuron, said)
+    wrong = ""
+    rests = bool((neuron.v_leak < neuron.v_threshold).all())
+    if written_by == "norse" and rests and neuron.reset == "subtract" and neuron.v_leak.any():
+        wrong = (
+            "rests at another v_leak than 0, and Norse's reset_subtract takes all of the threshold "
+            "off: set v_leak to 0, or take --reset zero"
+        )
+    elif rests and ((neuron.v_threshold <= 0).any() or written_by == "norse"):
+        neuron, moved = _from(neuron, neuron.v_leak, "at rest, v_leak")
+        said = "; ".join(filter(None, (said, moved)))
+    elif (neuron.v_threshold <= 0).any():
+        if neuron.reset == "zero" and (neuron.v_reset < neuron.v_threshold).all():
+            neuron, moved = _from(neuron, neuron.v_reset, "where a spike sets them, v_reset")
             said = "; ".join(filter(None, (said, moved)))
-    return Meant(neuron, said)
+        else:
+            wrong = (
+                f"its threshold of {neuron.v_threshold.flat[0]:g} is not above 0, where its "
+                "membranes start, nor above a v_leak or (with --reset zero) a v_reset where they "
+                "might: subtract one of these from all of its potentials"
+            )
+    return Meant(neuron, said, wrong)
 
 
 def _is_single(tau: Floats) -> bool:
@@ -107,26 +128,35 @@ def _unbounded(neuron: Neuron, dt: float) -> Neuron:
     return replace(neuron, r=np.where(both, 1 / dt, neuron.r))
 
 
-def _from_rest(neuron: Lif) -> tuple[Lif, str]:
-    """Measure membranes from where they rest and start, as potentials in volts are."""
-    rest = neuron.v_leak
-    if not rest.any():
+def _from(neuron: Lif, origin: Floats, where: str) -> tuple[Lif, str]:
+    """Measure membranes from where they start, as potentials in volts are."""
+    if not origin.any():
         return neuron, ""
+    leaks = np.isfinite(neuron.tau)
     moved = replace(
-        neuron, v_threshold=neuron.v_threshold - rest, v_reset=neuron.v_reset - rest,
-        v_leak=np.zeros(()),
+        neuron, v_threshold=neuron.v_threshold - origin, v_reset=neuron.v_reset - origin,
+        v_leak=np.where(leaks, neuron.v_leak - origin, 0.0),
     )  # fmt: skip
-    return moved, f"membranes start at rest, v_leak = {rest.flat[0]:g}, and are measured from there"
+    return moved, f"membranes start {where} = {origin.flat[0]:g}, and are measured from there"
+
+
+def _adds_whole(neuron: Neuron, dt: float, tool: str) -> Meant:
+    """Integrate-and-fire neurons of resistance 1, to which such tools add inputs as they are."""
+    if np.isfinite(neuron.tau).any() or dt == 1 or (neuron.r != 1).any():
+        return Meant(neuron)
+    return Meant(replace(neuron, r=np.asarray(1 / dt)), f"inputs added as they are, as in {tool}")
 
 
 def _norse(neuron: Neuron, dt: float) -> Meant:
     """Norse writes ``dt / tau_inv``, the time constant times its step.
 
-    Its LIFCell adds what arrives to the current as it is.
+    Its LIFCell adds what arrives to the current as it is, its IAFCell to the membrane.
     """
     taus = {"tau": neuron.tau, "tau_synapse": neuron.tau_synapse}
     found = {k: t for k, t in taus.items() if t is not None and np.isfinite(t).all()}
-    if not found or any((t >= dt).any() for t in found.values()):
+    if not found:
+        return _adds_whole(neuron, dt, "Norse")
+    if any((t >= dt).any() for t in found.values()):
         return Meant(neuron)
     found = {k: t / dt for k, t in found.items()}
     neuron = replace(neuron, **found)
@@ -150,4 +180,8 @@ def _spyx(neuron: Neuron, dt: float) -> Meant:
     return Meant(changed, "inputs added as they are, decays above 1 taken as 1, as in Spyx")
 
 
-_WRITTEN: Mapping[str, Callable[[Neuron, float], Meant]] = {"norse": _norse, "spyx": _spyx}
+_WRITTEN: Mapping[str, Callable[[Neuron, float], Meant]] = {
+    "norse": _norse,
+    "sinabs": lambda neuron, dt: _adds_whole(neuron, dt, "Sinabs"),
+    "spyx": _spyx,
+}

@@ -32,7 +32,7 @@ from snn2hw.nir_io.flat import Flat, Note, flatten, new_name
 from snn2hw.nir_io.meant import meant
 from snn2hw.nir_io.nodes import convert
 from snn2hw.nir_io.stored import read_graph
-from snn2hw.nir_io.writers import WRITERS, Choice, Writer
+from snn2hw.nir_io.writers import MISSED, WRITERS, Choice, Writer
 
 KEY = "snn2hw"
 NOTHING = Choice()
@@ -138,11 +138,13 @@ def _meant(
     """Return the nodes with the numbers that were meant, and say what a step makes of them."""
     made = dict(nodes)
     short: dict[str, float] = {}
+    wrong: list[str] = []
     for name, node in nodes.items():
         if isinstance(node, Lif | Leaky):
             found = meant(node, dt, rules.integration, choice.written_by, moves=rules.v_min is None)
             made[name] = node = found.neuron
             flat.notes += [Note(name, found.said)] if found.said else []
+            wrong += [f"{name} {found.wrong}"] if found.wrong else []
             kept = coefficients(node, dt, rules.integration)
             least = min(kept.keep_voltage.min(), kept.keep_current.min())
             short |= {name: float(least)} if least < 0 else {}
@@ -150,6 +152,8 @@ def _meant(
                 made[name] = replace(node, fires=fires[name])
         elif isinstance(node, Delay):
             flat.notes += [Note(name, text) for text in _fractions(node, dt)]
+    if wrong:
+        raise InputError(f"{path}: {listed(wrong, '; ')}.")
     if short:
         name, least = next(iter(short.items()))
         norse = " If Norse wrote the file, give --written-by norse." * (choice.written_by is None)
@@ -300,6 +304,8 @@ def _of_resets(flat: Flat, choice: Choice, ours: Mapping[str, Any], writer: Writ
         return []
     if choice.written_by == "snntorch" and choice.reset == "zero":
         return _perhaps_late(flat)
+    if choice.written_by == "snntorch" and choice.reset == "subtract":
+        return [f"reset by subtraction: {MISSED}"]
     if not (choice.reset or choice.written_by or ours.get("reset")):
         note = "the file does not say how neurons reset: taken as setting v_reset (--reset)"
         if all(n.kind == "IF" and "v_reset" not in n.values for n in spiking):
@@ -309,9 +315,10 @@ def _of_resets(flat: Flat, choice: Choice, ours: Mapping[str, Any], writer: Writ
         return [
             f"the file does not say how neurons reset: taken as --reset {writer.reset}, as "
             f"{choice.written_by} itself reads it; if it was made otherwise, say so: "
-            f"{writer.others}"
+            f"{writer.others}",
+            *writer.unsaid,
         ]
-    return []
+    return [] if (choice.reset or "zero").startswith("subtract") else [*writer.unsaid]
 
 
 def _time_step(

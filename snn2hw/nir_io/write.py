@@ -31,6 +31,7 @@ from snn2hw.ir.network import (
     Scale,
     SparseAffine,
     Threshold,
+    coefficients,
 )
 from snn2hw.ir.synapses import matrix
 from snn2hw.nir_io.read import KEY
@@ -47,7 +48,7 @@ def write(path: Path, net: Network) -> None:
         raise InputError(f"NIR cannot hold node names with a slash: {', '.join(wrong)}.")
     net = _without_sparse(net)
     graph = nir.NIRGraph(
-        nodes={k: _to_nir(k, n) for k, n in net.nodes.items()},
+        nodes={k: _to_nir(k, n, net) for k, n in net.nodes.items()},
         edges=list(net.edges),
         metadata={KEY: _metadata(net)},
         type_check=False,
@@ -115,7 +116,7 @@ def _metadata(net: Network) -> dict[str, Any]:
     return ours | {k: v for k, v in asdict(net.rules).items() if v != default[k]}
 
 
-def _to_nir(name: str, node: Node) -> Any:
+def _to_nir(name: str, node: Node, net: Network) -> Any:
     match node:
         case Input():
             return nir.Input(input_type={"input": np.array(node.shape)})
@@ -124,7 +125,7 @@ def _to_nir(name: str, node: Node) -> Any:
         case Threshold():
             return nir.Threshold(threshold=np.array(node.threshold))
         case Leaky() | Lif():
-            return _neuron_to_nir(name, node)
+            return _neuron_to_nir(name, node, net)
         case _:
             return _linear_to_nir(node)
 
@@ -163,24 +164,37 @@ def _linear_to_nir(node: Linear) -> Any:
             assert_never(node)
 
 
-def _neuron_to_nir(name: str, node: Leaky | Lif) -> Any:
+def _neuron_to_nir(name: str, node: Leaky | Lif, net: Network) -> Any:
     def full(value: Any) -> np.ndarray:  # nir cannot write scalars
         return np.array(np.broadcast_to(value, node.shape))
 
+    whole = np.isinf(full(node.tau))
     common: dict[str, Any] = {"r": full(node.r)}
     spikes = isinstance(node, Lif)
     if isinstance(node, Lif):
         common |= {"v_threshold": full(node.v_threshold), "v_reset": full(node.v_reset)}
-    if np.isinf(node.tau).any():
-        if not np.isinf(node.tau).all() or node.tau_synapse is not None or np.any(node.v_leak):
-            raise InputError(
-                f"NIR cannot hold {name}: some of its neurons leak and some do not, or a "
-                "synaptic current feeds neurons that do not leak."
-            )
+    if whole.all() and node.tau_synapse is None and not np.any(node.v_leak):
         return nir.IF(**common) if spikes else nir.I(**common)
+    if whole.any():
+        common["r"] = _endless(name, node, net, whole)
     common["v_leak"] = full(node.v_leak)
     if node.tau_synapse is None:
         return (nir.LIF if spikes else nir.LI)(tau=full(node.tau), **common)
     common["w_in"] = full(node.w_in if node.w_in is not None else np.ones(()))
     kind = nir.CubaLIF if spikes else nir.CubaLI
     return kind(tau_syn=full(node.tau_synapse), tau_mem=full(node.tau), **common)
+
+
+def _endless(name: str, node: Leaky | Lif, net: Network, whole: np.ndarray) -> np.ndarray:
+    """Write a decay of 1 with a gain of 1 as snnTorch does: infinite ``tau`` and ``r``."""
+    gain = coefficients(node, net.dt, net.rules.integration).gain_voltage
+    odd = whole & ((gain != 1) | (node.v_leak != 0))
+    if odd.any():
+        raise InputError(
+            f"NIR cannot hold {name}: {np.count_nonzero(odd)} of its neurons never leak, beside "
+            "others that do or behind a synaptic current, and their membranes take another share "
+            f"of what arrives than 1 ({np.broadcast_to(gain, node.shape)[odd].flat[0]:g}).",
+            "Scale the weights before them and the thresholds until it is 1, or build the network "
+            "from Python (snn2hw.build), without a file.",
+        )
+    return np.where(whole, np.inf, node.r)

@@ -25,6 +25,7 @@ class Writer:
         rules: the others.
         dt: the step its NIR functions take, if it is fixed.
         others: how neurons may reset that it wrote, which NIR does not say; "" if in one way only.
+        unsaid: what else its files lack of neurons that are set to a value.
         late: a spike leaves its neuron one step after the membrane passed the threshold.
     """
 
@@ -33,11 +34,23 @@ class Writer:
     dt: float | None = None
     others: str = ""
     late: bool = False
+    unsaid: tuple[str, ...] = ()
 
 
+MISSED = (
+    "where a membrane holds two thresholds or more, snnTorch misses a spike that this network gives"
+)
 WRITERS: Mapping[str, Writer] = {
     "nir": Writer("zero", Rules()),
-    "norse": Writer("zero", Rules(), others="--reset subtract for reset_method=reset_subtract"),
+    "norse": Writer(
+        "zero",
+        Rules(),
+        others="--reset subtract for reset_method=reset_subtract",
+        unsaid=(
+            "Norse does not write v_reset, which is taken as 0: where it is another, load the "
+            "module itself (snn2hw.load in Python)",
+        ),
+    ),
     "snntorch": Writer(
         "zero",
         Rules(),

@@ -21,6 +21,7 @@ from snn2hw.estimator import EnergyReport
 from snn2hw.files import expanded
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network as Float
+from snn2hw.ir.network import Threshold
 from snn2hw.ir.target import Target
 from snn2hw.pipeline import builds, comparing, counting, runs
 from snn2hw.pipeline.compiler import reasons
@@ -144,12 +145,15 @@ def measure(
     ours = floating.run(network, {name: integers})  # which also judges the shape of x
     for note in outside(port, name, integers):
         warnings.warn(note, stacklevel=3)
-    theirs, spikes = run_module(module, x if fed or not port.scaled else port.fed(x), time=time)
+    spiking = _sending(network)  # spikes that nobody hears count on neither side
+    theirs, spikes = run_module(
+        module, x if fed or not port.scaled else port.fed(x), time=time, counted=spiking
+    )
     answer = ours.answer.reshape(*ours.answer.shape[:2], *theirs.shape[2:])
     if theirs.shape[1] != ours.steps:
         answer = answer.sum(axis=1, keepdims=True)
     guess = theirs.reshape(*theirs.shape[:2], -1).sum(axis=1).argmax(axis=1)
-    sent = sum(float(ours.events[name].sum()) for name in network.neurons())
+    sent = sum(float(ours.events[name].sum()) for name in spiking.values())
     found: dict[str, Any] = {
         "samples": ours.samples,
         "steps": ours.steps,
@@ -160,6 +164,14 @@ def measure(
     if y is not None:
         found["accuracy"] = [float((p == y).mean()) for p in (guess, ours.prediction)]
     return found
+
+
+def _sending(network: Float) -> dict[str, str]:
+    """Return the nodes that send spikes, by the name of the module that they were made of."""
+    spikes = {
+        k: k.removesuffix(".spikes") for k, n in network.nodes.items() if isinstance(n, Threshold)
+    }
+    return {module: k for k, module in spikes.items()} | {k: k for k in network.neurons()}
 
 
 @named

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -153,7 +154,12 @@ def _flattened(net: ir.Network, shape: Chw) -> ir.Network:
 
 
 def run(
-    module: nn.Module, x: NDArray[Any], batch: int = 100, *, time: Time | None = None
+    module: nn.Module,
+    x: NDArray[Any],
+    batch: int = 100,
+    *,
+    time: Time | None = None,
+    counted: Container[str] | None = None,
 ) -> tuple[Floats, float]:
     """Run a copy of a module from fresh states, as its author does.
 
@@ -162,6 +168,7 @@ def run(
         x: samples ``[N, T, *shape]``.
         batch: samples at a time.
         time: as in ``from_module``.
+        counted: names of the neurons whose spikes count; None for all of them.
 
     Returns:
         What it gives, ``[N, T, *out]``, or ``[N, 1, *out]`` if it adds up its steps itself; and how
@@ -178,15 +185,21 @@ def run(
     with torch.no_grad():
         for start in range(0, len(x), batch):
             piece = torch.as_tensor(np.asarray(x[start : start + batch])).to(dtype_of(copied))
-            out, sent = _watched(copied, piece) if plan is None else _run(copied, piece, plan)
+            out, sent = (
+                _watched(copied, piece) if plan is None else _run(copied, piece, plan, counted)
+            )
             outputs.append(out.transpose(0, 1).double().numpy())
             total += sent
     return np.concatenate(outputs), total
 
 
-def _run(module: nn.Module, x: Tensor, plan: Plan) -> tuple[Tensor, float]:
+def _run(
+    module: nn.Module, x: Tensor, plan: Plan, counted: Container[str] | None
+) -> tuple[Tensor, float]:
     ran = run_once(module, x.transpose(0, 1), plan)
-    spiking = (p for p in plan.cells if sends_spikes(module.get_submodule(p)))
+    spiking = [p for p in plan.cells if sends_spikes(module.get_submodule(p))]
+    if counted is not None:
+        spiking = [p for p in spiking if (p or type(module).__name__) in counted]
     return ran.answer, sum(_count(ran.sent[p]) for p in spiking)
 
 

@@ -206,6 +206,36 @@ def test_our_own_layers_and_students(seed):
     assert np.array_equal(run_module(student, frames)[0].sum(1), counts)
 
 
+class Readout(nn.Module):
+    """Its answer is a membrane that nothing resets, whose spikes nobody hears; or they do."""
+
+    def __init__(self, heard):
+        super().__init__()
+        self.fc, self.lif = nn.Linear(8, 6), snntorch.Leaky(0.5, reset_mechanism="zero")
+        self.last, self.heard = snntorch.Leaky(0.75, reset_mechanism="none"), heard
+
+    def forward(self, x):
+        mem, held, out = self.lif.init_leaky(), self.last.init_leaky(), []
+        for frame in x:
+            spk, mem = self.lif(self.fc(frame), mem)
+            spikes, held = self.last(spk, held)
+            out.append(spikes if self.heard else held)
+        return torch.stack(out)
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_spikes_that_nobody_hears_count_on_neither_side(heard):
+    module = randomized(Readout(heard), 0)
+    x = spikes_in((8,), 0).astype(np.float32)
+    net, _ = from_module(module, (8,), time="first")
+    found = snn2hw.measure(module, net, x)
+    with torch.no_grad():
+        sent = module(torch.tensor(x).transpose(0, 1)).sum()
+    assert found["same_outputs"] == 1
+    assert found["spikes_per_sample"][0] == found["spikes_per_sample"][1] > 0
+    assert not heard or found["spikes_per_sample"][0] * len(x) > sent > 0
+
+
 def test_nodes_and_folding():
     net, _ = from_module(randomized(images(0), 0), (1, 6, 6), max_pool="neurons")
     kinds = {k: type(n) for k, n in net.nodes.items()}

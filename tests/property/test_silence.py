@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,25 @@ def test_the_bound_is_the_least(net, spikes):
     assert floating.run(net, {"in": x}).answer.any() == spikes
     assert not (said and spikes)
     assert said or spikes or net.neurons()["n"].fires == "at"
+
+
+@pytest.mark.parametrize("turned", ["r", "w_in", "both"])
+@pytest.mark.parametrize(
+    ("weight", "threshold", "spikes"),
+    [([0.25], 0.99, True), ([0.25], 1.0, False), ([0.25, -9.0], 1.0, False), ([-9.0], 0.1, False)],
+)
+def test_what_inhibits_excites_through_a_resistance_below_zero(weight, threshold, spikes, turned):
+    """The signs of weights and of a resistance (or w_in) turned together change nothing."""
+    sign = -1.0 if turned != "both" else 1.0
+    net = one([sign * w for w in weight], threshold, tau_synapse=np.array(2 * DT),
+              w_in=np.array(2.0 if turned == "r" else -2.0))  # fmt: skip
+    node = net.neurons()["n"]
+    node = replace(node, r=node.r if turned == "w_in" else -node.r)
+    net = replace(net, nodes={**net.nodes, "n": node})
+    x = np.zeros((1, 400, len(weight)), int)
+    x[:, :, 0] = weight[0] > 0
+    assert floating.run(net, {"in": x}).answer.any() == spikes
+    assert bool(never(net, wiring(net))["n"][0]) != spikes
 
 
 def test_an_output_that_cannot_spike_is_said():

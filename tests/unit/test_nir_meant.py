@@ -180,3 +180,54 @@ def test_resets_and_rules_of_populations_come_back(tmp_path, reset):
     assert cells == {"a": (reset, "at"), "b": ("zero", None)}
     (said, _) = nir_io.read(tmp_path / "a.nir", Choice(fires="above"))
     assert said.neurons()["a"].fires is None
+
+
+def small(tmp_path, neurons, weight=4.0):
+    nodes = {
+        "input": nir.Input({"input": np.array([1])}),
+        "w": nir.Linear(np.array([[weight]])),
+        "n": neurons,
+        "output": nir.Output({"output": np.array([1])}),
+    }
+    nir.write(
+        tmp_path / "small.nir",
+        nir.NIRGraph(nodes, [("input", "w"), ("w", "n"), ("n", "output")]),
+    )
+    return tmp_path / "small.nir"
+
+
+def test_membranes_that_never_leak_start_where_a_spike_sets_them(tmp_path):
+    """In millivolts: 15 above the reset, by steps of 4."""
+    one = np.ones(1)
+    path = small(tmp_path, nir.IF(r=one, v_threshold=-50 * one, v_reset=-65 * one))
+    net, notes = nir_io.read(path, Choice(dt=1.0, reset="zero"))
+    assert any("start where a spike sets them, v_reset = -65" in note for note in notes)
+    answer = floating.run(net, {"input": np.ones((1, 9, 1), int)}).answer
+    assert answer.ravel().tolist() == [0, 0, 0, 1, 0, 0, 0, 1, 0]
+
+
+def test_membranes_that_are_driven_above_a_threshold_below_zero(tmp_path):
+    """They rise from -65 towards -45 by a half of what is left, and spike above -50."""
+    one = np.ones(1)
+    neurons = nir.LIF(
+        tau=2 * one, r=one, v_leak=-45 * one, v_threshold=-50 * one, v_reset=-65 * one
+    )
+    net, _ = nir_io.read(small(tmp_path, neurons), Choice(dt=1.0, reset="zero"))
+    v, wanted = -65.0, []
+    for _ in range(9):
+        v = 0.5 * v - 0.5 * 45
+        wanted.append(float(v > -50))
+        v = -65.0 if v > -50 else v
+    answer = floating.run(net, {"input": np.zeros((1, 9, 1), int)}).answer
+    assert answer.ravel().tolist() == wanted
+    assert sum(wanted) == 3
+
+
+@pytest.mark.parametrize(
+    ("reset", "v_reset"), [("subtract", -65.0), ("zero", -45.0), ("zero-late", -65.0)]
+)
+def test_thresholds_below_zero_that_have_no_start_say_why(tmp_path, reset, v_reset):
+    one = np.ones(1)
+    path = small(tmp_path, nir.IF(r=one, v_threshold=-50 * one, v_reset=v_reset * one))
+    with pytest.raises(InputError, match="n its threshold of -50 is not above 0, where its memb"):
+        nir_io.read(path, Choice(dt=1.0, reset=reset))

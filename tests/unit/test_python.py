@@ -34,6 +34,21 @@ def test_a_build_reports_its_rewrites():
     assert snn2hw.build(tiny(), rewrite=["all"]).rewrites is None
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.uint8])
+def test_whole_numbers_of_any_type_measure_rewrites(kind):
+    net = soft()
+    ((port, node),) = net.inputs().items()
+    x = (np.random.default_rng(0).random((6, 8, *node.shape)) < 0.5).astype(kind)
+    for given in (x, {port: x}):
+        with pytest.warns(UserWarning, match="hard-reset"):
+            built = snn2hw.build(
+                net, "loihi2", time_steps=x.shape[1], rewrite=["hard-reset"], x=given
+            )
+        assert built.simulate(given).prediction.size == 6
+    with pytest.raises(InputError, match="must hold integers"):
+        snn2hw.build(net, "loihi2", time_steps=8, rewrite=["hard-reset"], x=x * np.float32(0.5))
+
+
 def test_the_bill_is_at_the_prices_of_the_target_that_is_given():
     ran = snn2hw.build(tiny()).simulate(np.ones((2, 4, 4), int))
     dearer = replace(

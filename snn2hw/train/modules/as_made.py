@@ -43,12 +43,13 @@ def constants(module: nn.Module) -> dict[str, Any]:
 
 
 def _constants(module: nn.Module, before: str) -> Iterator[tuple[str, Any]]:
-    held = {**module._parameters, **module._buffers, **vars(module)}
+    held: dict[str, Any] = {**module._parameters, **module._buffers, **vars(module)}
     for name, value in held.items():
         if name in OF_A_STEP or name.startswith("_"):
             continue
-        if isinstance(value, tuple) and hasattr(value, "_asdict"):  # parameters of Norse
-            yield from ((f"{name}.{k}", _shown(v)) for k, v in value._asdict().items())
+        named: Any = getattr(value, "_asdict", None)  # parameters of Norse
+        if named is not None:
+            yield from ((f"{name}.{k}", _shown(v)) for k, v in named().items())
         elif isinstance(value, Tensor | bool | int | float | str):
             yield before + name, _shown(value)
     for name, part in module.named_children():

@@ -20,6 +20,7 @@ import numpy as np
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Shape
 from snn2hw.ir.synapses import Conv
+from snn2hw.nir_io.writers import MISSED
 from snn2hw.train.export import array, image, pair
 from snn2hw.train.modules.as_made import ODD_SPIKES, fires
 from snn2hw.train.modules.constants import each, lif, unsound
@@ -74,10 +75,7 @@ def neurons(m: Any, shape: Shape, dt: float, notes: list[str], name: str) -> Neu
         recurrent=recurrent if recurrent is None else _scaled(recurrent, factor),
     )
     if reset == "subtract" and not _is_late(m, which):
-        notes.append(
-            f"{name}: where a membrane holds two thresholds or more, snnTorch misses a spike that "
-            "this network gives"
-        )
+        notes.append(f"{name}: {MISSED}")
     return found
 
 

@@ -255,7 +255,7 @@ def _run(module: nn.Module, t: Tracer, frames: Tensor, way: Time) -> Any:
         raise
     except Exception as error:  # of the user's own code, whatever it is
         text = _told(t, error)
-        text += "".join(f", behind {problem}" for problem in t.problems)
+        text += "".join(f", behind {problem}" for problem in t.problems[1:])
         if isinstance(error, IndexError) and way in ("first", "batch first"):
             raise _OtherSteps(text) from error
         raise Failed(text) from error
