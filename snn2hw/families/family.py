@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +27,9 @@ from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
 
 Inputs = Mapping[str, NDArray[np.integer[Any]]]
+# What an event of each element of a source is worth, in several ways: ``[size, ways]``.
+Worth = Mapping[str, NDArray[np.integer[Any]]]
+NOTHING: Worth = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,13 @@ class Engine(Protocol):
         *,
         spikes: bool = False,
         states: bool = False,
+        worth: Worth = NOTHING,
         progress: Callable[[int, int], None] | None = None,
     ) -> Trace:
         """Simulate every sample from fresh state.
 
-        With ``spikes``, keep what every layer sends; with ``states``, its states too.
+        With ``spikes``, keep what every layer sends; with ``states``, its states too. ``worth``
+        is what a family's own asks for.
         """
         ...
 
@@ -201,6 +207,11 @@ def _alike(target: Target) -> float:
     return 1.0
 
 
+def _nothing(program: Program) -> Worth:
+    del program
+    return NOTHING
+
+
 def _never(target: Target) -> bool:
     del target
     return False
@@ -225,7 +236,9 @@ class Family:
         define: the slow simulator that is the definition, with every layer's spikes and states.
         run: the fast one.
         count: how often each priced event happened in a run, by core and step; it needs the spikes
-            of every layer.
+            of every layer, or what ``worth`` asks for.
+        worth: what is to be added up of events while a program runs, so that no spikes need be
+            kept; empty if that is not enough.
         counts_states: says whether it needs the states of every layer too.
         time: how long a sample takes.
         synop_price: what a synaptic operation costs in pJ, if it is known; training weighs spikes
@@ -245,6 +258,7 @@ class Family:
     define: Callable[[Program, Inputs], Trace]
     run: Engine
     count: Callable[[Program, Inputs, Trace], Counts]
+    worth: Callable[[Program], Worth] = _nothing
     counts_states: Callable[[Target], bool] = _never
     time: Callable[[Program, Counts, Target], Times]
     synop_price: Callable[[Target], float] = _alike

@@ -26,7 +26,8 @@ def run(
 ) -> tuple[Trace, Counts]:
     """Simulate samples and count every event that has a price.
 
-    Counting needs the spikes of every layer, and of some targets the states; so that these are not
+    Where what events are worth can be added up while they happen, nothing else need be kept. Else
+    counting needs the spikes of every layer, and of some targets the states; so that these are not
     kept of all samples, some are run at a time.
 
     Args:
@@ -39,6 +40,7 @@ def run(
     family, net = families.of(program.target), program.network
     samples, steps = check_inputs(program, inputs)
     needed = states or family.counts_states(program.target)
+    worth = {} if needed else family.worth(program)
     arrays = 3 if needed else 1  # of a layer: spikes, and at least a current and a membrane
     values = arrays * steps * sum(p.size for p in (*net.inputs, *net.populations))
     batch = max(1, memory // (4 * values))
@@ -47,7 +49,7 @@ def run(
     for start in range(0, samples, batch):
         piece = {k: x[start : start + batch] for k, x in inputs.items()}
         trace = family.run(
-            program, piece, spikes=True, states=needed,
+            program, piece, spikes=not worth, states=needed, worth=worth,
             progress=progress and (lambda done, _, at=start: progress(at + done, samples)),
         )  # fmt: skip
         counts.append(family.count(program, piece, trace))

@@ -73,6 +73,7 @@ LOIHI = Family(
     define=definition.run,
     run=_run,
     count=cost.count,
+    worth=cost.worth,
     counts_states=cost.is_fine,
     time=cost.time,
     synop_price=cost.synop_price,

@@ -21,6 +21,7 @@ from snn2hw.families.loihi.numbers import populations
 from snn2hw.families.loihi.place import DENSE
 from snn2hw.families.loihi.populations import Lif, Population
 from snn2hw.ir.counts import Counts, Floats, Range, Times
+from snn2hw.ir.integer import Connection
 from snn2hw.ir.placement import Slice
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv
@@ -50,7 +51,8 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
     Args:
         program: what ran; its placement says which core did what, and how synapses are stored.
         inputs: what it was given, ``[N, T, *shape]``.
-        trace: with the spikes of every layer; for a target with finer prices, with states.
+        trace: with what ``worth`` asks for, or with the spikes of every layer; for a target with
+            finer prices, with these and the states.
 
     Returns:
         ``synop``: synapses that events read. ``update``: neurons, in each chip step. Of a target
@@ -61,18 +63,21 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
         they pass. ``io_value``: input events, which the host delivers: values that are not 0, or,
         where digits are sent, those that are 1; how their messages reach a core is part of that.
     """
-    net = program.network
-    sent = {k: _events(x) for k, x in inputs.items()}
-    sent |= {k: _events(layer.spikes) for k, layer in trace.layers.items()}
+    net, fine = program.network, is_fine(program.target)
     neurons = np.array([s.span.size for s in program.placement.slices], np.float64)
-    values = sum(sent[p.name].sum(axis=(1, 2)) for p in net.inputs)
-    fine = is_fine(program.target)
+    if trace.weighed:
+        values = sum(trace.weighed[p.name][..., -1].sum(axis=1) for p in net.inputs)
+        found = _weighed(program, trace.weighed)
+    else:
+        sent = {k: _events(x) for k, x in inputs.items()}
+        sent |= {k: _events(layer.spikes) for k, layer in trace.layers.items()}
+        values = sum(sent[p.name].sum(axis=(1, 2)) for p in net.inputs)
+        found = _fine(program, sent, trace) if fine else _reads(program, sent)
     work: dict[str, list[Floats]] = defaultdict(
         lambda: [np.zeros((trace.samples, trace.steps)) for _ in neurons]
     )
-    found = _fine(program, sent, trace) if fine else _reads(program, sent)
     for event, row, counts in found:
-        work[event][row] = work[event][row] + counts
+        work[event][row] += counts
     steady = "soma_access" if fine else "update"
     counted = [e for e in (FINE if fine else COARSE) if e != steady]
     return Counts(
@@ -80,6 +85,22 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
         {steady: neurons},
         {"io_value": np.asarray(values, np.float64)},
     )
+
+
+def worth(program: Program) -> dict[str, NDArray[np.int32]]:
+    """Return what an event is to be counted as, while a program runs: ``[size, ways]`` by source.
+
+    The ways are, for each connection, the synapses that it reads in each of the slices behind it;
+    of an input, also the event itself, last. A target with finer prices has nothing here.
+    """
+    if is_fine(program.target):
+        return {}
+    net, ways = program.network, defaultdict[str, list[NDArray[np.int64]]](list)
+    for c, _, synapses in _read_by(program):
+        ways[c.pre].append(synapses)
+    for p in net.inputs:
+        ways[p.name].append(np.ones((1, p.size), np.int64))
+    return {k: np.concatenate(found).T.astype(np.int32) for k, found in ways.items()}
 
 
 def is_fine(target: Target) -> bool:
@@ -103,14 +124,28 @@ def _rows(program: Program) -> dict[str, list[int]]:
     return rows
 
 
-def _reads(program: Program, sent: Mapping[str, NDArray[np.bool_]]) -> Found:
-    """Count the synapses that events read, in the core that holds them."""
+def _read_by(program: Program) -> Iterator[tuple[Connection, list[int], NDArray[np.int64]]]:
+    """Return the slices behind each connection, and what an event reads there ``[slices, pre]``."""
     rows, slices = _rows(program), program.placement.slices
     for c, form in zip(program.network.connections, program.placement.stored, strict=True):
         into = rows[c.post]
-        synapses = met(c.synapses, [slices[i] for i in into], zeros=form == DENSE)
+        yield c, into, met(c.synapses, [slices[i] for i in into], zeros=form == DENSE)
+
+
+def _reads(program: Program, sent: Mapping[str, NDArray[np.bool_]]) -> Found:
+    """Count the synapses that events read, in the core that holds them."""
+    for c, into, synapses in _read_by(program):
         for i, counts in zip(into, loads(synapses, sent[c.pre]), strict=True):
             yield "synop", i, counts
+
+
+def _weighed(program: Program, weighed: Mapping[str, NDArray[np.int64]]) -> Found:
+    """Return the same, of events that were weighed by ``worth``."""
+    rows, begin = _rows(program), defaultdict[str, int](int)
+    for c in program.network.connections:
+        for i in rows[c.post]:
+            yield "synop", i, weighed[c.pre][..., begin[c.pre]].astype(np.float64)
+            begin[c.pre] += 1
 
 
 def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]], trace: Trace) -> Found:
@@ -118,10 +153,8 @@ def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]], trace: Trace)
     rows, placement, net = _rows(program), program.placement, program.network
     slices = placement.slices
     at = tiles(np.array([s.core for s in slices]), program.target)
-    for c, form in zip(net.connections, placement.stored, strict=True):
+    for form, (c, into, synapses) in zip(placement.stored, _read_by(program), strict=True):
         read = "synop_conv" if isinstance(c.synapses, Conv) else f"synop_{form}"
-        into = rows[c.post]
-        synapses = met(c.synapses, [slices[i] for i in into], zeros=form == DENSE)
         reached = (synapses > 0).astype(np.int64)
         both = zip(into, loads(synapses, sent[c.pre]), loads(reached, sent[c.pre]), strict=True)
         for i, reads, messages in both:

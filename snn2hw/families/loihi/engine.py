@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +18,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.families.family import NOTHING, Inputs, Worth
 from snn2hw.families.loihi.cells import Cells, Kept
 from snn2hw.families.loihi.numbers import as_added, numbers_of, population
 from snn2hw.families.loihi.populations import Delta, Lif, check_sums
@@ -32,10 +32,6 @@ from snn2hw.simulate.events import Events, Sent, Span, counted, listed, weighed
 from snn2hw.simulate.inputs import check_inputs
 
 CACHE = 2 << 20  # bytes of a core's second cache: working arrays beyond it are slower (make bench)
-
-Inputs = Mapping[str, NDArray[np.integer[Any]]]
-Worth = Mapping[str, NDArray[np.integer[Any]]]
-NOTHING: Worth = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from snn2hw.compiled import compiled
+from snn2hw.families.family import NOTHING, Worth
 from snn2hw.families.xylo.numbers import (
     PARTS,
     Group,
@@ -82,6 +83,7 @@ def run(
     *,
     spikes: bool = False,
     states: bool = False,
+    worth: Worth = NOTHING,
     progress: Callable[[int, int], None] | None = None,
     memory: int = 256 << 20,
 ) -> Trace:
@@ -92,6 +94,7 @@ def run(
         inputs: for the input port, integers ``[N, T, *shape]``.
         spikes: keep what every layer sends, not only how often.
         states: keep that and every layer's states.
+        worth: nothing, as this family counts from the spikes.
         progress: called with (samples done, samples).
         memory: bytes the working arrays may take.
 
