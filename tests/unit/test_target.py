@@ -133,7 +133,7 @@ def test_whatever_a_value_is_it_is_named_or_harmless(mine):
         ("", "schema is missing; family is missing; numbers is missing"),
         (LOIHI2.replace("schema = 1", "schema = 2"), "schema is 2, not"),
         (LOIHI2.replace("schema = 1", "schema = true"), "schema is True, not"),
-        (LOIHI2.replace("state_bits = 24", "state_bits = 64"), "state_bits is 64, .* 2 to 32"),
+        (LOIHI2.replace("state_bits = 24", "state_bits = 64"), "state_bits is 64, .* 2 to 31"),
         (LOIHI2.replace("state_bits = 24", "state_bits = 7"), "leaves no weight in 7 bits"),
         (LOIHI2.replace("high = 128", "high = 119"), "cores_per_chip is not between its low"),
         (LOIHI2.replace("value = 8192", "value = 8192.5"), r"neurons_per_core is 8192\.5, not a w"),
