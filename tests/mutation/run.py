@@ -42,7 +42,9 @@ FOUND = PAGE.with_suffix(".json")
 REASONS = HERE / "reasons.json"
 MODULES = (
     "snn2hw/families/*/quantize/*.py", "snn2hw/families/loihi/exact.py",
-    "snn2hw/families/*/place.py", "snn2hw/families/*/schedule.py", "snn2hw/families/*/cost.py",
+    "snn2hw/families/*/place.py", "snn2hw/families/loihi/bound.py", "snn2hw/families/loihi/cut.py",
+    "snn2hw/families/loihi/memory.py", "snn2hw/families/loihi/pack.py",
+    "snn2hw/families/loihi/traffic.py", "snn2hw/families/*/schedule.py", "snn2hw/families/*/cost.py",
     "snn2hw/ir/counts.py", "snn2hw/simulate/loads.py", "snn2hw/passes.py", "snn2hw/estimator.py",
     "snn2hw/train/methods/losses.py", "snn2hw/train/pruning/*.py",
     "snn2hw/files.py",
