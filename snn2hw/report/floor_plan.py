@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from snn2hw.errors import listed
 
 CELL, GAP = 22, 4  # side of a core, and the space between tiles of the mesh, in pixels
 ALONE = 66  # side of a core that is the only one of its chip
-MOST_CHIPS = 64  # that are drawn
+MOST_CHIPS, MOST_CORES = 64, 1024  # that are drawn, and of a chip
 LEAST_HEIGHT = 0.04  # of a core that a layer takes up in the picture, so that it is seen
 
 Slices = Sequence[Mapping[str, Any]]
@@ -49,7 +50,7 @@ class ChipPlan:
 
 
 def chips(placement: Mapping[str, Any]) -> list[ChipPlan]:
-    """Return the chips of a placement, of which only so many are drawn.
+    """Return the chips of a placement, of which, and of whose cores, only so many are drawn.
 
     Args:
         placement: ``placement.json``.
@@ -60,20 +61,20 @@ def chips(placement: Mapping[str, Any]) -> list[ChipPlan]:
     per_chip, limits = placement["cores_per_chip"], placement["limits"]
     found: list[ChipPlan] = []
     for number in range(min(placement["chips"], MOST_CHIPS)):
-        spots = _spots(per_chip, placement.get("mesh"))
+        first = number * per_chip
+        spots = _spots(min(per_chip, MOST_CORES), placement.get("mesh"))
         cells = [
-            _cell(number * per_chip + i, spot, on[number * per_chip + i], limits)
-            for i, spot in enumerate(spots)
+            _cell(first + i, spot, on.get(first + i, ()), limits) for i, spot in enumerate(spots)
         ]
-        side = cells[0].side
-        used = [_fill(on[number * per_chip + i], limits)[0] for i in range(per_chip)]
-        used = [share for share in used if share]
-        shared = sum(len(on[number * per_chip + i]) > 1 for i in range(per_chip))
+        held = [some for core, some in on.items() if first <= core < first + per_chip]
+        used = [_fill(some, limits)[0] for some in held]
+        shared = sum(len(some) > 1 for some in held)
         words = (
             f"Chip {number}: {len(used)} of {per_chip} cores in use, {shared} of them by several "
             f"layers. Of what a core has least left of, they use {sum(used) / len(used):.0%} on "
             f"average, and {min(used):.0%} to {max(used):.0%}."
         )
+        side = cells[0].side
         width = max(c.x for c in cells) + side + 1
         height = max(c.y for c in cells) + side + 1
         found.append(ChipPlan(number, width, height, tuple(cells), words))
@@ -90,6 +91,8 @@ def notes(placement: Mapping[str, Any]) -> list[str]:
             f"If every neuron sent one spike, {mesh['messages']:,} messages would reach cores. "
             f"They pass {tiles:.2f} tiles of the mesh on average."
         )
+    if placement["cores_per_chip"] > MOST_CORES:
+        found.append(f"The first {MOST_CORES:,} cores of a chip are drawn.")
     if left > 0:
         found.append(f"The first {MOST_CHIPS} chips are drawn, {left:,} more are not.")
     return found
@@ -100,7 +103,7 @@ def _spots(cores: int, mesh: Mapping[str, int] | None) -> list[tuple[int, int, i
     if cores == 1:
         return [(1, 1, ALONE)]
     per_tile, per_row = (mesh["cores_per_tile"], mesh["tiles_per_row"]) if mesh else (1, 16)
-    wide = max(n for n in range(1, per_tile + 1) if n * n <= per_tile)
+    wide = math.isqrt(per_tile)
     tall = -(-per_tile // wide)
     found: list[tuple[int, int, int]] = []
     for core in range(cores):

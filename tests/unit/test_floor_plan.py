@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from snn2hw.ir.placement import Mesh, Placement, Slice
-from snn2hw.report.floor_plan import CELL, GAP, MOST_CHIPS, chips, notes
+from snn2hw.report.floor_plan import CELL, GAP, MOST_CHIPS, MOST_CORES, chips, notes
 from snn2hw.store.layout import placement_json, placement_of
 
 
@@ -67,3 +67,11 @@ def test_what_is_not_drawn_is_said():
     assert "4 messages would reach cores. They pass 1.50 tiles" in far
     assert left == "The first 64 chips are drawn, 2 more are not."
     assert notes(placed(2)) == []
+
+
+def test_a_chip_of_more_cores_than_any_is_drawn_in_part():
+    """Whoever wrote the document may have made up its numbers."""
+    (chip,) = chips(placed(2, per_chip=1 << 60, mesh=Mesh(1 << 60, 1 << 60, 0, 0)))
+    assert len(chip.cells) == MOST_CORES
+    assert "2 of 1152921504606846976 cores in use" in chip.words
+    assert notes(placed(2, per_chip=1 << 60)) == ["The first 1,024 cores of a chip are drawn."]
