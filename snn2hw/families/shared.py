@@ -36,14 +36,15 @@ def accepted(
     if not steps:
         raise NetworkError(
             "The network does not say how many time steps a sample lasts.",
-            "Give --time-steps.",
+            "Give --time-steps, in Python time_steps=.",
         )
     wires = wiring(net)
     found = list(refusals(net, wires, target))
     if found:
         raise UnsupportedError(
             f"{target.title} cannot run this network: {listed(found, '; ')}.",
-            "Change these layers, allow rewrites (--rewrite), or choose another target.",
+            "Change these layers, allow rewrites (--rewrite, in Python rewrite=), or choose "
+            "another target.",
             reasons=found,
         )
     return wires, steps

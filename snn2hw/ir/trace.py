@@ -166,7 +166,8 @@ def chosen(outputs: Collection[str], name: str | None) -> str:
         raise InputError(
             f"The network has {len(outputs)} outputs ({listed(outputs)}), and each has an answer "
             "of its own.",
-            "Say which one is meant: --output NAME, or outputs[NAME] in Python.",
+            "Say which one is meant: --output NAME; in Python output=NAME, or outputs[NAME] of a "
+            "trace.",
         )
     return name or next(iter(outputs))
 

@@ -59,7 +59,10 @@ def read(path: Path, *, time_steps: int | None = None, input_max: int | None = N
         if time_steps is None and "tSample" in told:
             time_steps = _scalar(told, "tSample")
         if not time_steps:
-            raise InputError(f"{path} does not say how long a sample lasts.", "Give --time-steps.")
+            raise InputError(
+                f"{path} does not say how long a sample lasts.",
+                "Give --time-steps, in Python time_steps=.",
+            )
         chain = _Chain(0 if "phased" in told or not _own_time(groups) else 1, input_max)
         problems = chain.take_all(groups)
         if not problems and not chain.populations:
