@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from snn2hw.train.fine_tuning import prune_student
     from snn2hw.train.foreign import digest
     from snn2hw.train.job import Progress, Silent
+    from snn2hw.train.lending import given_back
     from snn2hw.train.log import read_log
     from snn2hw.train.module_student import ModuleStudent
     from snn2hw.train.module_student import run as run_module
@@ -62,6 +63,7 @@ _HOMES = {
     "distill_student": ("distilling", "distill_student"),
     "evaluate": ("evaluation", "evaluate"),
     "from_module": ("modules", "from_module"),
+    "given_back": ("lending", "given_back"),
     "has_teacher": ("storage", "has_teacher"),
     "is_run": ("storage", "is_run"),
     "load_recipe": ("storage", "load_recipe"),
@@ -104,6 +106,7 @@ __all__ = [
     "distill_student",
     "evaluate",
     "from_module",
+    "given_back",
     "has_teacher",
     "is_run",
     "load_recipe",

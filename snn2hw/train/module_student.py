@@ -128,9 +128,11 @@ class ModuleStudent(Spiking):
         return [name for name in self._cells if name != self.output]
 
     def to_network(self, dt: float | None = None) -> ir.Network:
-        """Export it; the scale of the input is in the first weights."""
+        """Export it; the scale of the input is in the first weights, and its input tells it."""
         net, _ = self._built(dt)
-        return times(net, SOURCE, np.array(1.0 / self.max_value))
+        net = times(net, SOURCE, np.array(1.0 / self.max_value))
+        port = replace(net.inputs()[SOURCE], gain=np.array(float(self.max_value)))
+        return replace(net, nodes={**net.nodes, SOURCE: port})
 
     def _built(self, dt: float | None) -> tuple[ir.Network, Plan]:
         net, _, plan = built(

@@ -93,6 +93,11 @@ def built(
     """Do what ``from_module`` does, and say how the module is called as well."""
     if not isinstance(module, nn.Module):
         raise InputError(f"{type(module).__name__} is neither a path nor a PyTorch module.")
+    if empty := [k for k, p in module.state_dict(keep_vars=True).items() if p.is_meta]:
+        raise InputError(
+            f"The module has no numbers in {listed(empty)}: they are on the device meta.",
+            "Load its weights first: module.to_empty(device='cpu'), module.load_state_dict(...).",
+        )
     if max_pool not in get_args(MaxPool):
         raise unknown_name("way with max pooling", str(max_pool), get_args(MaxPool))
     if time is not None and time not in TIMES:
