@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from snn2hw.errors import visible
 from snn2hw.estimator import EnergyReport
 from snn2hw.report import floor_plan
-from snn2hw.report.text import number, percent
+from snn2hw.report.text import RANDOM, number, percent
 
 
 def _shown(value: Any) -> Any:
@@ -68,4 +68,17 @@ def render(
         accuracy=accuracy,
         verification=verification,
         story=story or [],
+        **_rewritten(info["rewrites"]),
     )
+
+
+def _rewritten(done: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what was measured before and after rewrites: where, spikes, kept, accuracy."""
+    if not done:
+        return {}
+    right = (*done.get("accuracy", (None, None)), done["on_chip"].get("accuracy"))
+    kept = (None, done["same_predictions"], done["on_chip"]["same_predictions"])
+    spikes = (*done["spikes_per_sample"], done["on_chip"]["spikes_per_sample"])
+    where = ("before, in float", "after, in float", "after, on the chip")
+    rows = list(zip(where, spikes, kept, right, strict=True))
+    return {"rewritten": rows, "random": done["measured_on"].endswith(RANDOM)}

@@ -9,6 +9,7 @@ from snn2hw.errors import listed, shortened, visible
 from snn2hw.estimator import EnergyReport
 from snn2hw.ir.counts import Range
 
+RANDOM = "random inputs"
 WIDEST = 400  # characters of a cell: a longer name would widen its column for all
 
 
@@ -52,8 +53,16 @@ def spread(value: Range) -> str:
     return f"{number(value.typical)} ({number(value.low)} to {number(value.high)})"
 
 
-def energy(report: EnergyReport, name: str) -> list[str]:
-    """Write an energy report."""
+def energy(
+    report: EnergyReport, name: str, rewritten: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Write an energy report.
+
+    Args:
+        report: the bill.
+        name: of the build.
+        rewritten: what rewrites changed in it (``changes``).
+    """
     parts = report.boundaries()
     rows: list[list[str]] = []
     for boundary, title in (("chip", "chip"), ("with_io", "with I/O")):
@@ -97,6 +106,7 @@ def energy(report: EnergyReport, name: str) -> list[str]:
         f"{number(report.spikes)} spikes, {number(report.synops)} synops and "
         f"{number(report.input_events)} input events per inference.",
         "",
+        *([*changes(rewritten), ""] if rewritten else []),
         "prices (value, range, kind, source)",
         *prices,
     ]
@@ -213,6 +223,11 @@ def changes(done: Mapping[str, Any] | None) -> list[str]:
             before, now = done["accuracy"][0], (done["accuracy"][1], done["on_chip"]["accuracy"])[i]
             said += f", accuracy {percent(before)} -> {percent(now)}"
         lines.append(f"  after, {where}: {said}")
+    if done["measured_on"].endswith(RANDOM):
+        lines.append(
+            "  Random inputs say little of real ones: measure it on samples of your own (--data, "
+            "--input; in Python x=, y=)."
+        )
     return lines
 
 

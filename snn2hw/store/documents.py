@@ -42,7 +42,10 @@ _LAYER = table(
 )  # fmt: skip
 _REWRITES = table(
     {"applied": named(text()), "measured_on": text(), "same_predictions": _SHARE,
-     "spikes_per_sample": many(real(0), 2)},
+     "spikes_per_sample": many(real(0), 2),
+     "on_chip": table(
+         {"same_predictions": _SHARE, "spikes_per_sample": real(0)}, {"accuracy": _SHARE}
+     )},
     {"accuracy": many(_SHARE, 2)},
 )  # fmt: skip
 _OPTIONS = table(
@@ -54,6 +57,7 @@ _OPTIONS = table(
         "input_scale": maybe(real(0)), "input_mean": maybe(many(real())),
         "input_std": maybe(many(real())), "rewrite": many(text()), "name": text(),
         "chips": maybe(whole(1)),
+        "shape": many(whole(1)), "max_pool": text(), "time": text(),  # of a module
     },
 )  # fmt: skip
 BUILD = table(
