@@ -31,7 +31,12 @@ def simulators(target: Target) -> Mapping[str, Vendor]:
     return {name: v for name, v in of(target).vendors.items() if v.why_not(target) is None}
 
 
+def vendor_files() -> list[str]:
+    """Return the names of the files that vendors' own loaders read."""
+    return [family.file.name for family in FAMILIES.values() if family.file is not None]
+
+
 __all__ = [
     "DEFAULT_TARGET", "FAMILIES", "Family", "Inputs", "Run", "Schema", "Variant", "Vendor",
-    "VendorFile", "of", "simulators", "vendors",
+    "VendorFile", "of", "simulators", "vendor_files", "vendors",
 ]  # fmt: skip

@@ -37,6 +37,7 @@ from snn2hw.ir.program import Program
 from snn2hw.store import program as program_file
 from snn2hw.store.documents import BUILD, METRICS, PLACEMENT
 from snn2hw.store.layout import layers_json, placement_json, placement_of
+from snn2hw.store.replacing import BILL, PROOF, results
 
 # Since 2, build.json is covered by a hash of its own; since 3, a build keeps its target; since 4,
 # a placement says how synapses are stored; since 5, a program names its outputs; since 6, a core
@@ -46,7 +47,6 @@ LONGEST_NAME = 4096  # bytes that are read of a pointer
 LONGEST_FOLDER = 200  # bytes of its name; a file system takes 255, and a build adds its target
 
 AGAIN = "Export the network again."
-BILL, PROOF = "energy.json", "verify.json"  # the last ones of a build's program
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,14 @@ def find(kind: str, given: str | None, root: Path) -> Path:
         if is_plain(name) and _is_there(base / name):
             return base / name
         raise InputError(f"{base / 'latest'} names {name!r}, which is not there.", f"Run: {makes}")
-    here, named = expanded(given), base / given
+    here = expanded(given)
+    named = here if is_path(given) else base / given
     for path in (here, named):
         # A folder of something else does not hide the run of its name.
         other = path == here and _is_there(named) and not _holds(kind, path)
         if _is_there(path) and not other and not _is_other(kind, path):
             return path
-    found = _run_of(given, root) if kind == "runs" else only_build_of(expanded(given).name, root)
+    found = _run_of(given, root) if kind == "runs" else only_build_of(given, root)
     if found is not None:
         return found
     there = names(kind, root)
@@ -174,23 +175,31 @@ def _run_of(given: str, root: Path) -> Path | None:
     return None
 
 
-def only_build_of(name: str, root: Path) -> Path | None:
-    """Return the one build of a run, a file or a model of this name; None if there is none.
+def only_build_of(given: str, root: Path) -> Path | None:
+    """Return the one build of a run, a file or a model; None if there is none.
+
+    Args:
+        given: its name; or its path, which is no other's of the same name.
+        root: the working directory.
 
     Raises:
         InputError: there are several.
     """
+    name, place = Path(given).name, expanded(given).resolve() if is_path(given) else None
     found: list[Path] = []
     for file in sorted((root / "builds").glob("*/build.json")):
         with suppress(Snn2hwError):
             info = read_document(file.parent)
-            model = Path(info["model"]).name
+            made_of = str(info["model"])
+            model = Path(made_of).name
             names = {model, *(model.removesuffix(f".{kind}") for kind in info["inputs"])}
-            if name in {*names, file.parent.name.removesuffix(f"-{info['target']}")}:
+            names.add(file.parent.name.removesuffix(f"-{info['target']}"))
+            places = {p.resolve() for p in (expanded(made_of), root / "runs" / made_of)}
+            if name in names if place is None else made_of and place in places:
                 found.append(file.parent)
     if len(found) > 1:
         raise InputError(
-            f"There are {len(found)} builds of {name}: {listed(p.name for p in found)}.",
+            f"There are {len(found)} builds of {given}: {listed(p.name for p in found)}.",
             "Name one of them.",
         )
     return found[0] if found else None
@@ -223,11 +232,16 @@ def built(given: str, root: Path, models: Collection[str] = ()) -> Path | None:
     path = expanded(given)
     recover(path)
     if not path.exists() and not (root / "runs" / given).exists() and given not in models:
-        path = root / "builds" / given
+        path = path if is_path(given) else root / "builds" / given
         recover(path)
         if not path.exists() and not path.suffix:  # which a missing file has
             return only_build_of(given, root)
     return path if (path / "build.json").exists() else None
+
+
+def is_path(given: str) -> bool:
+    """Say whether a folder is named, too: what is given is then no name inside ``builds``."""
+    return Path(given).name != given
 
 
 def is_plain(name: str) -> bool:
@@ -280,8 +294,8 @@ def write_build(
 ) -> Build:
     """Write a build folder whole, replacing an older one of the same name.
 
-    In a folder ``builds`` it is the newest then. Of one with the same program, the last bill and
-    the last proof stay.
+    In a folder ``builds`` it is the newest then. Of one with the same program, the last bill, the
+    last proof, pages and traces stay.
 
     Args:
         path: the folder to make.
@@ -328,7 +342,7 @@ def write_build(
         }
         info["sha256"] = _seal(info)
         write_json(folder / "build.json", info)
-        for kept in (path / BILL, path / PROOF):
+        for kept in (path / BILL, path / PROOF, *results(path)):
             if before == digest and kept.is_file():
                 shutil.copy(kept, folder / kept.name)
     if path.parent.name == "builds":
