@@ -103,8 +103,14 @@ class Interrupted(Snn2hwError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like another, in any case of letters, if one is."""
+    """Return the known name that is most like another, in any case of letters, if one is.
+
+    One that another ends with, behind an underscore, comes first: shape for input_shape.
+    """
     lowered = {k.lower(): k for k in known}
+    ends = [k for k in lowered if name.lower().endswith(f"_{k}")]
+    if ends:
+        return lowered[max(ends, key=len)]
     near = difflib.get_close_matches(name[:100].lower(), lowered, n=1, cutoff=0.4)
     return lowered[near[0]] if near else None
 

@@ -79,11 +79,26 @@ class Preprocessing:
 
 
 def said(
-    scale: float | None, mean: float | Sequence[float] | None, std: float | Sequence[float] | None
+    scale: float | None,
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
+    input_max: int | None,
 ) -> Preprocessing | None:
-    """Return what a caller says of an input; None if nothing."""
+    """Return what a caller says of an input; None if nothing.
+
+    Raises:
+        InputError: the scale makes integers larger, and nobody says how large they are: it is
+            most likely the wrong way round.
+    """
     if scale is None and mean is None and std is None:
         return None
+    if scale is not None and scale > 1 and input_max is None:
+        raise InputError(
+            f"An input scale of {scale:g} makes integers {scale:g} times as large before the first "
+            "layer.",
+            f"If pixels were divided by {scale:g}, say 1/{scale:g}. If they were multiplied, say "
+            "the largest integer as well (--input-max, in Python input_max=).",
+        )
     given = {"scale": scale, "mean": mean, "std": std}
     return Preprocessing(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ from snn2hw.pipeline import builds, exporting, options
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.inspect import inspect_file, inspect_recording
-from snn2hw.pipeline.loading import load_any, load_model
+from snn2hw.pipeline.loading import load_any, load_model, unused
 from snn2hw.pipeline.port import Samples
 from snn2hw.pipeline.samples import samples_for, sole
 from snn2hw.recordings import is_recording
@@ -48,6 +48,7 @@ from snn2hw.store.results import check_result
     help="How many chips may be used, by default those of one board; `snn2hw targets NAME` lists "
     "the boards.",
 )  # fmt: skip
+@data_options
 @model_options
 @common
 def export(
@@ -57,13 +58,16 @@ def export(
     allowed: tuple[str, ...],
     name: str | None,
     chips: int | None,
+    samples: int | None,
     choice: nir_io.Choice,
+    **which: Any,
 ) -> None:
     """Compile MODEL for a chip: integers, cores, the vendor's file.
 
     MODEL is a run, a .nir file, a vendor's file or a name from `snn2hw models`; by default the
     newest run. A build stands for what it was made of, with the options that it was made with.
     Writes builds/NAME-TARGET/; where that is a build with other options, --name is needed.
+    The options for data choose samples on which rewrites are measured.
     """
     chip = None if target is None else targets.load(target)
     loaded = load_model(model, root(), choice)
@@ -71,13 +75,27 @@ def export(
         chip = targets.load(loaded.metrics.get("target", families.DEFAULT_TARGET))
     for note in loaded.notes:
         talk.say(f"note: {note}")
+    allowed = allowed or loaded.rewrite
+    shown = None
+    if any(x is not None for x in (which["data"], which["file"], samples)):
+        if allowed and isinstance(loaded.network, Network):
+            from snn2hw.pipeline import floats
+
+            limit = samples or exporting.MEASURED_SAMPLES
+            shown = floats.samples_for(loaded, limit=limit, **which)
+        else:
+            talk.say("note: samples are not used: there are no rewrites to measure on them")
     build = exporting.export(
-        loaded, chip, root(), name=name, time_steps=choice.time_steps,
-        allowed=allowed or loaded.rewrite, chips=chips or targets.at_most(chip, loaded.chips),
+        loaded, chip, root(), name=name, time_steps=choice.time_steps, allowed=allowed,
+        chips=chips or targets.at_most(chip, loaded.chips), data_dir=which["data_dir"],
+        shown=shown,
     )  # fmt: skip
     info = build.info
+    for note in exporting.unneeded(allowed, info["rewrites"], chip):
+        talk.say(f"note: {note}")
     if build.replaced:
-        talk.say(f"note: {build.path} held another program, which is gone; --name keeps both")
+        way = "--name keeps both" if name is None else "another --name would have kept it"
+        talk.say(f"note: {build.path} held another program, which is gone; {way}")
     document = {
         "build": str(build.path), "target": info["target"], "cores": info["cores"],
         "chips": info["chips"], "layers": info["layers"], "time_steps": info["time_steps"],
@@ -125,6 +143,8 @@ def simulate(
         _simulate_float(talk, build, choice, save, trace, **which)
         return
     opened = builds.load_build(build, root())
+    for note in unused(choice, opened.name):
+        talk.say(f"note: {note}")
     if on in families.vendors() and which["file"] is None:
         samples = samples or 20
     taken = _samples(talk, opened, limit=samples, output=output, **which)
@@ -270,7 +290,9 @@ def energy_report(
         proof = builds.last_proof(opened)
         demo_pipeline.write_page(opened, report, report.accuracy, proof, None, html)
         talk.say(f"written: {html}")
-    talk.result(report.json() | taken.told(), text.energy(report, opened.name))
+    talk.result(
+        report.json() | taken.told(), text.energy(report, opened.name, opened.info["rewrites"])
+    )
 
 
 @energy.command("compare")

@@ -10,6 +10,7 @@ import click
 
 from snn2hw import nir_io
 from snn2hw.ir.network import Reset
+from snn2hw.pipeline.keywords import fraction
 
 
 class _Fraction(click.ParamType[float]):
@@ -18,8 +19,7 @@ class _Fraction(click.ParamType[float]):
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         """Read 0.5, or 1/255."""
         try:
-            over, _, under = str(value).partition("/")
-            return float(over) / float(under or 1)
+            return fraction(value)
         except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} is no number such as 0.5 or 1/255.", param, ctx)
 

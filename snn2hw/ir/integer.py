@@ -84,18 +84,27 @@ class InputPort:
     offset: int = 0
     fed: Fed | None = field(default=None, kw_only=True, repr=False)  # nothing of the chip's
 
+    def unrounded(self, fed: NDArray[Any]) -> NDArray[Any]:
+        """Return the numbers of which ``integers`` takes the nearest, where ``is_fed``."""
+        assert self.fed is not None
+        wide = (-1, *[1] * (len(self.shape) - 1))
+        gain, offset = (np.reshape(v, wide) for v in self.fed)
+        return gain * fed + offset
+
+    def is_fed(self, x: NDArray[Any]) -> bool:
+        """Say whether samples are what the author fed: real numbers, or true and false (1, 0)."""
+        return self.fed is not None and x.dtype.kind in "bf"
+
     def integers(self, x: NDArray[Any]) -> NDArray[np.integer[Any]]:
         """Return the integers of samples ``[..., *shape]``; real numbers that are not whole stay.
 
         Numbers beyond 32 bits come to their ends, so that they are refused as such.
         """
-        if x.dtype.kind != "f":
+        if x.dtype.kind != "f" and not self.is_fed(x):
             return x
         with np.errstate(over="ignore", invalid="ignore"):
-            if self.fed is not None:
-                wide = (-1, *[1] * (len(self.shape) - 1))
-                gain, offset = (np.reshape(v, wide) for v in self.fed)
-                x = np.rint(gain * x + offset)
+            if self.is_fed(x):
+                x = np.rint(self.unrounded(x))
             elif (self.gain, self.offset) != (1, 0):
                 x = self.gain * x + self.offset
             elif (x == np.rint(x)).all():

@@ -82,19 +82,27 @@ class Input:
         """Whether the author fed other numbers than these integers."""
         return bool(np.any(self.gain != 1) or np.any(self.offset != 0))
 
+    def unrounded(self, fed: NDArray[Any]) -> NDArray[Any]:
+        """Return the numbers of which ``integers`` takes the nearest, ``[..., *shape]``."""
+        return fed * self.gain + self.offset
+
     def integers(self, fed: NDArray[Any]) -> NDArray[np.int64]:
         """Return the integers of what the author fed, ``[..., *shape]``."""
-        return np.rint(fed * self.gain + self.offset).astype(np.int64)
+        return np.rint(self.unrounded(fed)).astype(np.int64)
+
+    def is_fed(self, x: NDArray[Any]) -> bool:
+        """Say whether samples are what the author fed: real numbers, or true and false (1, 0)."""
+        return self.scaled and x.dtype.kind in "bf"
 
     def taken(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return the integers of real numbers that an author fed; others as they are.
+        """Return the integers of what an author fed; others as they are.
 
-        Without a scale these are whole numbers.
+        Without a scale these are real numbers that are whole.
         """
-        if x.dtype.kind != "f":
-            return x
+        if x.dtype.kind != "f" or self.scaled:
+            return self.integers(x) if self.is_fed(x) else x
         whole = (np.abs(x) < MOST_WHOLE).all() and bool((np.rint(x) == x).all())
-        return self.integers(x) if self.scaled or whole else x
+        return self.integers(x) if whole else x
 
     def fed(self, integers: NDArray[Any]) -> NDArray[np.float64]:
         """Return what the author fed in place of integers, ``[..., *shape]``."""

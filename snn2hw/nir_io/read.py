@@ -71,7 +71,9 @@ def read(
         if choice.written_by == "snntorch" and reset == "zero-late":
             # Its Leaky forgets the membrane a step late, which is before the next decay: at once.
             ours["resets"] |= dict.fromkeys(_feedforward(flat), "zero")
-        done = preprocessing.said(choice.input_scale, choice.input_mean, choice.input_std)
+        done = preprocessing.said(
+            choice.input_scale, choice.input_mean, choice.input_std, choice.input_max
+        )
         input_max = choice.input_max or (done and done.input_max)
         ends = [k for k, n in flat.nodes.items() if n.kind == "Input" and input_max]
         largest = ours["input_max"] | dict.fromkeys(ends, input_max)
@@ -95,7 +97,7 @@ def read(
             raise NetworkError(
                 error.message,
                 "A negative tau stands for a decay above 1. If Spyx wrote the file, which takes "
-                "it as 1, give --written-by spyx.",
+                "it as 1, give --written-by spyx, in Python written_by='spyx'.",
             ) from None
         net = _scaled(path, net, done, ours["input_gain"], ours["input_offset"])
         if done is None and not ours["input_max"]:
@@ -114,7 +116,8 @@ def _scaled(
     if done is not None and (gains or offsets):
         raise InputError(
             f"{path} takes integers already: a scale of its input is in its first layer.",
-            "Leave out --input-scale, --input-mean and --input-std.",
+            "Leave out --input-scale, --input-mean and --input-std (in Python input_scale= and so "
+            "on).",
         )
     if done is not None:
         return done.applied(net)
@@ -156,11 +159,14 @@ def _meant(
         raise InputError(f"{path}: {listed(wrong, '; ')}.")
     if short:
         name, least = next(iter(short.items()))
-        norse = " If Norse wrote the file, give --written-by norse." * (choice.written_by is None)
+        norse = (
+            " If Norse wrote the file, give --written-by norse, in Python written_by='norse'."
+            * (choice.written_by is None)
+        )
         raise InputError(
             f"{path}: {listed(short)}: a time constant is below the time step of {dt:g} s, which "
             f"would multiply a membrane or a current by {least:.3g} in each step.",
-            f"Give a smaller --dt, or --integration exponential.{norse}",
+            f"Give a smaller --dt (in Python dt=), or --integration exponential.{norse}",
         )
     return made
 
@@ -335,7 +341,9 @@ def _time_step(
         return float(known)
     guess, why = _guess_dt(flat)
     if guess is None and must_know:
-        raise InputError(f"{path} does not say its time step.", "Give --dt, in seconds.")
+        raise InputError(
+            f"{path} does not say its time step.", "Give --dt, in Python dt=, in seconds."
+        )
     if guess is None:
         step = min(LISTING_DT, *_time_constants(flat))
         notes.append(f"the file does not say its time step: {step:g} s {FOR_LISTING}")

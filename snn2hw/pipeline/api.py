@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import datasets, estimator, families, nir_io, preprocessing, silence
+from snn2hw import datasets, estimator, families, nir_io
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
 from snn2hw.estimator import EnergyReport
 from snn2hw.files import expanded
+from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network as Float
 from snn2hw.ir.network import Threshold
 from snn2hw.ir.target import Target
-from snn2hw.pipeline import builds, comparing, counting, runs
+from snn2hw.pipeline import builds, comparing, counting, given, runs
 from snn2hw.pipeline.compiler import reasons
-from snn2hw.pipeline.exporting import compiled
+from snn2hw.pipeline.doors import load
+from snn2hw.pipeline.exporting import compiled, unneeded
 from snn2hw.pipeline.finishing import finish, measured
-from snn2hw.pipeline.keywords import check, named
-from snn2hw.pipeline.loading import Model, load_model
-from snn2hw.pipeline.objects import Built, Inputs, Network, Proof, Simulation, Student, opened
+from snn2hw.pipeline.keywords import check, named, settled
+from snn2hw.pipeline.loading import Model
+from snn2hw.pipeline.objects import (
+    Built,
+    Inputs,
+    Network,
+    Origin,
+    Proof,
+    Simulation,
+    Student,
+    opened,
+)
 from snn2hw.pipeline.port import Samples
-from snn2hw.pipeline.training import need_training
+from snn2hw.pipeline.training import lends, need_training
 from snn2hw.report import text
 from snn2hw.simulate import floating
 from snn2hw.simulate.inputs import outside
@@ -40,72 +49,6 @@ __all__ = [
     "Built", "Network", "Proof", "Simulation", "Student", "build", "distill", "energy", "load",
     "measure", "open_build", "prune", "refusals",
 ]  # fmt: skip
-
-OF_FILES = tuple(f.name for f in fields(nir_io.Choice))
-
-
-def load(model: Any, /, **known: Any) -> Network | IntNetwork:
-    """Load a run, a ``.nir`` or ``.net`` file, a shipped model by name, or a PyTorch module.
-
-    What was guessed, repaired or replaced is warned about.
-
-    Args:
-        model: the file, folder or name; or a spiking ``nn.Module`` of snnTorch, Norse or our own
-            layers, with a forward of its own or none (docs/modules.md says which).
-        known: what a file may not say, by the names of ``nir_io.Choice``: ``dt`` (seconds),
-            ``time_steps``, ``reset``, ``written_by``, ``input_max`` and the rules of a step. For a
-            module: ``shape`` of a sample (``(C, H, W)``), ``dt``, ``time_steps``, ``input_max``,
-            ``max_pool`` (``refuse``, ``neurons``, ``average``), ``time`` (``outside``, ``static``,
-            ``first``, ``batch first``: how it takes its input, if that is not found out).
-
-            For both: ``input_scale``, ``input_mean``, ``input_std`` if the author fed
-            ``(scale x - mean) / std`` of integers ``x``, such as ``input_scale=1/255``: they are
-            folded into the first layer, and ``input_max`` is 1 / scale unless it is given.
-
-    Raises:
-        UnsupportedError: names every part of a module that cannot be expressed.
-    """
-    if isinstance(model, str | Path):
-        check(known, OF_FILES)
-        for key in ("input_mean", "input_std"):
-            if known.get(key) is not None:
-                known[key] = tuple(np.ravel(known[key]).tolist())
-        found = load_model(str(model), Path(), nir_io.Choice(**known))
-        network, notes = found.network, found.notes
-    else:
-        network, notes = _of_module(model, **known)
-    for note in notes:
-        warnings.warn(note, stacklevel=2)
-    return Network.of(network) if isinstance(network, Float) else network
-
-
-def _of_module(module: Any, **known: Any) -> tuple[Float, list[str]]:
-    need_training()
-    from snn2hw.train import from_module
-
-    check(known, ("input_scale", "input_mean", "input_std", *options_of(from_module)))
-    return _scaled_module(module, **known)
-
-
-def _scaled_module(
-    module: Any,
-    *,
-    input_scale: float | None = None,
-    input_mean: float | Sequence[float] | None = None,
-    input_std: float | Sequence[float] | None = None,
-    input_max: int | None = None,
-    **known: Any,
-) -> tuple[Float, list[str]]:
-    from snn2hw.train import from_module
-
-    done = preprocessing.said(input_scale, input_mean, input_std)
-    most = input_max or (done.input_max if done else 1)
-    network, notes = from_module(module, input_max=most, **known)
-    if done is not None:
-        network = done.applied(network)
-    else:
-        notes = [*notes, *preprocessing.unsaid(network, "input_scale")]
-    return network, [*notes, *silence.notes(network)]
 
 
 @named
@@ -136,19 +79,26 @@ def measure(
         InputError: x does not have the network's shape.
     """
     need_training()
-    from snn2hw.train import run_module
+    from snn2hw.train import Spiking, run_module
 
+    if isinstance(module, Float | IntNetwork):
+        raise InputError(
+            "The first argument of measure is the module, the second the network made of it.",
+            "Give measure(module, network, x).",
+        )
+    network, module = given.float_network(network), given.module(module)
     ((name, port),) = network.inputs().items()
-    x = np.asarray(x)
-    fed = x.dtype.kind == "f"
-    integers = port.taken(x)
-    ours = floating.run(network, {name: integers})  # which also judges the shape of x
-    for note in outside(port, name, integers):
-        warnings.warn(note, stacklevel=3)
+    x = given.array("x", x)
+    known, notes = given.inputs({name: port}, x)
+    integers = known[name]
+    ours = floating.run(network, known)  # which also judges the shape of x
+    y = None if y is None else given.labels(y, ours.samples, size_of(_answer(network)))
+    given.warn(notes or outside(port, name, integers))
+    shown = x if port.is_fed(x) or not port.scaled else port.fed(x)
+    if isinstance(module, Spiking):
+        shown = integers  # which our own students scale themselves
     spiking = _sending(network)  # spikes that nobody hears count on neither side
-    theirs, spikes = run_module(
-        module, x if fed or not port.scaled else port.fed(x), time=time, counted=spiking
-    )
+    theirs, spikes = run_module(module, shown, time=time, counted=spiking)
     answer = ours.answer.reshape(*ours.answer.shape[:2], *theirs.shape[2:])
     if theirs.shape[1] != ours.steps:
         answer = answer.sum(axis=1, keepdims=True)
@@ -172,6 +122,11 @@ def _sending(network: Float) -> dict[str, str]:
         k: k.removesuffix(".spikes") for k, n in network.nodes.items() if isinstance(n, Threshold)
     }
     return {module: k for k, module in spikes.items()} | {k: k for k in network.neurons()}
+
+
+def _answer(network: Float) -> Shape:
+    ((_, output),) = network.outputs().items()
+    return output.shape
 
 
 @named
@@ -200,23 +155,33 @@ def build(
     Raises:
         UnsupportedError, DoesNotFitError: say which layer, what it needs and what there is.
     """
-    chip = targets.load(target) if isinstance(target, str) else target
-    chip = targets.with_chips(chip, chips)
-    model = Model("network", network, {})
-    shown = None
-    if x is not None and isinstance(network, Float):
-        ports = network.inputs()
-        values = x if isinstance(x, Mapping) else {next(iter(ports)): np.asarray(x)}
-        known = {k: ports[k].taken(v) if k in ports else v for k, v in values.items()}
-        floating.check_inputs(network, known)
-        shown = Samples(known, None if y is None else np.asarray(y), "yours")
+    network, chip = given.network(network), given.chip(target)
+    given.labels_need_samples(x, y)
+    said = settled({"time_steps": time_steps, "chips": chips})
+    time_steps, chip = said["time_steps"], targets.with_chips(chip, said["chips"])
+    allowed = [rewrite] if isinstance(rewrite, str) else list(rewrite)
+    shown = _shown(network, x, y) if isinstance(network, Float) and x is not None else None
+    origin = Origin.of(network)
     made, program, changed = compiled(
-        model, chip, time_steps=time_steps, allowed=rewrite, shown=shown
-    )
-    if changed:
-        warnings.warn("\n".join(text.changes(changed)), stacklevel=3)
-    options = {"time_steps": time_steps, "rewrite": list(rewrite), "chips": chips}
-    return Built(program, changed, Model("network", made, {}), options)
+        replace(origin.model, network=network), chip,
+        time_steps=time_steps, allowed=allowed, shown=shown,
+    )  # fmt: skip
+    given.warn(["\n".join(text.changes(changed))] if changed else [])
+    given.warn(unneeded(allowed, changed, chip))
+    options = {"time_steps": None, "rewrite": allowed, **origin.options}
+    options |= {k: v for k, v in said.items() if v is not None}
+    origin = replace(origin, model=replace(origin.model, network=made))
+    return Built(program, changed, origin, options)
+
+
+def _shown(network: Float, x: Inputs, y: NDArray[Any] | None) -> Samples:
+    """Return samples on which rewrites are measured."""
+    known, notes = given.inputs(network.inputs(), x)
+    samples, _ = floating.check_inputs(network, known)
+    given.warn(notes)
+    if y is not None and len(network.outputs()) == 1:
+        y = given.labels(y, samples, size_of(_answer(network)))
+    return Samples(known, y, "yours")
 
 
 @named
@@ -239,9 +204,10 @@ def refusals(
         network: the network.
         target: the chip; None for all, by their names.
     """
+    network = given.network(network)
     if target is None:
         return comparing.fits(Model("network", network, {}), targets.names())
-    return reasons(network, targets.load(target) if isinstance(target, str) else target)
+    return reasons(network, given.chip(target))
 
 
 @named
@@ -255,7 +221,8 @@ def energy(simulation: Simulation, target: str | Target | None = None) -> Energy
     Raises:
         InputError: the target is a chip of which other events are counted.
     """
-    chip = targets.load(target) if isinstance(target, str) else target
+    simulation = _simulated(simulation)
+    chip = None if target is None else given.chip(target)
     mine = simulation.program.target
     if chip is not None and (
         chip.family != mine.family or estimator.unpriced(simulation.counts, chip)
@@ -267,6 +234,16 @@ def energy(simulation: Simulation, target: str | Target | None = None) -> Energy
     return counting.report(simulation.program, simulation.trace, simulation.counts, chip or mine)
 
 
+def _simulated(found: Any) -> Simulation:
+    if isinstance(found, Simulation):
+        return found
+    raise InputError(
+        f"What a simulation counted is priced, and {type(found).__name__} is none.",
+        "Give what build.simulate(x) returns, or call build.energy(x).",
+    )
+
+
+@lends
 def distill(
     teacher: Any,
     student: Any,
@@ -284,9 +261,11 @@ def distill(
             without one. Of a module and a file from pixels to logits, every usual scaling of the
             pixels is tried on training images, unless ``teacher_input`` says it.
         student: a student's name, or a spiking ``nn.Module`` as ``load`` takes it, which is trained
-            in place: it sees integers scaled to at most 1, ``time_steps`` times.
+            in place: it sees integers scaled to at most 1, ``time_steps`` times. The network that
+            is returned takes the integers, or those numbers.
         data: a data set's name, a ``datasets.Dataset``, or the arrays ``x_train``, ``y_train``,
-            ``x_test``, ``y_test``: integers ``[N, C, H, W]`` or ``[N, T, C, H, W]``, and classes.
+            ``x_test``, ``y_test`` (in pairs or not): integers ``[N, C, H, W]`` or ``[N, T, C, H,
+            W]``, and classes.
         name: of the run, which is kept in ``runs/<name>``; None keeps none, unless teacher, student
             and data are named: then it is the run that ``snn2hw distill`` makes.
         progress: say on standard error how far the training is.
@@ -300,6 +279,7 @@ def distill(
     from snn2hw import train
 
     check(options, [f.name for f in fields(train.Recipe)])
+    teacher, student = given.module(teacher), given.module(student)
     told = Lines() if progress else None
     teacher = str(expanded(teacher)) if isinstance(teacher, str | Path) else teacher
     if isinstance(teacher, str) and isinstance(student, str) and isinstance(data, str):
@@ -336,6 +316,7 @@ def distill(
     return _student(made, dataset, recipe, facts, folder)
 
 
+@lends
 def prune(
     student: Any,
     data: str | Dataset | Sequence[NDArray[Any]] | None = None,
@@ -366,6 +347,7 @@ def prune(
     need_training()
     from snn2hw import train
 
+    student = given.module(student)
     told = Lines() if progress else None
     if isinstance(student, str | Path):
         check(options, ())
@@ -414,12 +396,7 @@ def _dataset(data: str | Dataset | Sequence[NDArray[Any]], options: Mapping[str,
         return datasets.load(data, time_steps=options.get("time_steps"))
     if isinstance(data, Dataset):
         return data
-    arrays = [np.asarray(a) for a in data]
-    if len(arrays) != 4:
-        raise InputError(
-            f"There are {len(arrays)} arrays of data.", "Give x_train, y_train, x_test, y_test."
-        )
-    x_train, y_train, x_test, y_test = arrays
+    x_train, y_train, x_test, y_test = given.four_arrays(data)
     return datasets.checked("arrays", x_train, y_train, x_test, y_test)
 
 
@@ -442,8 +419,3 @@ def _student(
     network, metrics = measured(made, dataset, recipe, facts)
     del metrics["seconds"]  # which only a run's log tells
     return Student.trained(network, metrics, None)
-
-
-def options_of(function: Any) -> list[str]:
-    """Return the names of a function's options."""
-    return list(inspect.signature(function).parameters)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import families, rewrites
+from snn2hw import datasets, families, rewrites
 from snn2hw import target as targets
 from snn2hw.errors import InputError, Snn2hwError, listed
 from snn2hw.estimator import layer_counts
@@ -24,8 +24,10 @@ from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.port import Ints, Port, Samples
 from snn2hw.pipeline.samples import held_out, told_encoder
+from snn2hw.report import text
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders
+from snn2hw.store.replacing import check_place
 
 
 def export(
@@ -38,6 +40,7 @@ def export(
     allowed: Sequence[str] = (),
     chips: int | None = None,
     data_dir: Path | None = None,
+    shown: Samples | None = None,
 ) -> folders.Build:
     """Compile a model and write its build folder.
 
@@ -51,21 +54,25 @@ def export(
         allowed: rewrites that may replace what the target cannot do; what they changed is measured.
         chips: how many may be used; None for as many as the target's file says.
         data_dir: where to look for the model's data first.
+        shown: what to measure rewrites on; None for the model's data, or random inputs.
 
     Raises:
-        InputError: no name is given, and another program made with other options would be replaced.
+        InputError: no name is given, and another program made with other options would be replaced;
+            or something else than a build would be.
     """
     if name is not None and not folders.is_plain(name):
         raise InputError(f"{name!r} cannot be the name of a build.", "Use a plain, short word.")
     target = targets.with_chips(target, chips)
+    path = root / "builds" / (name or f"{model.name}-{target.name}")
+    check_place(path, families.vendor_files())  # before long work
     with about(model.source):
         network, program, rewritten = compiled(
-            model, target, time_steps=time_steps, allowed=allowed, data_dir=data_dir
+            model, target, time_steps=time_steps, allowed=allowed, data_dir=data_dir, shown=shown
         )
-    path = root / "builds" / (name or f"{model.name}-{target.name}")
     given = options.recorded(model.choice, time_steps, allowed, name, chips)
     if name is None:
-        _refuse_other_options(path, program, given)
+        ways = f"Give --name OTHER to keep both, or --name {path.name} to replace it."
+        refuse_other_options(path, program, given, ways)
     return write(path, replace(model, network=network), program, rewritten, given)
 
 
@@ -109,8 +116,17 @@ def write(
     )
 
 
-def _refuse_other_options(path: Path, program: Program, given: Mapping[str, Any]) -> None:
+def refuse_other_options(
+    path: Path, program: Program, given: Mapping[str, Any], ways: str, flag: str = options.FLAG
+) -> None:
     """Keep a build from being replaced by what other options make of its model.
+
+    Args:
+        path: the folder where it may be.
+        program: what is to replace it.
+        given: the options that made it.
+        ways: what else the caller can do.
+        flag: how options are written, ``{}`` for the name.
 
     Raises:
         InputError: says which options differ.
@@ -120,11 +136,11 @@ def _refuse_other_options(path: Path, program: Program, given: Mapping[str, Any]
     except Snn2hwError:
         return  # there is none, or none that can be read
     steps = (there["time_steps"], program.network.time_steps)
-    other = options.differing(there["options"], given, steps)
+    other = options.differing(there["options"], given, steps, flag)
     if other and there["digest"] != program.digest():
         raise InputError(
             f"{path} is a build with other options: {listed(other, '; ')}.",
-            f"Give --name OTHER to keep both, or --name {path.name} to replace it.",
+            ways,
         )
 
 
@@ -166,6 +182,25 @@ def compiled(
     steps = program.network.time_steps
     samples = shown or _measuring_samples(model, model.network, steps, data_dir)
     return network, program, _measured(model.network, network, program, applied, samples)
+
+
+def unneeded(
+    allowed: Sequence[str], changed: Mapping[str, Any] | None, target: Target
+) -> list[str]:
+    """Say which rewrites were asked for by name and changed nothing.
+
+    Args:
+        allowed: names of rewrites.
+        changed: what ``compiled`` says that they changed.
+        target: the chip.
+    """
+    applied: Mapping[str, str] = changed["applied"] if changed else {}
+    idle = [name for name in allowed if name != "all" and name not in applied]
+    return [
+        f"rewrite {name} changed nothing: there is nothing in the network that it replaces for "
+        f"{target.title}"
+        for name in idle
+    ]
 
 
 def _rules(net: Network) -> dict[str, Any]:
@@ -225,7 +260,7 @@ def _kept(was: Predictions, now: Predictions) -> float:
 
 def _measuring_samples(model: Model, net: Network, steps: int, data_dir: Path | None) -> Samples:
     ports = net.inputs()
-    if model.data and len(ports) == 1:
+    if model.data and datasets.split(model.data)[0] in datasets.DATASETS and len(ports) == 1:
         ((name, node),) = ports.items()
         encoder = told_encoder(model.metrics)
         port = Port(model.name, name, node.shape, steps, node.max_value, encoder)
@@ -235,4 +270,4 @@ def _measuring_samples(model: Model, net: Network, steps: int, data_dir: Path | 
         k: r.integers(0, n.max_value + 1, (MEASURED_SAMPLES, steps, *n.shape))
         for k, n in ports.items()
     }
-    return Samples(made, None, "random inputs")
+    return Samples(made, None, text.RANDOM)

@@ -18,7 +18,7 @@ from snn2hw.ir.populations import described
 from snn2hw.ir.synapses import describe_shape, nonzeros, synapse_count
 from snn2hw.passes import simplify
 from snn2hw.pipeline.comparing import fits, would_help
-from snn2hw.pipeline.loading import Model, built, load_model
+from snn2hw.pipeline.loading import Model, built, load_model, unused
 from snn2hw.recordings import read_recording
 from snn2hw.store import folders
 
@@ -45,7 +45,9 @@ def inspect_file(
     found = built(given, root)
     build = None if found is None else folders.read_build(found)
     if build is not None:
-        model = Model(build.name, build.program.network, {})
+        model = Model(
+            build.name, build.program.network, {}, notes=tuple(unused(choice, build.name))
+        )
     else:
         model = load_model(given, root, choice, must_know_dt=False)
     net = model.network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from snn2hw.files import about, expanded, sha256
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network
 from snn2hw.pipeline import options as given_options
-from snn2hw.recordings import is_recording
+from snn2hw.recordings import READERS, is_recording
 from snn2hw.store import folders
 
 
@@ -79,7 +79,7 @@ def load_model(
         vendor = _vendor_files().get(path.suffix)
         if vendor is not None and vendor.read is not None:
             ints = vendor.read(path, time_steps=choice.time_steps, input_max=choice.input_max)
-            notes = (*vendor.notes(ints), *_unused(choice, path))
+            notes = (*vendor.notes(ints), *unused(choice, path.name, ("time_steps", "input_max")))
             files = {path.suffix[1:]: path}
             return Model(path.stem, ints, files, notes=notes, given=given, choice=choice)
         if path.suffix == ".onnx":
@@ -95,8 +95,12 @@ def load_model(
                 f"Show it to a network: snn2hw simulate --input {path}",
             )
         if path.is_file():
-            known = listed([".nir", *_vendor_files()])
-            raise InputError(f"{path} is of no kind known here: {known}.", "Give one, or a run.")
+            known = listed([".nir", *_vendor_files(), ".onnx"])
+            raise InputError(
+                f"{path} is of no kind known here: {known}, and recordings of events "
+                f"({listed(READERS)}).",
+                "Give one, or a run.",
+            )
         build = built(given, root)
         if build is not None:
             return _model_of(build, folders.read_document(build), root, choice)
@@ -110,11 +114,17 @@ def load_model(
     )  # fmt: skip
 
 
-def _unused(choice: nir_io.Choice, path: Path) -> list[str]:
-    """Say which options change nothing, as a vendor's file leaves only its samples open."""
-    said = {k: v for k, v in choice.given().items() if k not in ("time_steps", "input_max")}
+def unused(choice: nir_io.Choice, name: str, used: Collection[str] = ()) -> list[str]:
+    """Say which options change nothing, as integers are settled already.
+
+    Args:
+        choice: what was said.
+        name: of what holds the integers.
+        used: options that it leaves open.
+    """
+    said = {k: v for k, v in choice.given().items() if k not in used}
     told = listed(given_options.told(said))
-    return [f"not used, as {path.name} leaves no choice there: {told}"] if said else []
+    return [f"not used, as {name} leaves no choice there: {told}"] if said else []
 
 
 def built(given: str, root: Path) -> Path | None:
@@ -138,7 +148,12 @@ def _model_of(build: Path, info: Mapping[str, Any], root: Path, choice: nir_io.C
     """
     given, options = str(info["model"]), dict(info["options"])
     if not given or built(given, root) is not None:
-        raise InputError(f"{build} was made of {given or 'a network in memory'}, which is gone.")
+        if given:
+            raise InputError(f"{build} was made of {given}, which is gone.")
+        raise InputError(
+            f"{build} was made of a network in memory, which is gone.",
+            "Where it was made, write it to a file, network.save('x.nir'), and give that one.",
+        )
     with about(build):
         model = load_model(given, root, choice.over(options))
     notes = list(model.notes)
@@ -166,7 +181,8 @@ def load_any(given: str | None, root: Path, choice: nir_io.Choice = nir_io.NOTHI
         if model.hashes() == {k: x["sha256"] for k, x in build.info["inputs"].items()}:
             return model
     data, encoder = build.info["data"], build.info["encoder"]
-    return Model(build.name, build.program.network, {}, data, {"encoder": encoder})
+    notes = tuple(unused(choice, build.name))
+    return Model(build.name, build.program.network, {}, data, {"encoder": encoder}, notes)
 
 
 def _vendor_files() -> dict[str, families.VendorFile]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,48 +12,96 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import nir_io
-from snn2hw.errors import InputError
+from snn2hw import datasets, families, nir_io
+from snn2hw.errors import InputError, Snn2hwError
 from snn2hw.estimator import EnergyReport
 from snn2hw.files import expanded, scratch, write_json
 from snn2hw.ir import network as ir
 from snn2hw.ir.counts import Counts
-from snn2hw.ir.integer import IntNetwork, given
+from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.integer import given as host_inputs
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace, chosen
-from snn2hw.pipeline import builds, counting, exporting
+from snn2hw.pipeline import builds, counting, exporting, given
 from snn2hw.pipeline.demo import write_page
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.loading import Model
 from snn2hw.report import text
 from snn2hw.simulate.inputs import sent
-from snn2hw.store import folders
+from snn2hw.store import folders, replacing
+from snn2hw.store.results import check_result
 
 Inputs = NDArray[Any] | Mapping[str, NDArray[Any]]
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a network is from.
+
+    Args:
+        model: what was loaded.
+        options: what was said about it, as ``build.json`` holds it.
+        hashes: of the model's files when they were read.
+    """
+
+    model: Model
+    options: Mapping[str, Any]
+    hashes: Mapping[str, str]
+
+    @classmethod
+    def of(cls, net: ir.Network | IntNetwork) -> Origin:
+        """Return where a network is from; of one that nobody loaded, that it is in memory."""
+        return getattr(net, "_origin", None) or cls(Model("network", net, {}), {}, {})
+
+    @classmethod
+    def read(cls, model: Model) -> Origin:
+        """Return the origin of a model that was just read."""
+        return cls(model, model.choice.given(), model.hashes())
+
+    def still(self) -> Model:
+        """Return the model, or one of a network in memory if its files are not what they were."""
+        with suppress(OSError, Snn2hwError):
+            if self.model.hashes() == self.hashes:
+                return self.model
+        return replace(self.model, files={}, given="")
+
+
 class Network(ir.Network):
     """A float network that can be written to a file."""
 
-    __slots__ = ()
+    __slots__ = ("_origin",)
+
+    _origin: Origin
 
     @classmethod
-    def of(cls, net: ir.Network) -> Network:
-        """Return the same network with the methods of this class."""
-        if isinstance(net, Network):
+    def of(cls, net: ir.Network, origin: Origin | None = None) -> Network:
+        """Return the same network with the methods of this class, and where it is from."""
+        if isinstance(net, Network) and origin is None:
             return net
-        return cls(net.nodes, net.edges, net.dt, net.time_steps, net.rules)
+        made = cls(net.nodes, net.edges, net.dt, net.time_steps, net.rules)
+        if origin is not None:
+            object.__setattr__(made, "_origin", origin)
+        return made
 
     @named
     def save(self, path: str | Path) -> Path:
         """Write the network as NIR, which ``load`` and NIR's own tools read.
 
+        Args:
+            path: of the file, which ends in ``.nir``.
+
         Raises:
-            InputError: names the nodes that NIR cannot hold.
+            InputError: names the nodes that NIR cannot hold, or why the file cannot be there.
         """
         file = expanded(path)
+        if file.suffix != ".nir":
+            raise InputError(
+                f"{file} is no name of a NIR file, which is what a network is written as.",
+                f"Name it {file.with_suffix('.nir')}." if file.name else "Name it network.nir.",
+            )
+        check_result(file)
         nir_io.write(file, self)
         return file
 
@@ -74,6 +122,12 @@ class Student(Network):
     def trained(cls, net: ir.Network, metrics: Mapping[str, Any], run: Path | None) -> Student:
         """Return a network with what was measured of it."""
         made = cls(net.nodes, net.edges, net.dt, net.time_steps, net.rules)
+        if run is not None:
+            student = {"nir": run / "student.nir"}
+            data = metrics.get("data")
+            data = data if data and datasets.split(data)[0] in datasets.DATASETS else None
+            model = Model(run.name, net, student, data, dict(metrics), given=str(run))
+            object.__setattr__(made, "_origin", Origin.read(model))
         object.__setattr__(made, "metrics", dict(metrics))
         object.__setattr__(made, "run", run)
         return made
@@ -127,16 +181,12 @@ class Simulation:
             output: of several outputs, the one that the labels are for.
 
         Raises:
-            InputError: there is not a label for each sample, or there are several outputs and none
-                was named.
+            InputError: there is not a label for each sample, one is of no class, or there are
+                several outputs and none was named.
         """
-        predicted = self.trace.predictions[chosen(self.trace.outputs, output)]
-        labels = np.asarray(y)
-        if labels.shape != predicted.shape:
-            raise InputError(
-                f"There are {len(predicted)} samples, and labels of shape {list(labels.shape)}.",
-                "Give one label for each sample.",
-            )
+        meant = chosen(self.trace.outputs, output)
+        predicted, net = self.trace.predictions[meant], self.program.network
+        labels = given.labels(y, len(predicted), net.population(net.outputs[meant]).size)
         return float((predicted == labels).mean())
 
     def __repr__(self) -> str:
@@ -161,13 +211,13 @@ class Built:
         program: what the chip is told.
         rewrites: what rewrites were applied and what they changed (``exporting.compiled``); None
             if there were none.
-        model: what it was made of.
-        options: what was asked for beside it.
+        origin: what it was made of, after its rewrites; None for a program alone.
+        options: what was said where it was loaded and where it was built.
     """
 
     program: Program
     rewrites: Mapping[str, Any] | None = None
-    model: Model | None = None
+    origin: Origin | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     # The last bill and the last proof, which a page and a saved build tell.
     _last: dict[str, Any] = field(default_factory=dict)
@@ -231,6 +281,9 @@ class Built:
         Raises:
             InputError: there is no bill yet, and no samples for one.
         """
+        page = expanded(path)
+        check_result(page)
+        given.labels_need_samples(x, y)
         if x is not None:
             self.energy(x, y)
         bill: EnergyReport | None = self._last.get("bill")
@@ -241,13 +294,34 @@ class Built:
             )
         with self._stored() as build:
             proof = self._last.get("proof")
-            return write_page(build, bill, bill.accuracy, proof, None, expanded(path))
+            return write_page(build, bill, bill.accuracy, proof, None, page)
 
     @named
-    def save(self, folder: str | Path) -> Path:
-        """Write the build folder that ``snn2hw export`` writes; ``snn2hw.open`` opens it."""
+    def save(self, folder: str | Path, *, replace: bool = False) -> Path:
+        """Write the build folder that ``snn2hw export`` writes; ``snn2hw.open`` opens it.
+
+        A build that is there is replaced if it was made with the same options; that its program is
+        gone, where it was another, is warned about.
+
+        Args:
+            folder: new or empty, or a build.
+            replace: whether a build of other options is replaced, too.
+
+        Raises:
+            InputError: something else is there, other files beside a build, or a build that was
+                made with other options.
+        """
         path = expanded(folder)
-        exporting.write(path, self._model(), self.program, self.rewrites, self.options)
+        replacing.check_place(path, families.vendor_files())
+        if path.parent.name == "builds" and not folders.is_plain(path.name):
+            raise InputError(f"{path.name!r} cannot be the name of a build.", "Use another word.")
+        model = self._model()
+        if not replace:
+            ways = "Save it in another folder, or give replace=True."
+            exporting.refuse_other_options(path, self.program, self.options, ways, "{}")
+        build = exporting.write(path, model, self.program, self.rewrites, self.options)
+        if build.replaced:
+            given.warn([f"{path} held another program, which is gone"])
         if (bill := self._last.get("bill")) is not None:
             write_json(path / folders.BILL, bill.json())
         if (proof := self._last.get("proof")) is not None:
@@ -262,15 +336,12 @@ class Built:
             yield exporting.write(path, self._model(), self.program, self.rewrites, self.options)
 
     def _model(self) -> Model:
-        return self.model or Model("network", self.program.network, {})
+        return self.origin.still() if self.origin else Model("network", self.program.network, {})
 
     def _named(self, x: Inputs) -> Mapping[str, NDArray[Any]]:
         net = self.program.network
-        ports = given(net.inputs)
-        values = x if isinstance(x, Mapping) else {next(iter(ports)): np.asarray(x)}
-        known = {
-            k: ports[k].integers(np.asarray(v)) if k in ports else v for k, v in values.items()
-        }
+        known, notes = given.inputs(host_inputs(net.inputs), x)
+        given.warn(notes)
         return sent(net, known)
 
     def __repr__(self) -> str:
@@ -292,7 +363,8 @@ def opened(build: folders.Build) -> Built:
     last: dict[str, Any] = {}
     if (proof := builds.last_proof(build)) is not None:
         last["proof"] = proof
-    return Built(build.program, known["rewrites"], model, known["options"], last)
+    origin = Origin(model, known["options"], {})
+    return Built(build.program, known["rewrites"], origin, known["options"], last)
 
 
 __all__ = ["Built", "Inputs", "IntNetwork", "Network", "Proof", "Simulation", "Student", "opened"]

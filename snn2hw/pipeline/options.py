@@ -7,6 +7,8 @@ from typing import Any
 
 from snn2hw import nir_io
 
+FLAG = "--{}"  # how the command line writes the name of an option
+
 
 def recorded(
     choice: nir_io.Choice,
@@ -35,7 +37,7 @@ def told(options: Mapping[str, Any]) -> list[str]:
 
 
 def differing(
-    there: Mapping[str, Any], now: Mapping[str, Any], steps: tuple[int, int]
+    there: Mapping[str, Any], now: Mapping[str, Any], steps: tuple[int, int], flag: str = FLAG
 ) -> list[str]:
     """Say which options differ, with both values; a name makes no other build.
 
@@ -43,16 +45,17 @@ def differing(
         there: the options of the build that is there.
         now: those that are given now.
         steps: that a sample lasts there, and now, whoever said so.
+        flag: how options are written, ``{}`` for the name.
     """
     before = {**there, "time_steps": steps[0]}
     after = {**now, "time_steps": steps[1]}
     names = [k for k in dict.fromkeys([*before, *after]) if k != "name"]
     pairs = [(k, _value(before.get(k)), _value(after.get(k))) for k in names]
-    return [f"{_flag(k)} is {b} now and was {a}" for k, a, b in pairs if a != b]
+    return [f"{_flag(k, flag)} is {b} now and was {a}" for k, a, b in pairs if a != b]
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def _flag(name: str, flag: str = FLAG) -> str:
+    return flag.format(name.replace("_", "-") if flag == FLAG else name)
 
 
 def _value(value: Any) -> str:

@@ -1,11 +1,35 @@
-"""Asking for the training half, which needs PyTorch, before it is imported."""
+"""The training half, which needs PyTorch: asked for before it is imported."""
 
 from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from snn2hw.errors import InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def lends(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that trains give modules among its arguments back as they were, but trained.
+
+    They keep their device and their modes.
+    """
+
+    @wraps(function)
+    def returning(*args: P.args, **kwargs: P.kwargs) -> R:
+        need_training()
+        from snn2hw.train import given_back
+
+        lent: list[Any] = [*args, *kwargs.values()]
+        with given_back(*lent):
+            return function(*args, **kwargs)
+
+    return returning
 
 
 def need_training() -> None:

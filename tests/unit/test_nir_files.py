@@ -108,7 +108,7 @@ def test_files_that_nir_reads_hold_the_same_numbers():
 
 
 def test_without_a_time_step_a_file_is_listed_but_not_built():
-    with pytest.raises(InputError, match="Give --dt, in seconds"):
+    with pytest.raises(InputError, match="Give --dt, in Python dt=, in seconds"):
         nir_io.read(FOLDER / "lif_norse.nir")
     _, notes = load("lif_norse")
     assert "0.0001 s for this listing" in notes[-1]

@@ -160,7 +160,7 @@ def test_a_build_takes_what_the_author_fed(tmp_path):
         folder = build.save(tmp_path / target)
         for same in (build, snn2hw.open(folder)):
             assert (same.simulate(port.fed(pixels)).trace.spikes == wanted).all()
-    with pytest.raises(InputError, match=r"holds values from .*--input-max"):
+    with pytest.raises(InputError, match=r"holds real numbers from .*--input-max"):
         build.simulate(port.fed(pixels + 1000))
 
 
