@@ -83,6 +83,8 @@ def export(
 
             limit = samples or exporting.MEASURED_SAMPLES
             shown = floats.samples_for(loaded, limit=limit, **which)
+            for note in shown.notes:
+                talk.say(f"note: {note}")
         else:
             talk.say("note: samples are not used: there are no rewrites to measure on them")
     build = exporting.export(

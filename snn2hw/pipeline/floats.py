@@ -15,6 +15,7 @@ from snn2hw.errors import InputError
 from snn2hw.files import reading
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.network import Network
+from snn2hw.pipeline.given import moved
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.port import Port, Samples
 from snn2hw.pipeline.recorded import from_recording
@@ -56,9 +57,11 @@ def samples_for(
         inputs, labels = stored_arrays(file, limit, list(net.inputs()), classes)
         with reading(file, "a file of samples"):
             floating.check_inputs(net, inputs)
+        notes: list[str] = []
         for name, port in net.inputs().items():
+            notes += moved(name, port, inputs[name])
             inputs[name] = port.taken(inputs[name])
-        return Samples(inputs, labels, file.name)
+        return Samples(inputs, labels, file.name, tuple(notes))
     if len(net.inputs()) != 1:
         raise one_input_only(model.name, len(net.inputs()))
     ((name, node),) = net.inputs().items()

@@ -181,7 +181,7 @@ def moved(name: str, port: Input | InputPort, fed: NDArray[Any]) -> list[str]:
     Raises:
         InputError: a chip would not take the integers.
     """
-    if not port.is_fed(fed) or not fed.size:
+    if not port.is_fed(fed) or not fed.size or fed.shape[2:] != port.shape:
         return []
     exact = port.unrounded(fed)
     low, high = float(exact.min()), float(exact.max())

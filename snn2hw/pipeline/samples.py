@@ -20,6 +20,7 @@ from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import given
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import chosen
+from snn2hw.pipeline.given import moved
 from snn2hw.pipeline.port import Port, Samples
 from snn2hw.pipeline.recorded import from_recording, only_for_recordings
 from snn2hw.recordings import UNREAD, Binning, clipped, is_recording
@@ -226,6 +227,7 @@ def _finite(x: NDArray[Any]) -> bool:
 def _from_file(program: Program, file: Path, limit: int | None, classes: int | None) -> Samples:
     ports = given(program.network.inputs)
     inputs, labels = stored_arrays(file, limit, list(ports), classes)
-    inputs = {name: ports[name].integers(x) for name, x in inputs.items()}
     with reading(file, "a file of samples"):
-        return Samples(sent(program.network, inputs), labels, file.name)
+        notes = tuple(n for name, x in inputs.items() for n in moved(name, ports[name], x))
+        inputs = {name: ports[name].integers(x) for name, x in inputs.items()}
+        return Samples(sent(program.network, inputs), labels, file.name, notes)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from system_calls import call_here, document
 
-from snn2hw import nir_io
+import snn2hw
+from snn2hw import datasets, nir_io
 from snn2hw.nir_io import Choice
 
 NETWORKS = Path(__file__).parents[1] / "fixtures/networks"
@@ -204,3 +205,111 @@ def test_options_that_a_vendors_file_has_no_use_for_are_named(tmp_path):
     (note,) = document(tmp_path, "inspect", str(net), *given)["notes"]
     assert note == "not used, as model.net leaves no choice there: --dt 0.0001, --reset zero"
     assert document(tmp_path, "inspect", str(net), *given[:2])["notes"] == []
+
+
+@pytest.fixture
+def late(tmp_path):
+    """A folder with a network whose neurons Loihi 2 lacks, and images that are no noise."""
+    net, _ = nir_io.read(Path(__file__).parents[2] / "models/digits-cnn/network.nir")
+    soft = {k: replace(n, reset="subtract") for k, n in net.neurons().items()}
+    nir_io.write(tmp_path / "late.nir", replace(net, nodes={**net.nodes, **soft}))
+    nir_io.write(tmp_path / "hard.nir", net)
+    data = datasets.load("digits")
+    shown = data.x_test[:30, None].repeat(net.time_steps, axis=1)
+    np.savez(tmp_path / "in.npz", x=shown, y=data.y_test[:30])
+    np.savez(tmp_path / "fed.npz", x=shown / 16)
+    return tmp_path
+
+
+def test_rewrites_are_measured_on_samples_that_are_given(late):
+    rewriting = ("export", "late.nir", "--rewrite", "hard-reset")
+    blind = call_here(late, *rewriting)
+    assert "samples of random inputs" in blind.stdout
+    assert "Random inputs say little of real ones" in blind.stdout
+    for given, source, samples in (
+        (("--input", "in.npz"), "in.npz", 30), (("--data", "digits", "--samples", "7"), "digits", 7)
+    ):  # fmt: skip
+        found = document(late, *rewriting, *given)["rewrites"]
+        assert found["measured_on"] == f"{samples} samples of {source}"
+        assert found["spikes_per_sample"][0] != found["spikes_per_sample"][1]
+        assert min(found["accuracy"]) > 0.5  # by the labels of these samples
+        assert "Random" not in call_here(late, *rewriting, *given).stdout
+    told = call_here(
+        late, "energy", "report", "late-loihi2", "--input", "in.npz", "--html", "a.html"
+    )
+    assert "rewrite hard-reset: a spike sets the membrane to 0" in told.stdout
+    assert "<h2>Rewrites</h2>" in (late / "a.html").read_text()
+    none = call_here(late, "export", "hard.nir", "--input", "in.npz")
+    assert "note: samples are not used: there are no rewrites to measure on them" in none.stderr
+    idle = call_here(late, "export", "hard.nir", "--rewrite", "soft-reset", "--name", "again")
+    assert "note: rewrite soft-reset changed nothing" in idle.stderr
+
+
+def test_options_that_a_build_has_no_use_for_are_named(late):
+    document(late, "export", "hard.nir")
+    unused = ("--input-scale", "1/16", "--reset", "subtract", "--time-steps", "2")
+    for command in (("simulate", "hard-loihi2", "--input", "in.npz"), ("inspect", "hard-loihi2")):
+        told = call_here(late, *command, *unused)
+        assert told.returncode == 0
+        assert (
+            "note: not used, as hard-loihi2 leaves no choice there: --time-steps 2, "
+            "--reset subtract, --input-scale 0.0625"
+        ) in told.stderr + told.stdout
+        assert "not used" not in call_here(late, *command).stderr
+
+
+def test_a_path_is_no_build_of_its_name(late):
+    document(late, "export", "hard.nir")
+    for given in ("/somewhere/else/hard", "results/hard-loihi2", "./hard-loihi2"):
+        told = call_here(late, "simulate", given, "--input", "in.npz")
+        assert f"There is no build '{given}'" in told.stderr
+    for given in ("hard", "hard.nir", "./hard.nir", str(late / "hard.nir")):
+        found = document(late, "simulate", given, "--input", "in.npz")
+        assert found["build"].endswith("hard-loihi2")
+
+
+def test_a_build_replaces_nothing_else(late):
+    (late / "builds/mine").mkdir(parents=True)
+    (late / "builds/mine/a.txt").write_text("x")
+    told = call_here(late, "export", "hard.nir", "--name", "mine")
+    assert "builds/mine is no build, and holds a.txt, which a build would replace" in told.stderr
+    document(late, "export", "hard.nir")
+    (late / "builds/hard-loihi2/a.txt").write_text("x")
+    told = call_here(late, "export", "hard.nir")
+    assert "hard-loihi2 holds a.txt beside a build, which a new build would replace" in told.stderr
+    assert [p.read_text() for p in sorted(late.glob("builds/*/a.txt"))] == ["x", "x"]
+    (late / "builds/hard-loihi2/a.txt").unlink()
+    again = ("--name", "hard-loihi2", "--time-steps", "3")
+    told = call_here(late, "export", "hard.nir", *again)
+    assert told.stderr.count("held another program, which is gone; another --name would have") == 1
+
+
+def test_a_build_of_a_network_in_memory_says_how_to_go_on(late, monkeypatch):
+    monkeypatch.chdir(late)
+    snn2hw.build(snn2hw.Network.of(nir_io.read(late / "hard.nir")[0])).save("builds/mine")
+    told = call_here(late, "export", "builds/mine", "--target", "loihi1")
+    assert "was made of a network in memory, which is gone. Where it was made" in told.stderr
+    assert "network.save('x.nir')" in told.stderr
+    snn2hw.build(snn2hw.load("hard.nir")).save("builds/mine")
+    made = document(late, "export", "builds/mine", "--target", "loihi1")
+    assert (made["target"], made["build"]) == ("loihi1", "builds/hard-loihi1")
+
+
+def test_real_numbers_of_another_scale_are_refused_or_said(late):
+    """In a file as in Python."""
+    net, _ = nir_io.read(late / "hard.nir")
+    (port,) = net.inputs().values()
+    fed = replace(port, gain=np.array(16.0))
+    nir_io.write(late / "fed.nir", replace(net, nodes={**net.nodes, "input": fed}))
+    document(late, "export", "fed.nir")
+    with np.load(late / "fed.npz") as stored:
+        np.savez(late / "half.npz", x=stored["x"] / 2)
+        np.savez(late / "large.npz", x=stored["x"] * 16)
+    for of, how in (("fed-loihi2", ()), ("fed.nir", ("--on", "float"))):
+        whole = call_here(late, "simulate", of, *how, "--input", "fed.npz")
+        assert (whole.returncode, "rounding" in whole.stderr) == (0, False)
+        half = call_here(late, "simulate", of, *how, "--input", "half.npz")
+        assert "moves them by up to 0.50 of an integer" in half.stderr
+        large = call_here(late, "simulate", of, *how, "--input", "large.npz")
+        assert "here as the integers from 0 to 256; the chip takes 0 to 16" in large.stderr
+        assert large.returncode == (1 if not how else 0)
