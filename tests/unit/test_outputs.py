@@ -85,7 +85,7 @@ def test_a_single_answer_is_not_made_of_several():
         lambda: trace.spikes, lambda: trace.prediction, trace.answer, lambda: floats_of.answer,
         lambda: floats_of.prediction,
     ):  # fmt: skip
-        with pytest.raises(InputError, match=r"has 4 outputs \(deep, .*: --output NAME, or"):
+        with pytest.raises(InputError, match=r"has 4 outputs \(deep, .*: --output NAME; in Python"):
             ask()
     with pytest.raises(InputError, match=r"There is no output 'scores'\. Did you mean 'score'\?"):
         trace.answer("scores")
