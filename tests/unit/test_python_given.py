@@ -266,7 +266,7 @@ def test_options_of_another_door_and_the_nearest_of_this(model, option, why):
 
 
 def test_only_options_are_listed_as_known(network):
-    with pytest.raises(InputError, match="Known: rewrite, target, time_steps, x, y"):
+    with pytest.raises(InputError, match="Known: chips, rewrite, target, time_steps, x, y"):
         snn2hw.build(network, tragets="loihi2")
 
 
