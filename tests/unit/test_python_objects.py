@@ -84,7 +84,7 @@ def test_what_is_shown_is_short_and_says_what_it_is(built, digits):
     net = snn2hw.load("digits-cnn")
     assert repr(net).splitlines()[0] == "11 nodes, 0.001 s a step, 8 steps a sample"
     assert "  lif1: Lif 16x8x8 from conv1" in repr(net).splitlines()
-    assert repr(built).splitlines()[0].startswith("Intel Loihi 2: 4 cores on 1 chip, 8 steps")
+    assert repr(built).splitlines()[0].startswith("Intel Loihi 2: 2 cores on 1 chip, 8 steps")
     assert "spikes a sample" in repr(built.simulate(x[:2]))
     bill = repr(built.energy(x[:5], y[:5]))
     assert "energy of an inference, the chip alone" in bill
