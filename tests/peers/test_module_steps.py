@@ -174,6 +174,35 @@ def test_calls_that_differ_later_are_refused(what):
         from_module(seeded(Counting(what)), (SIZE,))
 
 
+class Held(nn.Module):
+    """Hears a membrane of a step ago, which is not there at the first one."""
+
+    def __init__(self, start):
+        super().__init__()
+        self.fc, self.lif = nn.Linear(SIZE, OUT), leaky()
+        self.held, self.start = snntorch.Leaky(0.5, reset_mechanism="none"), start
+
+    def forward(self, x):
+        mem, held, out = self.lif.init_leaky(), self.held.init_leaky(), []
+        back = torch.full((x.shape[1], OUT), self.start)
+        for frame in x:
+            spk, mem = self.lif(self.fc(frame) + back, mem)
+            _, held = self.held(spk, held)
+            back = -0.25 * held
+            out.append(spk)
+        return torch.stack(out)
+
+
+def test_membranes_that_are_heard_start_from_rest():
+    module = seeded(Held(0.0))
+    net, _ = from_module(module, (SIZE,), time="first")
+    with torch.no_grad():
+        wanted = module(torch.tensor(spikes()).transpose(0, 1)).transpose(0, 1).numpy()
+    assert np.array_equal(floating.run(net, {"input": spikes()}).answer, wanted)
+    with pytest.raises(UnsupportedError, match="hears other numbers at step 0"):
+        from_module(seeded(Held(1.0)), (SIZE,), time="first")
+
+
 def padded(found, way):
     samples = len(found)
     written = torch.zeros(samples, OUT + 2)

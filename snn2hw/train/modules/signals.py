@@ -67,11 +67,15 @@ class Cells:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """A state of cells, such as their membrane, as it is after a step."""
+    """A state of cells, such as their membrane, as it is after a step.
+
+    ``gave`` is what it was for the first sample, by step, as far as a call tells.
+    """
 
     cells: int
     name: str
     shape: Shape
+    gave: dict[int, Floats] = field(default_factory=dict)
 
     @property
     def size(self) -> int:

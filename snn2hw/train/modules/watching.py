@@ -105,7 +105,7 @@ class Watch:
             if row.min() >= 0:  # else the problem is known, and is not to be told of all behind it
                 heard = operand(where, numbers[sample].reshape(-1), self.steps)
                 heard = self._heard.setdefault(heard.key, heard)
-            took, gave = (v[sample, None].reshape(-1) for v in (numbers, given))
+            took, gave = (v[sample].reshape(-1).astype(np.float32) for v in (numbers, given))
             call = Call(heard, line, took, gave) if sample == 0 else Call(heard, line, NONE, NONE)
             cells.calls.setdefault(sample, []).append(call)
             t.reached.update(np.unique(row[row < 0]).tolist())
@@ -160,7 +160,10 @@ class Watch:
             return
         shape = tuple(state.shape[1:])
         number = t.signals.find(("state", mine, name), lambda: State(mine, name, shape))
-        ids = t.make_rows(number, self.steps - 1, t.signals[number].size)
+        signal = t.signals[number]
+        assert isinstance(signal, State)
+        signal.gave[self.steps - 1] = values(state[0]).astype(np.float32).reshape(-1)
+        ids = t.make_rows(number, self.steps - 1, signal.size)
         self.left[name] = ids
         t.put(state, ids.reshape(state.shape))
 
