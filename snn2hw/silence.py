@@ -89,12 +89,12 @@ def _highest(node: Lif, into: Incoming, net: Network, most: Mapping[str, Floats]
             step.keep_current, step.gain_current, step.keep_voltage, step.gain_voltage, step.drift
         )
     )  # fmt: skip
-    drives = [_drive(into, net, most, sign) for sign in (1, -1)]
-    if any(drive is None for drive in drives):
+    highest, lowest = (_drive(into, net, most, sign) for sign in (1, -1))
+    if highest is None or lowest is None:
         return np.full(keep_v.shape, np.inf)
     gain = gain_i * gain_v  # below 0 where r or w_in is: what inhibits then excites
     with np.errstate(divide="ignore", invalid="ignore"):
-        current = np.where(gain > 0, gain * drives[0], np.where(gain < 0, gain * drives[1], 0.0))
+        current = np.where(gain > 0, gain * highest, np.where(gain < 0, gain * lowest, 0.0))
         current = np.where(current > 0, current / (1.0 - keep_i), current)
         push = current + drift
         return np.where(push > 0, push / (1.0 - keep_v), 0.0)

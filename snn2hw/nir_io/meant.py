@@ -65,6 +65,8 @@ def meant(
             "rests at another v_leak than 0, and Norse's reset_subtract takes all of the threshold "
             "off: set v_leak to 0, or take --reset zero"
         )
+    elif written_by == "norse" and not rests and np.isfinite(neuron.tau).any():
+        wrong = "rests at or above its threshold, and Norse starts there: choose another v_leak"
     elif rests and ((neuron.v_threshold <= 0).any() or written_by == "norse"):
         neuron, moved = _from(neuron, neuron.v_leak, "at rest, v_leak")
         said = "; ".join(filter(None, (said, moved)))

@@ -133,6 +133,12 @@ def test_norses_subtraction_beside_a_leak_is_refused_in_files_too(tmp_path, leak
     assert np.array_equal(floating.run(network, {"input": currents()}).answer, wanted)
 
 
+def test_norses_start_above_the_threshold_is_refused(tmp_path):
+    path = written(of_norse(nn.Linear(1, SIZE), box(v_leak=0.5)), tmp_path)
+    with pytest.raises(InputError, match="1 rests at or above its threshold, and Norse starts"):
+        snn2hw.load(path, written_by="norse", dt=1e-3)
+
+
 @pytest.mark.parametrize(("reset", "noted"), [("subtract", True), ("subtract-late", False)])
 def test_spikes_that_snntorch_misses_are_said_of_files_too(tmp_path, reset, noted):
     neurons = snntorch.Leaky(

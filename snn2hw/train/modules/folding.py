@@ -181,7 +181,7 @@ def _gave(t: Tracer, number: int, step: int, known: dict[Any, Floats]) -> Floats
         case Applied():
             return _through(signal.node, evaluated(t, signal.heard, step, known))
         case State():
-            return signal.gave[step] if step >= 0 else np.zeros(signal.size)
+            return signal.gave[step].astype(float) if step >= 0 else np.zeros(signal.size)
         case _:
             assert_never(signal)
 

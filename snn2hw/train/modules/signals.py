@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.train.modules.origins import Floats, Operand
@@ -75,7 +78,7 @@ class State:
     cells: int
     name: str
     shape: Shape
-    gave: dict[int, Floats] = field(default_factory=dict)
+    gave: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
