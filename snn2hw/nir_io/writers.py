@@ -3,8 +3,9 @@
 Read from the frameworks' own sources: Norse 1.1.0 (``functional/lif_box.py``,
 ``utils/import_nir.py``), snnTorch 1.0.0 (``import_nir.py``, ``_neurons/leaky.py``), Sinabs 3
 (``activation/``, ``layers/iaf.py``, ``from_torch.py``, whose lowest membrane is -1 unless told
-otherwise), SpikingJelly (``surrogate.heaviside``, ``neuron.LIFNode``), Spyx of July 2026
-(``nn.py``, where a step compares the membrane of the step before).
+otherwise; ``layers/lif.py``, which decays by ``exp(-1 / tau)``), SpikingJelly
+(``surrogate.heaviside``, ``neuron.LIFNode``), Spyx of July 2026 (``nn.py``, where a step compares
+the membrane of the step before).
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ WRITERS: Mapping[str, Writer] = {
     ),
     "sinabs": Writer(
         "subtract",
-        Rules(fires="at", spikes="many", v_min=-1.0),
-        others="--reset zero for reset_fn=MembraneReset",
+        Rules(integration="exponential", fires="at", spikes="many", v_min=-1.0),
+        others="--reset zero for reset_fn=MembraneReset; norm_input=False, which no option says: "
+        "load the module itself",
     ),
     "spikingjelly": Writer("zero", Rules(fires="at"), others="--reset subtract for v_reset=None"),
     "spyx": Writer("subtract-late", Rules(), 1.0, late=True),

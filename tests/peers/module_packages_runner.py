@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 
+import nir
 import numpy as np
 import sinabs.layers as sl
 import torch
 from sinabs.activation import MaxSpike, MembraneReset, SingleSpike
-from spikingjelly.activation_based import functional, layer, neuron
+from sinabs.nir import to_nir
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
 import snn2hw
@@ -141,6 +145,8 @@ def cases():
     yield "sinabs layers", layers(1), folded, image
     mixed = nn.Sequential(sl.IAF(min_v_mem=-1.0), sl.IAF(min_v_mem=-2.0))
     yield "mixed", mixed, batch_first, flat
+    soft = surrogate.Sigmoid(spiking=False)
+    yield "no spikes", *jelly(neuron.IFNode(surrogate_function=soft))
 
 
 def compared(module, own, x):
@@ -153,6 +159,31 @@ def compared(module, own, x):
         return {"error": "the module runs otherwise"}
     differ = int((~np.isclose(found, wanted, rtol=0, atol=1e-5)).sum())
     return {"values": wanted.size, "differ": differ, "spikes": float(np.abs(wanted).sum())}
+
+
+def written(module, own, x, **known):
+    """Write a module as NIR with Sinabs itself, and read the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sinabs.nir"
+        nir.write(path, to_nir(module, torch.zeros(1, 1, SIZE)))
+        batch_first(module, x)  # with as many samples
+        net = snn2hw.load(path, written_by="sinabs", **known)
+    with torch.no_grad():
+        wanted = own(module, x).numpy()
+    found = floating.run(net, {"input": x.numpy()}).answer
+    differ = int((found != wanted).sum())
+    return {"values": wanted.size, "differ": differ, "spikes": float(wanted.sum())}
+
+
+def files():
+    """Networks of Sinabs that leak, and that do not, whatever time step is said."""
+    x, ones = eighths(SAMPLES, STEPS, SIZE, seed=5, low=0), torch.ones(4)
+    lif = sl.LIF(tau_mem=20 * ones, spike_threshold=ones, min_v_mem=-1.0)
+    yield "file lif", weighted(nn.Sequential(nn.Linear(SIZE, 4), lif)), x * 8, {}
+    for step in (None, 1e-3):
+        known = {"dt": step} if step else {}
+        iaf = sl.IAF(spike_threshold=ones, min_v_mem=-1.0)
+        yield f"file iaf {step}", weighted(nn.Sequential(nn.Linear(SIZE, 4), iaf)), x, known
 
 
 def told(module, own, x):
@@ -179,4 +210,5 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     found = {name: told(module, own, x) for name, module, own, x in cases()}
     found["static"] = static()
+    found |= {name: written(m, batch_first, x, **known) for name, m, x, known in files()}
     sys.stdout.write(json.dumps(found))

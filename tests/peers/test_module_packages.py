@@ -36,7 +36,7 @@ NAMES = (
     "lif False", "lif False reset", "lif False soft", "plif False", "lif m", "sequence", "iaf",
     "iaf free", "iaf thresholds", "iaf one", "iaf most", "iaf reset", "sinabs lif True",
     "sinabs lif syn True", "sinabs lif False", "sinabs lif syn False", "sinabs leak",
-    "sinabs layers", "static",
+    "sinabs layers", "static", "file lif", "file iaf None", "file iaf 0.001",
 )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def found():
 
 
 def test_every_case_is_there(found):
-    assert set(found) == {*NAMES, "mixed"}
+    assert set(found) == {*NAMES, "mixed", "no spikes"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,3 +73,7 @@ def test_it_spikes_as_in_its_package(found, name):
 
 def test_rules_that_differ_are_refused_by_name(found):
     assert "1 and 0 follow different rules" in found["mixed"]["error"]
+
+
+def test_surrogates_that_do_not_spike_are_refused(found):
+    assert "IFNode spikes by a function that is no step" in found["no spikes"]["error"]
