@@ -22,6 +22,7 @@ from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network as Float
 from snn2hw.ir.network import Threshold
 from snn2hw.ir.target import Target
+from snn2hw.ir.trace import chosen
 from snn2hw.pipeline import builds, comparing, counting, given, runs
 from snn2hw.pipeline.compiler import reasons
 from snn2hw.pipeline.doors import load
@@ -59,6 +60,7 @@ def measure(
     y: NDArray[Any] | None = None,
     *,
     time: Any = None,
+    output: str | None = None,
 ) -> dict[str, Any]:
     """Run a module and the network made of it on the same samples, and say how they differ.
 
@@ -69,6 +71,7 @@ def measure(
             integers. They differ if ``load`` was given a scale of the input.
         y: labels ``[N]``, if there are any.
         time: how the module takes its input, if ``load`` had to be told.
+        output: of several outputs, the one that is compared and that the labels are for.
 
     Returns:
         ``samples``, ``steps``, ``same_predictions`` (share), ``same_outputs`` (share of all values
@@ -76,7 +79,8 @@ def measure(
         network ``spikes_per_sample``, ``accuracy``.
 
     Raises:
-        InputError: x does not have the network's shape.
+        InputError: x does not have the network's shape, or there are several outputs and none was
+            named.
     """
     need_training()
     from snn2hw.train import Spiking, run_module
@@ -92,14 +96,17 @@ def measure(
     known, notes = given.inputs({name: port}, x)
     integers = known[name]
     ours = floating.run(network, known)  # which also judges the shape of x
-    y = None if y is None else given.labels(y, ours.samples, size_of(_answer(network)))
+    output = chosen(ours.outputs, output)
+    if y is not None:
+        y = given.labels(y, ours.samples, size_of(network.outputs()[output].shape))
     given.warn(notes or outside(port, name, integers))
     shown = x if port.is_fed(x) or not port.scaled else port.fed(x)
     if isinstance(module, Spiking):
         shown = integers  # which our own students scale themselves
     spiking = _sending(network)  # spikes that nobody hears count on neither side
-    theirs, spikes = run_module(module, shown, time=time, counted=spiking)
-    answer = ours.answer.reshape(*ours.answer.shape[:2], *theirs.shape[2:])
+    theirs, spikes = run_module(module, shown, time=time, counted=spiking, output=output)
+    answer, predicted = ours.outputs[output], ours.predictions[output]
+    answer = answer.reshape(*answer.shape[:2], *theirs.shape[2:])
     if theirs.shape[1] != ours.steps:
         answer = answer.sum(axis=1, keepdims=True)
     guess = theirs.reshape(*theirs.shape[:2], -1).sum(axis=1).argmax(axis=1)
@@ -107,12 +114,12 @@ def measure(
     found: dict[str, Any] = {
         "samples": ours.samples,
         "steps": ours.steps,
-        "same_predictions": float((guess == ours.prediction).mean()),
+        "same_predictions": float((guess == predicted).mean()),
         "same_outputs": float(np.isclose(theirs, answer).mean()),
         "spikes_per_sample": [spikes / ours.samples, sent / ours.samples],
     }
     if y is not None:
-        found["accuracy"] = [float((p == y).mean()) for p in (guess, ours.prediction)]
+        found["accuracy"] = [float((p == y).mean()) for p in (guess, predicted)]
     return found
 
 
@@ -122,11 +129,6 @@ def _sending(network: Float) -> dict[str, str]:
         k: k.removesuffix(".spikes") for k, n in network.nodes.items() if isinstance(n, Threshold)
     }
     return {module: k for k, module in spikes.items()} | {k: k for k in network.neurons()}
-
-
-def _answer(network: Float) -> Shape:
-    ((_, output),) = network.outputs().items()
-    return output.shape
 
 
 @named

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.errors import InputError, UnsupportedError, listed
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import wiring
@@ -71,7 +71,13 @@ class ModuleStudent(Spiking):
                 net, self._plan = self._built(None)
             except UnsupportedError:
                 raise error from None
-        (output,) = net.outputs().values()
+        output, *others = net.outputs().values()
+        if others:
+            raise InputError(
+                f"The student gives {1 + len(others)} answers ({listed(net.outputs())}), and one "
+                "is trained.",
+                "Return only the one with a value for each class.",
+            )
         if output.shape != (classes,):
             raise InputError(
                 f"The student gives values of shape {output.shape}; there are {classes} classes.",
@@ -162,6 +168,7 @@ def run(
     *,
     time: Time | None = None,
     counted: Container[str] | None = None,
+    output: str | None = None,
 ) -> tuple[Floats, float]:
     """Run a copy of a module from fresh states, as its author does.
 
@@ -171,6 +178,7 @@ def run(
         batch: samples at a time.
         time: as in ``from_module``.
         counted: names of the neurons whose spikes count; None for all of them.
+        output: of several answers, the one that is meant, by the name of the network's output.
 
     Returns:
         What it gives, ``[N, T, *out]``, or ``[N, 1, *out]`` if it adds up its steps itself; and how
@@ -178,9 +186,11 @@ def run(
 
     Raises:
         UnsupportedError: it runs in no known way, or gives no known answer.
-        InputError: the samples have other steps than the module's code.
+        InputError: the samples have other steps than the module's code, or it gives several answers
+            and none of them is named.
     """
-    plan = None if isinstance(module, Spiking) else plan_of(module, tuple(x.shape[2:]), time)
+    own = isinstance(module, Spiking)
+    plan = None if own else plan_of(module, tuple(x.shape[2:]), time, output)
     copied = fresh(module)
     outputs: list[Floats] = []
     total = 0.0

@@ -15,7 +15,7 @@ import snn2hw
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.ir.network import Affine, Conv2d, Delay, Leaky, Lif, Pool2d, SparseAffine
 from snn2hw.simulate import floating
-from snn2hw.train import from_module
+from snn2hw.train import ModuleStudent, from_module
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 STEPS = 7
@@ -526,8 +526,16 @@ def test_several_heads_are_several_outputs():
         outputs = floating.run(net, {"input": x}).outputs
         for name, answer in zip(names, wanted, strict=True):
             assert np.array_equal(outputs[name], answer.transpose(0, 1).numpy())
-        with pytest.raises(UnsupportedError, match="gives 2 answers, and one is compared"):
+        labels = wanted[1].sum(0).argmax(1).numpy()
+        found = snn2hw.measure(module, net, x, labels, output=names[1])
+        assert found["same_outputs"] == found["same_predictions"] == 1
+        assert found["accuracy"] == [1, 1]
+        with pytest.raises(InputError, match="2 outputs"):
             snn2hw.measure(module, net, x)
+        with pytest.raises(InputError, match=r"gives 2 answers .* and one is trained"):
+            ModuleStudent(module, (6, 1, 1), 3, 1, STEPS)
+        with pytest.raises(InputError, match=f"no output '{names[0]}s'.*'{names[0]}'"):
+            snn2hw.measure(module, net, x, output=f"{names[0]}s")
 
 
 def test_membranes_that_never_reset_are_an_answer():

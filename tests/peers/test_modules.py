@@ -276,7 +276,7 @@ def test_every_module_that_cannot_be_is_named():
         "4: GroupNorm divides by what each sample has",
         "5: Leaky was made with reset_mechanism='subtract' and now says 'zero'",
         "two currents of opposite sign", "needs a positive v_th above v_leak",
-        "10: ReLU does not spike: distill",
+        "10: ReLU changes the answer",
     ):  # fmt: skip
         assert text in str(error.value)
 
@@ -284,7 +284,7 @@ def test_every_module_that_cannot_be_is_named():
 def test_what_does_not_run_is_told_with_its_layer():
     neuron = snntorch.Leaky(0.5, reset_mechanism="zero")
     module = nn.Sequential(nn.Flatten(), nn.Linear(9, 4), neuron, nn.GELU(), nn.Linear(5, 2))
-    with pytest.raises(UnsupportedError, match=r"4: RuntimeError: mat1 .*behind 3: GELU does not"):
+    with pytest.raises(UnsupportedError, match=r"4 takes 5 numbers .*gets 4; before that, 3: GELU"):
         from_module(module, (1, 3, 3))
 
 
@@ -299,7 +299,7 @@ def test_what_a_caller_gets_wrong():
         from_module(neuron, (3,), max_pool="averag")
     with pytest.raises(UnsupportedError, match="no spiking neurons"):
         from_module(nn.Sequential(nn.Linear(3, 2)), (3,))
-    with pytest.raises(UnsupportedError, match=r"put an nn\.Flatten before it"):
+    with pytest.raises(UnsupportedError, match=r"Put an nn\.Flatten before it"):
         from_module(nn.Sequential(nn.Linear(9, 2), neuron), (1, 3, 3))
     net, _ = from_module(neuron, (3,))
     assert list(net.nodes) == ["input", "Leaky", "output"]

@@ -13,8 +13,9 @@ from snn2hw.errors import InputError, UnsupportedError, listed, unknown_name
 from snn2hw.ir import network as ir
 from snn2hw.ir.arrays import Shape
 from snn2hw.ir.graph import along_edges, wiring
+from snn2hw.ir.trace import chosen
 from snn2hw.passes import drop_unheard
-from snn2hw.train.export import OUTPUT, cell_node, to_network
+from snn2hw.train.export import cell_node, to_network
 from snn2hw.train.modules import of_norse, of_sinabs, of_snntorch, of_spikingjelly
 from snn2hw.train.modules.answering import Answer
 from snn2hw.train.modules.calling import TIMES, Plan, Time
@@ -108,7 +109,7 @@ def built(
     dt = dt or _step_of(module)
     unknown = strangers(module)
     seen = _watched(module, Asked(shape, dt, max_pool, input_max, time_steps), time, unknown)
-    steps = seen.plan.steps
+    steps = seen.plans[0].steps
     if steps and time_steps and steps != time_steps:
         raise InputError(
             f"The module's own code has {steps} steps, not {time_steps}.",
@@ -120,7 +121,7 @@ def built(
     if wrong:
         raise _not_expressed([*unknown, *wrong])
     net = _joined(seen, neurons, rules, dt, time_steps or steps, input_max)
-    return net, [*seen.t.notes, *notes], seen.plan
+    return net, [*seen.t.notes, *notes], seen.plans[0]
 
 
 def _watched(module: nn.Module, asked: Asked, time: Time | None, unknown: list[str]) -> Seen:
@@ -147,21 +148,23 @@ def _not_expressed(wrong: list[str]) -> UnsupportedError:
     return UnsupportedError(f"The module cannot be expressed: {told(wrong)}.", reasons=wrong)
 
 
-def plan_of(module: nn.Module, shape: Shape, time: Time | None) -> Plan:
+def plan_of(module: nn.Module, shape: Shape, time: Time | None, output: str | None = None) -> Plan:
     """Find out how a module is called and what it returns, also if it cannot be expressed.
+
+    Args:
+        module: what is to be run.
+        shape: of a sample at one step.
+        time: as in ``from_module``.
+        output: of several answers, the one that is meant, by the name of the network's output.
 
     Raises:
         UnsupportedError: it runs in no known way, or gives no known answer.
+        InputError: it gives several answers, and none of them is named.
     """
     seen = understand(module, Asked(shape, SNNTORCH_DT, "average", 1, steps=1), time)
     if not seen.answers:
         raise UnsupportedError(f"The module's answer is not known: {told(seen.wrong)}.")
-    if len(seen.answers) > 1:
-        raise UnsupportedError(
-            f"The module gives {len(seen.answers)} answers, and one is compared.",
-            "Return the one that is meant.",
-        )
-    return seen.plan
+    return seen.plans[seen.names.index(chosen(seen.names, output))]
 
 
 def _shape(shape: Shape | None) -> Shape:
@@ -231,9 +234,8 @@ def _joined(
         join = Join(seen.t.signals, seen.heard, neurons, dt, input_max, wait=wait)
         for number in sorted(_needed(seen)):
             join.signal(number, 0)
-        for at, answer in enumerate(seen.answers):
+        for name, answer in zip(seen.names, seen.answers, strict=True):
             shape = _answer_shape(seen, answer)
-            name = OUTPUT if len(seen.answers) == 1 else answer.name or f"{OUTPUT}{at}"
             join.feed(join.add(name, ir.Output(shape)), shape, answer.heard)
         found.append(ir.Network(join.nodes, tuple(join.edges), dt, steps, rules))
         if not join.waits:

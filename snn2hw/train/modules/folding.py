@@ -227,13 +227,34 @@ def reached(t: Tracer, starts: Iterable[Operand]) -> set[int]:
     return found
 
 
-def problems(t: Tracer) -> list[str]:
-    """Return everything that cannot be expressed, of what the cells or the answer hear."""
-    found, waiting = set[int](), set(t.reached)
+def problems(t: Tracer, of_cells: set[int]) -> list[str]:
+    """Return everything that cannot be expressed, of what the cells or the answer hear.
+
+    Args:
+        t: what watched the module.
+        of_cells: the problems that the cells hear; others come behind them.
+    """
+    within = _and_behind(t, of_cells)
+    found = sorted(_and_behind(t, t.reached), reverse=True)
+    last = [i for i in found if i not in within and i in t.places]
+    told = [t.problems[-1 - i] for i in found if i not in last]
+    if last:
+        places = listed(t.places[i] for i in last)
+        told.append(
+            f"{places} {'change' if len(last) > 1 else 'changes'} the answer behind the last "
+            "neurons, where a chip ends: return the spikes or the membranes of every step "
+            "(torch.stack), or their sum, and do this outside the module"
+        )
+    return [*told, *t.wrong]
+
+
+def _and_behind(t: Tracer, numbers: set[int]) -> set[int]:
+    """Return problems, and those that were there before them."""
+    found, waiting = set[int](), set(numbers)
     while waiting:
         found |= waiting
         waiting = {i for number in waiting for i in t.behind.get(number, ())} - found
-    return [*(t.problems[-1 - i] for i in sorted(found, reverse=True)), *t.wrong]
+    return found
 
 
 def told(found: list[str]) -> str:

@@ -71,13 +71,15 @@ class Tracer(TorchDispatchMode):
         self.followed = min(samples, FOLLOWED)
         self.reached: set[int] = set()  # those that neurons or the answer hear
         self.behind: dict[int, set[int]] = {}  # those that others hear of
+        self.places: dict[int, str] = {}  # of those that are operations without a form
         self.wrong: list[str] = []  # what concerns all of the module
         self.batch: int | None = None  # the size of a batch that is written in the code
         self.steps: int | None = None  # the number of steps likewise
         self.notes: list[str] = []
         self.replaced = False  # something by what gives other numbers
         self.paths: list[tuple[str, nn.Module]] = [("", module)]
-        self.arrived: int | None = None  # numbers of a sample that the last module was given
+        self.entered: set[str] = set()  # modules that were called
+        self.arrived: tuple[int, ...] | None = None  # the shape that the last one was given
         self.delays: list[tuple[int, int]] = []  # of signals, see folding
         self.numbers: dict[tuple[int, int], Floats] = {}  # of signals at a step, see folding
         self._operations = operations
@@ -88,8 +90,9 @@ class Tracer(TorchDispatchMode):
     def enter(self, path: str, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Take note of a module that is called."""
         self.paths.append((path, module))
+        self.entered.add(path)
         first = args[0] if args and isinstance(args[0], Tensor) else None
-        self.arrived = None if first is None or not first.ndim else first[0].numel()
+        self.arrived = None if first is None or not first.ndim else tuple(first.shape)
 
     @contextmanager
     def unwatched(self) -> Iterator[None]:
@@ -146,7 +149,9 @@ class Tracer(TorchDispatchMode):
                 self._refuse(func, other, "chooses by values")
 
     def _refuse(self, func: Any, out: Any, why: str, args: tuple[Any, ...] = ()) -> None:
-        number = self.problem(f"{self.place(_name(func))} {why}")
+        place = self.place(_name(func))
+        number = self.problem(f"{place} {why}")
+        self.places[number] = place
         for x in tree_leaves(args):
             if isinstance(x, Tensor) and self.knows(x):
                 ids = self.ids(x)

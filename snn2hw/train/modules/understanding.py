@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from snn2hw.errors import UnsupportedError
 from snn2hw.ir.arrays import Shape
+from snn2hw.train.export import OUTPUT
 from snn2hw.train.modules.answering import Answer, answers, choose
 from snn2hw.train.modules.calling import TIMES, Plan, Stepper, Time, call, dtype_of, fresh
 from snn2hw.train.modules.elementwise import ELEMENTWISE
-from snn2hw.train.modules.folding import problems, steady, told
-from snn2hw.train.modules.kinds import LIBRARIES, MaxPool
+from snn2hw.train.modules.faults import Fault, cannot_run, fault_in_code, fault_of
+from snn2hw.train.modules.folding import problems, steady
+from snn2hw.train.modules.kinds import MaxPool
 from snn2hw.train.modules.linear import LINEAR
 from snn2hw.train.modules.origins import STILL, Operand
 from snn2hw.train.modules.signals import Given
@@ -44,19 +44,30 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """A module that was watched."""
+    """A module that was watched; a plan for each of its answers, or one if there is none."""
 
     t: Tracer
-    plan: Plan
+    plans: list[Plan]
     steps: int
     heard: dict[int, Operand]
     answers: list[Answer]
     wrong: list[str]
     endless: bool = False  # as far as these steps tell
 
+    @property
+    def names(self) -> list[str]:
+        """What the outputs of the network are called, in the order of the answers."""
+        if len(self.answers) == 1:
+            return [OUTPUT]
+        return [a.name or f"{OUTPUT}{at}" for at, a in enumerate(self.answers)]
+
 
 class Failed(Exception):
-    """The module could not be run in one way: why."""
+    """The module could not be run in one way."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.why)
+        self.fault = fault
 
 
 def understand(module: nn.Module, asked: Asked, time: Time | None) -> Seen:
@@ -70,24 +81,20 @@ def understand(module: nn.Module, asked: Asked, time: Time | None) -> Seen:
     Raises:
         UnsupportedError: it runs in none of the ways.
     """
-    ways = TIMES if time is None else (time,)
-    failures: list[str] = []
+    faults: list[Fault] = []
     doubtful: Seen | None = None
-    for way in ways:
+    for way in TIMES if time is None else (time,):
         try:
             seen = _in_time(module, asked, way)
-        except (Failed, Misread) as why:
-            failures.append(f"given {shown(way, asked.shape)}: {why}")
+        except Failed as error:
+            faults.append(error.fault.given(shown(way, asked.shape)))
             continue
         if not seen.wrong or time is not None:
             return seen
         doubtful = doubtful or seen
     if doubtful is not None:
         return doubtful
-    raise UnsupportedError(
-        f"The module cannot be run: {told(failures)}.",
-        f"Say how it takes its input: time= {', '.join(map(repr, TIMES))}.",
-    )
+    raise cannot_run(faults, module, asked.shape)
 
 
 def shown(way: Time, shape: Shape) -> str:
@@ -104,25 +111,25 @@ def shown(way: Time, shape: Shape) -> str:
 
 def _in_time(module: nn.Module, asked: Asked, way: Time) -> Seen:
     """Run it with as many steps as its code wants."""
-    why, first = "", max(asked.steps or USUAL, FEWEST)
+    first = max(asked.steps or USUAL, FEWEST)
     waiting = [first, *(n for n in MORE if n > first)]
-    while waiting:
+    while True:
         try:
             seen = _in_batch(module, asked, way, waiting.pop(0))
             return _longer(module, asked, way, seen) if seen.endless else seen
         except _OtherSteps as error:
-            why = str(error)
             waiting = waiting if error.wanted is None else [error.wanted]
-    raise Failed(why)
+            if not waiting:
+                raise
 
 
 def _longer(module: nn.Module, asked: Asked, way: Time, seen: Seen) -> Seen:
     """Tell what goes back a few more steps than were watched from what has no end."""
-    if seen.plan.steps is not None:  # which are all that there are
+    if seen.plans[0].steps is not None:  # which are all that there are
         return seen
     try:
         longer = _in_batch(module, asked, way, 2 * seen.steps)
-    except (Failed, Misread, _OtherSteps):
+    except Failed:
         return seen
     return seen if longer.endless else longer
 
@@ -133,11 +140,11 @@ def _is_told(name: str, seen: Seen) -> bool:
     return any(text.startswith((f"{path} ", f"{path}:")) for text in seen.wrong)
 
 
-class _OtherSteps(Exception):
+class _OtherSteps(Failed):
     """The module's code wants more steps, or a number of them."""
 
-    def __init__(self, why: str, wanted: int | None = None) -> None:
-        super().__init__(why)
+    def __init__(self, fault: Fault, wanted: int | None = None) -> None:
+        super().__init__(fault)
         self.wanted = wanted
 
 
@@ -160,12 +167,15 @@ def _in_batch(module: nn.Module, asked: Asked, way: Time, steps: int) -> Seen:
                 if not torch.equal(p, before[name]) and not _is_told(name, seen)
             )
             return seen
-        except (Failed, Misread) as why:
+        except _OtherSteps:
+            raise
+        except (Failed, Misread) as error:
+            fault = error.fault if isinstance(error, Failed) else fault_of(t, str(error))
             if t.steps is not None and t.steps != steps:
-                raise _OtherSteps(str(why), t.steps) from why
+                raise _OtherSteps(fault, t.steps) from error
             wanted = t.batch
             if samples != SAMPLES or wanted is None or wanted > MOST_SAMPLES:
-                raise
+                raise Failed(fault) from error
             samples = wanted
 
 
@@ -175,39 +185,41 @@ def _seen(copied: nn.Module, t: Tracer, asked: Asked, way: Time, steps: int) -> 
     returned = _run(copied, t, frames, way)
     counts = {w.steps for w in watched if w.number is not None}
     if not counts:
-        return Seen(t, Plan(way), steps, {}, [], problems(t))
+        return Seen(t, [Plan(way)], steps, {}, [], problems(t, t.reached))
     usual = max(counts, key=lambda n: sum(w.steps == n for w in watched))
     count = usual if way == "static" else min(usual, steps)
     if way == "static" and count == 1:
-        raise Failed("it is one step")
+        raise Failed(fault_of(t, "it is one step"))
     if way == "outside" and counts != {steps}:
-        raise Failed(
-            f"its neurons step {', '.join(str(c // steps) for c in sorted(counts))} times a call"
-        )
+        each = ", ".join(str(c // steps) for c in sorted(counts))
+        raise Failed(fault_of(t, f"its neurons step {each} times a call"))
     found = steady(t, count)
     outside = way == "outside"
     if way == "folded":
         returned = tree_map(lambda x: _unfolded(x, t.samples), returned)
+    of_cells = set(t.reached)
     given = answers(t, returned, count, listed_steps=outside)
     ends, why = choose(t, given, count, listed_steps=outside)
-    wrong = [*problems(t), *found.wrong, *found.endless]
+    wrong = [*problems(t, of_cells), *found.wrong, *found.endless]
     wrong += [f"The answer {f'{a.name!r} ' * bool(a.name)}{a.wrong}" for a in ends if a.wrong]
     if not ends and not wrong:
         wrong.append(why)
     own = way == "static" or (way != "outside" and count != steps)
-    answer = ends[0] if ends else None
-    plan = Plan(
-        way,
-        count if own else None,
-        answer.index if answer else 0,
-        answer.axis if answer else None,
-        tuple(w.at for w in watched if w.number is not None),
-        _source(t, answer, watched),
-        t.samples if t.samples != SAMPLES else None,
-        _factor(answer, count),
-    )
+    plans = [
+        Plan(
+            way,
+            count if own else None,
+            answer.index if answer else 0,
+            answer.axis if answer else None,
+            tuple(w.at for w in watched if w.number is not None),
+            _source(t, answer, watched),
+            t.samples if t.samples != SAMPLES else None,
+            _factor(answer, count),
+        )
+        for answer in ends or [None]
+    ]
     endless = bool(found.endless) or any(a.endless for a in ends)
-    return Seen(t, plan, count, found.heard, ends, wrong, endless)
+    return Seen(t, plans, count, found.heard, ends, wrong, endless)
 
 
 def _factor(answer: Answer | None, steps: int) -> float | None:
@@ -254,29 +266,7 @@ def _run(module: nn.Module, t: Tracer, frames: Tensor, way: Time) -> Any:
     except (Misread, Cannot):
         raise
     except Exception as error:  # of the user's own code, whatever it is
-        text = _told(t, error)
-        text += "".join(f", behind {problem}" for problem in t.problems[1:])
+        fault = fault_in_code(t, error)
         if isinstance(error, IndexError) and way in ("first", "batch first"):
-            raise _OtherSteps(text) from error
-        raise Failed(text) from error
-
-
-def _told(t: Tracer, error: BaseException) -> str:
-    """Say where in the user's code, or in which layer, an error came up."""
-    said = str(error).splitlines() or [""]
-    (path, module), line = t.paths[-1], _line_of(error)
-    at = f"{path} ({line})" if path and line else path or line or type(module).__name__
-    text = f"{at}: {type(error).__name__}: {said[0]}"
-    wanted = module.in_features if isinstance(module, nn.Linear) else None
-    if wanted is not None and wanted == t.arrived:
-        text += ", put an nn.Flatten before it"
-    return text
-
-
-def _line_of(error: BaseException) -> str:
-    """Return the user's line in which an error came up."""
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        home = frame.f_globals.get("__name__", "").split(".")[0]
-        if home not in LIBRARIES:
-            return f"{frame.f_code.co_filename.rpartition('/')[2]}:{line}"
-    return ""
+            raise _OtherSteps(fault) from error
+        raise Failed(fault) from error
