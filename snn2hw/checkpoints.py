@@ -11,7 +11,7 @@ import json
 import math
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,12 +36,14 @@ class Held(NamedTuple):
         key: under which they lie in the file's dictionary; empty if they are the whole of it.
         lightning: PyTorch Lightning wrote it.
         module: class of the module that was pickled whole; empty for none.
+        others: what else the pickle names that ``torch.load(weights_only=True)`` refuses.
     """
 
     tensors: Mapping[str, tuple[int, ...]]
     key: str = ""
     lightning: bool = False
     module: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -100,8 +102,23 @@ def _way_out(path: Path, held: Held) -> str:
         f" Their names begin with {prefix!r}, the module in the LightningModule." if prefix else ""
     )
     return (
-        f"In Python: module = ..., the class that it was trained as; "
+        f"{_allowed(held.others)}module = ..., the class that it was trained as; "
         f"module.load_state_dict({loaded}); snn2hw.load(module, shape=(C, H, W)).{whole}"
+    )
+
+
+def _allowed(others: Sequence[str]) -> str:
+    """Return the code that lets PyTorch load what else a file names, for who trusts the file."""
+    if not others:
+        return "In Python: "
+    known = list(others)
+    if "numpy.dtype" in known:  # each dtype has a class, which the file does not name
+        known.append("*map(vars(numpy.dtypes).get, numpy.dtypes.__all__)")
+    modules = sorted({name.rpartition(".")[0] for name in others} | {"torch"})
+    return (
+        f"It also names {listed(others)}, which PyTorch loads only if it is told to: do that if "
+        f"you trust whoever made the file. In Python: import {', '.join(modules)}; "
+        f"torch.serialization.add_safe_globals([{', '.join(known)}]); "
     )
 
 
@@ -114,7 +131,8 @@ def describe(path: Path) -> Held:
     with reading(path, "a file of weights"), bounded(ROOM):
         if path.suffix.lower() == ".safetensors":
             return Held(_safetensors(path))
-        top = _pickled(path)
+        named: set[str] = set()
+        top = _pickled(path, named)
         if isinstance(top, _Named) and top.shape is not None:
             raise ValueError("it holds a single tensor, without a name")
         if isinstance(top, _Named):
@@ -127,7 +145,8 @@ def describe(path: Path) -> Held:
                 return Held({}, key, module=inner.told())
             found = dict(_shapes(inner))
             if found:
-                return Held(found, key, "pytorch-lightning_version" in top)
+                others = tuple(sorted(n for n in named if not _loads(n)))
+                return Held(found, key, "pytorch-lightning_version" in top, others=others)
         raise ValueError("it holds no tensors by name")
 
 
@@ -146,17 +165,33 @@ def _safetensors(path: Path) -> dict[str, tuple[int, ...]]:
     return {k: _numbers(v["shape"]) for k, v in told.items() if k != "__metadata__"}
 
 
-def _pickled(path: Path) -> Any:
-    """Go through the pickle of a file of PyTorch's."""
+# What PyTorch loads of a pickle without being told, beside what is its own.
+_LOADED = (
+    "_codecs.encode", "builtins.bytearray", "builtins.complex", "builtins.set",
+    "collections.Counter", "collections.OrderedDict",
+)  # fmt: skip
+
+
+# Modules as old protocols of pickles call them.
+_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+
+
+def _loads(name: str) -> bool:
+    own = name.startswith("torch.") and not name.startswith("torch.nn.modules.")
+    return own or name in _LOADED
+
+
+def _pickled(path: Path, named: set[str]) -> Any:
+    """Go through the pickle of a file of PyTorch's; everything that it names goes to ``named``."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             content = io.BytesIO(file.read(MOST_DESCRIPTION))
-        first = _Reader(content).load()
+        first = _Reader(content, named).load()
         if first != LEGACY:
             return first
         for _ in range(2):  # the protocol's version, and the machine it was written on
-            _Reader(content).load()
-        return _Reader(content).load()
+            _Reader(content, named).load()
+        return _Reader(content, named).load()
     check_zip(path, ratio=1)  # PyTorch does not compress
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -170,7 +205,7 @@ def _pickled(path: Path) -> Any:
             raise ValueError("it is a zip archive without PyTorch's data.pkl")
         if archive.getinfo(inside).file_size > MOST_DESCRIPTION:
             raise ValueError(f"its description has more than {MOST_DESCRIPTION:,} bytes")
-        return _Reader(io.BytesIO(archive.read(inside))).load()
+        return _Reader(io.BytesIO(archive.read(inside)), named).load()
 
 
 class _Dict(dict[Any, Any]):
@@ -232,11 +267,13 @@ def _numbers(given: Any) -> tuple[int, ...]:
 class _Reader(pickle.Unpickler):
     """An unpickler for which no name means anything."""
 
-    def __init__(self, file: io.BytesIO) -> None:
+    def __init__(self, file: io.BytesIO, named: set[str]) -> None:
         super().__init__(file)
+        self.named = named
         self.known: dict[str, type[_Named]] = {}
 
     def find_class(self, module: str, name: str, /) -> Any:
+        self.named.add(f"{_RENAMED.get(module, module)}.{name}")
         if (module, name) == ("collections", "OrderedDict"):
             return _Dict
         whole = f"{module}.{name}"

@@ -53,8 +53,36 @@ def prepare(arguments: Sequence[str]) -> None:
         load(name)
 
 
+# What people look for by another name, and what to do instead.
+MEANT = {
+    "build": "snn2hw export builds a network for a chip.",
+    "compare": "snn2hw energy compare compares chips.",
+    "compile": "snn2hw export compiles a network for a chip.",
+    "data": "snn2hw datasets lists data sets; --data NAME chooses one.",
+    "evaluate": "snn2hw simulate tells the accuracy of a build, with --on float of a network.",
+    "load": "snn2hw inspect says what is in a file.",
+    "measure": "snn2hw simulate --on float runs a network as it is; snn2hw.measure(module, "
+    "network, x) compares it with a PyTorch module in Python.",
+    "open": "snn2hw inspect says what is in a build.",
+    "refusals": "snn2hw inspect says what each target would refuse.",
+    "report": "snn2hw energy report --html FILE writes a page about a build.",
+    "run": "snn2hw simulate runs a build.",
+    "test": "snn2hw simulate tells the accuracy of a build, snn2hw verify proves it.",
+    "train": "snn2hw distill trains a student; with --method none without a teacher.",
+}
+
+
 class Story(click.Group):
     """Lists commands in the order one uses them, and imports the one that is run."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; one that has another name is told by it."""
+        given = args[0].lower()
+        if given in MEANT:
+            raise click.UsageError(f"No such command {args[0]!r}. {MEANT[given]}", ctx)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, not sorted."""

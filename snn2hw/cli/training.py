@@ -212,6 +212,7 @@ def distill(
     "than its cores hold.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Of fine-tuning.")
+@click.option("--data", help="To fine-tune on; by default what the run was trained on.")
 @click.option("--name", help="Of the new run.")
 @click.option("--seed", type=int, help="Of fine-tuning; by default the run's own.")
 @click.option("--data-dir", type=PLACE, help="Look for data here first.")

@@ -38,6 +38,7 @@ __all__ = [
     "checked",
     "default_time_steps",
     "find",
+    "is_folder",
     "label_problems",
     "load",
     "read_idx",
@@ -175,8 +176,7 @@ def _unknown(name: str) -> InputError:
     """Return the error for a name that is no data set's, but may be a file's or a folder's."""
     path = expanded(name)
     if path.is_dir():
-        kind = "events" if holds_recordings(path) else "image-folder"
-        return InputError(f"{name} is a folder.", f"Write --data {kind}:{name}.")
+        return is_folder(path)
     if path.is_file() and path.suffix == ".npz":
         return InputError(f"{name} is a file.", f"Write --data npz:{name}.")
     if path.is_file() and is_recording(path):
@@ -185,6 +185,14 @@ def _unknown(name: str) -> InputError:
             f"Write --input {name}, or --data events:DIR for a folder of them.",
         )
     return unknown_name("data set", name, DATASETS)
+
+
+def is_folder(path: Path) -> InputError:
+    """Return the error for a folder that is given where it is no data set's name."""
+    kind = "events" if holds_recordings(path) else "image-folder"
+    return InputError(
+        f"{path} is a folder.", f"Write --data {kind}:{path}, if it has a folder for each class."
+    )
 
 
 def are_recordings(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +49,14 @@ class Dataset:
     def frames(self) -> int | None:
         """Time steps of one sample of event frames; None for images."""
         return self.x_train.shape[1] if self.x_train.ndim == 5 else None
+
+    def sha256(self) -> str:
+        """Return a hash of all samples and labels."""
+        hashed = hashlib.sha256()
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
+            hashed.update(f"{array.dtype.str} {array.shape} ".encode())
+            hashed.update(np.ascontiguousarray(array).data)
+        return hashed.hexdigest()
 
     def subset(self, train: int, test: int) -> Dataset:
         """Return the first ``train`` and ``test`` samples."""

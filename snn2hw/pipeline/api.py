@@ -17,7 +17,7 @@ from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
 from snn2hw.estimator import EnergyReport
 from snn2hw.files import expanded
-from snn2hw.ir.arrays import Shape, size_of
+from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network as Float
 from snn2hw.ir.network import Threshold
@@ -41,6 +41,7 @@ from snn2hw.pipeline.objects import (
     opened,
 )
 from snn2hw.pipeline.port import Samples
+from snn2hw.pipeline.pruning import check_data
 from snn2hw.pipeline.training import lends, need_training
 from snn2hw.report import text
 from snn2hw.simulate import floating
@@ -283,6 +284,7 @@ def distill(
     check(options, [f.name for f in fields(train.Recipe)])
     teacher, student = given.module(teacher), given.module(student)
     told = Lines() if progress else None
+    teacher = _taken_up(teacher)[0]
     teacher = str(expanded(teacher)) if isinstance(teacher, str | Path) else teacher
     if isinstance(teacher, str) and isinstance(student, str) and isinstance(data, str):
         run = runs.distill(
@@ -290,7 +292,7 @@ def distill(
             options=options,
         )  # fmt: skip
         network, _ = nir_io.read(run.student)
-        return Student.trained(network, run.metrics, run.path)
+        return Student.of_training(network, run.metrics, run.path)
     dataset = _dataset(data, options)
     if teacher is None:
         options.setdefault("method", "none")
@@ -333,47 +335,74 @@ def prune(
     """Prune a student, fine-tune it and return it as a network.
 
     Args:
-        student: a run's name or folder, as for ``snn2hw prune``; or a spiking ``nn.Module``, of
-            which a copy is pruned.
-        data: as in ``distill``, for a module.
+        student: what ``distill`` or ``prune`` returned; a run's name or folder, as for ``snn2hw
+            prune``; or a spiking ``nn.Module``. A copy is pruned.
+        data: as in ``distill``; None for those of a run, if they have a name.
         sparsity: share of the weights that become zero.
         how: a pruner's name.
         epochs: of fine-tuning; None for the recipe's.
         name: of the new run; for a module, None keeps none.
         progress: say on standard error how far the training is.
-        options: fields of ``snn2hw.train.Recipe``, for a module.
+        options: fields of ``snn2hw.train.Recipe``, where no run has them.
 
     Raises:
-        UnsupportedError, InputError: as in ``distill``.
+        UnsupportedError, InputError: as in ``distill``; data that are not like those of the
+            student's training.
     """
     need_training()
     from snn2hw import train
 
     student = given.module(student)
     told = Lines() if progress else None
+    student, known = _taken_up(student)
     if isinstance(student, str | Path):
         check(options, ())
+        shown = data if data is None or isinstance(data, str) else _dataset(data, options)
         run = runs.prune(
-            Path(), str(student), sparsity=sparsity, how=how, epochs=epochs, name=name,
+            Path(), str(student), data=shown, sparsity=sparsity, how=how, epochs=epochs, name=name,
             progress=told,
         )  # fmt: skip
         network, _ = nir_io.read(run.student)
-        return Student.trained(network, run.metrics, run.path)
+        return Student.of_training(network, run.metrics, run.path)
     if data is None:
         raise InputError("A module is pruned and fine-tuned on data.", "Give prune(module, data).")
     check(options, [f.name for f in fields(train.Recipe)])
     dataset = _dataset(data, options)
-    recipe = train.defaults("cnn", dataset.name, "cnn", **{"method": "none", **options})
+    options = {"method": "none", **options}
+    recipe = train.defaults("cnn", dataset.name, "cnn", **options)
+    if known is not None:
+        recipe = replace(known, data=dataset.name, **options)
+        check_data("The student", recipe, student, dataset)
     folder = None if name is None else runs.new_folder(Path(), name, recipe)
     made = train.prune_student(
         _module_student(student, recipe, dataset), None, recipe, sparsity, epochs, dataset, folder,
         told, how=how,
     )  # fmt: skip
     facts = {
-        "teacher_accuracy": None, "student": type(student).__name__,
+        "teacher_accuracy": None, "student": _class_name(student, recipe),
         "sparsity": train.sparsity(made), "pruner": how,
     }  # fmt: skip
     return _student(made, dataset, recipe, facts, folder)
+
+
+def _taken_up(student: Any) -> tuple[Any, Any]:
+    """Return what a student is trained on from: its run, or its module and recipe."""
+    from snn2hw import train
+
+    if not isinstance(student, Student):
+        return student, None
+    if student.run is not None and train.is_run(student.run):
+        return student.run, None
+    return student.trained or (student.run, None)
+
+
+def _class_name(student: Any, recipe: Any) -> str:
+    """Name a student: by its recipe, or by the class of the module."""
+    from snn2hw import train
+
+    if isinstance(student, train.Student):
+        return str(recipe.student)
+    return type(student.module if isinstance(student, train.ModuleStudent) else student).__name__
 
 
 class Lines:
@@ -417,7 +446,7 @@ def _student(
     if folder is not None:
         run = finish(folder, made, dataset, recipe, facts)
         network, _ = nir_io.read(run.student)
-        return Student.trained(network, run.metrics, run.path)
+        return Student.of_training(network, run.metrics, run.path, (made, recipe))
     network, metrics = measured(made, dataset, recipe, facts)
     del metrics["seconds"]  # which only a run's log tells
-    return Student.trained(network, metrics, None)
+    return Student.of_training(network, metrics, None, (made, recipe))

@@ -6,15 +6,43 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from snn2hw.errors import DoesNotFitError, InputError
+from snn2hw import families
+from snn2hw import target as targets
+from snn2hw.errors import DoesNotFitError, InputError, listed, shortened
 from snn2hw.ir.network import Network
 from snn2hw.ir.target import Target
-from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline.compiler import compile_network, reasons
 
 if TYPE_CHECKING:
-    from snn2hw.train import Spiking
+    from snn2hw.datasets import Dataset
+    from snn2hw.train import Progress, Recipe, Spiking
 
+SHOWN = 600  # characters of reasons that are shown before a training
 PARTS = 1000  # sparsities are told apart in such parts
+
+
+def foresee(recipe: Recipe, dataset: Dataset, progress: Progress | None) -> None:
+    """Say before training if the chip that a student is for would refuse it as it is now.
+
+    Training and pruning remove connections, so that it may fit afterwards. The default chip, which
+    holds all students but the largest, is not asked.
+
+    Raises:
+        InputError: no such student can be trained for the chip at all.
+    """
+    if progress is None or recipe.target == families.DEFAULT_TARGET:
+        return
+    from snn2hw import train
+
+    chip = targets.load(recipe.target)
+    found = reasons(train.to_network(train.new_student(recipe, dataset)), chip)
+    if found:
+        doubt = (
+            f"{chip.title} refuses an untrained {recipe.student}: "
+            f"{shortened(listed(found, '; '), SHOWN)}. Unless training or pruning removes enough "
+            "of it, the trained one will be refused, too: a smaller --student is safer"
+        )
+        progress.update("student", 0, 0, doubts=[doubt])
 
 
 def cores_of(net: Network, target: Target) -> float:

@@ -25,11 +25,12 @@ from snn2hw.pipeline.samples import (
     held_out,
     one_input_only,
     recorded,
+    remembered,
     sole,
     stored_arrays,
     told_encoder,
-    unknown_data,
 )
+from snn2hw.pipeline.shapes import fitted
 from snn2hw.recordings import Binning
 from snn2hw.simulate import floating
 from snn2hw.simulate.inputs import outside
@@ -56,6 +57,8 @@ def samples_for(
         classes = None if labelled is None else size_of(net.outputs()[labelled].shape)
         inputs, labels = stored_arrays(file, limit, list(net.inputs()), classes)
         with reading(file, "a file of samples"):
+            for name, port in net.inputs().items():
+                inputs[name] = fitted(name, port.shape, inputs[name], net.time_steps)
             floating.check_inputs(net, inputs)
         notes: list[str] = []
         for name, port in net.inputs().items():
@@ -69,10 +72,7 @@ def samples_for(
     port = Port(model.name, name, node.shape, steps, node.max_value, encoder)
     if file is not None:
         return from_recording(file, port, binning)
-    wanted = data or model.data
-    if not wanted:
-        raise unknown_data(model.name)
-    name, port = data_for(wanted, port, binning, resize)
+    name, port = data_for(data or remembered(model.name, model.data), port, binning, resize)
     if not port.time_steps:
         raise InputError(
             f"{model.name} does not say how long a sample lasts.", "Give --time-steps."

@@ -18,7 +18,7 @@ from snn2hw.ir.populations import described
 from snn2hw.ir.synapses import describe_shape, nonzeros, synapse_count
 from snn2hw.passes import simplify
 from snn2hw.pipeline.comparing import fits, would_help
-from snn2hw.pipeline.loading import Model, built, load_model, unused
+from snn2hw.pipeline.loading import NO_STEPS, Model, built, load_model, unused
 from snn2hw.recordings import read_recording
 from snn2hw.store import folders
 
@@ -52,7 +52,9 @@ def inspect_file(
         model = load_model(given, root, choice, must_know_dt=False)
     net = model.network
     notes = list(model.notes)
-    missing = _missing(net, notes) if isinstance(net, Network) else []
+    missing = [n for n in notes if n == NO_STEPS]
+    steps = None if missing else net.time_steps
+    missing += _missing(net, notes) if isinstance(net, Network) else []
     layers = _float_layers(net, notes) if isinstance(net, Network) else _integer_layers(net)
     # A float network's Output nodes are among its layers.
     answers = dict(net.outputs) if isinstance(net, IntNetwork) and len(net.outputs) > 1 else None
@@ -60,7 +62,7 @@ def inspect_file(
     return {
         "file": given,
         "holds": "float network" if isinstance(net, Network) else "chip integers",
-        "time_steps": net.time_steps,
+        "time_steps": steps,
         "dt": net.dt,
         "neurons": sum(
             int(np.prod(n.shape))
@@ -105,8 +107,7 @@ def _missing(net: Network, notes: list[str]) -> list[str]:
     unsaid = preprocessing.unsaid(net, "--input-scale")
     found = [n for n in notes if n.endswith(nir_io.FOR_LISTING) or n in unsaid]
     if net.time_steps is None:
-        what = "the file does not say how many steps a sample lasts"
-        found.insert(0, f"{what}: an export asks for it (--time-steps)")
+        found.insert(0, NO_STEPS)
     return found
 
 

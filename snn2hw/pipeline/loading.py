@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,7 +63,8 @@ def load_model(
         given: path or name; of a build, it stands for what the build was made of.
         root: the working directory.
         choice: what the file may not say.
-        must_know_dt: False to take any time step where nothing tells it, as for a listing.
+        must_know_dt: False to take any time step, or number of steps, where nothing tells it, as
+            for a listing.
 
     Raises:
         InputError: there is no such model, or it cannot be read.
@@ -78,8 +79,9 @@ def load_model(
             )
         vendor = _vendor_files().get(path.suffix)
         if vendor is not None and vendor.read is not None:
-            ints = vendor.read(path, time_steps=choice.time_steps, input_max=choice.input_max)
-            notes = (*vendor.notes(ints), *unused(choice, path.name, ("time_steps", "input_max")))
+            ints, lacks = _integers(vendor.read, path, choice, must_know=must_know_dt)
+            left = ("time_steps", "input_max")
+            notes = (*lacks, *vendor.notes(ints), *unused(choice, path.name, left))
             files = {path.suffix[1:]: path}
             return Model(path.stem, ints, files, notes=notes, given=given, choice=choice)
         if path.suffix == ".onnx":
@@ -112,6 +114,25 @@ def load_model(
         run.name, net, {"nir": run.student}, run.metrics.get("data"), run.metrics, tuple(notes),
         given or run.name, choice,
     )  # fmt: skip
+
+
+LISTED_STEPS = 1024  # of a sample, where nothing tells it and a network is only listed
+NO_STEPS = (
+    "the file does not say how many steps a sample lasts: an export asks for it (--time-steps)"
+)
+
+
+def _integers(
+    read: Callable[..., IntNetwork], path: Path, choice: nir_io.Choice, *, must_know: bool
+) -> tuple[IntNetwork, tuple[str, ...]]:
+    """Read a vendor's file; returns what it lacks, too, where that need not be known."""
+    said = {"time_steps": choice.time_steps, "input_max": choice.input_max}
+    try:
+        return read(path, **said), ()
+    except InputError:
+        if must_know or choice.time_steps is not None:
+            raise
+    return read(path, **said | {"time_steps": LISTED_STEPS}), (NO_STEPS,)
 
 
 def unused(choice: nir_io.Choice, name: str, used: Collection[str] = ()) -> list[str]:

@@ -110,16 +110,23 @@ class Student(Network):
     """A network that was trained here.
 
     ``metrics`` holds what ``runs/<name>/metrics.json`` does; ``run`` is that folder, None if none
-    was kept.
+    was kept. ``trained`` is what PyTorch has of it, and its recipe; None where only the run has it.
     """
 
-    __slots__ = ("metrics", "run")
+    __slots__ = ("metrics", "run", "trained")
 
     metrics: Mapping[str, Any]
     run: Path | None
+    trained: tuple[Any, Any] | None
 
     @classmethod
-    def trained(cls, net: ir.Network, metrics: Mapping[str, Any], run: Path | None) -> Student:
+    def of_training(
+        cls,
+        net: ir.Network,
+        metrics: Mapping[str, Any],
+        run: Path | None,
+        trained: tuple[Any, Any] | None = None,
+    ) -> Student:
         """Return a network with what was measured of it."""
         made = cls(net.nodes, net.edges, net.dt, net.time_steps, net.rules)
         if run is not None:
@@ -130,6 +137,7 @@ class Student(Network):
             object.__setattr__(made, "_origin", Origin.read(model))
         object.__setattr__(made, "metrics", dict(metrics))
         object.__setattr__(made, "run", run)
+        object.__setattr__(made, "trained", trained)
         return made
 
     @property

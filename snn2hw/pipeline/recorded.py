@@ -14,6 +14,8 @@ from snn2hw.files import about
 from snn2hw.pipeline.port import Port, Samples
 from snn2hw.recordings import Binning, Recording, Tally, fit, read_recording, show, told
 
+# Of 100 events, so many are to be inside a crop: fewer are a crop of another place.
+FEWEST = 1
 # Encoders of frames that take counts as they are, whatever the largest one of a data set was.
 COUNTING = ("direct", "grid")
 
@@ -63,8 +65,15 @@ def _shown(recording: Recording, file: Path, port: Port, binning: Binning) -> Sa
     steps = _steps(recording, port, binning)
     tally = Tally(port.max_value if direct else np.iinfo(np.int32).max)
     frames = tally.cut(recording, show(recording, place, binning, steps), file.name)[None]
-    if not tally.occupied:
-        raise InputError("None of its events is shown.", "Give another --crop.")
+    inside = tally.events - tally.outside
+    if not tally.occupied or 100 * inside < FEWEST * tally.events:
+        raise InputError(
+            f"The crop holds {inside:,} of its {tally.events:,} events."
+            if tally.occupied
+            else "None of its events is shown.",
+            f"Give another --crop: its events lie in the first {recording.reach[0]} columns and "
+            f"{recording.reach[1]} rows.",
+        )
     if encoder is not None and not direct:
         frames = encoder.encode(frames, int(frames.max()))
     if math.prod(frames.shape[2:]) != math.prod(port.shape):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,10 @@ from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.files import expanded, write_json
 from snn2hw.ir.target import Target
-from snn2hw.pipeline.budget import cores_of, density_for_cores
+from snn2hw.pipeline.budget import cores_of, density_for_cores, foresee
 from snn2hw.pipeline.finishing import finish, finished
-from snn2hw.pipeline.run_folders import find_folder, teacher_folder
+from snn2hw.pipeline.pruning import check_data, data_of, prunable, retold
+from snn2hw.pipeline.run_folders import find_folder
 from snn2hw.pipeline.training import need_training
 from snn2hw.store import folders
 from snn2hw.store.folders import Run
@@ -62,6 +62,7 @@ def distill(
     if (path / "metrics.json").exists():
         return finished(path)
     dataset = datasets.load(data, data_dir, time_steps=recipe.time_steps)
+    foresee(recipe, dataset, progress)
     devices = train.Devices(**(where or {}))
     facts: dict[str, Any] = {"teacher_accuracy": None}
     taught = None
@@ -175,6 +176,8 @@ def _prepare(
     need_training()
     command = {"command": "distill", "recipe": recipe.to_json()}
     if teacher not in train.TEACHERS:
+        if path.is_dir():
+            train.need_student(path)
         file = train.student_file(path) if path.is_dir() else path
         command["teacher_sha256"] = train.digest(file)
     return recipe, find_folder(root, name, f"{student}-{_plain(data)}", command), command
@@ -208,6 +211,7 @@ def prune(
     root: Path,
     run: str | None,
     *,
+    data: str | Dataset | None = None,
     sparsity: float | None = None,
     how: str = "lamp",
     cores: int | None = None,
@@ -224,6 +228,7 @@ def prune(
     Args:
         root: the working directory.
         run: name or path of a run; None is the newest.
+        data: to fine-tune on: a data set or its name; None for the run's own.
         sparsity: share of weights that become zero; None for 0.75, or what ``cores`` need.
         how: a name in ``train.PRUNERS``.
         cores: a budget: as sparse as it must be to fit into so many cores of the target.
@@ -235,6 +240,10 @@ def prune(
         data_dir: where to look for data first.
         progress: as in ``distill``.
         where: as in ``distill``.
+
+    Raises:
+        InputError: there is no such run, it is of a module that only Python has, or its data are
+            not kept and no others were given.
     """
     from snn2hw import train
 
@@ -249,12 +258,9 @@ def prune(
     sparsity = SPARSITY if sparsity is None else sparsity
     if not 0 < sparsity < 1:
         raise InputError(f"Sparsity {sparsity:g} is not between 0 and 1.", "Try --sparsity 0.75.")
-    source = folders.read_run(folders.find("runs", run, root))
-    need_training()
+    source = prunable(run, root)
     devices = train.Devices(**(where or {}))
-    recipe = train.load_recipe(source.path)
-    if seed is not None:
-        recipe = replace(recipe, seed=seed)
+    recipe, teachers, doubt = retold(source, data, seed)
     student = train.load_student(source.path)
     budget: dict[str, Any] = {}
     if chip is not None and cores is not None:
@@ -265,16 +271,19 @@ def prune(
     command = {
         "command": "prune", "parent": source.name, "sparsity": sparsity, "epochs": epochs,
         "recipe": recipe.to_json(), **budget, **({} if how == "lamp" else {"how": how}),
+        **({"data_sha256": data.sha256()} if isinstance(data, Dataset) else {}),
     }  # fmt: skip
     kind = "" if how == "lamp" else f"{how}-"
     default = f"{source.name}-{kind}s{round(100 * sparsity, 1):g}"
     path = find_folder(root, name, default, command)
     if (path / "metrics.json").exists():
         return finished(path)
-    dataset = datasets.load(recipe.data, data_dir, time_steps=recipe.time_steps)
+    dataset = data_of(source, recipe, data, data_dir)
+    check_data(str(source.path), recipe, student, dataset)
+    if progress is not None:
+        progress.update("prune", 0, 0, doubts=doubt)
     write_json(path / "command.json", command)
-    needed = recipe.plan.needs_teacher
-    teacher = train.load_teacher(teacher_folder(source)) if needed else None
+    teacher = None if teachers is None else train.load_teacher(teachers)
     made = train.prune_student(
         student,
         teacher,

@@ -23,6 +23,7 @@ from snn2hw.ir.trace import chosen
 from snn2hw.pipeline.given import moved
 from snn2hw.pipeline.port import Port, Samples
 from snn2hw.pipeline.recorded import from_recording, only_for_recordings
+from snn2hw.pipeline.shapes import fitted
 from snn2hw.recordings import UNREAD, Binning, clipped, is_recording
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders
@@ -104,9 +105,7 @@ def samples_for(
     if file is not None:
         samples = from_recording(file, place, binning)
     else:
-        name = data or build.info.get("data")
-        if not name:
-            raise unknown_data(build.name)
+        name = data or remembered(build.name, build.info.get("data"))
         samples = held_out(*data_for(name, place, binning, resize), limit, data_dir)
     return replace(samples, inputs=sent(net, samples.inputs))
 
@@ -124,8 +123,10 @@ def recorded(file: Path, binning: Binning, resize: str | None) -> bool:
     """Say whether an input file is a recording.
 
     Raises:
-        InputError: it is none, and there are options for recordings or images.
+        InputError: it is none, and there are options for recordings or images; or it is a folder.
     """
+    if file.is_dir():
+        raise datasets.is_folder(file)
     if is_recording(file) or file.suffix.lower() in UNREAD:
         if resize is not None:
             raise InputError(f"--resize is for images, and {file} is a recording.", CROP_INSTEAD)
@@ -160,10 +161,19 @@ def told_encoder(facts: Mapping[str, Any]) -> Encoder | None:
     return None if told is None else Encoder.from_json(told)
 
 
-def unknown_data(owner: str) -> InputError:
-    """Return the error for a model that was trained on nothing we know."""
-    return InputError(
-        f"{owner} does not say which data it is for.", "Give --data NAME, or --input FILE.npz."
+def remembered(owner: str, data: str | None) -> str:
+    """Return the name of the data set that a model was trained on.
+
+    Raises:
+        InputError: nobody said, or it was arrays in Python, which nobody keeps.
+    """
+    if data and datasets.split(data)[0] in datasets.DATASETS:
+        return data
+    raise InputError(
+        f"{owner} was trained on {data!r}, data of a Python program that are not kept."
+        if data
+        else f"{owner} does not say which data it is for.",
+        "Give --data NAME, or --input FILE.npz.",
     )
 
 
@@ -227,7 +237,9 @@ def _finite(x: NDArray[Any]) -> bool:
 def _from_file(program: Program, file: Path, limit: int | None, classes: int | None) -> Samples:
     ports = given(program.network.inputs)
     inputs, labels = stored_arrays(file, limit, list(ports), classes)
+    net = program.network
     with reading(file, "a file of samples"):
-        notes = tuple(n for name, x in inputs.items() for n in moved(name, ports[name], x))
-        inputs = {name: ports[name].integers(x) for name, x in inputs.items()}
-        return Samples(sent(program.network, inputs), labels, file.name, notes)
+        fit = {k: fitted(k, ports[k].shape, x, net.time_steps) for k, x in inputs.items()}
+        notes = tuple(n for name, x in fit.items() for n in moved(name, ports[name], x))
+        known = {k: ports[k].integers(x) for k, x in fit.items()}
+        return Samples(sent(net, known), labels, file.name, notes)

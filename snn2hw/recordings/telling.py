@@ -88,5 +88,9 @@ def clipped(above: int, occupied: int, most: int) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """Write a part of a whole as numbers and as a percentage with two significant digits."""
-    return f"{part:,} of {whole:,} ({float(f'{100 * part / whole:.2g}'):g} %)"
+    """Write a part of a whole as numbers and as a percentage with two significant digits.
+
+    With more of them where a part would look like the whole.
+    """
+    rounded = (float(f"{100 * part / whole:.{digits}g}") for digits in range(2, 18))
+    return f"{part:,} of {whole:,} ({next(r for r in rounded if r < 100 or part == whole):.15g} %)"

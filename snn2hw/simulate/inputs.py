@@ -81,7 +81,11 @@ def _checked(
                 f"{', '.join(map(str, port.shape))}], got {list(x.shape)}."
             )
         if not np.issubdtype(x.dtype, np.integer) and x.dtype != np.bool_:
-            raise InputError(f"Input {port.name} must hold integers, got {x.dtype}.")
+            raise InputError(
+                f"Input {port.name} must hold integers, got {x.dtype}.",
+                "If the network was trained on scaled pixels, say their scale where it is loaded: "
+                "--input-scale 1/255, in Python input_scale=1/255. If not, round them.",
+            )
         low, high = int(x.min()), int(x.max())
         if low < port.min_value or high > port.max_value:
             raise InputError(

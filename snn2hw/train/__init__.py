@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         load_recipe,
         load_student,
         load_teacher,
+        need_student,
         save_student,
         student_file,
     )
@@ -71,6 +72,7 @@ _HOMES = {
     "load_teacher": ("storage", "load_teacher"),
     "load_weights": ("weights", "load_weights"),
     "module_teacher": ("teaching", "module_teacher"),
+    "need_student": ("storage", "need_student"),
     "new_student": ("preparing", "new_student"),
     "new_teacher": ("teaching", "new_teacher"),
     "open_teacher": ("teaching", "open_teacher"),
@@ -114,6 +116,7 @@ __all__ = [
     "load_teacher",
     "load_weights",
     "module_teacher",
+    "need_student",
     "new_student",
     "new_teacher",
     "open_teacher",

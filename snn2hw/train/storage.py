@@ -89,6 +89,25 @@ def student_file(run_dir: Path) -> Path:
     return run_dir / "checkpoint" / "student.safetensors"
 
 
+def need_student(run_dir: Path) -> None:
+    """Ask that a folder is a run whose student can be trained on, or teach.
+
+    Raises:
+        InputError: it is that of a module, whose code only Python has, or no finished run.
+    """
+    if is_run(run_dir):
+        return
+    metrics = run_dir / "metrics.json"
+    if not metrics.is_file():
+        raise InputError(f"{run_dir} is no finished run.", "Name one, or finish it first.")
+    of = read_json(metrics).get("student")
+    raise InputError(
+        f"{run_dir} holds the network of your own module {of}, but not the module's code.",
+        "Give the module itself in Python: snn2hw.prune(module, data), or snn2hw.distill(module, "
+        "student, data).",
+    )
+
+
 def _facts(
     recipe: Recipe, shape: tuple[int, int, int], classes: int, max_value: int, steps: int
 ) -> dict[str, Any]:

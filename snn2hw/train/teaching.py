@@ -30,13 +30,14 @@ from snn2hw.train.recipe import Recipe, job_options
 from snn2hw.train.scaling import Scale, Scaled, Scaling, find_scaling, scalings, unit
 from snn2hw.train.storage import (
     has_teacher,
-    is_run,
     keep_teacher,
     load_recipe,
     load_student,
     load_teacher,
+    need_student,
 )
 from snn2hw.train.students import Spiking, Student
+from snn2hw.train.teachers import TEACHERS
 from snn2hw.train.weights import load_weights
 
 # Training images on which the scaling of a ready teacher is measured.
@@ -92,7 +93,8 @@ def open_teacher(recipe: Recipe, dataset: Dataset) -> Ready:
         InputError: there is no such teacher, a file cannot be used, or the data do not suit it.
     """
     path = expanded(recipe.teacher)
-    if is_run(path):
+    if path.is_dir() and recipe.teacher not in TEACHERS:
+        need_student(path)
         return Ready(_spiking_teacher(path, dataset), True)
     if is_file(recipe.teacher):
         if recipe.teacher_weights is not None:

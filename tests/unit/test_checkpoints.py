@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import pickle
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -99,15 +101,22 @@ def test_what_is_said_works(tmp_path, monkeypatch):
     """The line of Python, as it is printed."""
     monkeypatch.chdir(tmp_path)
     torch.save(lightning() | {"hyper_parameters": {}}, "a.ckpt")
+    torch.save(lightning(), "named.ckpt")
+    more = {"args": argparse.Namespace(lr=1, out=Path("runs")), "best": np.float64(0.9),
+            "curve": np.zeros(3, np.int32), "by": collections.defaultdict(list)}  # fmt: skip
+    torch.save({"model": STATE, **more}, "more.pth")
     torch.save(STATE, "w.pth")
     save_file(STATE, "w.safetensors")
-    for name in ("a.ckpt", "w.pth", "w.safetensors"):
+    for name in ("a.ckpt", "named.ckpt", "more.pth", "w.pth", "w.safetensors"):
         said = refusal(tmp_path / name)
-        line = said[said.index("module.load_state_dict") : said.index("; snn2hw.load")]
+        assert ("if you trust" in said) == (name in ("named.ckpt", "more.pth"))
+        before, _, line = said.partition("In Python: ")[2].partition("module = ")
+        line = before + line[line.index("module.load_state_dict") : line.index("; snn2hw.load")]
         module = nn.Sequential(nn.Conv2d(2, 8, 3), nn.Flatten(), nn.Linear(8, 10))
         import safetensors.torch
 
-        exec(line, {"module": module, "torch": torch, "safetensors": safetensors})
+        with torch.serialization.safe_globals([]):  # what is added is taken away behind it
+            exec(line, {"module": module, "torch": torch, "safetensors": safetensors})
         assert all(torch.equal(v, STATE[k]) for k, v in module.state_dict().items())
 
 

@@ -89,7 +89,7 @@ def _misfit(layer: nn.Module, shape: tuple[int, ...]) -> str | None:
     if isinstance(layer, nn.Linear) and shape[-1] != layer.in_features:
         return f"takes {layer.in_features} numbers of a sample, and gets {shape[-1]}"
     if isinstance(layer, _CONVOLUTIONS):
-        sides = ["H", "W"] if layer.weight.ndim == 4 else ["L"]
+        sides = ["H", "W"] if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else ["L"]
         if len(shape) != 2 + len(sides) or shape[1] != layer.in_channels:
             wanted = ", ".join(["B", str(layer.in_channels), *sides])
             return f"takes [{wanted}], and gets {list(shape)}"
@@ -104,8 +104,8 @@ def _better(layer: nn.Module, shape: Shape) -> str:
             return f"Put an nn.Flatten before it, or give shape=({layer.in_features},)."
         fits = [s for s in near if s and math.prod(s) == layer.in_features]
     else:
-        channels, sides = layer.in_channels, layer.weight.ndim - 1
-        fits = [s for s in near if len(s) == sides and s[0] == channels]
+        axes = 3 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else 2
+        fits = [s for s in near if len(s) == axes and s[0] == layer.in_channels]
     meant = f" Is it shape={fits[0]}?" if fits else ""
     return (
         "Give the shape of a sample at one step, without batch and time, channels first: "
