@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         load,
         measure,
         prune,
+        recording,
         refusals,
     )
     from snn2hw.pipeline.api import open_build as open  # noqa: A004
@@ -57,12 +58,13 @@ _HOMES = {
     "measure": (_API, "measure"),
     "open": (_API, "open_build"),
     "prune": (_API, "prune"),
+    "recording": (_API, "recording"),
     "refusals": (_API, "refusals"),
 }
 
 __all__ = [
     "Built", "Network", "Proof", "Simulation", "Snn2hwError", "Student", "Target", "build",
-    "distill", "energy", "load", "measure", "open", "prune", "refusals",
+    "distill", "energy", "load", "measure", "open", "prune", "recording", "refusals",
 ]  # fmt: skip
 
 

@@ -75,15 +75,6 @@ MEANT = {
 class Story(click.Group):
     """Lists commands in the order one uses them, and imports the one that is run."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; one that has another name is told by it."""
-        given = args[0].lower()
-        if given in MEANT:
-            raise click.UsageError(f"No such command {args[0]!r}. {MEANT[given]}", ctx)
-        return super().resolve_command(ctx, args)
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, not sorted."""
         return list(COMMANDS)
@@ -91,7 +82,14 @@ class Story(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that the arguments name, and the arguments behind it."""
+        """Return the command that the arguments name, and the arguments behind it.
+
+        Raises:
+            UsageError: there is none; says what to do instead, if it goes by another name here.
+        """
+        meant = MEANT.get(args[0].lower())
+        if meant is not None:
+            raise click.UsageError(f"No such command {args[0]!r}. {meant}", ctx)
         name, listed, rest = super().resolve_command(ctx, args)
         return name, listed if name is None else load(name), rest
 

@@ -42,6 +42,7 @@ from snn2hw.pipeline.objects import (
 )
 from snn2hw.pipeline.port import Samples
 from snn2hw.pipeline.pruning import check_data
+from snn2hw.pipeline.recorded import Clip, recording
 from snn2hw.pipeline.training import lends, need_training
 from snn2hw.report import text
 from snn2hw.simulate import floating
@@ -49,7 +50,7 @@ from snn2hw.simulate.inputs import outside
 
 __all__ = [
     "Built", "Network", "Proof", "Simulation", "Student", "build", "distill", "energy", "load",
-    "measure", "open_build", "prune", "refusals",
+    "measure", "open_build", "prune", "recording", "refusals",
 ]  # fmt: skip
 
 
@@ -94,14 +95,14 @@ def measure(
     network, module = given.float_network(network), given.module(module)
     ((name, port),) = network.inputs().items()
     x = given.array("x", x)
-    known, notes = given.inputs({name: port}, x)
+    known, notes = given.inputs({name: port}, x, network.time_steps)
     integers = known[name]
-    ours = floating.run(network, known)  # which also judges the shape of x
+    ours = floating.run(network, known)
     output = chosen(ours.outputs, output)
     if y is not None:
         y = given.labels(y, ours.samples, size_of(network.outputs()[output].shape))
     given.warn(notes or outside(port, name, integers))
-    shown = x if port.is_fed(x) or not port.scaled else port.fed(x)
+    shown = x if port.is_fed(x) or not port.scaled else port.fed(integers)
     if isinstance(module, Spiking):
         shown = integers  # which our own students scale themselves
     spiking = _sending(network)  # spikes that nobody hears count on neither side
@@ -179,11 +180,13 @@ def build(
 
 def _shown(network: Float, x: Inputs, y: NDArray[Any] | None) -> Samples:
     """Return samples on which rewrites are measured."""
-    known, notes = given.inputs(network.inputs(), x)
+    if isinstance(x, Clip | str | Path):
+        raise InputError("A rewrite is measured on arrays.", "Give x as an array.")
+    known, notes = given.inputs(network.inputs(), x, network.time_steps)
     samples, _ = floating.check_inputs(network, known)
     given.warn(notes)
     if y is not None and len(network.outputs()) == 1:
-        y = given.labels(y, samples, size_of(_answer(network)))
+        y = given.labels(y, samples, size_of(next(iter(network.outputs().values())).shape))
     return Samples(known, y, "yours")
 
 

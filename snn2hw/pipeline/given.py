@@ -16,6 +16,7 @@ from snn2hw.errors import InputError
 from snn2hw.ir.integer import InputPort, IntNetwork
 from snn2hw.ir.network import Input, Network
 from snn2hw.ir.target import Target
+from snn2hw.pipeline.shapes import fitted
 
 OFF_GRID = 0.1  # of an integer; real numbers of few digits (float16) are moved by less
 LOAD = "Load it first: snn2hw.load"
@@ -147,15 +148,18 @@ def four_arrays(given: Any) -> list[NDArray[Any]]:
     return [array(("x_train", "y_train", "x_test", "y_test")[i], p) for i, p in enumerate(parts)]
 
 
-def inputs(ports: Mapping[str, Any], x: Any) -> tuple[dict[str, NDArray[Any]], list[str]]:
+def inputs(
+    ports: Mapping[str, Any], x: Any, time_steps: int | None = None
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Return the integers of samples by input, and notes on what making them changed.
 
     Args:
         ports: the inputs by name: ``Input`` or ``InputPort``.
         x: ``[N, T, *shape]``, a mapping if there are several inputs.
+        time_steps: of one sample, if the network says.
 
     Raises:
-        InputError: they are no numbers.
+        InputError: they are no numbers, or not of the input's shape.
     """
     values = x if isinstance(x, Mapping) else {next(iter(ports)): x}
     known: dict[str, NDArray[Any]] = {}
@@ -163,7 +167,8 @@ def inputs(ports: Mapping[str, Any], x: Any) -> tuple[dict[str, NDArray[Any]], l
     for name, value in values.items():
         fed = array("x" if value is x else f"x[{name!r}]", value)
         port: Input | InputPort | None = ports.get(name)
-        if port is not None and fed.shape[2:] == port.shape:  # a wrong one is told later
+        if port is not None:
+            fed = fitted(name, port.shape, fed, time_steps)
             notes += moved(name, port, fed)
             fed = port.taken(fed) if isinstance(port, Input) else port.integers(fed)
         known[name] = fed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -27,12 +28,15 @@ from snn2hw.pipeline import builds, counting, exporting, given
 from snn2hw.pipeline.demo import write_page
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.loading import Model
+from snn2hw.pipeline.port import Samples
+from snn2hw.pipeline.recorded import Clip
+from snn2hw.pipeline.samples import samples_of, sole
 from snn2hw.report import text
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders, replacing
 from snn2hw.store.results import check_result
 
-Inputs = NDArray[Any] | Mapping[str, NDArray[Any]]
+Inputs = NDArray[Any] | Mapping[str, NDArray[Any]] | Clip | str | Path
 T = TypeVar("T")
 
 
@@ -241,17 +245,19 @@ class Built:
 
         Args:
             x: ``[N, T, *shape]`` (a mapping, if there are several inputs): integers, or what the
-                network's author fed, if ``load`` was told its scale.
+                network's author fed, if ``load`` was told its scale. Or a file, as the command
+                line's ``--input``: an npz, or a recording of events (``snn2hw.recording`` says how
+                it is shown).
             states: keep membranes and currents of every step.
         """
-        return Simulation(self.program, *counting.run(self.program, self._named(x), states=states))
+        return self._ran(self._samples(x), states=states)
 
     @named
     def verify(self, x: Inputs) -> Proof:
         """Compare every spike and state with the vendor's simulator; as ``snn2hw verify``."""
         with self._stored() as build:
             found = builds.compare_with_vendor(
-                self.program, self._named(x), build.program_file, build.vendor_file
+                self.program, self._samples(x).inputs, build.program_file, build.vendor_file
             )
         if found["against"] is not None:
             self._last["proof"] = found
@@ -265,13 +271,15 @@ class Built:
 
         Args:
             x: as in ``simulate``.
-            y: labels ``[N]``, for the accuracy that the report tells.
+            y: labels ``[N]``, for the accuracy that the report tells; None for those of a file.
             output: of several outputs, the one that the labels are for.
         """
-        ran = self.simulate(x)
+        taken = self._samples(x, output)
+        ran = self._ran(taken)
         report = counting.report(self.program, ran.trace, ran.counts, self.target)
-        accuracy = None if y is None else ran.accuracy(y, output=output)
-        report = replace(report, data="arrays", accuracy=accuracy, output=output)
+        labels = taken.labels if y is None and sole(ran.trace.outputs, output) else y
+        accuracy = None if labels is None else ran.accuracy(labels, output=output)
+        report = replace(report, data=taken.source, accuracy=accuracy, output=output)
         self._last["bill"] = report
         return report
 
@@ -346,9 +354,22 @@ class Built:
     def _model(self) -> Model:
         return self.origin.still() if self.origin else Model("network", self.program.network, {})
 
-    def _named(self, x: Inputs) -> Mapping[str, NDArray[Any]]:
+    def _ran(self, samples: Samples, *, states: bool = False) -> Simulation:
+        return Simulation(self.program, *counting.run(self.program, samples.inputs, states=states))
+
+    def _samples(self, x: Inputs, output: str | None = None) -> Samples:
+        """Return what the host sends for samples, and labels that a file has for an output."""
+        if isinstance(x, Clip | str | Path):
+            model = self._model()
+            found = samples_of(self.program, model.name, model.metrics, x, output)
+            if found.notes:
+                warnings.warn("\n".join(found.notes), stacklevel=4)
+            return found
+        return Samples(self._named(x), None, "arrays")
+
+    def _named(self, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         net = self.program.network
-        known, notes = given.inputs(host_inputs(net.inputs), x)
+        known, notes = given.inputs(host_inputs(net.inputs), x, net.time_steps)
         given.warn(notes)
         return sent(net, known)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,77 @@ import numpy as np
 
 from snn2hw.encoders import LONGEST
 from snn2hw.errors import InputError, listed
-from snn2hw.files import about
+from snn2hw.files import about, expanded
+from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.port import Port, Samples
-from snn2hw.recordings import Binning, Recording, Tally, fit, read_recording, show, told
+from snn2hw.recordings import (
+    READERS,
+    Binning,
+    Recording,
+    Tally,
+    fit,
+    is_recording,
+    read_recording,
+    show,
+    told,
+)
 
 # Of 100 events, so many are to be inside a crop: fewer are a crop of another place.
 FEWEST = 1
 # Encoders of frames that take counts as they are, whatever the largest one of a data set was.
 COUNTING = ("direct", "grid")
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A recording in a file, and how it is shown: what ``snn2hw.recording`` returns."""
+
+    path: Path
+    binning: Binning = field(default_factory=Binning)
+
+
+@named
+def recording(
+    path: str | Path,
+    *,
+    bins: int | None = None,
+    window: float | None = None,
+    crop: tuple[int, int, int, int] | None = None,
+    downsample: int = 1,
+) -> Clip:
+    """Say how a recording of an event sensor is shown, where it is not shown as a whole.
+
+    Give what is returned to a build as samples, ``build.simulate(snn2hw.recording("a.raw", ...))``.
+
+    Args:
+        path: of the file (docs/data.md says which kinds).
+        bins: steps; None for as many as the network has.
+        window: milliseconds of a step, from the first event on; None for equal parts of the whole.
+        crop: first column, first row, columns and rows of the part that is shown.
+        downsample: so many columns and rows are added up to one.
+
+    Raises:
+        InputError: there is no such recording, or a value cannot be used.
+    """
+    file = expanded(path)
+    if not is_recording(file) or not file.is_file():
+        what = "is no file of events" if file.exists() else "is not there"
+        raise InputError(f"{file} {what}.", f"Known are {listed(READERS)}.")
+    try:
+        place = None if crop is None else tuple(map(operator.index, crop))
+        steps = None if bins is None else operator.index(bins)
+        length = None if window is None else float(window)
+        if (place is not None and len(place) != 4) or (steps is not None and steps < 1):
+            raise ValueError
+        part = operator.index(downsample)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"A recording cannot be shown with bins={bins!r}, window={window!r}, crop={crop!r}, "
+            f"downsample={downsample!r}.",
+            "Give whole numbers: bins=T, crop=(X, Y, W, H), downsample=N; and window= in "
+            "milliseconds.",
+        ) from None
+    return Clip(file, Binning(steps, length, place, part))
 
 
 def from_recording(file: Path, port: Port, binning: Binning) -> Samples:
@@ -31,9 +96,9 @@ def from_recording(file: Path, port: Port, binning: Binning) -> Samples:
     Raises:
         InputError: the file cannot be read, or does not go with the network's shape or steps.
     """
-    recording = read_recording(file)
+    found = read_recording(file)
     with about(file):
-        return _shown(recording, file, port, binning)
+        return _shown(found, file, port, binning)
 
 
 def only_for_recordings(binning: Binning, given: str) -> None:

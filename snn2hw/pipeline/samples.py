@@ -15,14 +15,14 @@ from snn2hw.archives import read_npz
 from snn2hw.datasets import label_problems
 from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError
-from snn2hw.files import reading
+from snn2hw.files import expanded, reading
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import given
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import chosen
 from snn2hw.pipeline.given import moved
 from snn2hw.pipeline.port import Port, Samples
-from snn2hw.pipeline.recorded import from_recording, only_for_recordings
+from snn2hw.pipeline.recorded import Clip, from_recording, only_for_recordings
 from snn2hw.pipeline.shapes import fitted
 from snn2hw.recordings import UNREAD, Binning, clipped, is_recording
 from snn2hw.simulate.inputs import sent
@@ -91,23 +91,57 @@ def samples_for(
         binning: how recordings are shown, where it differs from what the name of the data says.
         resize: columns and rows that images are brought to, likewise.
     """
-    outputs = build.program.network.outputs
-    labelled = sole(outputs, output)
     net = build.program.network
+    sole(net.outputs, output)  # a wrong name is told before anything is read
     if file is not None and not recorded(file, binning, resize):
-        classes = None if labelled is None else net.population(outputs[labelled]).size
-        return _from_file(build.program, file, limit, classes)
-    port, *others = given(net.inputs).values()
-    if others:
-        raise one_input_only(build.name, 1 + len(others))
-    encoder = told_encoder(build.info)
-    place = Port(build.name, port.name, port.shape, net.time_steps, port.max_value, encoder)
+        return _from_file(build.program, file, limit, output)
+    place = _port(build.program, build.name, build.info)
     if file is not None:
         samples = from_recording(file, place, binning)
     else:
         name = data or remembered(build.name, build.info.get("data"))
         samples = held_out(*data_for(name, place, binning, resize), limit, data_dir)
     return replace(samples, inputs=sent(net, samples.inputs))
+
+
+def samples_of(
+    program: Program,
+    owner: str,
+    facts: Mapping[str, Any],
+    file: Clip | str | Path,
+    output: str | None = None,
+) -> Samples:
+    """Read the samples of a file for a program.
+
+    Args:
+        program: decides shapes and time steps.
+        owner: its name, for messages.
+        facts: ``encoder``, if images or recordings were shown through one in training.
+        file: of arrays, or a recording.
+        output: the one that labels are for; None is the only one.
+
+    Raises:
+        InputError: it cannot be read, or does not go with the program.
+    """
+    asked = file if isinstance(file, Clip) else Clip(expanded(file))
+    if not recorded(asked.path, asked.binning, None):
+        return _from_file(program, asked.path, None, output)
+    samples = from_recording(asked.path, _port(program, owner, facts), asked.binning)
+    return replace(samples, inputs=sent(program.network, samples.inputs))
+
+
+def _port(program: Program, owner: str, facts: Mapping[str, Any]) -> Port:
+    """Return the one input of a program, and how it was shown in training.
+
+    Raises:
+        InputError: there are several.
+    """
+    net = program.network
+    port, *others = given(net.inputs).values()
+    if others:
+        raise one_input_only(owner, 1 + len(others))
+    encoder = told_encoder(facts)
+    return Port(owner, port.name, port.shape, net.time_steps, port.max_value, encoder)
 
 
 def sole(outputs: Collection[str], named: str | None) -> str | None:
@@ -234,10 +268,11 @@ def _finite(x: NDArray[Any]) -> bool:
     return x.dtype.kind != "f" or bool(np.isfinite(x).all())
 
 
-def _from_file(program: Program, file: Path, limit: int | None, classes: int | None) -> Samples:
-    ports = given(program.network.inputs)
-    inputs, labels = stored_arrays(file, limit, list(ports), classes)
+def _from_file(program: Program, file: Path, limit: int | None, output: str | None) -> Samples:
     net = program.network
+    labelled, ports = sole(net.outputs, output), given(net.inputs)
+    classes = None if labelled is None else net.population(net.outputs[labelled]).size
+    inputs, labels = stored_arrays(file, limit, list(ports), classes)
     with reading(file, "a file of samples"):
         fit = {k: fitted(k, ports[k].shape, x, net.time_steps) for k, x in inputs.items()}
         notes = tuple(n for name, x in fit.items() for n in moved(name, ports[name], x))

@@ -174,7 +174,7 @@ def run(
 
     Args:
         module: one that ``from_module`` takes, max pooling included.
-        x: samples ``[N, T, *shape]``.
+        x: samples ``[N, T, *shape]``; a module of flat samples sees them flattened.
         batch: samples at a time.
         time: as in ``from_module``.
         counted: names of the neurons whose spikes count; None for all of them.
@@ -189,8 +189,9 @@ def run(
         InputError: the samples have other steps than the module's code, or it gives several answers
             and none of them is named.
     """
-    own = isinstance(module, Spiking)
-    plan = None if own else plan_of(module, tuple(x.shape[2:]), time, output)
+    plan = None
+    if not isinstance(module, Spiking):
+        plan, x = _planned(module, x, time, output)
     copied = fresh(module)
     outputs: list[Floats] = []
     total = 0.0
@@ -203,6 +204,20 @@ def run(
             outputs.append(out.transpose(0, 1).double().numpy())
             total += sent
     return np.concatenate(outputs), total
+
+
+def _planned(
+    module: nn.Module, x: NDArray[Any], time: Time | None, output: str | None
+) -> tuple[Plan, NDArray[Any]]:
+    """Find out how a module is called on samples, flattened if it does not run on them."""
+    try:
+        return plan_of(module, tuple(x.shape[2:]), time, output), x
+    except UnsupportedError as error:
+        flat = x.reshape(*x.shape[:2], -1)
+        try:
+            return plan_of(module, tuple(flat.shape[2:]), time, output), flat
+        except UnsupportedError:
+            raise error from None
 
 
 def _run(

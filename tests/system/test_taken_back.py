@@ -169,6 +169,35 @@ def test_time_series_are_taken_back(tmp_path, monkeypatch):
     assert "numpy.stack([x] * 20, axis=1)" in said
 
 
+def test_samples_of_a_module_are_taken_in_both_shapes(tmp_path, monkeypatch):
+    """A module of flat samples, trained on what has more axes."""
+    monkeypatch.chdir(tmp_path)
+    chance = np.random.default_rng(0)
+    labels = chance.integers(0, 3, 60)
+    series = (chance.integers(0, 3, (60, STEPS, 12)) + labels[:, None, None]).astype(np.uint8)
+    for x, y, shape in ((series, labels, (12, 1, 1)), (*images(), (1, 4, 4))):
+        size = int(np.prod(shape))
+        mine = nn.Sequential(
+            nn.Linear(size, 1 + y.max()),
+            snntorch.Leaky(0.5, reset_mechanism="zero", init_hidden=True),
+        )
+        short = {"epochs": 1, "progress": False, "time_steps": STEPS}
+        student = snn2hw.distill(None, mine, (x, y, x, y), **short)
+        build = snn2hw.build(student)
+        shown = x if x.ndim == 3 else np.stack([x] * STEPS, axis=1)
+        flat, whole = (shown.reshape(60, STEPS, *s) for s in ((size,), shape))
+        assert build.simulate(whole).trace.events["input"].sum() > 0
+        assert np.array_equal(build.simulate(flat).spikes, build.simulate(whole).spikes)
+        found = [snn2hw.measure(mine, student, given, y) for given in (flat, whole)]
+        assert found[0] == found[1]
+        assert found[0]["samples"] == 60
+        with pytest.raises(InputError, match=r"at every step: .*numpy.stack\(\[x\] \* 5"):
+            build.simulate(whole[:, 0])
+    bare = snn2hw.build(snn2hw.load(mine, shape=(16,)), time_steps=STEPS)
+    with pytest.raises(InputError, match=r"must hold integers, got float64.*input_scale=1/255"):
+        bare.simulate(flat / 255)
+
+
 def test_a_student_that_its_chip_refuses_is_told_before(tmp_path):
     order = ("distill", "--teacher", "cnn", "--method", "none", "--epochs", "1")
     for student, told in (("mlp", 1), ("rnn-16", 0)):

@@ -10,6 +10,7 @@ from recorded import some_events
 
 from snn2hw.errors import InputError
 from snn2hw.recordings import Binning, Events, Recording, Tally, binning, fit, show, told
+from snn2hw.recordings.telling import share
 
 SENSOR = (34, 20)
 
@@ -176,3 +177,11 @@ def test_options_are_written_and_read():
     ):
         with pytest.raises(InputError, match=said):
             Binning.of(wrong)
+
+
+def test_a_part_never_looks_like_the_whole():
+    for part, whole, percent in (
+        (6675, 6676, "99.99"), (999_999_999, 10**9, "99.9999999"), (3, 3, "100"), (1, 3, "33"),
+        (199, 200, "99.5"), (0, 5, "0"),
+    ):  # fmt: skip
+        assert share(part, whole) == f"{part:,} of {whole:,} ({percent} %)"

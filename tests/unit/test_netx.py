@@ -14,6 +14,7 @@ from hypothesis import assume, given, settings
 from nets import LOIHI2, images, random_program, recurrent_chain, seeds
 from netx_files import random_file
 from shared import DATA, needs_data
+from system_calls import call_here, document
 
 from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.families.loihi import definition as reference
@@ -338,3 +339,25 @@ def test_mnist_dense_classifies():
         v[v > 1] = 0
     trace = engine.run(read("mnist_dense", 32), {"input": x})
     assert (trace.prediction == labels).mean() > 0.9
+
+
+def test_a_file_without_steps_is_listed(tmp_path):
+    """As a NIR file is, with the option that an export asks for."""
+    path = tmp_path / "a.net"
+    random_file(path, 0, "lif")
+    whole = document(tmp_path, "inspect", "a.net")
+    with h5py.File(path, "r+") as file:
+        del file["simulation/tSample"]
+    found = document(tmp_path, "inspect", "a.net")
+    (missing,) = found["missing"]
+    assert "how many steps a sample lasts: an export asks for it (--time-steps)" in missing
+    assert (found["time_steps"], found["layers"]) == (None, whole["layers"])
+    assert missing not in found["notes"]
+    assert whole["missing"] == []
+    said = document(tmp_path, "inspect", "a.net", "--time-steps", "7")
+    assert (said["time_steps"], said["missing"]) == (7, [])
+    refused = call_here(tmp_path, "export", "a.net")
+    assert "does not say how long a sample lasts. Give --time-steps" in refused.stderr
+    with h5py.File(path, "r+") as file:
+        del file["layer"]
+    assert "is not a netx file" in call_here(tmp_path, "inspect", "a.net").stderr

@@ -12,6 +12,7 @@ from recorded import some_events, write
 from shared import DATA, needs_data
 from system_calls import call_here, document
 
+import snn2hw
 from snn2hw import nir_io
 from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError
@@ -258,3 +259,76 @@ def test_a_digit_of_n_mnist(tmp_path):
     refused = call_here(tmp_path, "simulate", built["build"], "--input", str(large))
     assert "It has events in 151 x 173 pixels (columns x rows), and" in refused.stderr
     assert "takes 34 x 34. Cut out a part with --crop X,Y,34,34" in refused.stderr
+
+
+def test_python_takes_recordings_and_files(tmp_path, clip):
+    """As the command line's --input does, with what was done to them said aloud."""
+    made = snn2hw.build(network(), LOIHI2)
+    with pytest.warns(UserWarning, match="600 events in .* shown in 5 steps"):
+        ran = made.simulate(clip)
+    wanted = made.simulate(expected(STEPS)[None])
+    assert np.array_equal(ran.spikes, wanted.spikes)
+    assert ran.trace.events["input"].sum() > 0
+    cut = snn2hw.recording(str(clip), bins=3, crop=(0, 0, 34, 20))
+    with pytest.warns(UserWarning, match="cut to columns 0 to 33 and rows 0 to 19"):
+        assert made.simulate(cut).trace.steps == 3
+    with pytest.warns(UserWarning, match="clip.dat"):
+        assert made.energy(clip).data == "clip.dat"
+    x = np.random.default_rng(0).integers(0, 9, (4, STEPS, *SHAPE))
+    y = made.simulate(x).prediction
+    np.savez(tmp_path / "x.npz", x=x, y=y)
+    bill = made.energy(tmp_path / "x.npz")
+    assert (bill.accuracy, bill.samples, bill.data) == (1, 4, "x.npz")
+    assert made.energy(tmp_path / "x.npz", (y + 1) % 3).accuracy == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"crop": (1, 2)}, r"crop=\(1, 2\).*crop=\(X, Y, W, H\)"),
+        ({"bins": 0}, "bins=0"),
+        ({"bins": 2.5}, "bins=2.5"),
+        ({"window": "long"}, "window='long'.*milliseconds"),
+        ({"downsample": 0}, "downsample"),
+        ({"windw": 3}, "Did you mean 'window'"),
+    ],
+)
+def test_python_says_how_recordings_are_shown(clip, options, told):
+    with pytest.raises(InputError, match=told):
+        snn2hw.recording(clip, **options)
+
+
+def test_python_names_what_is_no_recording(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.dat is not there"):
+        snn2hw.recording(tmp_path / "gone.dat")
+    with pytest.raises(InputError, match=r"is no file of events.*\.aedat4"):
+        snn2hw.recording(tmp_path)
+    with pytest.raises(InputError, match="A rewrite is measured on arrays"):
+        snn2hw.build(network(), LOIHI2, x="clip.dat")
+
+
+def test_a_folder_is_named_as_data(tmp_path, build):
+    for folder in ("clips/a", "pictures"):
+        (tmp_path / folder).mkdir(parents=True)
+    write(tmp_path / "clips" / "a" / "1.dat", EVENTS)
+    for name, kind in (("clips", "events"), ("pictures", "image-folder")):
+        done = call_here(tmp_path, "simulate", build.name, "--input", name)
+        assert f"{name} is a folder. Write --data {kind}:{name}" in done.stderr
+    with pytest.raises(InputError, match=r"--data events:.*clips"):
+        floats.samples_for(Model("a", network(), {}), file=tmp_path / "clips")
+
+
+def test_a_crop_beside_the_events_is_refused(tmp_path, build):
+    """One in 200 is a crop of another place; one in 50 may be meant."""
+    for others, good in ((199, False), (49, True)):
+        t = np.arange(others + 1)
+        x, y = np.full((2, others + 1), 15)
+        x[0], y[0] = 1, 1
+        file = write(tmp_path / f"{others}.dat", Events(t, t % 2, y, x))
+        binning = Binning(crop=(0, 0, 4, 4))
+        if good:
+            told = samples_for(build, file=file, binning=binning).notes
+            assert any("49 of 50 (98 %) events are outside the crop" in n for n in told)
+            continue
+        with pytest.raises(InputError, match=r"holds 1 of its 200 events.*16 columns and 16 rows"):
+            samples_for(build, file=file, binning=binning)
