@@ -94,7 +94,7 @@ def test_a_wrong_shape_is_told_once_with_the_right_one():
             ((5, 5), rf"{conv}.* takes \[B, 1, H, W\], and gets .*Is it shape=\(1, 5, 5\)\?"),
             ((4, 1, 5, 5), rf"{conv}.* takes \[B, 1, H, W\].*Is it shape=\(1, 5, 5\)\?"),
             ((3, 5, 5), rf"{conv}.* takes \[B, 1, H, W\], and gets \[2, 3, 5, 5\]"),
-            ((1, 8, 8), rf"{fc}.* takes 18 numbers of a sample, and gets 72"),
+            ((1, 8, 8), rf"{fc}.* takes 18 numbers in a row, and gets 72"),
         ):
             with pytest.raises(UnsupportedError, match=told) as error:
                 from_module(module, shape)

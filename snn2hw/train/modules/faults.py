@@ -87,7 +87,7 @@ def cannot_run(faults: list[Fault], module: nn.Module, shape: Shape) -> Unsuppor
 def _misfit(layer: nn.Module, shape: tuple[int, ...]) -> str | None:
     """Say what a layer takes and gets, if that is not the same."""
     if isinstance(layer, nn.Linear) and shape[-1] != layer.in_features:
-        return f"takes {layer.in_features} numbers of a sample, and gets {shape[-1]}"
+        return f"takes {layer.in_features} numbers in a row, and gets {shape[-1]}"
     if isinstance(layer, _CONVOLUTIONS):
         sides = ["H", "W"] if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else ["L"]
         if len(shape) != 2 + len(sides) or shape[1] != layer.in_channels:
