@@ -107,17 +107,40 @@ def _way_out(path: Path, held: Held) -> str:
     )
 
 
+# What checkpoints hold beside weights, and what unpickling cannot make do anything.
+_HARMLESS = (
+    "argparse.Namespace", "collections.defaultdict", "datetime.datetime", "datetime.timedelta",
+    "numpy.dtype", "numpy.ndarray", "pathlib.PosixPath", "pathlib.WindowsPath",
+    *(f"builtins.{name}" for name in ("dict", "float", "frozenset", "int", "list", "range", "slice",
+                                      "str", "tuple")),
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core")
+      for name in ("scalar", "_reconstruct")),
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+)  # fmt: skip
+
+
 def _allowed(others: Sequence[str]) -> str:
-    """Return the code that lets PyTorch load what else a file names, for who trusts the file."""
+    """Say what else a file names that PyTorch refuses, and the code that allows what is harmless.
+
+    Names are whatever the file's author wrote: of others there is no code to copy.
+    """
     if not others:
         return "In Python: "
+    what = f"It also names {listed(others, most=400)}, which PyTorch loads only if it is told to"
+    strange = [name for name in others if name not in _HARMLESS]
+    if strange:
+        return (
+            f"{what}: such a file may do anything. If you trust whoever made it, allow these names "
+            "with torch.serialization.add_safe_globals. In Python: "
+        )
     known = list(others)
     if "numpy.dtype" in known:  # each dtype has a class, which the file does not name
         known.append("*map(vars(numpy.dtypes).get, numpy.dtypes.__all__)")
     modules = sorted({name.rpartition(".")[0] for name in others} | {"torch"})
     return (
-        f"It also names {listed(others)}, which PyTorch loads only if it is told to: do that if "
-        f"you trust whoever made the file. In Python: import {', '.join(modules)}; "
+        f"{what}. In Python: import {', '.join(modules)}; "
         f"torch.serialization.add_safe_globals([{', '.join(known)}]); "
     )
 

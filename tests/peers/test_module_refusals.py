@@ -108,6 +108,19 @@ def test_a_wrong_shape_is_told_once_with_the_right_one():
         from_module(flat, (4, 18))
 
 
+def test_an_error_of_the_code_is_not_blamed_on_the_shape():
+    """With time in front the first layer refuses, but without it the code comes further."""
+
+    class Broken(Told):
+        def forward(self, x):
+            return super().forward(x)["spikes"]
+
+    with pytest.raises(UnsupportedError, match=r"test_module_refusals.py:\d+: IndexError") as error:
+        from_module(Broken(), (1, 5, 5))
+    assert "on samples of shape" not in str(error.value)
+    assert "time=" in error.value.hint
+
+
 def test_what_a_forward_wants_beside_its_input_is_told():
     with pytest.raises(UnsupportedError, match=r"wants num_steps as well.*a default value"):
         from_module(Looped(), (1, 5, 5))

@@ -109,7 +109,7 @@ def test_what_is_said_works(tmp_path, monkeypatch):
     save_file(STATE, "w.safetensors")
     for name in ("a.ckpt", "named.ckpt", "more.pth", "w.pth", "w.safetensors"):
         said = refusal(tmp_path / name)
-        assert ("if you trust" in said) == (name in ("named.ckpt", "more.pth"))
+        assert ("add_safe_globals" in said) == (name in ("named.ckpt", "more.pth"))
         before, _, line = said.partition("In Python: ")[2].partition("module = ")
         line = before + line[line.index("module.load_state_dict") : line.index("; snn2hw.load")]
         module = nn.Sequential(nn.Conv2d(2, 8, 3), nn.Flatten(), nn.Linear(8, 10))
@@ -118,6 +118,17 @@ def test_what_is_said_works(tmp_path, monkeypatch):
         with torch.serialization.safe_globals([]):  # what is added is taken away behind it
             exec(line, {"module": module, "torch": torch, "safetensors": safetensors})
         assert all(torch.equal(v, STATE[k]) for k, v in module.state_dict().items())
+
+
+def test_no_code_is_offered_for_strange_names(tmp_path):
+    """A name may be a program, or no name at all."""
+    path = tmp_path / "odd.pth"
+    torch.save({"model": STATE, "more": Bomb(), "args": argparse.Namespace()}, path)
+    said = refusal(path)
+    assert "It also names argparse.Namespace, builtins.getattr, pathlib.Path" in said
+    assert "such a file may do anything. If you trust whoever made it" in said
+    assert "add_safe_globals([" not in said
+    assert "import " not in said
 
 
 @pytest.mark.parametrize("zipped", [True, False])
