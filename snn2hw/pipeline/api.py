@@ -285,9 +285,8 @@ def distill(
     from snn2hw import train
 
     check(options, [f.name for f in fields(train.Recipe)])
-    teacher, student = given.module(teacher), given.module(student)
+    teacher, student = given.module(_taken_up(teacher)[0]), given.module(student)
     told = Lines() if progress else None
-    teacher = _taken_up(teacher)[0]
     teacher = str(expanded(teacher)) if isinstance(teacher, str | Path) else teacher
     if isinstance(teacher, str) and isinstance(student, str) and isinstance(data, str):
         run = runs.distill(
@@ -355,9 +354,9 @@ def prune(
     need_training()
     from snn2hw import train
 
+    student, known = _taken_up(student)
     student = given.module(student)
     told = Lines() if progress else None
-    student, known = _taken_up(student)
     if isinstance(student, str | Path):
         check(options, ())
         shown = data if data is None or isinstance(data, str) else _dataset(data, options)
