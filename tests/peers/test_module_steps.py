@@ -283,3 +283,32 @@ def test_a_still_input_is_there_from_the_first_step_on(steps):
         wanted = module(torch.tensor(x[:, 0])).transpose(0, 1).numpy()
     assert np.array_equal(floating.run(net, {"input": x}).answer, wanted)
     assert snn2hw.measure(module, net, x)["same_outputs"] == 1
+
+
+class Twice(nn.Module):
+    """Hears what it heard a step ago as well, so its still input counts twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.lif, self.back = nn.Linear(SIZE, OUT), leaky(), nn.Linear(OUT, OUT)
+
+    def forward(self, x):
+        mem, before, out = self.lif.init_leaky(), self.fc(x), []
+        spk = torch.zeros(len(x), OUT)
+        for _ in range(STEPS):
+            now = self.fc(x) + self.back(spk)
+            spk, mem = self.lif(now + before, mem)
+            before = now
+            out.append(spk)
+        return torch.stack(out)
+
+
+def test_a_still_input_that_is_heard_of_two_steps_counts_twice():
+    module, x = seeded(Twice()), np.repeat(spikes(1), STEPS, 1)
+    module.back.bias.data.zero_()
+    module.fc.weight.data *= 0.5
+    net, _ = from_module(module, (SIZE,))
+    with torch.no_grad():
+        wanted = module(torch.tensor(x[:, 0])).transpose(0, 1).numpy()
+    assert 0 < wanted.mean() < 1
+    assert np.array_equal(floating.run(net, {"input": x}).answer, wanted)
