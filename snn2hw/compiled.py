@@ -69,3 +69,8 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
         return made
 
     return decorate
+
+
+def threads_there() -> int:
+    """Return in how many threads compiled functions may run."""
+    return numba.get_num_threads()

@@ -66,6 +66,31 @@ class Snn2hwError(Exception):
         super().__init__(f"{self.message} {self.hint}" if hint else self.message)
 
 
+class StartError(Snn2hwError):
+    """A package cannot be imported as things are on this machine."""
+
+    kind = "start"
+
+
+def of_import(error: BaseException) -> StartError | None:
+    """Return what to say of an error that a package raised while it was imported.
+
+    Packages are imported when they are needed, which may be in the middle of anything.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        ours = name == "__main__" or name.partition(".")[0] == "snn2hw"
+        if trace.tb_frame.f_code.co_name == "<module>" and not ours:
+            why = " ".join(str(error).split()).rstrip(".")
+            return StartError(
+                f"snn2hw cannot start: {type(error).__name__}: {why}.",
+                "An environment variable or a package is not what it should be.",
+            )
+        trace = trace.tb_next
+    return None
+
+
 class InputError(Snn2hwError):
     """A file, name or option that cannot be used."""
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from filelock import FileLock, SoftFileLock
 
-from snn2hw.errors import InputError, Interrupted, Snn2hwError
+from snn2hw.errors import InputError, Interrupted, Snn2hwError, of_import
 from snn2hw.fields import Check, anything, require, shown
 
 HIDDEN = ".snn2hw-"
@@ -373,6 +373,8 @@ def reading(path: Path, what: str, hint: str = "") -> Generator[None, None, None
         why = error.strerror or first_line(error)
         raise InputError(f"{path} cannot be read: {why}.", hint) from error
     except Exception as error:
+        if of_import(error) is not None:
+            raise
         raise InputError(
             f"{path} is not {what} that snn2hw can read: {first_line(error)} "
             f"({type(error).__name__}).",

@@ -20,7 +20,7 @@ import click
 from snn2hw.cli.progress import Heart, Lines, Stage, duration
 from snn2hw.cli.stopping import HINT, MESSAGE
 from snn2hw.cli.streams import OUTPUT
-from snn2hw.errors import Interrupted, Snn2hwError, shortened, visible
+from snn2hw.errors import Interrupted, Snn2hwError, of_import, shortened, visible
 from snn2hw.files import expanded, json_text
 from snn2hw.leading import leads
 
@@ -246,6 +246,8 @@ def as_ours(error: BaseException) -> Snn2hwError | None:
             "Another of the processes that train together has ended.",
             "What it said, above or in its log, tells why.",
         )
+    if isinstance(error, Exception) and (start := of_import(error)) is not None:
+        return start
     if isinstance(error, OSError):
         what = "A file could not be read or written"
         if error.filename == OUTPUT:

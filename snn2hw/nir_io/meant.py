@@ -9,13 +9,15 @@ numbers than NIR asks for. Read from their sources: Norse 1.1.0 (``utils/export_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.ir.network import Integration, Leaky, Lif, coefficients
+from snn2hw.errors import InputError, NetworkError
+from snn2hw.ir.arrays import Edge
+from snn2hw.ir.network import Integration, Leaky, Lif, Network, Node, coefficients
 
 Floats = NDArray[np.float64]
 Neuron = Lif | Leaky
@@ -81,6 +83,17 @@ def meant(
                 "might: subtract one of these from all of its potentials"
             )
     return Meant(neuron, said, wrong)
+
+
+def with_unsound(
+    error: InputError, nodes: Mapping[str, Node], edges: Sequence[Edge], dt: float
+) -> InputError:
+    """Return an error that also names the nodes that are not sound, if there are any."""
+    try:
+        Network(nodes, tuple(edges), dt)
+    except NetworkError as other:
+        return InputError(f"{error.message} {other.message}", error.hint)
+    return error
 
 
 def _is_single(tau: Floats) -> bool:

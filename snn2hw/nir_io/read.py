@@ -29,7 +29,7 @@ from snn2hw.ir.network import (
     coefficients,
 )
 from snn2hw.nir_io.flat import Flat, Note, flatten, new_name
-from snn2hw.nir_io.meant import meant
+from snn2hw.nir_io.meant import meant, with_unsound
 from snn2hw.nir_io.nodes import convert
 from snn2hw.nir_io.stored import read_graph
 from snn2hw.nir_io.writers import MISSED, WRITERS, Choice, Writer
@@ -84,7 +84,10 @@ def read(
                 "Correct these nodes where the file was written.",
             )
         dt = _time_step(path, flat, choice, ours, notes, must_know_dt)
-        nodes = _meant(path, flat, nodes, dt, rules, choice, ours["fires"])
+        try:
+            nodes = _meant(path, flat, nodes, dt, rules, choice, ours["fires"])
+        except InputError as error:
+            raise with_unsound(error, nodes, edges, dt) from None
         if choice.written_by and WRITERS[choice.written_by].late:
             nodes, edges = _sent_late(nodes, edges, dt)
             notes.append(f"spikes leave their neurons one step late, as in {choice.written_by}")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.compiled import threads_there
 from snn2hw.ir.arrays import Shape, size_of
 
 
@@ -55,7 +55,7 @@ def in_threads(
     Returns:
         What the threads left in their arrays, and the seconds it took.
     """
-    threads = min(samples, numba.get_num_threads())
+    threads = min(samples, threads_there())
     batch = max(1, min(-(-samples // threads), memory // each))
     pieces = [slice(start, min(start + batch, samples)) for start in range(0, samples, batch)]
     spaces = [Workspace() for _ in range(min(threads, len(pieces)))]

@@ -11,11 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.compiled import compiled
+from snn2hw.compiled import compiled, numba
 from snn2hw.errors import InputError, listed
 from snn2hw.ir import counts
 from snn2hw.ir.arrays import size_of

@@ -28,13 +28,13 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from snn2hw.compiled import numba, threads_there
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.ir.network import Reset
 from snn2hw.ir.neuron import Decays, NeuronRules
@@ -42,7 +42,7 @@ from snn2hw.train import kernels
 
 # Numba starts its threads when it is asked for their number, and PyTorch then has as many.
 _chosen = torch.get_num_threads()
-MOST_THREADS = numba.get_num_threads()
+MOST_THREADS = threads_there()
 torch.set_num_threads(_chosen)
 USUAL = NeuronRules()
 

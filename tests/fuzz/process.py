@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from snn2hw.cli import commands
+from snn2hw.cli import common
 from snn2hw.cli.common import report_error
 
 Call = Callable[[list[str]], Any]
@@ -139,7 +139,7 @@ def _code(command: list[str], call: Call, here: Path) -> int:
         return report_error(error, arguments)
 
     try:
-        with mock.patch.object(commands, "report_error", noted):
+        with mock.patch.object(common, "report_error", noted):
             call(command)
         sys.stdout.flush()
     except SystemExit as stop:

@@ -291,19 +291,23 @@ def leave(folder):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("NUMBA_NUM_THREADS", "0", "Number of threads specified must be > 0"),
+        ("NUMBA_NUM_THREADS", "0", "ValueError: Number of threads specified must be > 0"),
         ("SOURCE_DATE_EPOCH", "abc", "cannot start: ValueError"),
         ("RANK", "x", None),
         ("RANK", "", None),
     ],
 )
 def test_odd_variables_of_the_environment(tmp_path, name, value, said):
-    done = call(tmp_path, "targets", "--json", env=os.environ | {name: value})
+    assert call(tmp_path, "export", "digits-cnn", "--quiet").returncode == 0
+    words = ("simulate", "--samples", "1", "--json")
+    done = call(tmp_path, *words, env=os.environ | {name: value})
     if said is None:
-        assert json.loads(done.stdout)["targets"]
+        assert json.loads(done.stdout)["samples"] == 1
     else:
         refused(done, said)
-        assert said in json.loads(done.stdout)["error"]["message"]
+        told = json.loads(done.stdout)["error"]
+        assert said in told["message"]
+        assert told["kind"] == "start"
 
 
 def test_a_file_stands_where_a_folder_is_needed(tmp_path):

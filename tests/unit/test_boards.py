@@ -43,7 +43,7 @@ def test_as_many_chips_as_are_asked_for(small):
 def test_a_network_that_no_board_holds(tmp_path):
     path = tmp_path / "tiny.toml"
     path.write_text(
-        SMALL.replace("value = 1152", "value = 3").replace("value = 8\n", "value = 3\n")
+        SMALL.replace("value = 1152", "value = 2").replace("value = 8\n", "value = 2\n")
     )
     with pytest.raises(DoesNotFitError, match="No board has so many"):
         compile_network(residual(), target.load(str(path)))

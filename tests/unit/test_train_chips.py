@@ -28,6 +28,7 @@ from snn2hw.train.modules import from_module
 from snn2hw.train.neurons import Lif, lif, lif_definition
 from snn2hw.train.pruning.channels import Channels
 from snn2hw.train.recipe import Recipe, default_student, defaults
+from snn2hw.train.showing import showing
 from snn2hw.train.students import Neuron, Settings, make_student
 
 IMU, LOIHI2 = target.load("xylo-imu"), target.load("loihi2")
@@ -285,7 +286,7 @@ def test_a_student_learns_and_is_what_the_chip_takes():
     own = {"time_steps": 16, "epochs": 20, "spike_cost": 0.0, "shift": 0, "batch": 32}
     recipe = defaults("rnn-48", **{**OWN, **own}, method="none")
     student = train.distill_student(recipe, data, None)
-    found = train.evaluate(student, data.x_train, data.y_train, show=train.showing(recipe, data))
+    found = train.evaluate(student, data.x_train, data.y_train, show=showing(recipe, data))
     assert found.accuracy > 0.5
     assert found.several == {"lif1"}
     busy = found._replace(spikes={k: 0 * v + 16.0 for k, v in found.spikes.items()})

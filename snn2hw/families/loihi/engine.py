@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.compiled import threads_there
 from snn2hw.families.family import NOTHING, Inputs, Worth
 from snn2hw.families.loihi.cells import Cells, Kept
 from snn2hw.families.loihi.numbers import as_added, numbers_of, population
@@ -146,7 +146,7 @@ def run(
 def _check_memory(plan: Plan, samples: int, steps: int, kept: int) -> None:
     """Ask for the memory of a run that keeps so many bytes of each neuron and step."""
     working = plan.bytes_a_step + 4 * plan.elements  # and the lists of events
-    once = steps * (min(samples, numba.get_num_threads()) * (working + 4 * plan.elements))
+    once = steps * (min(samples, threads_there()) * (working + 4 * plan.elements))
     once += 8 * steps * plan.elements  # how often each spiked
     check_memory(
         once + samples * steps * kept * plan.elements,

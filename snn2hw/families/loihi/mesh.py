@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from snn2hw.ir.placement import Mesh
 from snn2hw.ir.target import Target
@@ -75,7 +75,7 @@ def arranged(load: Any, target: Target) -> NDArray[np.int64]:
     numbers = np.arange(count)
     at = tiles(numbers, target)
     line = np.lexsort((numbers, np.where(at[:, 0] % 2, -at[:, 1], at[:, 1]), at[:, 0]))
-    both: Any = sparse.csr_array(load + load.T)
+    both: Any = scipy.sparse.csr_array(load + load.T)
     both.setdiag(0)
     both.eliminate_zeros()
     search = _Search(both, at, line)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from snn2hw.families.loihi.memory import entries
 from snn2hw.ir.integer import IntNetwork
@@ -49,7 +49,7 @@ def load(
                 pairs[before[i][0], to[0]] += int(row[i])
     ends = np.array(list(pairs), np.int64).reshape(-1, 2)
     values = np.array(list(pairs.values()), np.int64)
-    return sparse.coo_array((values, (ends[:, 0], ends[:, 1])), shape=(cores, cores)).tocsr()
+    return scipy.sparse.coo_array((values, (ends[:, 0], ends[:, 1])), shape=(cores, cores)).tocsr()
 
 
 def _heard(
