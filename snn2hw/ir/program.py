@@ -20,7 +20,7 @@ class Schedule:
     delays: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Program:
     """An integer network on chip time.
 

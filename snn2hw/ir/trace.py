@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,24 @@ from snn2hw.errors import InputError, listed, unknown_name
 from snn2hw.ir.program import Program
 
 SPIKES = "spikes"
+
+
+class OnDemand(Mapping[str, NDArray[Any]]):
+    """Arrays that are computed when they are asked for, as they may never be."""
+
+    def __init__(self, made: Mapping[str, Callable[[], NDArray[Any]]]) -> None:
+        self._made, self._known = made, dict[str, NDArray[Any]]()
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._known:
+            self._known[name] = self._made[name]()
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +103,9 @@ class Trace:
 
     def __post_init__(self) -> None:
         for name in ("outputs", "events", "layers", "phase", "weighed"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+            given = getattr(self, name)
+            if not isinstance(given, OnDemand):
+                object.__setattr__(self, name, MappingProxyType(dict(given)))
 
     @property
     def samples(self) -> int:
@@ -175,6 +195,8 @@ def chosen(outputs: Collection[str], name: str | None) -> str:
 def join(parts: Sequence[Trace], seconds: float) -> Trace:
     """Put traces of consecutive samples together."""
     first = parts[0]
+    if len(parts) == 1:
+        return replace(first, seconds=seconds)
 
     def whole(layer: str, what: str) -> NDArray[np.integer[Any]]:
         return np.concatenate([p.layers[layer][what] for p in parts])

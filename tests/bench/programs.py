@@ -152,5 +152,8 @@ def resnet18() -> Net:
 def spikes(net: Net, samples: int, rate: float, seed: int = 1) -> np.ndarray:
     """Draw input spikes ``[N, T, *shape]``."""
     r = np.random.default_rng(seed)
-    shape = (samples, net.steps, *net.shapes["input"])
-    return (r.random(shape, np.float32) < rate).astype(np.uint8)
+    shape = (net.steps, *net.shapes["input"])
+    x = np.empty((samples, *shape), np.uint8)
+    for one in x:  # of which the random numbers take more memory than the spikes of all
+        one[:] = r.random(shape, np.float32) < rate
+    return x

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,19 @@ def worth(program: Program) -> dict[str, NDArray[np.int32]]:
     """
     if is_fine(program.target):
         return {}
+    found = _known.get(program)
+    if found is None:
+        found = _worth(program)
+        if sum(x.nbytes for x in found.values()) <= KEPT:
+            _known[program] = found
+    return found
+
+
+KEPT = 1 << 26  # bytes of what events are worth that are kept as long as a program
+_known: WeakKeyDictionary[Program, dict[str, NDArray[np.int32]]] = WeakKeyDictionary()
+
+
+def _worth(program: Program) -> dict[str, NDArray[np.int32]]:
     net, ways = program.network, defaultdict[str, list[NDArray[np.int64]]](list)
     for c, _, synapses in _read_by(program):
         ways[c.pre].append(synapses)

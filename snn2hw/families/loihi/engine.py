@@ -24,14 +24,16 @@ from snn2hw.families.loihi.numbers import as_added, numbers_of, population
 from snn2hw.families.loihi.populations import Delta, Lif, check_sums
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.program import Program
-from snn2hw.ir.trace import LayerTrace, Trace, answers
+from snn2hw.ir.trace import LayerTrace, OnDemand, Trace, answers
 from snn2hw.resources import check_memory
 from snn2hw.simulate import delivery, layout
 from snn2hw.simulate.batches import Workspace, in_threads
 from snn2hw.simulate.events import Events, Sent, Span, counted, listed, weighed
 from snn2hw.simulate.inputs import check_inputs
 
-CACHE = 2 << 20  # bytes of a core's second cache: working arrays beyond it are slower (make bench)
+# Bytes of a thread's working arrays: with fewer, calls cost more than is saved; with more, they
+# leave the second cache too often (make bench).
+CACHE = 8 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,12 +124,16 @@ def run(
     def shown(name: str, x: NDArray[Any]) -> NDArray[Any]:
         return layout.outward(x, plan.channels[name], net.shape(name))
 
-    events: dict[str, NDArray[np.int64]] = {}
-    for p in (*net.inputs, *net.populations):
-        total = np.zeros((1, steps, p.size), np.int64)
-        for space in spaces:
-            total[0] += space.keep(f"{p.name} events", (steps, p.size), np.int32)
-        events[p.name] = shown(p.name, total).reshape(steps, -1)
+    def events_of(name: str, size: int) -> Callable[[], NDArray[np.int64]]:
+        counts = [s.keep(f"{name} events", (steps, size), np.int32) for s in spaces]
+
+        def total() -> NDArray[np.int64]:
+            whole = np.stack(counts).sum(axis=0, keepdims=True, dtype=np.int64)
+            return shown(name, whole).reshape(steps, -1)
+
+        return total
+
+    events = OnDemand({p.name: events_of(p.name, p.size) for p in (*net.inputs, *net.populations)})
     outputs = {p: shown(p, kept[p].spikes) for p in net.outputs.values()}
     traces = {
         name: LayerTrace(
