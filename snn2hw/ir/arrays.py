@@ -53,3 +53,11 @@ def digest(*parts: Any) -> str:
             total.update(repr(part).encode())
         total.update(b"\0")
     return total.hexdigest()
+
+
+def different_steps(x: NDArray[Any]) -> NDArray[Any]:
+    """Return the steps of samples ``[N, T, ...]`` that may differ: one of an image shown all along.
+
+    Such an image is held once, as a view in which a step to the next is no step in memory.
+    """
+    return x[:, :1] if x.shape[1] > 1 and x.strides[1] == 0 else x

@@ -247,7 +247,7 @@ def _gather(events, way, exponent, span, arrived, store, _):  # type: ignore[no-
     """Add eight rows at a time in 16 bits, which is the type of the weights, then their sum."""
     (ends, element, _, channels), (weight, taps, _, _, _) = events, way
     width, nothing = weight.shape[1], weight.shape[0] - 1
-    rows = np.empty(nothing + 8, np.int64)
+    rows = np.empty(nothing + TOGETHER, np.int64)
     total = np.empty(width, arrived.dtype)
     for n in range(arrived.shape[0]):
         for t in range(span[0], span[1]):
@@ -255,7 +255,7 @@ def _gather(events, way, exponent, span, arrived, store, _):  # type: ignore[no-
             for q in range(taps.shape[0]):
                 many = _heard(ends[n, t - span[0]], element, taps[q], channels, nothing, rows)
                 total[:] = 0
-                for k in range(0, many, 8):
+                for k in range(0, many, TOGETHER):
                     a, b = weight[rows[k]], weight[rows[k + 1]]
                     c, d = weight[rows[k + 2]], weight[rows[k + 3]]
                     e, f = weight[rows[k + 4]], weight[rows[k + 5]]
@@ -271,7 +271,7 @@ def _gather(events, way, exponent, span, arrived, store, _):  # type: ignore[no-
 
 @compiled(nogil=True)
 def _heard(end, element, taps, channels, nothing, rows):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Write down the rows that a place adds up, and rows of nothing until they are eights."""
+    """Write down the rows that a place adds up, and rows of nothing to a whole number of eights."""
     many = 0
     for a in range(taps.size):
         p = taps[a]
@@ -280,7 +280,7 @@ def _heard(end, element, taps, channels, nothing, rows):  # type: ignore[no-unty
             for i in range(end[p], end[p + 1]):
                 rows[many] = at + element[i]
                 many += 1
-    while many % 8:
+    while many % TOGETHER:
         rows[many] = nothing
         many += 1
     return many

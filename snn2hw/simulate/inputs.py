@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.errors import InputError, listed
+from snn2hw.ir.arrays import different_steps
 from snn2hw.ir.integer import DigitPort, InputPort, IntNetwork, given
 from snn2hw.ir.network import Input
 from snn2hw.ir.program import Program
@@ -60,8 +61,7 @@ def sent(net: IntNetwork, values: Mapping[str, NDArray[np.integer]]) -> dict[str
 
 def _digit(x: NDArray[np.integer[Any]], digit: int) -> Ints:
     """Return a binary digit of values ``[N, T, *shape]``, of a still image one too."""
-    once = x[:, :1] if x.strides[1] == 0 else x
-    return np.broadcast_to((once >> digit & 1).astype(np.uint8), x.shape)
+    return np.broadcast_to((different_steps(x) >> digit & 1).astype(np.uint8), x.shape)
 
 
 def _checked(
@@ -86,7 +86,8 @@ def _checked(
                 "If the network was trained on scaled pixels, say their scale where it is loaded: "
                 "--input-scale 1/255, in Python input_scale=1/255. If not, round them.",
             )
-        low, high = int(x.min()), int(x.max())
+        once = different_steps(x)
+        low, high = int(once.min()), int(once.max())
         if low < port.min_value or high > port.max_value:
             raise InputError(
                 f"Input {port.name} holds values from {low} to {high}, "

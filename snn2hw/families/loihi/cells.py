@@ -27,7 +27,6 @@ from snn2hw.families.loihi.populations import (
 )
 from snn2hw.simulate.batches import Workspace
 from snn2hw.simulate.events import Sent
-from snn2hw.simulate.layout import outer
 
 Ints = NDArray[np.int32]
 
@@ -52,7 +51,7 @@ class Cells:
     def __init__(
         self,
         p: Population,
-        channels: int,
+        bias: Ints,
         kept: Kept,
         written: Ints | None,
         wide: bool,
@@ -62,13 +61,13 @@ class Cells:
 
         Args:
             p: the population.
-            channels: of a place.
+            bias: of its neurons in the inner order, 0 where they have none.
             kept: where to keep what it does.
             written: by the host, ``[N, T, size]`` in the inner order, if it is.
             wide: whether sums of what arrives need 64 bits.
             space: where states are.
         """
-        self.p, self.kept = p, kept
+        self.p, self.bias, self.kept = p, bias, kept
         samples, _, size = shape = kept.spikes.shape
         parts = ("real", "imag") if isinstance(p, Resonator) else ("real",)
         self.arrived = {
@@ -76,8 +75,6 @@ class Cells:
             for part in parts
         }
         self.written = np.zeros((samples, 0, 0), np.int32) if written is None else written
-        bias = p.bias if isinstance(p, Lif | SigmaDelta) else np.zeros(size, np.int32)
-        self.bias = bias[outer(size, channels)]
         narrow = np.int32 if isinstance(p, Lif) else np.int64
         self.u, self.v, self.act = (
             space.take(f"{p.name} {what}", (samples, size), narrow) for what in ("u", "v", "act")

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from snn2hw.compiled import threads_there
 from snn2hw.families.family import NOTHING, Inputs, Worth
 from snn2hw.families.loihi.cells import Cells, Kept
-from snn2hw.families.loihi.numbers import as_added, numbers_of, population
-from snn2hw.families.loihi.populations import Delta, Lif, check_sums
+from snn2hw.families.loihi.numbers import as_added, numbers_of, population, populations
+from snn2hw.families.loihi.populations import Delta, Lif, Population, SigmaDelta, check_sums
+from snn2hw.ir.arrays import different_steps
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import LayerTrace, OnDemand, Trace, answers
@@ -50,6 +51,7 @@ class Plan:
 
     Args:
         channels: of a place, of each input and population.
+        bias: of each population, in the inner order; 0 where it has none.
         into: the links into each population.
         plain: inputs and populations that send nothing but spikes.
         wide: populations whose sums need 64 bits: those that take graded spikes.
@@ -59,6 +61,7 @@ class Plan:
     """
 
     channels: Mapping[str, int]
+    bias: Mapping[str, NDArray[np.int32]]
     into: Mapping[str, list[Link]]
     plain: frozenset[str]
     wide: frozenset[str]
@@ -195,9 +198,14 @@ def _plan(net: IntNetwork) -> Plan:
     together = max(sum(net.population(k).size for k in names) for names in components)
     elements = sum(sizes)
     bytes_a_step = elements + (8 if wide else 4) * together
+    bias = {p.name: _bias(p)[layout.outer(p.size, channels[p.name])] for p in populations(net)}
     return Plan(
-        channels, into, frozenset(plain), frozenset(wide), components, elements, bytes_a_step
+        channels, bias, into, frozenset(plain), frozenset(wide), components, elements, bytes_a_step
     )
+
+
+def _bias(p: Population) -> NDArray[np.int32]:
+    return p.bias if isinstance(p, Lif | SigmaDelta) else np.zeros(p.size, np.int32)
 
 
 class _Batch:
@@ -220,8 +228,7 @@ class _Batch:
     def run(self) -> None:
         """Simulate them."""
         for port in self.net.inputs:
-            x = self.inputs[port.name]
-            self._send(port.name, self._inward(port.name, x[:, :1] if _still(x) else x))
+            self._send(port.name, self._inward(port.name, different_steps(self.inputs[port.name])))
         for names in self.plan.components:
             cells = {name: self._cells(name) for name in names}
             inside = [
@@ -249,7 +256,7 @@ class _Batch:
         written = None
         if port is not None:
             written = layout.inward(self.inputs[port], self.plan.channels[name], np.int32)
-        return Cells(p, self.plan.channels[name], kept, written, name in self.plan.wide, self.space)
+        return Cells(p, self.plan.bias[name], kept, written, name in self.plan.wide, self.space)
 
     def _inward(self, name: str, x: NDArray[Any]) -> Sent:
         return layout.inward(
@@ -327,8 +334,3 @@ class _Batch:
         if cell.p.name in self.plan.wide:
             check_sums(cell.p, cell.arrived["real"][:, slice(*span)])
         cell.integrate(self.numbers, span)
-
-
-def _still(x: NDArray[Any]) -> bool:
-    """Say whether every step is the same memory, as where one image is shown all the time."""
-    return x.shape[1] > 1 and x.strides[1] == 0
