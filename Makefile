@@ -34,7 +34,9 @@ lint: venv
 	$(BIN)/lint-imports
 
 bench: venv
-	$(BIN)/python tests/bench/simulators.py
+	$(BIN)/python tests/bench/speed.py
+	$(BIN)/python tests/bench/where.py
+	$(BIN)/python tests/bench/ways.py
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/files.py
 	rm -f docs/results/size.json && $(BIN)/python tests/bench/size.py

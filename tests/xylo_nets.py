@@ -71,21 +71,24 @@ def chain(weight_in, weight_out, chip=AUDIO2, neurons=None, out=None, steps=5, s
     return program_of(net, chip)
 
 
-def recurrent(steps=100):
-    """16 inputs, two layers of 63 neurons, the second of which hears itself, and 8 that answer."""
+def recurrent(steps=100, each=30):
+    """16 inputs, two layers of 63 neurons, the second of which hears itself, and 8 that answer.
+
+    A neuron of the first layer has ``each`` targets in the second.
+    """
     r = np.random.default_rng(0)
 
-    def to(post, pre, each):
+    def to(post, pre, targets):
         weight = np.zeros((post, pre), np.int32)
         for source in range(pre):
-            heard = r.choice(post, each, replace=False)
-            weight[heard, source] = r.integers(-60, 70, each)
+            heard = r.choice(post, targets, replace=False)
+            weight[heard, source] = r.integers(-60, 70, targets)
         return weight
 
     parts = [hidden(name, 63, threshold=900) for name in ("h0", "h1")]
     parts.append(readout("out", 8, threshold=900))
     links = [
-        dense("in", "h0", to(63, 16, 63)), dense("h0", "h1", to(63, 63, 30)),
+        dense("in", "h0", to(63, 16, 63)), dense("h0", "h1", to(63, 63, each)),
         dense("h1", "h1", to(63, 63, 20), delay=1), dense("h1", "out", to(8, 63, 8)),
     ]  # fmt: skip
     return program_of(network(parts, links, 16, steps))
