@@ -21,10 +21,17 @@ from numba.extending import intrinsic, overload
 
 from snn2hw.compiled import compiled
 
-BLOCK = 1024  # neurons whose states stay in the cache together
+# Neurons whose states, and in the backward pass whose membranes of all steps, stay in the cache
+# together: so many numbers, of so many neurons at most and at least.
+IN_CACHE, MOST, FEWEST = 1 << 17, 4096, 512
 
 # The surrogates by number, in the order of ``neurons.SURROGATES``.
 TRIANGLE, ATAN, SIGMOID, BOX, FAST_SIGMOID = range(5)
+
+
+def block_of(steps: int) -> int:
+    """Return how many neurons are run through ``steps`` together."""
+    return max(FEWEST, min(MOST, IN_CACHE // steps))
 
 
 @intrinsic
@@ -82,7 +89,7 @@ _kernel = compiled(parallel=True, error_model="numpy")
 
 
 @_kernel
-def forward(current, steps, constants, subtracts, before, spikes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def forward(current, steps, constants, subtracts, width, spikes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Run neurons from rest.
 
     Args:
@@ -90,17 +97,17 @@ def forward(current, steps, constants, subtracts, before, spikes):  # type: igno
         steps: T.
         constants: ``(alpha, beta, threshold, 1, pi)`` in the precision of the states.
         subtracts: reset by subtraction, else to zero.
-        before: ``[T, N]``, filled with the membrane before reset; ``[1, N]`` if nobody needs it.
+        width: how many neurons together (``block_of``).
         spikes: ``[T, N]``, filled.
     """
     size = current.shape[1]
-    for block in numba.prange(-(-size // BLOCK)):
-        low, high = block * BLOCK, min(size, (block + 1) * BLOCK)
-        flow, v = np.zeros(high - low, before.dtype), np.zeros(high - low, before.dtype)
+    for block in numba.prange(-(-size // width)):
+        low, high = block * width, min(size, (block + 1) * width)
+        flow, v = _states(high - low, constants)
+        membrane = np.empty_like(v)
         for t in range(steps):
             x = current[t % current.shape[0], low:high]
-            m, s = before[t % before.shape[0], low:high], spikes[t, low:high]
-            _step(x, constants, subtracts, flow, m, s, v)
+            _step(x, constants, subtracts, flow, membrane, spikes[t, low:high], v)
 
 
 @_kernel
@@ -110,11 +117,11 @@ def rates(current, steps, constants, subtracts, share, found):  # type: ignore[n
     Each spike counts ``share``, in the precision of the states.
     """
     one, size = constants[3], current.shape[1]
-    for block in numba.prange(-(-size // BLOCK)):
-        low, high = block * BLOCK, min(size, (block + 1) * BLOCK)
+    for block in numba.prange(-(-size // MOST)):
+        low, high = block * MOST, min(size, (block + 1) * MOST)
         x = current[0, low:high]
-        v = np.full(high - low, one - one)
-        flow, total, membrane, spikes = v.copy(), v.copy(), v.copy(), v.copy()
+        flow, v = _states(high - low, constants)
+        total, membrane, spikes = v.copy(), v.copy(), v.copy()
         for _ in range(steps):
             _step(x, constants, subtracts, flow, membrane, spikes, v)
             total += spikes
@@ -123,15 +130,20 @@ def rates(current, steps, constants, subtracts, share, found):  # type: ignore[n
 
 
 @_loop
+def _states(size, constants):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return current and membrane of neurons at rest."""
+    v = np.full(size, constants[3] - constants[3])  # a plain 0 would make float64 of float32
+    return v.copy(), v
+
+
+@_loop
 def _step(current, constants, subtracts, flow, membrane, spikes, v):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Run one step: ``membrane`` and ``spikes`` are filled, the states ``flow`` and ``v`` kept."""
-    alpha, beta, threshold, one = constants[0], constants[1], constants[2], constants[3]
-    if alpha == 0:
-        _leak(current, beta, v, membrane)
+    if constants[0] == 0:
+        _fire(current, constants, subtracts, membrane, spikes, v)
     else:
-        _flow(current, alpha, flow)
-        _leak(flow, beta, v, membrane)
-    _fire(membrane, threshold, one, subtracts, spikes, v)
+        _flow(current, constants[0], flow)
+        _fire(flow, constants, subtracts, membrane, spikes, v)
 
 
 @_loop
@@ -141,64 +153,95 @@ def _flow(current, alpha, flow):  # type: ignore[no-untyped-def]  # noqa: ANN001
 
 
 @_loop
-def _leak(current, beta, v, membrane):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    for k in range(v.size):
-        membrane[k] = beta * v[k] + _wide(current[k])
-
-
-@_loop
-def _fire(membrane, threshold, one, subtracts, spikes, v):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    none = one - one  # a plain 0 would make float64 of float32
+def _fire(current, constants, subtracts, membrane, spikes, v):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    beta, threshold, one = constants[1], constants[2], constants[3]
+    none = one - one
     fired, silent = _narrow(one, spikes[0]), _narrow(none, spikes[0])
     if subtracts:
         for k in range(v.size):
-            fires = membrane[k] > threshold
+            m = beta * v[k] + _wide(current[k])
+            fires = m > threshold
+            membrane[k] = m
             spikes[k] = fired if fires else silent
-            v[k] = membrane[k] - threshold if fires else membrane[k]
+            v[k] = m - threshold if fires else m
     else:
         for k in range(v.size):
-            fires = membrane[k] > threshold
+            m = beta * v[k] + _wide(current[k])
+            fires = m > threshold
+            membrane[k] = m
             spikes[k] = fired if fires else silent
-            v[k] = none if fires else membrane[k]
+            v[k] = none if fires else m
+
+
+@_loop
+def _rise(current, constants, subtracts, flow, membrane, v):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Do as ``_step`` does, but for the spikes."""
+    if constants[0] == 0:
+        _remember(current, constants, subtracts, membrane, v)
+    else:
+        _flow(current, constants[0], flow)
+        _remember(flow, constants, subtracts, membrane, v)
+
+
+@_loop
+def _remember(current, constants, subtracts, membrane, v):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    beta, threshold = constants[1], constants[2]
+    none = threshold - threshold
+    if subtracts:
+        for k in range(v.size):
+            m = beta * v[k] + _wide(current[k])
+            membrane[k], v[k] = m, m - threshold if m > threshold else m
+    else:
+        for k in range(v.size):
+            m = beta * v[k] + _wide(current[k])
+            membrane[k], v[k] = m, none if m > threshold else m
 
 
 @_kernel
-def backward(before, grad, constants, subtracts, kind, grad_current, grad_decays):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def backward(current, grad, steps, constants, subtracts, kind, width, grad_current, grad_decays):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Run the neurons' gradients back through time.
 
+    The membranes are computed again, as to write them to memory and to read them takes longer.
+
     Args:
-        before: membrane before reset, ``[T, N]``.
+        current: as in ``forward``.
         grad: gradient of the spikes, ``[T, N]``.
+        steps: T.
         constants: as in ``forward``.
         subtracts: as in ``forward``.
         kind: which surrogate.
+        width: as in ``forward``.
         grad_current: filled, ``[T, N]``; with ``[1, N]`` the sum over time.
         grad_decays: filled with the gradients of alpha and beta of each block, ``[blocks, 2]``;
             ``[0, 2]`` if nobody needs them.
     """
     alpha, beta, threshold = constants[0], constants[1], constants[2]
-    steps, size = before.shape
+    size = current.shape[1]
     still = grad_current.shape[0] < steps
-    for block in numba.prange(-(-size // BLOCK)):
-        low, high = block * BLOCK, min(size, (block + 1) * BLOCK)
-        slope = np.empty(high - low, before.dtype)
-        of_membrane, of_flow = np.zeros_like(slope), np.zeros_like(slope)
-        total = np.zeros_like(slope)
+    for block in numba.prange(-(-size // width)):
+        low, high = block * width, min(size, (block + 1) * width)
+        flow, v = _states(high - low, constants)
+        of_membrane, of_flow, total = v.copy(), v.copy(), v.copy()
+        slope, scratch = np.empty_like(v), np.empty(v.size if still else 0, grad_current.dtype)
+        before = np.empty((steps, v.size), v.dtype)
+        for t in range(steps):
+            _rise(current[t % current.shape[0], low:high], constants, subtracts, flow, before[t], v)
         for t in range(steps - 1, -1, -1):
-            m = before[t, low:high]
+            m = before[t]
             _slopes(m, constants, kind, slope)
-            _through_reset(m, beta, threshold, subtracts, of_membrane)
-            _add(grad[t, low:high], slope, alpha, of_membrane, of_flow)
+            of_current = scratch if still else grad_current[t, low:high]
+            _back(m, grad[t, low:high], slope, constants, subtracts, of_membrane, of_current)
+            if alpha != 0:
+                _flow_back(of_membrane, alpha, of_flow, of_current)
             if still:
-                total += of_flow
-            else:
-                _put(of_flow, grad_current[t, low:high])
+                _sum(of_membrane if alpha == 0 else of_flow, total)
             if t > 0 and grad_decays.size:
-                kept = _after(before[t - 1, low:high], threshold, subtracts)
-                flow = before[t - 1, low:high].copy()
+                kept = _after(before[t - 1], threshold, subtracts)
+                past = before[t - 1].copy()
                 if t > 1:
-                    flow -= beta * _after(before[t - 2, low:high], threshold, subtracts)
-                grad_decays[block, 0] += (of_flow * flow).sum()
+                    past -= beta * _after(before[t - 2], threshold, subtracts)
+                of_past = of_membrane if alpha == 0 else of_flow
+                grad_decays[block, 0] += (of_past * past).sum()
                 grad_decays[block, 1] += (of_membrane * kept).sum()
         if still:
             _put(total, grad_current[0, low:high])
@@ -231,22 +274,32 @@ def _slopes(membrane, constants, kind, slope):  # type: ignore[no-untyped-def]  
 
 
 @_loop
-def _through_reset(membrane, beta, threshold, subtracts, of_membrane):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _back(membrane, grad, slope, constants, subtracts, of_membrane, of_current):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Turn the gradient of the next step's membrane into that of this step's."""
-    none = threshold - threshold
+    beta, threshold, like = constants[1], constants[2], of_current[0]
     if subtracts:
-        for k in range(of_membrane.size):
-            of_membrane[k] *= beta
+        for k in range(slope.size):
+            m = beta * of_membrane[k] + _wide(grad[k]) * slope[k]
+            of_membrane[k], of_current[k] = m, _narrow(m, like)
     else:
-        for k in range(of_membrane.size):
-            of_membrane[k] = none if membrane[k] > threshold else beta * of_membrane[k]
+        none = threshold - threshold
+        for k in range(slope.size):
+            kept = none if membrane[k] > threshold else beta * of_membrane[k]
+            m = kept + _wide(grad[k]) * slope[k]
+            of_membrane[k], of_current[k] = m, _narrow(m, like)
 
 
 @_loop
-def _add(grad, slope, alpha, of_membrane, of_flow):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    for k in range(slope.size):
-        of_membrane[k] += _wide(grad[k]) * slope[k]
-        of_flow[k] = of_membrane[k] + alpha * of_flow[k]
+def _flow_back(of_membrane, alpha, of_flow, of_current):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for k in range(of_flow.size):
+        i = of_membrane[k] + alpha * of_flow[k]
+        of_flow[k], of_current[k] = i, _narrow(i, of_current[0])
+
+
+@_loop
+def _sum(values, into):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for k in range(values.size):
+        into[k] += values[k]
 
 
 @_loop

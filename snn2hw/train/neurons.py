@@ -121,24 +121,24 @@ class Constants(NamedTuple):
 
 
 class _LifFunction(torch.autograd.Function):
-    """All time steps at once; only the membrane before reset is kept for the backward pass."""
+    """All time steps at once; one array is kept for the backward pass, as the way wants it."""
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, alpha: Tensor, beta: Tensor, c: Constants) -> Tensor:
         wanted = any(ctx.needs_input_grad[:3])
         run = _way(current, plain=c.plain).forward
-        spikes, before = run(current, float(alpha), float(beta), c, wanted)
-        ctx.save_for_backward(before, alpha, beta)
+        spikes, kept = run(current, float(alpha), float(beta), c, wanted)
+        ctx.save_for_backward(kept, alpha, beta)
         ctx.constants, ctx.still = c, len(current) < c.steps
         return spikes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
-        before, alpha, beta = ctx.saved_tensors
+        kept, alpha, beta = ctx.saved_tensors
         learns = any(ctx.needs_input_grad[1:3])
-        found, *by = _way(before, plain=ctx.constants.plain).backward(
-            before, grads[0], float(alpha), float(beta), ctx.constants, ctx.still, learns
+        found, *by = _way(kept, plain=ctx.constants.plain).backward(
+            kept, grads[0], float(alpha), float(beta), ctx.constants, ctx.still, learns
         )
         # The decays are one number each for the whole population.
         of_alpha, of_beta = (
@@ -152,16 +152,11 @@ def _forward_compiled(
     current: Tensor, alpha: float, beta: float, c: Constants, keep: bool
 ) -> tuple[Tensor, Tensor]:
     current = current.contiguous()
-    state = _state(current.dtype)
-    shape = (c.steps, *current.shape[1:])
-    spikes = torch.empty(shape, dtype=current.dtype)
-    before = torch.empty(shape if keep else (1, *shape[1:]), dtype=state)
+    spikes = torch.empty((c.steps, *current.shape[1:]), dtype=current.dtype)
+    scalars, width = _scalars(alpha, beta, c, _state(current.dtype)), kernels.block_of(c.steps)
     with _threads_of_torch():
-        kernels.forward(
-            _rows(current), c.steps, _scalars(alpha, beta, c, state), c.subtracts,
-            _rows(before), _rows(spikes),
-        )  # fmt: skip
-    return spikes, before
+        kernels.forward(_rows(current), c.steps, scalars, c.subtracts, width, _rows(spikes))
+    return spikes, current if keep else current[:0]
 
 
 def _rates_compiled(current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
@@ -179,7 +174,7 @@ def _rates_torch(current: Tensor, alpha: float, beta: float, c: Constants) -> Te
 
 
 def _backward_compiled(
-    before: Tensor,
+    current: Tensor,
     grad: Tensor,
     alpha: float,
     beta: float,
@@ -187,13 +182,14 @@ def _backward_compiled(
     still: bool,
     learns: bool,
 ) -> tuple[Tensor, float, float]:
-    found = torch.empty((1 if still else c.steps, *before.shape[1:]), dtype=grad.dtype)
-    blocks = -(-before[0].numel() // kernels.BLOCK)
-    decays = np.zeros((blocks if learns else 0, 2))
+    found = torch.empty((1 if still else c.steps, *current.shape[1:]), dtype=grad.dtype)
+    width = kernels.block_of(c.steps)
+    decays = np.zeros((-(-current[0].numel() // width) if learns else 0, 2))
+    scalars = _scalars(alpha, beta, c, _state(current.dtype))
     with _threads_of_torch():
         kernels.backward(
-            _rows(before), _rows(grad.contiguous()), _scalars(alpha, beta, c, before.dtype),
-            c.subtracts, c.kind, _rows(found), decays,
+            _rows(current), _rows(grad.contiguous()), c.steps, scalars, c.subtracts, c.kind,
+            width, _rows(found), decays,
         )  # fmt: skip
     by_alpha, by_beta = decays.sum(axis=0)
     return found, float(by_alpha), float(by_beta)
