@@ -35,6 +35,7 @@ from snn2hw.train.evaluation import Teaching, evaluate, outputs_of, placed, tens
 from snn2hw.train.events import write_events
 from snn2hw.train.job import Job, Progress, Silent
 from snn2hw.train.log import write_log
+from snn2hw.train.memory import kept_memory
 from snn2hw.train.methods import Outputs
 from snn2hw.train.rates import rate_outputs
 from snn2hw.train.showing import shown
@@ -81,7 +82,8 @@ def fit(
         InputError: the checkpoint belongs to another job, or teacher and student do not fit.
     """
     try:
-        return _Run(job, network, dataset, run_dir, teacher, progress, devices).all()
+        with kept_memory():
+            return _Run(job, network, dataset, run_dir, teacher, progress, devices).all()
     except KeyboardInterrupt:
         there = run_dir is not None and (run_dir / "checkpoint").exists()
         kept = f" The epochs so far are in {run_dir / 'checkpoint'}." if run_dir and there else ""

@@ -24,8 +24,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,16 +33,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from snn2hw.compiled import numba, threads_there
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.ir.network import Reset
 from snn2hw.ir.neuron import Decays, NeuronRules
 from snn2hw.train import kernels
+from snn2hw.train.threads import threads_of_torch
 
-# Numba starts its threads when it is asked for their number, and PyTorch then has as many.
-_chosen = torch.get_num_threads()
-MOST_THREADS = threads_there()
-torch.set_num_threads(_chosen)
 USUAL = NeuronRules()
 
 # What stands for the slope of the spike, of x = v / threshold - 1, in units of 1 / threshold; the
@@ -154,7 +149,7 @@ def _forward_compiled(
     current = current.contiguous()
     spikes = torch.empty((c.steps, *current.shape[1:]), dtype=current.dtype)
     scalars, width = _scalars(alpha, beta, c, _state(current.dtype)), kernels.block_of(c.steps)
-    with _threads_of_torch():
+    with threads_of_torch():
         kernels.forward(_rows(current), c.steps, scalars, c.subtracts, width, _rows(spikes))
     return spikes, current if keep else current[:0]
 
@@ -164,7 +159,7 @@ def _rates_compiled(current: Tensor, alpha: float, beta: float, c: Constants) ->
     state, found = _state(current.dtype), torch.empty_like(current)
     *_, one, _ = scalars = _scalars(alpha, beta, c, state)
     each = one / type(one)(c.steps)
-    with _threads_of_torch():
+    with threads_of_torch():
         kernels.rates(_rows(current), c.steps, scalars, c.subtracts, each, _rows(found))
     return found
 
@@ -186,7 +181,7 @@ def _backward_compiled(
     width = kernels.block_of(c.steps)
     decays = np.zeros((-(-current[0].numel() // width) if learns else 0, 2))
     scalars = _scalars(alpha, beta, c, _state(current.dtype))
-    with _threads_of_torch():
+    with threads_of_torch():
         kernels.backward(
             _rows(current), _rows(grad.contiguous()), c.steps, scalars, c.subtracts, c.kind,
             width, _rows(found), decays,
@@ -209,17 +204,6 @@ def _rows(x: Tensor) -> NDArray[Any]:
 def _scalars(alpha: float, beta: float, c: Constants, dtype: torch.dtype) -> tuple[Any, ...]:
     kind = np.float64 if dtype == torch.float64 else np.float32
     return tuple(kind(v) for v in (alpha, beta, c.threshold, 1.0, math.pi))
-
-
-@contextmanager
-def _threads_of_torch() -> Generator[None, None, None]:
-    """Give the kernels as many threads as PyTorch has; what simulates afterwards keeps its own."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
 
 
 def _forward_torch(

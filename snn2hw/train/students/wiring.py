@@ -17,12 +17,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from snn2hw.errors import InputError
 from snn2hw.ir.network import Network, Reset
 from snn2hw.ir.neuron import NeuronRules
+from snn2hw.train.averaging import averaged
 from snn2hw.train.convolution import convolution
+from snn2hw.train.dense import Dense
 from snn2hw.train.neurons import USUAL, Lif
 
 Chw = tuple[int, int, int]
@@ -195,7 +196,8 @@ class Spiking(nn.Module):
         """Scale integers to at most 1, time first: ``[1 or T, B, C, H, W]``."""
         dtype = next((p.dtype for p in self.parameters()), torch.float32)
         frames = x.transpose(0, 1) if x.ndim == 5 else x[None]
-        return frames.to(dtype) / self.max_value
+        scaled = frames.to(dtype, memory_format=torch.contiguous_format)
+        return scaled if self.max_value == 1 else scaled / self.max_value
 
     def steps(self, x: Tensor) -> int:
         """Return how many time steps ``x`` is run for."""
@@ -358,30 +360,6 @@ class Student(Spiking):
         return list(self._stages)
 
 
-class _Average(torch.autograd.Function):
-    """Average pooling, whose gradient PyTorch computes slowly with channels last."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, side: int) -> Tensor:
-        ctx.side = side
-        return nn.functional.avg_pool2d(x, side)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        side = ctx.side
-        share = (grads[0] / side**2).movedim(1, -1)  # channels last is memory's order
-        n, height, width, channels = share.shape
-        every = share[:, :, None, :, None].expand(n, height, side, width, side, channels)
-        return every.reshape(n, height * side, width * side, channels).movedim(-1, 1), None
-
-
-def averaged(x: Tensor, side: int) -> Tensor:
-    """Average ``[B, C, H, W]`` over squares; what is left at the edges is dropped."""
-    height, width = (n // side * side for n in x.shape[2:])
-    return _Average.apply(x[:, :, :height, :width], side)
-
-
 def _of_others(population: Population) -> Branches:
     """Return the branches of a population but for the one from itself."""
     return tuple(b for b in population.branches if population.name not in b.sources)
@@ -414,7 +392,7 @@ def conv(
 
 def dense(into: int, out: int, pool: int = 1, gain: float | None = GAIN) -> Synapse:
     """Return a dense layer."""
-    return Synapse(nn.Linear(into, out, bias=False), gain, pool)
+    return Synapse(Dense(into, out, bias=False), gain, pool)
 
 
 class Plan:
