@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +86,9 @@ def evaluate(
     return Evaluation(float((classes == y).mean()), means, classes, several)
 
 
-def outputs_of(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
+def outputs_of(
+    network: nn.Module, x: Tensor, scale: float = 1.0, only: Collection[str] | None = None
+) -> Outputs:
     """Run a network and keep all that a loss may look at.
 
     Args:
@@ -94,6 +96,8 @@ def outputs_of(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
             ``stages()``, if it has any, name the modules whose outputs are features.
         x: integers ``[B, ...]``.
         scale: a student's output spike in every step is a logit of this size.
+        only: populations of a student whose spikes and features are kept; None for all. Those
+            that nobody looks at may take less time and memory.
     """
     stages = list(network.stages()) if hasattr(network, "stages") else []  # type: ignore[operator]
     if not isinstance(network, Spiking):
@@ -101,12 +105,16 @@ def outputs_of(network: nn.Module, x: Tensor, scale: float = 1.0) -> Outputs:
             logits = network(x)
         return Outputs(logits[None].float(), Means({n: seen[n][None] for n in stages}))
     populations = network.populations()
+    spiking = network.output in populations
+    if only is not None:
+        populations = {n: m for n, m in populations.items() if n in only}
+        stages = [n for n in stages if n in only]
     with watch(populations | {OUTPUT: network.cell(network.output)}) as seen:
         network(x)
     features = Means({n: seen[n] for n in stages})
     seen = {n: s.expand(network.steps(x), *s.shape[1:]) for n, s in seen.items()}
     spikes = {name: seen[name] for name in populations}
-    steps = seen[OUTPUT].float() * (scale if network.output in populations else 1.0)
+    steps = seen[OUTPUT].float() * (scale if spiking else 1.0)
     return Outputs(steps, features, spikes)
 
 

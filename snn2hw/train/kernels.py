@@ -11,15 +11,11 @@ compiler turns into vector instructions, which is most of the speed.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic, overload
 
 from snn2hw.compiled import compiled
+from snn2hw.train.bfloat16 import narrow, wide
 
 # Neurons whose states, and in the backward pass whose membranes of all steps, stay in the cache
 # together: so many numbers, of so many neurons at most and at least.
@@ -32,56 +28,6 @@ TRIANGLE, ATAN, SIGMOID, BOX, FAST_SIGMOID = range(5)
 def block_of(steps: int) -> int:
     """Return how many neurons are run through ``steps`` together."""
     return max(FEWEST, min(MOST, IN_CACHE // steps))
-
-
-@intrinsic
-def _float_of(_context: Any, bits: Any) -> Any:
-    """Take 32 bits for a float32."""
-
-    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.uint32), code
-
-
-@intrinsic
-def _bits_of(_context: Any, value: Any) -> Any:
-    """Take a float32 for its 32 bits."""
-
-    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.IntType(32))
-
-    return types.uint32(types.float32), code
-
-
-def _wide(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Return a number to compute with."""
-    raise NotImplementedError  # compiled code has the overload below
-
-
-@overload(_wide, inline="always")
-def _wide_code(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    if isinstance(value, types.Integer):
-        return lambda value: _float_of(np.uint32(value) << np.uint32(16))  # type: ignore[call-arg]
-    return lambda value: value
-
-
-def _narrow(value, like):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Return a number as it is stored in arrays of the kind of ``like``."""
-    raise NotImplementedError
-
-
-@overload(_narrow, inline="always")
-def _narrow_code(value, like):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    if isinstance(like, types.Integer):
-
-        def rounded(value, like):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-            bits: Any = _bits_of(value)  # type: ignore[call-arg]  # to the nearest, ties to even
-            odd = (bits >> np.uint32(16)) & np.uint32(1)
-            return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
-
-        return rounded
-    return lambda value, like: value
 
 
 _loop = numba.njit(error_model="numpy")  # no checks for division by zero
@@ -111,12 +57,36 @@ def forward(current, steps, constants, subtracts, width, spikes):  # type: ignor
 
 
 @_kernel
+def forward_averaged(current, steps, constants, subtracts, square, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Run neurons from rest, and average their spikes over squares.
+
+    Args:
+        current: as in ``forward``; N is rows, places, channels, the last fastest.
+        steps: T.
+        constants: as in ``forward``.
+        subtracts: as in ``forward``.
+        square: its side, the places of a row, and the channels of a place; rows and places are
+            multiples of the side.
+        found: ``[T, N / side**2]``, filled.
+    """
+    size, less = _sizes(square)
+    for row in numba.prange(current.shape[1] // size):
+        flow, v = _states(size, constants)
+        membrane, spikes = np.empty_like(v), np.empty_like(v)
+        total = np.empty(less, v.dtype)
+        for t in range(steps):
+            x = current[t % current.shape[0], row * size : (row + 1) * size]
+            _step(x, constants, subtracts, flow, membrane, spikes, v)
+            _average(spikes, square, constants, total, found[t, row * less : (row + 1) * less])
+
+
+@_kernel
 def rates(current, steps, constants, subtracts, share, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Fill ``found [1, N]`` with the spikes that ``forward`` gives for ``current [1, N]``.
 
     Each spike counts ``share``, in the precision of the states.
     """
-    one, size = constants[3], current.shape[1]
+    size = current.shape[1]
     for block in numba.prange(-(-size // MOST)):
         low, high = block * MOST, min(size, (block + 1) * MOST)
         x = current[0, low:high]
@@ -149,24 +119,24 @@ def _step(current, constants, subtracts, flow, membrane, spikes, v):  # type: ig
 @_loop
 def _flow(current, alpha, flow):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for k in range(flow.size):
-        flow[k] = alpha * flow[k] + _wide(current[k])
+        flow[k] = alpha * flow[k] + wide(current[k])
 
 
 @_loop
 def _fire(current, constants, subtracts, membrane, spikes, v):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     beta, threshold, one = constants[1], constants[2], constants[3]
     none = one - one
-    fired, silent = _narrow(one, spikes[0]), _narrow(none, spikes[0])
+    fired, silent = narrow(one, spikes[0]), narrow(none, spikes[0])
     if subtracts:
         for k in range(v.size):
-            m = beta * v[k] + _wide(current[k])
+            m = beta * v[k] + wide(current[k])
             fires = m > threshold
             membrane[k] = m
             spikes[k] = fired if fires else silent
             v[k] = m - threshold if fires else m
     else:
         for k in range(v.size):
-            m = beta * v[k] + _wide(current[k])
+            m = beta * v[k] + wide(current[k])
             fires = m > threshold
             membrane[k] = m
             spikes[k] = fired if fires else silent
@@ -189,11 +159,11 @@ def _remember(current, constants, subtracts, membrane, v):  # type: ignore[no-un
     none = threshold - threshold
     if subtracts:
         for k in range(v.size):
-            m = beta * v[k] + _wide(current[k])
+            m = beta * v[k] + wide(current[k])
             membrane[k], v[k] = m, m - threshold if m > threshold else m
     else:
         for k in range(v.size):
-            m = beta * v[k] + _wide(current[k])
+            m = beta * v[k] + wide(current[k])
             membrane[k], v[k] = m, none if m > threshold else m
 
 
@@ -215,36 +185,130 @@ def backward(current, grad, steps, constants, subtracts, kind, width, grad_curre
         grad_decays: filled with the gradients of alpha and beta of each block, ``[blocks, 2]``;
             ``[0, 2]`` if nobody needs them.
     """
-    alpha, beta, threshold = constants[0], constants[1], constants[2]
     size = current.shape[1]
-    still = grad_current.shape[0] < steps
     for block in numba.prange(-(-size // width)):
         low, high = block * width, min(size, (block + 1) * width)
-        flow, v = _states(high - low, constants)
-        of_membrane, of_flow, total = v.copy(), v.copy(), v.copy()
-        slope, scratch = np.empty_like(v), np.empty(v.size if still else 0, grad_current.dtype)
-        before = np.empty((steps, v.size), v.dtype)
+        _back_through(
+            current, low, grad, low, high - low, steps, constants, subtracts, kind,
+            grad_current, grad_decays[block : block + 1],
+        )  # fmt: skip
+
+
+@_kernel
+def backward_averaged(  # type: ignore[no-untyped-def]  # noqa: ANN201
+    current,  # noqa: ANN001
+    grad,  # noqa: ANN001
+    steps,  # noqa: ANN001
+    constants,  # noqa: ANN001
+    subtracts,  # noqa: ANN001
+    kind,  # noqa: ANN001
+    square,  # noqa: ANN001
+    grad_current,  # noqa: ANN001
+    grad_decays,  # noqa: ANN001
+):
+    """Do as ``backward`` does, from the gradient of the averages ``[T, N / side**2]``.
+
+    There is a block for each row of squares: ``grad_decays`` is ``[rows, 2]`` or ``[0, 2]``.
+    """
+    size, less = _sizes(square)
+    for row in numba.prange(current.shape[1] // size):
+        shares = np.empty((steps, size), grad.dtype)
         for t in range(steps):
-            _rise(current[t % current.shape[0], low:high], constants, subtracts, flow, before[t], v)
-        for t in range(steps - 1, -1, -1):
-            m = before[t]
-            _slopes(m, constants, kind, slope)
-            of_current = scratch if still else grad_current[t, low:high]
-            _back(m, grad[t, low:high], slope, constants, subtracts, of_membrane, of_current)
-            if alpha != 0:
-                _flow_back(of_membrane, alpha, of_flow, of_current)
-            if still:
-                _sum(of_membrane if alpha == 0 else of_flow, total)
-            if t > 0 and grad_decays.size:
-                kept = _after(before[t - 1], threshold, subtracts)
-                past = before[t - 1].copy()
-                if t > 1:
-                    past -= beta * _after(before[t - 2], threshold, subtracts)
-                of_past = of_membrane if alpha == 0 else of_flow
-                grad_decays[block, 0] += (of_past * past).sum()
-                grad_decays[block, 1] += (of_membrane * kept).sum()
+            _spread(grad[t, row * less : (row + 1) * less], square, constants, shares[t])
+        _back_through(
+            current, row * size, shares, 0, size, steps, constants, subtracts, kind,
+            grad_current, grad_decays[row : row + 1],
+        )  # fmt: skip
+
+
+@_loop
+def _back_through(  # type: ignore[no-untyped-def]  # noqa: ANN202
+    current,  # noqa: ANN001
+    low,  # noqa: ANN001
+    grad,  # noqa: ANN001
+    at,  # noqa: ANN001
+    size,  # noqa: ANN001
+    steps,  # noqa: ANN001
+    constants,  # noqa: ANN001
+    subtracts,  # noqa: ANN001
+    kind,  # noqa: ANN001
+    grad_current,  # noqa: ANN001
+    grad_decays,  # noqa: ANN001
+):
+    """Run ``size`` neurons back: theirs is what begins at ``low``, of ``grad`` at ``at``."""
+    alpha, beta, threshold = constants[0], constants[1], constants[2]
+    high, still = low + size, grad_current.shape[0] < steps
+    flow, v = _states(size, constants)
+    of_membrane, of_flow, total = v.copy(), v.copy(), v.copy()
+    slope, scratch = np.empty_like(v), np.empty(size if still else 0, grad_current.dtype)
+    before = np.empty((steps, size), v.dtype)
+    for t in range(steps):
+        _rise(current[t % current.shape[0], low:high], constants, subtracts, flow, before[t], v)
+    for t in range(steps - 1, -1, -1):
+        m = before[t]
+        _slopes(m, constants, kind, slope)
+        of_current = scratch if still else grad_current[t, low:high]
+        _back(m, grad[t, at : at + size], slope, constants, subtracts, of_membrane, of_current)
+        if alpha != 0:
+            _flow_back(of_membrane, alpha, of_flow, of_current)
         if still:
-            _put(total, grad_current[0, low:high])
+            _sum(of_membrane if alpha == 0 else of_flow, total)
+        if t > 0 and grad_decays.size:
+            kept = _after(before[t - 1], threshold, subtracts)
+            past = before[t - 1].copy()
+            if t > 1:
+                past -= beta * _after(before[t - 2], threshold, subtracts)
+            of_past = of_membrane if alpha == 0 else of_flow
+            grad_decays[0, 0] += (of_past * past).sum()
+            grad_decays[0, 1] += (of_membrane * kept).sum()
+    if still:
+        _put(total, grad_current[0, low:high])
+
+
+@_loop
+def _sizes(square):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return how many neurons a row of squares has, and how many averages."""
+    side, width, channels = square
+    return side * width * channels, width // side * channels
+
+
+@_loop
+def _count(square, constants):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return the neurons of a square, in the precision of the states."""
+    count = constants[3] - constants[3]
+    for _ in range(square[0] * square[0]):
+        count += constants[3]
+    return count
+
+
+@_loop
+def _average(spikes, square, constants, total, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Average a row of squares; ``total`` is as large as ``found``."""
+    side, width, channels = square
+    count = _count(square, constants)
+    total[:] = count - count
+    for place in range(side * width):
+        to = place % width // side * channels
+        _sum(spikes[place * channels : (place + 1) * channels], total[to : to + channels])
+    for k in range(total.size):
+        found[k] = narrow(total[k] / count, found[0])
+
+
+@_loop
+def _spread(grad, square, constants, shares):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Give each neuron of a row of squares its share of the gradient of their average."""
+    side, width, channels = square
+    count = _count(square, constants)
+    for of in range(grad.size // channels):
+        given = grad[of * channels : (of + 1) * channels]
+        first = shares[of * side * channels : (of * side + 1) * channels]
+        for k in range(channels):
+            first[k] = narrow(wide(given[k]) / count, first[0])
+        for other in range(1, side * side):
+            place = other // side * width + of * side + other % side
+            share = shares[place * channels : (place + 1) * channels]
+            for k in range(channels):
+                share[k] = first[k]
 
 
 @_loop
@@ -279,21 +343,21 @@ def _back(membrane, grad, slope, constants, subtracts, of_membrane, of_current):
     beta, threshold, like = constants[1], constants[2], of_current[0]
     if subtracts:
         for k in range(slope.size):
-            m = beta * of_membrane[k] + _wide(grad[k]) * slope[k]
-            of_membrane[k], of_current[k] = m, _narrow(m, like)
+            m = beta * of_membrane[k] + wide(grad[k]) * slope[k]
+            of_membrane[k], of_current[k] = m, narrow(m, like)
     else:
         none = threshold - threshold
         for k in range(slope.size):
             kept = none if membrane[k] > threshold else beta * of_membrane[k]
-            m = kept + _wide(grad[k]) * slope[k]
-            of_membrane[k], of_current[k] = m, _narrow(m, like)
+            m = kept + wide(grad[k]) * slope[k]
+            of_membrane[k], of_current[k] = m, narrow(m, like)
 
 
 @_loop
 def _flow_back(of_membrane, alpha, of_flow, of_current):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for k in range(of_flow.size):
         i = of_membrane[k] + alpha * of_flow[k]
-        of_flow[k], of_current[k] = i, _narrow(i, of_current[0])
+        of_flow[k], of_current[k] = i, narrow(i, of_current[0])
 
 
 @_loop
@@ -305,7 +369,7 @@ def _sum(values, into):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 @_loop
 def _put(values, into):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for k in range(values.size):
-        into[k] = _narrow(values[k], into[0])
+        into[k] = narrow(values[k], into[0])
 
 
 @_loop

@@ -104,15 +104,23 @@ class _Lesson(nn.Module):
         super().__init__()
         self.network, self.objective = network, job.objective
         self.scale = job.scale
-        self.run = rate_outputs if job.gradient == "rate" else outputs_of
+        self.by_rates = job.gradient == "rate"
 
     def forward(
         self, x: Tensor, targets: Tensor, taught: Outputs | None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return the parts of the loss, and which samples were right ``[B]``."""
-        found = self.run(self.network, x, self.scale)
+        found = self._run(x)
         parts = self.objective(found, taught, targets)
         return parts, found.logits.detach().argmax(-1) == targets
+
+    def _run(self, x: Tensor) -> Outputs:
+        if self.by_rates:
+            return rate_outputs(self.network, x, self.scale)
+        only = None
+        if isinstance(self.network, Spiking):
+            only = self.objective.looks_at(self.network.stages(), self.network.populations())
+        return outputs_of(self.network, x, self.scale, only)
 
 
 class _Run:

@@ -27,17 +27,15 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.ir.network import Reset
 from snn2hw.ir.neuron import Decays, NeuronRules
-from snn2hw.train import kernels
-from snn2hw.train.threads import threads_of_torch
+from snn2hw.train import cpu
+from snn2hw.train.averaging import averaged
 
 USUAL = NeuronRules()
 
@@ -119,75 +117,32 @@ class _LifFunction(torch.autograd.Function):
     """All time steps at once; one array is kept for the backward pass, as the way wants it."""
 
     @staticmethod
-    def forward(ctx: Any, current: Tensor, alpha: Tensor, beta: Tensor, c: Constants) -> Tensor:
+    def forward(
+        ctx: Any, current: Tensor, alpha: Tensor, beta: Tensor, c: Constants, side: int
+    ) -> Tensor:
         wanted = any(ctx.needs_input_grad[:3])
         run = _way(current, plain=c.plain).forward
-        spikes, kept = run(current, float(alpha), float(beta), c, wanted)
+        ctx.squares = (side,) if side > 1 else ()  # only a processor's kernels take them
+        spikes, kept = run(current, float(alpha), float(beta), c, wanted, *ctx.squares)
         ctx.save_for_backward(kept, alpha, beta)
         ctx.constants, ctx.still = c, len(current) < c.steps
         return spikes
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         kept, alpha, beta = ctx.saved_tensors
         learns = any(ctx.needs_input_grad[1:3])
         found, *by = _way(kept, plain=ctx.constants.plain).backward(
-            kept, grads[0], float(alpha), float(beta), ctx.constants, ctx.still, learns
-        )
+            kept, grads[0], float(alpha), float(beta), ctx.constants, ctx.still, learns,
+            *ctx.squares,
+        )  # fmt: skip
         # The decays are one number each for the whole population.
         of_alpha, of_beta = (
             torch.as_tensor(b, dtype=alpha.dtype, device=alpha.device) if learns else None
             for b in by
         )
-        return found, of_alpha, of_beta, None
-
-
-def _forward_compiled(
-    current: Tensor, alpha: float, beta: float, c: Constants, keep: bool
-) -> tuple[Tensor, Tensor]:
-    current = current.contiguous()
-    spikes = torch.empty((c.steps, *current.shape[1:]), dtype=current.dtype)
-    scalars, width = _scalars(alpha, beta, c, _state(current.dtype)), kernels.block_of(c.steps)
-    with threads_of_torch():
-        kernels.forward(_rows(current), c.steps, scalars, c.subtracts, width, _rows(spikes))
-    return spikes, current if keep else current[:0]
-
-
-def _rates_compiled(current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
-    current = current.contiguous()
-    state, found = _state(current.dtype), torch.empty_like(current)
-    *_, one, _ = scalars = _scalars(alpha, beta, c, state)
-    each = one / type(one)(c.steps)
-    with threads_of_torch():
-        kernels.rates(_rows(current), c.steps, scalars, c.subtracts, each, _rows(found))
-    return found
-
-
-def _rates_torch(current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
-    return _forward_torch(current, alpha, beta, c, False)[0].mean(0, keepdim=True)
-
-
-def _backward_compiled(
-    current: Tensor,
-    grad: Tensor,
-    alpha: float,
-    beta: float,
-    c: Constants,
-    still: bool,
-    learns: bool,
-) -> tuple[Tensor, float, float]:
-    found = torch.empty((1 if still else c.steps, *current.shape[1:]), dtype=grad.dtype)
-    width = kernels.block_of(c.steps)
-    decays = np.zeros((-(-current[0].numel() // width) if learns else 0, 2))
-    scalars = _scalars(alpha, beta, c, _state(current.dtype))
-    with threads_of_torch():
-        kernels.backward(
-            _rows(current), _rows(grad.contiguous()), c.steps, scalars, c.subtracts, c.kind,
-            width, _rows(found), decays,
-        )  # fmt: skip
-    by_alpha, by_beta = decays.sum(axis=0)
-    return found, float(by_alpha), float(by_beta)
+        return found, of_alpha, of_beta, None, None
 
 
 def _state(dtype: torch.dtype) -> torch.dtype:
@@ -195,15 +150,8 @@ def _state(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _rows(x: Tensor) -> NDArray[Any]:
-    """View ``[T, ...]`` as a NumPy array ``[T, N]``, bfloat16 as its bits."""
-    flat = x.detach().reshape(len(x), math.prod(x.shape[1:]))
-    return (flat.view(torch.uint16) if x.dtype == torch.bfloat16 else flat).numpy()
-
-
-def _scalars(alpha: float, beta: float, c: Constants, dtype: torch.dtype) -> tuple[Any, ...]:
-    kind = np.float64 if dtype == torch.float64 else np.float32
-    return tuple(kind(v) for v in (alpha, beta, c.threshold, 1.0, math.pi))
+def _rates_torch(current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
+    return _forward_torch(current, alpha, beta, c, False)[0].mean(0, keepdim=True)
 
 
 def _forward_torch(
@@ -256,7 +204,7 @@ class _Way(NamedTuple):
     rates: Callable[..., Tensor]
 
 
-_COMPILED = _Way(_forward_compiled, _backward_compiled, _rates_compiled)
+_COMPILED = _Way(cpu.forward, cpu.backward, cpu.rates)
 _IN_TENSORS = _Way(_forward_torch, _backward_torch, _rates_torch)
 
 
@@ -291,6 +239,7 @@ def lif(
     steps: int | None = None,
     fires: str = "above",
     most: int = 1,
+    side: int = 1,
 ) -> Tensor:
     """Run neurons from rest over all time steps.
 
@@ -305,13 +254,28 @@ def lif(
         steps: T, where the current does not say.
         fires: ``above`` the threshold, or already ``at`` it.
         most: spikes of a step at most, one for each threshold that the potential holds.
+        side: 1, or of the squares that the spikes of ``[T, B, C, H, W]`` are averaged over.
 
     Returns:
-        Spikes, 0 to ``most``, ``[T, B, ...]`` in the precision of the current.
+        Spikes, 0 to ``most``, ``[T, B, ...]`` in the precision of the current, or their averages.
     """
     constants = Constants(threshold, reset, surrogate, steps or len(current), fires, most)
-    decays = (torch.as_tensor(d, dtype=torch.float64) for d in (alpha, beta))
-    return _lined(_LifFunction, current, *decays, constants)
+    decays = [torch.as_tensor(d, dtype=torch.float64) for d in (alpha, beta)]
+    if side == 1 or _averages(current, constants, side):
+        return _lined(_LifFunction, current, *decays, constants, side)
+    spikes = _lined(_LifFunction, current, *decays, constants, 1)
+    return averaged(spikes.flatten(0, 1), side).unflatten(0, spikes.shape[:2])
+
+
+def _averages(current: Tensor, constants: Constants, side: int) -> bool:
+    """Say whether the kernels average the spikes: then these are never written to memory."""
+    return (
+        _way(current, plain=constants.plain).forward is cpu.forward
+        and current.dtype != torch.float16
+        and current.ndim == 5
+        and all(n % side == 0 for n in current.shape[3:])
+        and current.movedim(2, -1).is_contiguous()
+    )
 
 
 def _lined(function: Any, current: Tensor, *others: Any) -> Tensor:
@@ -484,6 +448,7 @@ class Lif(nn.Module):
         steps: int | None = None,
         *,
         back: Callable[[Tensor], Tensor] | None = None,
+        side: int = 1,
     ) -> Tensor:
         """Map current ``[T, B, ...]`` to spikes ``[T, B, ...]``.
 
@@ -492,18 +457,20 @@ class Lif(nn.Module):
             steps: T, where the current does not say.
             back: what the spikes of a step ``[B, ...]`` add to the current of the next one, for a
                 population that is connected to itself.
+            side: 1, or of the squares that the spikes of ``[T, B, C, H, W]`` are averaged over;
+                only spikes that hang on nothing but the current.
         """
         c = self._constants(steps or len(current))
         if back is not None or self.bias is not None:
             return self._stepped(current, c, back)
         if self.analog:
             return _lined(_RateFunction, current, self.alpha, self.beta, c)
-        return self._fused(current, steps)
+        return self._fused(current, steps, side)
 
     def _constants(self, steps: int) -> Constants:
         return Constants(self.threshold, self.reset, self.surrogate, steps, self.fires, self.most)
 
-    def _fused(self, current: Tensor, steps: int | None) -> Tensor:
+    def _fused(self, current: Tensor, steps: int | None, side: int) -> Tensor:
         return lif(
             current,
             self._decay("beta"),
@@ -514,7 +481,13 @@ class Lif(nn.Module):
             steps=steps,
             fires=self.fires,
             most=self.most,
+            side=side,
         )
+
+    @property
+    def averages(self) -> bool:
+        """Whether ``forward`` takes a ``side``, and nobody listens to the spikes themselves."""
+        return self.bias is None and not self.analog and not self._forward_hooks
 
     def _stepped(
         self, current: Tensor, c: Constants, back: Callable[[Tensor], Tensor] | None

@@ -48,7 +48,8 @@ TEXT = """# Training
 measured this page with {threads} thread on {processor} (PyTorch {torch}) in {minutes:.0f} minutes:
 one training step (forward, backward, Adam) as a ratio of the same step in hand-written PyTorch with
 time folded into the batch. Each way runs in a process of its own, {inner} steps in turn with the
-others, {rounds} rounds; ratios are of the processor's time, medians with the lowest and the highest.
+others, {rounds} rounds; ratios are of the processor's time, medians with the lowest and the
+highest.
 Losses and gradients of the ways in float32 were compared before the clock ran. Memory is the peak
 of the process, and what it holds before the first step (its packages, the weights, the samples).
 Where the time goes is told in [performance](../performance.md).
@@ -89,7 +90,7 @@ def main() -> None:
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """Write rows as a Markdown table."""
     lines = [
-        "| network, T, batch | way | ratio | of rounds | ms a step | peak, MiB | before, MiB | aim |",
+        "| network, T, batch | way | ratio | of rounds | ms a step | peak MiB | before | aim |",
         "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for r in rows:
@@ -295,9 +296,7 @@ def ours(net: str, x: Tensor, y: Tensor, *, bf16: bool) -> tuple[nn.Module, Call
     from snn2hw.train.students.wiring import Neuron, Settings, Synapse
 
     neuron = Neuron(0.5, 0.0, "subtract", "atan")
-    settings = Settings(
-        (1, 28, 28), 10, 1, x.shape[1], neuron, readout="membrane", norm="none"
-    )
+    settings = Settings((1, 28, 28), 10, 1, x.shape[1], neuron, readout="membrane", norm="none")
     student = (
         chains.pooled_cnn(settings, (32, 64, 256))
         if net == "conv"

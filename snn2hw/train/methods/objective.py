@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +42,16 @@ class Objective(nn.Module):
     def stages(self) -> int:
         """How many of the last stages' features the losses look at."""
         return int(self.weights.stages) if self.methods.heads else 0
+
+    def looks_at(self, stages: Sequence[str], populations: Iterable[str]) -> frozenset[str]:
+        """Return the populations of a student whose spikes or features go into the loss.
+
+        Args:
+            stages: the student's, first to last.
+            populations: all of the student's.
+        """
+        last = stages[len(stages) - self.stages :]
+        return frozenset(last).union(populations if self.cost is not None else ())
 
     def prepare(self, student: Outputs, teacher: Outputs | None) -> None:
         """Build the heads for one batch's outputs, from torch's random state.

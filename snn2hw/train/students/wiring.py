@@ -12,7 +12,7 @@ description. Batch norm is shared over time, with time folded into the batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -132,13 +132,19 @@ class Synapse(nn.Module):
                 self.weight.bias = nn.Parameter(torch.zeros(len(weight)))
         self.norm = None
 
-    def forward(self, spikes: Tensor) -> Tensor:
-        """Map spikes to current, ``[T, B, ...]``, or ``[1, B, ...]`` for the same at each step."""
-        return self.step(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
+    def forward(self, spikes: Tensor, *, averages: bool = False) -> Tensor:
+        """Map spikes to current, ``[T, B, ...]``, or ``[1, B, ...]`` for the same at each step.
 
-    def step(self, x: Tensor) -> Tensor:
+        Args:
+            spikes: what is sent.
+            averages: it has been through the pool already.
+        """
+        x = spikes.flatten(0, 1)
+        return self.step(x, averages=averages).unflatten(0, spikes.shape[:2])
+
+    def step(self, x: Tensor, *, averages: bool = False) -> Tensor:
         """Map spikes of one step ``[B, ...]`` to current ``[B, ...]``."""
-        if self.pool > 1:
+        if self.pool > 1 and not averages:
             x = averaged(x, self.pool)
         if isinstance(self.weight, nn.Linear):
             x = x.flatten(1)
@@ -258,12 +264,14 @@ class Student(Spiking):
     def forward(self, x: Tensor) -> Tensor:
         """Sum the output over all steps: ``[B, classes]``; spikes from 0 to T."""
         spikes = {SOURCE: self.encode(x)}
+        sides = self._sides()
         sums: dict[Branches, Tensor] = {}
         last_spikes, last_sums = self._last_uses()
         for at, population in enumerate(self.wiring):
             # The same image each step gives the same current: computed once.
-            current = self.current(population, spikes, sums)
-            spikes[population.name] = self.run(population, current, self.steps(x))
+            current = self.current(population, spikes, sums, sides)
+            side = sides.get(population.name, 1)
+            spikes[population.name] = self.run(population, current, self.steps(x), side)
             spikes = {k: s for k, s in spikes.items() if last_spikes.get(k, at) > at}
             sums = {b: c for b, c in sums.items() if last_sums[b] > at}
         last = spikes[self.output]
@@ -274,6 +282,7 @@ class Student(Spiking):
         population: Population,
         spikes: Mapping[str, Tensor],
         known: dict[Branches, Tensor] | None = None,
+        averages: Container[str] = (),
     ) -> Tensor:
         """Return a population's current ``[T, B, ...]`` from the spikes of others.
 
@@ -282,31 +291,65 @@ class Student(Spiking):
             spikes: of its sources, by name.
             known: sums of branches' currents; those that were computed are added, so that what
                 many populations along a trunk listen to is added up once.
+            averages: sources whose spikes have been through the pool of who listens.
         """
-        return self._summed(_of_others(population), spikes, {} if known is None else known)
+        known = {} if known is None else known
+        return self._summed(_of_others(population), spikes, known, averages)
 
     def _summed(
-        self, branches: Branches, spikes: Mapping[str, Tensor], known: dict[Branches, Tensor]
+        self,
+        branches: Branches,
+        spikes: Mapping[str, Tensor],
+        known: dict[Branches, Tensor],
+        averages: Container[str],
     ) -> Tensor:
         """Return the sum of branches' currents, added from the first to the last."""
         if branches in known:
             return known[branches]
         if len(branches) == 1:
             ((sources, synapse),) = branches
-            found = self.get_submodule(synapse)(_sum([spikes[s] for s in sources]))
+            pooled = sources[0] in averages
+            total = _sum([spikes[s] for s in sources])
+            found = self.get_submodule(synapse)(total, averages=pooled)
         else:
-            before, last = (self._summed(part, spikes, known) for part in _halves(branches))
+            halves = _halves(branches)
+            before, last = (self._summed(part, spikes, known, averages) for part in halves)
             found = before + last
         known[branches] = found
         return found
 
-    def run(self, population: Population, current: Tensor, steps: int) -> Tensor:
-        """Return what a population makes of its current: spikes ``[steps, B, ...]``, or rates."""
+    def run(self, population: Population, current: Tensor, steps: int, side: int = 1) -> Tensor:
+        """Return what a population makes of its current: spikes ``[steps, B, ...]``, or rates.
+
+        With a ``side`` they are averaged over squares, as who listens does it else.
+        """
         neurons = self.get_submodule(population.name)
         for sources, synapse in population.branches:
             if population.name in sources:
                 return neurons(current, steps, back=self.get_submodule(synapse).step)
-        return neurons(current, steps)
+        return neurons(current, steps) if side == 1 else neurons(current, steps, side=side)
+
+    def _sides(self) -> dict[str, int]:
+        """Return the populations whose spikes only pools of one side listen to, and the side.
+
+        Their averages are computed with them, and the spikes are not written to memory.
+        """
+        pools: dict[str, set[int]] = {}
+        for population in self.wiring:
+            for sources, synapse in population.branches:
+                module = self.get_submodule(synapse)
+                plain = len(sources) == 1 and sources[0] != population.name
+                side = module.pool if plain and isinstance(module, Synapse) else 1
+                for source in sources:
+                    pools.setdefault(source, set()).add(side)
+        cells = {n: self.get_submodule(n) for n, s in pools.items() if n != SOURCE and len(s) == 1}
+        return {
+            name: side
+            for name, cell in cells.items()
+            if isinstance(cell, Lif) and cell.averages and name != self.output
+            for side in pools[name]
+            if side > 1
+        }
 
     def _last_uses(self) -> tuple[dict[str, int], dict[Branches, int]]:
         """Return the last population, by index, for which spikes and sums of currents are kept."""
