@@ -243,30 +243,35 @@ def _arrive(total, exponent, arrived, store):  # type: ignore[no-untyped-def]  #
 
 
 @compiled(nogil=True)
-def _gather(events, way, exponent, span, arrived, store, _):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _gather(events, way, exponent, span, arrived, store, scratch):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Add eight rows at a time in 16 bits, which is the type of the weights, then their sum."""
     (ends, element, _, channels), (weight, taps, _, _, _) = events, way
     width, nothing = weight.shape[1], weight.shape[0] - 1
     rows = np.empty(nothing + TOGETHER, np.int64)
-    total = np.empty(width, arrived.dtype)
     for n in range(arrived.shape[0]):
         for t in range(span[0], span[1]):
             now = arrived[n, t].reshape((-1, width))
             for q in range(taps.shape[0]):
                 many = _heard(ends[n, t - span[0]], element, taps[q], channels, nothing, rows)
-                total[:] = 0
+                total = now[q] if store else scratch[:width]
+                if many == 0:
+                    total[:] = 0
                 for k in range(0, many, TOGETHER):
                     a, b = weight[rows[k]], weight[rows[k + 1]]
                     c, d = weight[rows[k + 2]], weight[rows[k + 3]]
                     e, f = weight[rows[k + 4]], weight[rows[k + 5]]
                     g, h = weight[rows[k + 6]], weight[rows[k + 7]]
-                    for i in range(width):
-                        total[i] += np.int16(a[i] + b[i] + c[i] + d[i] + e[i] + f[i] + g[i] + h[i])
-                if store:
-                    now[q] = total
-                    _arrive(now[q], exponent, now[q], True)
-                else:
-                    _arrive(total, exponent, now[q], False)
+                    if k == 0:
+                        for i in range(width):
+                            total[i] = np.int16(
+                                a[i] + b[i] + c[i] + d[i] + e[i] + f[i] + g[i] + h[i]
+                            )
+                    else:
+                        for i in range(width):
+                            total[i] += np.int16(
+                                a[i] + b[i] + c[i] + d[i] + e[i] + f[i] + g[i] + h[i]
+                            )
+                _arrive(total, exponent, now[q], store)
 
 
 @compiled(nogil=True)

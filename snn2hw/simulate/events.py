@@ -53,48 +53,70 @@ def listed(
     """
     samples, _, size = sent.shape
     steps = span[1] - span[0]
-    whole = samples * steps * size + 8  # as one more is written than counts
+    whole = samples * steps * size + 8  # as up to eight more are written than count
     ends = space.take(f"{name} ends", (samples, steps, size // channels + 1), np.int64)
     element = space.take(f"{name} elements", (whole,), np.int32)
     value = space.take(f"{name} values", (0 if plain else whole,), np.int32)
-    _list(sent, span, channels, ends, element, value)
+    if sent.itemsize == 1 and channels % 8 == 0:
+        _list_spikes(sent, span, channels, ends, element)
+    else:
+        _list(sent, span, channels, ends, element, value)
     return Events(ends, element, value, channels)
 
 
+# Of each eight bits: which are set, then zeros, and how many.
+_BITS = np.arange(256)[:, None] >> np.arange(8) & 1
+_WHICH = np.sort(np.where(_BITS, np.arange(8), 8), axis=1).astype(np.int32) % 8
+_MANY = _BITS.sum(axis=1).astype(np.uint64)
+# The bytes of a word, 0 or 1, are its highest byte's bits after this product.
+_TO_BITS = np.uint64(0x0102040810204080)
+FEW = 32  # fewer events than this part of the elements: words are looked at before they are listed
+
+
 @compiled(nogil=True)
-def _list(sent, span, channels, ends, element, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, C901
+def _list_spikes(sent, span, channels, ends, element):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Fill the lists with spikes of 8 bits, of places of whole words.
+
+    Where there are few, words without one are passed over; else that would be guessed wrong often.
+    """
+    each, event = channels // 8, np.uint64(0)
+    few = True
+    for n in range(sent.shape[0]):
+        for t in range(span[1] - span[0]):
+            words, end = sent[n, span[0] + t].view(np.uint64), ends[n, t]
+            end[0] = event
+            for p in range(end.size - 1):
+                for w in range(p * each, (p + 1) * each):
+                    if not few or words[w] != 0:
+                        bits = words[w] * _TO_BITS >> np.uint64(56)
+                        for j in range(8):
+                            element[event + np.uint64(j)] = np.int32(8 * w) + _WHICH[bits, j]
+                        event += _MANY[bits]
+                end[p + 1] = event
+            few = (end[-1] - end[0]) * FEW < sent.shape[2]
+
+
+@compiled(nogil=True)
+def _list(sent, span, channels, ends, element, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Fill the lists.
 
-    Eight bytes without an event are passed over at once, where places begin at such. Of others,
-    each is written, and the next one over it if it is none: a branch would be guessed wrong often.
+    Each element is written, and the next one over it if it sends nothing: a branch would be guessed
+    wrong often.
     """
-    width, carries = 8 // sent.itemsize, value.size > 0
-    by_words, each = channels % width == 0, channels // width
+    carries = value.size > 0
     # Unsigned, as signed indices may count from the end, which takes a look each time.
     event, one, none = np.uint64(0), np.uint64(1), np.uint64(0)
     for n in range(sent.shape[0]):
         for t in range(span[1] - span[0]):
             row, end = sent[n, span[0] + t], ends[n, t]
             end[0] = event
-            if by_words:
-                words = row.view(np.uint64)
-                for p in range(end.size - 1):
-                    for w in range(p * each, (p + 1) * each):
-                        if words[w] != 0:
-                            for j in range(np.uint64(w * width), np.uint64((w + 1) * width)):
-                                element[event] = j
-                                if carries:
-                                    value[event] = row[j]
-                                event += one if row[j] != 0 else none
-                    end[p + 1] = event
-            else:
-                for p in range(end.size - 1):
-                    for j in range(np.uint64(p * channels), np.uint64((p + 1) * channels)):
-                        element[event] = j
-                        if carries:
-                            value[event] = row[j]
-                        event += one if row[j] != 0 else none
-                    end[p + 1] = event
+            for p in range(end.size - 1):
+                for j in range(np.uint64(p * channels), np.uint64((p + 1) * channels)):
+                    element[event] = j
+                    if carries:
+                        value[event] = row[j]
+                    event += one if row[j] != 0 else none
+                end[p + 1] = event
 
 
 def counted(events: Events, total: NDArray[Any]) -> None:
