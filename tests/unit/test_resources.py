@@ -24,6 +24,7 @@ def machine(tmp_path, monkeypatch):
     """A machine that says what is written here of its memory."""
     monkeypatch.setattr(resources, "MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(resources, "GROUP", tmp_path)
+    monkeypatch.setattr(resources, "SMALL", 0)
     return tmp_path
 
 
@@ -51,6 +52,14 @@ def test_a_sample_that_the_memory_cannot_hold_is_refused(machine):
     with pytest.raises(InputError, match="samples") as refused:
         engine.run(program, {port.name: np.repeat(x[port.name], 500, axis=0)}, states=True)
     assert "fewer samples" in str(refused.value.hint)
+
+
+def test_a_small_run_does_not_ask(machine, monkeypatch):
+    (machine / "meminfo").write_text("MemAvailable: 1 kB\n")
+    monkeypatch.setattr(resources, "SMALL", 5000)
+    resources.check_memory(4999, "This", "")
+    with pytest.raises(InputError, match="This needs"):
+        resources.check_memory(5000, "This", "")
 
 
 def test_a_trace_that_the_disk_cannot_hold_is_refused(tmp_path, monkeypatch):
