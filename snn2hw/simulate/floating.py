@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.compiled import compiled, numba
 from snn2hw.errors import InputError, listed
 from snn2hw.ir import counts
 from snn2hw.ir.arrays import size_of
@@ -29,12 +28,10 @@ from snn2hw.ir.network import (
     coefficients,
     input_shape,
 )
-from snn2hw.ir.synapses import Synapses, matrix
 from snn2hw.ir.trace import chosen, predicted
+from snn2hw.simulate.float_synapses import Way, deliver, way_of
 
 Floats = NDArray[np.float64]
-
-SPREAD = 1 << 14  # values from which waking the other threads costs less than it saves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,13 +95,13 @@ def run(
     samples, steps = check_inputs(net, inputs)
     wires = wiring(net)
     synapses = {
-        name: [(s.name, s.delay, *_by_source(s.synapses)) for s in into.sources]
+        name: [(s.name, s.delay, way_of(s.synapses)) for s in into.sources]
         for name, into in wires.into.items()
     }
     width = {name: size_of(node.shape) for name, node in net.inputs().items()}
     width |= {name: into.bias.size for name, into in wires.into.items()}
     kept = sum(width[n] for n in (*record, *record, *net.outputs(), *net.inputs()))
-    longest = max((delay for links in synapses.values() for _, delay, *_ in links), default=0)
+    longest = max((delay for links in synapses.values() for _, delay, _ in links), default=0)
     each = 8 * (kept * steps + sum(width.values()) * (longest + 4))
     batch = max(1, min(samples, memory // each))
     traces: list[FloatTrace] = []
@@ -153,7 +150,7 @@ def check_inputs(net: Network, inputs: Mapping[str, NDArray[Any]]) -> tuple[int,
     return lengths.pop()
 
 
-_Links = list[tuple[str, int, Any, Any, Any]]  # source, delay, and its synapses by source neuron
+_Links = list[tuple[str, int, Way]]  # source, delay, and how its spikes are delivered
 _Sent = dict[str, dict[int, Floats]]  # by cell, by step, [N, size]
 
 
@@ -200,25 +197,14 @@ def _batch(
 
 
 def _received(total: Floats, links: _Links, sent: _Sent, t: int) -> Floats:
-    for source, delay, ends, targets, weights in links:
+    for source, delay, way in links:
         if t >= delay:
-            x = sent[source][t - delay]
-            deliver = _deliver_many if x.size >= SPREAD else _deliver_few
-            deliver(x, ends, targets, weights, total)
+            deliver(sent[source][t - delay], way, total)
     return total
 
 
 def _constants(into: Incoming, t: int) -> Floats:
     return into.bias + sum(value for start, value in into.late.items() if start <= t)
-
-
-def _by_source(synapses: Synapses) -> tuple[Any, Any, Any]:
-    columns = matrix(synapses).tocsc()
-    return (
-        columns.indptr.astype(np.int64),
-        columns.indices.astype(np.int32),
-        columns.data.astype(np.float64),
-    )
 
 
 class _Threshold:
@@ -304,28 +290,6 @@ def _start(node: Node, dt: float, rules: Rules, samples: int, last: bool) -> _Th
             return _Lif(node, dt, rules, samples, last)
         case _:
             raise TypeError(f"{type(node).__name__} is not a cell")
-
-
-@compiled()
-def _deliver_row(sent, ends, targets, weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Add the synapses of everything in ``sent [pre]`` to ``total [post]``."""
-    for j in range(sent.size):
-        value = sent[j]
-        if value != 0.0:
-            for k in range(ends[j], ends[j + 1]):
-                total[targets[k]] += value * weights[k]
-
-
-@compiled()
-def _deliver_few(sent, ends, targets, weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    for n in range(sent.shape[0]):
-        _deliver_row(sent[n], ends, targets, weights, total[n])
-
-
-@compiled(parallel=True)
-def _deliver_many(sent, ends, targets, weights, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    for n in numba.prange(sent.shape[0]):
-        _deliver_row(sent[n], ends, targets, weights, total[n])
 
 
 def _join(parts: list[FloatTrace]) -> FloatTrace:

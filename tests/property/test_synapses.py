@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from snn2hw.ir.synapses import (
     sizes,
     synapse_count,
 )
+from snn2hw.simulate import float_synapses
 
 pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
@@ -92,3 +95,35 @@ def test_rows_without_weights_sum_to_nothing():
     empty = Sparse(np.zeros(0), np.zeros(0, np.int32), np.zeros(4, np.int32), 5)
     assert row_sums(empty, 1).tolist() == [0, 0, 0]
     assert fan_in(empty).tolist() == [0, 0, 0]
+
+
+@given(convolutions(), st.booleans(), st.integers(0, 99))
+def test_float_spikes_add_up_in_the_order_of_who_sends(conv, many, seed):
+    r = np.random.default_rng(seed)
+    conv = replace(conv, weight=r.normal(size=conv.weight.shape))
+    post, pre = sizes(conv)
+    sent = r.normal(size=(3, pre)) * (r.random((3, pre)) < 0.5)
+    total = r.normal(size=(3, post))
+    wanted, whole = total.copy(), matrix(conv).toarray()
+    for n, j in itertools.product(range(3), range(pre)):
+        wanted[n] += sent[n, j] * whole[:, j]
+    few = np.where(r.random(conv.weight.shape) < 0.02, conv.weight, 0.0)
+    with patch.object(float_synapses, "SPREAD", 0 if many else 1 << 30):
+        for synapses in (conv, replace(conv, weight=few)):
+            way, found = float_synapses.way_of(synapses), total.copy()
+            assert isinstance(way, float_synapses.Kernel) == (
+                np.count_nonzero(synapses.weight) * 16 >= conv.weight.size
+            )
+            float_synapses.deliver(sent, way, found)
+            if synapses is conv:
+                assert (found == wanted).all()
+            else:
+                np.testing.assert_allclose(found, total + sent @ matrix(synapses).toarray().T)
+
+
+def test_a_large_kernel_stays_one_however_many_zeros_it_has():
+    weight = np.zeros((64, 64, 3, 3))
+    weight[:2] = 1.0
+    conv = Conv(weight, (64, 112, 112), padding=(1, 1))
+    assert np.count_nonzero(weight) * 16 < weight.size
+    assert isinstance(float_synapses.way_of(conv), float_synapses.Kernel)
