@@ -23,7 +23,7 @@ from snn2hw.ir.target import Target
 from snn2hw.ir.trace import LayerTrace, Trace, answers
 
 HERE = Path(__file__).parent
-RUNNER = HERE / "lava_runner.py"
+RUNNER = HERE / "lava_runner"  # a folder with a __main__
 ENVIRONMENT = Environment(
     name="lava",
     title="lava 0.10.0",
