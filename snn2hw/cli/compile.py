@@ -237,19 +237,37 @@ def _simulate_float(
 
 @click.command()
 @click.argument("build", required=False)
+@click.option(
+    "--part", "parts", multiple=True, metavar="NAME",
+    help="Only this population, or FIRST..LAST and all between; may be given several times. "
+    "'each' takes all of them one after the other, those too large for memory in pieces.",
+)  # fmt: skip
+@click.option(
+    "--neurons", metavar="RANGES",
+    help="Of the last population of the part only these, a range of each axis: 0:16,4:8,4:8 are "
+    "channels, rows and columns; ':' is a whole axis. What feeds them within the part comes along.",
+)  # fmt: skip
 @data_options
 @common
-def verify(talk: Talk, build: str | None, samples: int | None, **choice: Any) -> None:
+def verify(
+    talk: Talk,
+    build: str | None,
+    parts: tuple[str, ...],
+    neurons: str | None,
+    samples: int | None,
+    **choice: Any,
+) -> None:
     """Compare every spike and every state with the vendor's simulator.
 
     BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
-    20 samples unless --samples says more. Exit code 1 if anything differs or if the vendor's
-    simulator is not installed.
+    20 samples unless --samples says more. A build that is too large for the vendor's simulator is
+    compared in parts: each is fed with what its sources send in our simulation of the whole. Exit
+    code 1 if anything differs or if the vendor's simulator is not installed.
     """
     opened = builds.load_build(build, root())
     limit = samples or (None if choice["file"] is not None else 20)
     taken = _samples(talk, opened, limit=limit, **choice)
-    found = builds.verify(opened, taken)
+    found = builds.verify(opened, taken, parts, neurons, partial(talk.update, "verify"))
     talk.result(found, text.verification(found, opened.name))
     if found["against"] is None or found["mismatches"]:
         raise SystemExit(1)

@@ -6,7 +6,7 @@ other; what two of them share is a module below both (docs/decisions/0013-famili
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from snn2hw.ir.populations import Population
 from snn2hw.ir.program import Program, Schedule
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
+from snn2hw.simulate.part import Load
 
 Inputs = Mapping[str, NDArray[np.integer[Any]]]
 # What an event of each element of a source is worth, in several ways: ``[size, ways]``.
@@ -106,13 +107,14 @@ class Engine(Protocol):
         *,
         spikes: bool = False,
         states: bool = False,
+        layers: Collection[str] | None = None,
         worth: Worth = NOTHING,
         progress: Callable[[int, int], None] | None = None,
     ) -> Trace:
         """Simulate every sample from fresh state.
 
-        With ``spikes``, keep what every layer sends; with ``states``, its states too. ``worth``
-        is what a family's own asks for.
+        With ``spikes``, keep what every layer sends; with ``states``, its states too; of
+        ``layers`` only, if some are named. ``worth`` is what a family's own asks for.
         """
         ...
 
@@ -156,11 +158,14 @@ class Vendor:
         environment: what it is made of.
         run: runs a program.
         why_not: says why it does not count as a target does; None if it does.
+        memory: says how many bytes it needs for a program or for a part of one; None where it runs
+            whole programs only.
     """
 
     environment: Environment
     run: RunVendor
     why_not: Callable[[Target], str | None] = lambda _: None
+    memory: Callable[[Load], float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

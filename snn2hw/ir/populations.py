@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from snn2hw.ir.arrays import Shape, size_of
 
@@ -54,6 +57,20 @@ class Neurons:
 def written_by(population: Population) -> str | None:
     """Return the input whose values the host writes straight into the neurons, if there is one."""
     return getattr(population, "driven_by", None)
+
+
+def some_of(population: Population, keep: NDArray[np.integer[Any]], shape: Shape) -> Population:
+    """Return a population of some of the neurons, in their order.
+
+    Args:
+        population: all of them.
+        keep: which, by their indices.
+        shape: theirs.
+    """
+    known: Any = population
+    found = {f.name: getattr(population, f.name) for f in fields(known)}
+    arrays = {k: v[keep] for k, v in found.items() if isinstance(v, np.ndarray)}
+    return replace(known, shape=shape, **arrays)
 
 
 def described(population: Population) -> dict[str, Any]:

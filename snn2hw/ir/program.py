@@ -33,7 +33,8 @@ class Program:
 
     Args:
         network: populations and connections.
-        phase: chip step at which a population (inputs: 0) starts on a sample.
+        phase: chip step at which a population starts on a sample. Inputs start at 0; where a part
+            of a program is run alone, those that stand for its sources start when these do.
         delays: chip steps from spike to effect, by connection.
         placement: cores.
         target: the chip.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from snn2hw import estimator, families
 from snn2hw.archives import npz_by_rows, write_npz
-from snn2hw.errors import InputError, UnsupportedError, listed, unknown_name
+from snn2hw.errors import InputError, UnsupportedError, unknown_name
 from snn2hw.files import read_json, write_json
-from snn2hw.ir.program import Program
 from snn2hw.ir.trace import Trace
 from snn2hw.ir.trace import join as joined
-from snn2hw.pipeline import counting
-from snn2hw.pipeline.port import Ints, Samples
+from snn2hw.pipeline import counting, proving
+from snn2hw.pipeline.port import Samples
 from snn2hw.pipeline.samples import sole
-from snn2hw.simulate import compare
 from snn2hw.simulate.inputs import check_inputs
 from snn2hw.store import folders
 from snn2hw.store.documents import PROOF
@@ -160,11 +158,21 @@ def _arrays(
     return arrays
 
 
-def verify(build: folders.Build, samples: Samples) -> dict[str, Any]:
-    """Compare a build with the vendor's simulator, and keep the proof in the build folder."""
-    found = compare_with_vendor(
-        build.program, samples.inputs, build.program_file, build.vendor_file
-    )
+def verify(
+    build: folders.Build,
+    samples: Samples,
+    parts: Sequence[str] = (),
+    neurons: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Compare a build with the vendor's simulator, and keep the proof in the build folder.
+
+    ``parts`` and ``neurons`` are as ``proving.compare_with_vendor`` takes them.
+    """
+    found = proving.compare_with_vendor(
+        build.program, samples.inputs, build.program_file, build.vendor_file, parts, neurons,
+        progress,
+    )  # fmt: skip
     found |= {"data": samples.source, **samples.told()}
     if found["against"] is not None:
         write_json(build.path / folders.PROOF, found)
@@ -179,46 +187,6 @@ def last_proof(build: folders.Build) -> dict[str, Any] | None:
     """
     path = build.path / folders.PROOF
     return read_json(path, PROOF, "Run snn2hw verify again.") if path.exists() else None
-
-
-def compare_with_vendor(
-    program: Program, inputs: Mapping[str, Ints], file: Path, vendor_file: Path | None
-) -> dict[str, Any]:
-    """Run samples here and in the vendor's simulator and compare every spike and state.
-
-    Through ``program.h5``, and, where there is one, through the vendor's own file and its loader
-    as well.
-
-    Returns:
-        The document of ``snn2hw verify --json``.
-    """
-    total: dict[str, Any] = {
-        "samples": 0, "steps": 0, "compared": 0, "mismatches": 0, "first": None,
-    }  # fmt: skip
-    family = families.of(program.target)
-    simulators = families.simulators(program.target)
-    if not simulators:
-        why = [f"{k}: {v.why_not(program.target)}" for k, v in family.vendors.items()]
-        known = f" ({listed(why, '; ')})" if why else ""
-        reason = f"No vendor's simulator counts as {program.target.title} does{known}."
-        return {"against": None, "reason": reason, **total}
-    vendor = next((v for v in simulators.values() if v.environment.interpreter is not None), None)
-    if vendor is None:
-        them = [v.environment for v in simulators.values()]
-        ways = " or ".join(e.install_command for e in them)
-        reason = f"{' or '.join(e.title for e in them)} is not installed. Run: {ways}"
-        return {"against": None, "reason": reason, **total}
-    ours = family.run(program, inputs, states=True)
-    total |= {"samples": ours.samples, "steps": program.chip_steps(ours.steps)}
-    paths: list[dict[str, Any]] = []
-    for through in dict.fromkeys((None, vendor_file)):
-        done = vendor.run(program, inputs, program_file=file, vendor_file=through)
-        found = compare.traces(ours, done.trace)
-        paths.append({"through": done.through, "processes": dict(done.processes), **found.json()})
-        total["compared"] += found.compared
-        total["mismatches"] += found.mismatches
-        total["first"] = total["first"] or paths[-1]["first"]
-    return {"against": vendor.environment.title, **total, "paths": paths}
 
 
 def energy_report(

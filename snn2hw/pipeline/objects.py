@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from snn2hw.ir.integer import given as host_inputs
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace, chosen
-from snn2hw.pipeline import builds, counting, exporting, given
+from snn2hw.pipeline import builds, counting, exporting, given, proving
 from snn2hw.pipeline.demo import write_page
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.loading import Model
@@ -253,12 +253,32 @@ class Built:
         return self._ran(self._samples(x), states=states)
 
     @named
-    def verify(self, x: Inputs) -> Proof:
-        """Compare every spike and state with the vendor's simulator; as ``snn2hw verify``."""
+    def verify(
+        self,
+        x: Inputs,
+        *,
+        part: str | Sequence[str] = (),
+        neurons: str | Sequence[Any] | None = None,
+    ) -> Proof:
+        """Compare every spike and state with the vendor's simulator; as ``snn2hw verify``.
+
+        Args:
+            x: as in ``simulate``.
+            part: a population, ``"first..last"`` and all between, several of these, or ``"each"``:
+                only they run in the vendor's simulator, fed with what their sources send here.
+            neurons: of the last of them only these, a range of each axis of its shape:
+                ``"0:16,4:8,4:8"``, or slices, as ``numpy.s_`` makes them.
+
+        Raises:
+            InputError: there are no such populations or neurons, or not the memory for them.
+            UnsupportedError: the vendor's simulator runs no parts.
+        """
+        parts = (part,) if isinstance(part, str) else tuple(part)
         with self._stored() as build:
-            found = builds.compare_with_vendor(
-                self.program, self._samples(x).inputs, build.program_file, build.vendor_file
-            )
+            found = proving.compare_with_vendor(
+                self.program, self._samples(x).inputs, build.program_file, build.vendor_file,
+                parts, neurons,
+            )  # fmt: skip
         if found["against"] is not None:
             self._last["proof"] = found
         return Proof(found)

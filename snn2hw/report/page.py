@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from snn2hw.errors import visible
 from snn2hw.estimator import EnergyReport
 from snn2hw.report import floor_plan
-from snn2hw.report.text import RANDOM, number, percent
+from snn2hw.report.text import RANDOM, number, part, percent
 
 
 def _shown(value: Any) -> Any:
@@ -27,7 +27,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters.update(number=number, percent=percent)
+_ENVIRONMENT.filters.update(number=number, part=part, percent=percent)
 
 
 def render(

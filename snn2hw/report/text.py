@@ -117,8 +117,9 @@ def verification(found: Mapping[str, Any], name: str) -> list[str]:
     if found["against"] is None:
         return [f"{name}: not verified. {found['reason']}"]
     lines = [
-        f"{name}: {found['samples']} samples of {found['steps']} chip steps, "
-        f"against {found['against']}"
+        f"{name}: {counted(found['samples'], 'sample')} of {found['steps']} chip steps, "
+        f"against {found['against']}",
+        *(f"  {line}" for line in _parts(found)),
     ]
     for path in found["paths"]:
         processes = ", ".join(f"{n} {k}" for k, n in path["processes"].items())
@@ -138,6 +139,33 @@ def verification(found: Mapping[str, Any], name: str) -> list[str]:
     else:
         lines.append(f"  all {found['compared']:,} values are equal")
     return lines
+
+
+def _parts(found: Mapping[str, Any]) -> list[str]:
+    """Write which parts were verified, if it was not the whole, and which were left out."""
+    parts, left_out = found.get("parts", ()), found.get("left_out", ())
+    lines = [f"part: {part(p)}" for p in parts]
+    if len(parts) > 1:
+        told = zip(lines, parts, strict=True)
+        lines = [f"{x}: {p['compared']:,} values, {p['mismatches']:,} differ" for x, p in told]
+    return lines + [
+        f"left out: {p['part']}, which needs {p['bytes'] / 1e9:,.1f} GB of memory" for p in left_out
+    ]
+
+
+def part(told: Mapping[str, Any]) -> str:
+    """Name a part of a build, and what feeds it."""
+    names = list(told["populations"])
+    (first, last), sizes = (names[0], names[-1]), told["populations"].values()
+    neurons, of = (sum(n[k] for n in sizes) for k in ("neurons", "of"))
+    window = f" [{told['window']}]" if told["window"] else ""
+    called = listed(names) if len(names) < MOST_NAMED else f"{first} to {last}"
+    count = f"{neurons:,} neurons" if neurons == of else f"{neurons:,} of {of:,} neurons"
+    fed = f", fed by {listed(told['sources'])}" if told["sources"] else ""
+    return f"{called}{window}, {count}{fed}"
+
+
+MOST_NAMED = 4  # populations that a line about a part tells one by one
 
 
 MOST_HEARD = 3  # connections into a layer that a line tells

@@ -95,6 +95,13 @@ PROOF = table(
         "against": text(), "samples": _COUNT, **_COMPARED,
         "paths": many(table({"through": text(), "values": many(text()), **_COMPARED})),
     },
+    {
+        "parts": many(
+            table({"populations": named(table({"neurons": _COUNT, "of": _COUNT})),
+                   "window": maybe(text()), "sources": named(_COUNT), **_COMPARED})
+        ),
+        "left_out": many(table({"part": text(), "bytes": _COUNT})),
+    },
 )  # fmt: skip
 _MESH = table(
     {

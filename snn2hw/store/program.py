@@ -5,7 +5,8 @@ Layout (format 4). Attributes of the root: ``format``, ``version``, ``target``, 
 usual one). Groups, numbered in order:
 
 * ``inputs/<i>``: attributes name, shape, max_value, min_value, gain, offset; fed_gain and
-  fed_offset of a float network whose author fed other numbers.
+  fed_offset of a float network whose author fed other numbers. Where a part of a program is run
+  alone, also phase; such files are for simulators and are not read back.
 * ``populations/<i>``: attributes kind, phase, and the fields of that class among the family's
   populations (a text is empty where there is none); arrays, such as ``bias [size]``, are datasets.
 * ``connections/<i>``: attributes pre, post, kind, part (which of a neuron's states takes it),
@@ -57,6 +58,8 @@ def write(path: Path, program: Program) -> None:
         for i, port in enumerate(net.inputs):
             group = inputs.create_group(f"{i:04d}")
             group.attrs.update({k: v for k, v in asdict(port).items() if k != "fed"})
+            if program.phase[port.name]:
+                group.attrs["phase"] = program.phase[port.name]
             if port.fed is not None:
                 group.attrs.update(fed_gain=port.fed.gain, fed_offset=port.fed.offset)
         for i, p in enumerate(net.populations):

@@ -80,7 +80,7 @@ LOIHI = Family(
     most_inputs=most_inputs,
     file=VendorFile("model.net", netx.plan, netx.read, netx.notes, netx.loading),
     vendors={
-        "lava": Vendor(lava.ENVIRONMENT, lava.run, lava.why_not),
+        "lava": Vendor(lava.ENVIRONMENT, lava.run, lava.why_not, lava.memory),
         "nengo-loihi": Vendor(nengo_loihi.ENVIRONMENT, nengo_loihi.run, nengo_loihi.why_not),
     },
 )

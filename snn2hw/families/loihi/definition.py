@@ -87,8 +87,8 @@ def _run(program: Program, inputs: Mapping[str, Array], steps: int) -> tuple[Sen
     history: History = {p.name: [] for p in populations(net)}
     for step in range(length + program.tail):
         for port in net.inputs:
-            x = inputs[port.name]
-            sent[port.name].append(x[:, step] if step < length else np.zeros_like(x[:, 0]))
+            x, at = inputs[port.name], step - program.phase[port.name]
+            sent[port.name].append(x[:, at] if 0 <= at < length else np.zeros_like(x[:, 0]))
         for p in populations(net):
             begin = program.phase[p.name]
             if program.streams and step % steps == begin % steps:

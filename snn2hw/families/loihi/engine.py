@@ -9,7 +9,7 @@ they need stays in the cache (docs/decisions/0021-engine.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -79,6 +79,7 @@ def run(
     *,
     spikes: bool = False,
     states: bool = False,
+    layers: Collection[str] | None = None,
     worth: Worth = NOTHING,
     progress: Callable[[int, int], None] | None = None,
     memory: int = CACHE,
@@ -90,6 +91,7 @@ def run(
         inputs: for each input port, integers ``[N, T, *shape]``.
         spikes: keep what every layer sends, not only how often.
         states: keep that and every layer's states.
+        layers: of these populations only.
         worth: of an event of each element of some inputs and populations, in several ways,
             ``[size, ways]``: the trace then holds the sums in each step.
         progress: called with (samples done, samples).
@@ -101,12 +103,16 @@ def run(
     """
     samples, steps = check_inputs(program, inputs)
     net, plan = program.network, _plan_of(program.network)
-    layers = spikes or states
-    _check_memory(plan, samples, steps, (9 if states else 1) if layers else 0)
-    kept = {
-        p.name: _array(plan, p.name, p.size, samples, steps, states)
+    told = {
+        p.name: p.size
         for p in net.populations
-        if layers or p.name in net.outputs.values()
+        if (spikes or states) and (layers is None or p.name in layers)
+    }
+    _check_memory(plan, samples, steps, (9 if states else 1) * sum(told.values()))
+    kept = {
+        p.name: _array(plan, p.name, p.size, samples, steps, states and p.name in told)
+        for p in net.populations
+        if p.name in told or p.name in net.outputs.values()
     }
 
     sums = {k: np.empty((samples, steps, w.shape[1]), np.int64) for k, w in worth.items()}
@@ -144,7 +150,7 @@ def run(
             {"u": shown(name, k.u), "v": shown(name, k.v)} if states else {},
         )
         for name, k in kept.items()
-        if layers
+        if name in told
     }
     return Trace(
         answers(program, outputs), events, traces, program.phase, program.depth, seconds, "exact",
@@ -153,12 +159,12 @@ def run(
 
 
 def _check_memory(plan: Plan, samples: int, steps: int, kept: int) -> None:
-    """Ask for the memory of a run that keeps so many bytes of each neuron and step."""
+    """Ask for the memory of a run that keeps so many bytes of each sample and step."""
     working = plan.bytes_a_step + 4 * plan.elements  # and the lists of events
     once = steps * (min(samples, threads_there()) * (working + 4 * plan.elements))
     once += 8 * steps * plan.elements  # how often each spiked
     check_memory(
-        once + samples * steps * kept * plan.elements,
+        once + samples * steps * kept,
         f"The simulation of {samples:,} samples of {steps:,} steps",
         "Take fewer samples (--samples) or steps."
         if kept and samples > 1

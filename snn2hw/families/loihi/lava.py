@@ -21,6 +21,7 @@ from snn2hw.families.runners import ran, whole
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import LayerTrace, Trace, answers
+from snn2hw.simulate.part import Load
 
 HERE = Path(__file__).parent
 RUNNER = HERE / "lava_runner"  # a folder with a __main__
@@ -47,6 +48,24 @@ ConvMode = Literal["auto", "conv", "sparse"]
 def why_not(target: Target) -> str | None:
     """Say why Lava does not count as a target does; None if it does."""
     return counts_otherwise(target, COUNTS)
+
+
+# Bytes of memory: of Lava's processes themselves, and of each thing that they hold. Measured as
+# 0.21 GB, and 12, 29 to 77, 60, 350 and 11 bytes (python tests/bench/lava_memory.py).
+FIXED = 0.3e9
+DENSE, SPARSE, WAITING, NEURON, VALUE = 16, 80, 80, 400, 16
+
+
+def memory(load: Load) -> float:
+    """Say how many bytes Lava needs for a program or a part of one, rather too many."""
+    return (
+        FIXED
+        + DENSE * load.dense
+        + SPARSE * load.sparse
+        + WAITING * load.waiting
+        + NEURON * load.neurons
+        + VALUE * load.neurons * load.steps
+    )
 
 
 def run(

@@ -8,7 +8,8 @@ adding their sum gives the same. Samples are independent and run in parallel, so
 # pyright: basic
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -83,6 +84,7 @@ def run(
     *,
     spikes: bool = False,
     states: bool = False,
+    layers: Collection[str] | None = None,
     worth: Worth = NOTHING,
     progress: Callable[[int, int], None] | None = None,
     memory: int = 256 << 20,
@@ -94,6 +96,7 @@ def run(
         inputs: for the input port, integers ``[N, T, *shape]``.
         spikes: keep what every layer sends, not only how often.
         states: keep that and every layer's states.
+        layers: of these populations only.
         worth: nothing, as this family counts from the spikes.
         progress: called with (samples done, samples).
         memory: bytes the working arrays may take.
@@ -122,7 +125,9 @@ def run(
     each = 4 * period * size
     _, seconds = in_threads(samples, each, simulate, progress, memory)
     found = _by_population(program, sent, isyn, vmem, states)
-    return trace_of(program, inputs, found, seconds, "exact", layers=spikes or states)
+    trace = trace_of(program, inputs, found, seconds, "exact", layers=spikes or states)
+    told = {k: x for k, x in trace.layers.items() if layers is None or k in layers}
+    return replace(trace, layers=told)
 
 
 _plans: WeakKeyDictionary[IntNetwork, tuple[tuple[Wires, ...], Neurons]] = WeakKeyDictionary()

@@ -70,7 +70,7 @@ def build_program(path, inputs, folder, conv_mode):
         state_exp = int(file.attrs["numbers.state_shift"])
     samples, sample_steps = next(iter(inputs.values())).shape[:2]
     phase = {p["name"]: p["phase"] for p in populations}
-    tail = max(phase.values())
+    tail = max([*phase.values(), *(port.get("phase", 0) for port in ports)])
     clears = all(p["kind"] in ("Lif", "Graded") for p in populations)
     streams = clears and not any(c["delay"] for c in connections)
     period = sample_steps if streams else sample_steps + tail
@@ -80,7 +80,8 @@ def build_program(path, inputs, folder, conv_mode):
         name = port["name"]
         x = inputs[name].reshape(samples, sample_steps, -1)
         values[name] = stream(x, tail, period)
-        ends[name] = Source(data=values[name])
+        # Its tail is silent, so that what comes round to the front is zeros.
+        ends[name] = Source(data=np.roll(values[name], port.get("phase", 0), axis=-1))
         largest[name] = max(int(port["max_value"]), -2 * int(port["min_value"]))
     neurons = {}
     for i, p in enumerate(populations):
