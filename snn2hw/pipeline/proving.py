@@ -234,9 +234,10 @@ def _each(
         if progress:
             progress(i + 1, len(names))
     if not found:
+        first = left_out[0]
         raise InputError(
-            f"No population fits into memory in {vendor.environment.title}: the smallest part of "
-            f"{left_out[0]['part']} needs {left_out[0]['bytes'] / 1e9:,.1f} GB.",
+            f"No population fits into memory in {vendor.environment.title}: {first['part']} alone "
+            f"needs {first['bytes'] / 1e9:,.1f} GB, and {memory_left() / 1e9:,.1f} GB are free.",
             "Take fewer samples (--samples).",
         )
     return _joined(found) | {"left_out": left_out}
@@ -247,7 +248,8 @@ def _pieces(
 ) -> Iterator[tuple[Selection, float]]:
     """Cut a population into windows that fit into memory, and say how many bytes each takes."""
     assert vendor.memory is not None
-    shape, limit = program.network.shape(name), memory_left()
+    # Half of what is free now, as others take memory while the pieces run.
+    shape, limit = program.network.shape(name), memory_left() / 2
     whole = tuple(slice(0, n) for n in shape)
     todo = [whole]
     while todo:

@@ -148,7 +148,6 @@ class Network:
 
     def __init__(self, ports, populations, connections):
         self.ports, self.populations = ports, populations
-        self.begins = {port["name"]: port.get("phase", 0) for port in ports}
         self.blocks, self.sources, self.relays = {}, {}, {}
         self.formats, self.discretized = {}, 0
         for p in populations:
@@ -206,7 +205,7 @@ class Network:
                 source.spikes.clear()
                 for t, row in enumerate(inputs[name]):
                     # What is sent in its step t + 1 counts in t + 2, one later.
-                    source.add_spikes(self.begins[name] + t + delay, np.flatnonzero(row))
+                    source.add_spikes(t + delay, np.flatnonzero(row))
             kept = {p["name"]: [] for p in self.populations}
             for step in range(steps):
                 for p in self.populations:
