@@ -295,7 +295,7 @@ def _shape(shape: Shape, keep: Indices) -> Shape:
 def as_program(
     program: Program, selection: Selection, values: Mapping[str, NDArray[Any]]
 ) -> Program:
-    """Return a part as a program; its chip time begins with the first of its sources.
+    """Return a part as a program; its chip time begins with the first source, or before it.
 
     Args:
         program: the whole.
@@ -307,7 +307,9 @@ def as_program(
     """
     net, keep = program.network, selection.keep
     phases = {k: program.phase[k] for k in (*values, *selection.names)}
-    begin = min(phases.values())
+    # Populations begin a step after the part at the earliest, as behind inputs: simulators need not
+    # know biases that are on from the start.
+    begin = max(0, min(at - (k in selection.names) for k, at in phases.items()))
     populations = [
         some_of(p, keep[p.name], _shape(p.shape, keep[p.name]))
         for p in net.populations

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from nets import LOIHI2, classifier, heads, images, random_program, residual
 from netx_files import random_file
+from system_calls import call_here, document
 
 import snn2hw
 from snn2hw.errors import InputError
@@ -142,3 +144,19 @@ def test_in_python(tmp_path):
         build.verify(x, part="lif33")
     with pytest.raises(InputError, match="which population"):
         build.verify(x, neurons=np.s_[:, 2:4, 2:4])
+
+
+def test_on_the_command_line(tmp_path):
+    document(tmp_path, "export", "digits-cnn")
+    order = ["verify", "--samples", "2", "--part", "lif1..lif2"]
+    found = document(tmp_path, *order, "--neurons", "0:4,1:3,2:4")
+    assert found["mismatches"] == 0
+    (told,) = found["parts"]
+    assert told["window"] == "0:4,1:3,2:4"
+    assert told["populations"]["lif2"]["neurons"] == 16
+    assert list(told["sources"]) == ["input"]
+    kept = json.loads((tmp_path / "builds/digits-cnn-loihi2/verify.json").read_text())
+    assert kept["parts"] == found["parts"]
+    said = call_here(tmp_path, "verify", "--part", "lif22")
+    assert (said.returncode, said.stdout) == (1, "")
+    assert "no population 'lif22'. Did you mean 'lif2'?" in said.stderr

@@ -67,8 +67,11 @@ def check(program, r):
             assert found.compared == 3 * 3 * values[next(iter(values))].shape[1] * sum(
                 some.keep[k].size for k in some.names
             )
-        begin = {k: program.phase[k] for k in (*values, *some.names)}
-        assert small.phase == {k: at - min(begin.values()) for k, at in begin.items()}
+        shift = {program.phase[k] - at for k, at in small.phase.items()}
+        assert len(shift) == 1  # what is sent arrives as late as in the whole
+        assert min(small.phase.values()) >= 0
+        heard = [small.phase[k] for k in some.names if program.network.into(k)]
+        assert min(heard, default=1) >= 1
 
 
 @pytest.mark.parametrize("target", [LOIHI1, LOIHI2], ids=lambda t: t.name)
