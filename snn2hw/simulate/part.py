@@ -20,7 +20,7 @@ from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.placement import Placement
 from snn2hw.ir.populations import some_of, written_by
 from snn2hw.ir.program import Program
-from snn2hw.ir.synapses import Dense, describe_shape
+from snn2hw.ir.synapses import Conv, Dense, describe_shape
 from snn2hw.ir.trace import LayerTrace, Trace
 from snn2hw.ir.windows import Indices, between, heard, most_synapses
 
@@ -56,6 +56,7 @@ class Load(NamedTuple):
         dense: synapses that are stored as a matrix, with its zeros.
         sparse: those of lists and, written out one by one, of kernels.
         waiting: those of both that have a delay of their own.
+        taps: of kernels, at every place and in every group, which may be written out one by one.
         neurons: and values of inputs.
         steps: of all samples together.
     """
@@ -63,6 +64,7 @@ class Load(NamedTuple):
     dense: int
     sparse: int
     waiting: int
+    taps: int
     neurons: int
     steps: int
 
@@ -234,14 +236,18 @@ def load(program: Program, selection: Selection, runs: int) -> Load:
         selection: the part.
         runs: steps of all samples together.
     """
-    dense = sparse = waiting = 0
+    dense = sparse = waiting = taps = 0
     for c, delay in zip(program.network.connections, program.delays, strict=True):
         if c.post in selection.names:
             many = most_synapses(c.synapses, selection.keep[c.post])
             dense += many * isinstance(c.synapses, Dense)
             sparse += many * (not isinstance(c.synapses, Dense))
             waiting += many * (delay > 1)
-    return Load(dense, sparse, waiting, sum(k.size for k in selection.keep.values()), runs)
+            if isinstance(c.synapses, Conv):
+                out, into = c.synapses.weight.shape[:2]
+                taps += many // into // (out // c.synapses.groups)
+    neurons = sum(k.size for k in selection.keep.values())
+    return Load(dense, sparse, waiting, taps, neurons, runs)
 
 
 def recorded(

@@ -98,6 +98,9 @@ def main() -> None:
     for name, (synapses, delay) in cases.items():
         count = full.size if name != "kernel" else kernel.size * 49
         print(f"{name}: {(peak(synapses, delay) - nothing) / count:.0f} bytes a synapse")
+    pool = Conv(np.ones((64, 1, 2, 2), int), (64, 112, 112), (2, 2), groups=64)
+    taps = 64 * 56 * 56 * 4
+    print(f"taps of a pool: {(peak(pool) - nothing) / taps:.0f} bytes each, with its neurons")
     many = 400_000
     ends = np.arange(many + 1, dtype=np.int32)
     one_to_one = Sparse(np.full(many, 2), ends[:-1], ends, many)

@@ -81,7 +81,7 @@ def test_what_a_simulator_holds():
     found = part.load(PROGRAM, some, 20)
     # lif3: 27 weights of a kernel for each neuron, and 72 one to one, which wait; lif4: 5 x 108.
     neurons = 5 + 108 + 108 + 72
-    assert found == (5 * 108, 108 * 27 + 72, 72, neurons, 20)
+    assert found == (5 * 108, 108 * 27 + 72, 72, 36 * 9, neurons, 20)
     everything = part.load(PROGRAM, part.everything(NET), 20)
     assert everything.neurons == neurons + 36
     more = [found._replace(**{k: getattr(found, k) + 10**9}) for k in found._fields]
