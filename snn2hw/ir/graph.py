@@ -203,18 +203,31 @@ def _incoming(net: Network, name: str, signals: Mapping[str, _Signal]) -> Incomi
 
 
 def _signals(net: Network) -> dict[str, _Signal]:
+    linear = tuple((name, n) for name, n in net.nodes.items() if isinstance(n, Linear))
+    cells = {name: _itself(name) for name, n in net.nodes.items() if not isinstance(n, Linear)}
+    return {**_composed(linear, net.edges, net.dt), **cells}
+
+
+def _itself(name: str) -> _Signal:
+    return _Signal(((name, 0, None),), {})
+
+
+@lru_cache(maxsize=2)  # rewrites change neurons, and leave what lies between them as it is
+def _composed(
+    linear: tuple[tuple[str, Linear], ...], edges: tuple[Edge, ...], dt: float
+) -> Mapping[str, _Signal]:
     """Compose the linear nodes, each once, after all that come before it."""
-    done = {
-        name: _Signal(((name, 0, None),), {})
-        for name, node in net.nodes.items()
-        if not isinstance(node, Linear)
-    }
-    linear = {n: node for n, node in net.nodes.items() if isinstance(node, Linear)}
-    order = TopologicalSorter({n: [p for p in net.predecessors(n) if p in linear] for n in linear})
-    work = _Work(list(linear.values()))
+    nodes = dict(linear)
+    before: dict[str, list[str]] = {name: [] for name in nodes}
+    for a, b in edges:
+        if b in nodes:
+            before[b].append(a)
+    order = TopologicalSorter({n: [p for p in some if p in nodes] for n, some in before.items()})
+    work = _Work(list(nodes.values()))
+    done: dict[str, _Signal] = {}
     for name in order.static_order():  # the network has refused loops of linear nodes
-        before = [done[p] for p in net.predecessors(name)]
-        done[name] = _through(linear[name], before, net.dt, work)
+        given = [done[p] if p in nodes else _itself(p) for p in before[name]]
+        done[name] = _through(nodes[name], given, dt, work)
     return done
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 
@@ -54,25 +55,31 @@ def components(names: Sequence[str], edges: Iterable[Edge]) -> list[list[str]]:
     These are the strongly connected components, each in the order of ``names``. Edges from or to
     other names are left out.
     """
-    at = {name: i for i, name in enumerate(names)}
-    inner = [(at[a], at[b]) for a, b in edges if a in at and b in at]
-    rows, columns = zip(*inner, strict=True) if inner else ((), ())
-    size = (len(names), len(names))
-    graph = scipy.sparse.csr_array((np.ones(len(inner)), (rows, columns)), size)
-    _, part = scipy.sparse.csgraph.connected_components(graph, connection="strong")
+    inner, part = _strong(names, edges)
     members: dict[int, list[str]] = {}
-    for name, i in zip(names, part.tolist(), strict=True):
+    for name, i in zip(names, part, strict=True):
         members.setdefault(i, []).append(name)
     order = TopologicalSorter[int]({i: () for i in members})
     for a, b in inner:
         if part[a] != part[b]:
-            order.add(int(part[b]), int(part[a]))
+            order.add(part[b], part[a])
     return [members[i] for i in order.static_order()]
 
 
 def looped(names: Sequence[str], edges: Sequence[Edge]) -> list[str]:
     """Return the names on loops that pass through none but these."""
     alone = {a for a, b in edges if a == b}
-    parts = components(names, edges)
-    found = {name for part in parts for name in part if len(part) > 1 or name in alone}
-    return [name for name in names if name in found]
+    _, part = _strong(names, edges)
+    size = Counter(part)
+    return [name for name, i in zip(names, part, strict=True) if size[i] > 1 or name in alone]
+
+
+def _strong(names: Sequence[str], edges: Iterable[Edge]) -> tuple[list[tuple[int, int]], list[int]]:
+    """Return the edges between names, by their places, and each name's strong component."""
+    at = {name: i for i, name in enumerate(names)}
+    inner = [(at[a], at[b]) for a, b in edges if a in at and b in at]
+    rows, columns = zip(*inner, strict=True) if inner else ((), ())
+    size = (len(names), len(names))
+    graph = scipy.sparse.csr_array((np.ones(len(inner)), (rows, columns)), size)
+    _, part = scipy.sparse.csgraph.connected_components(graph, connection="strong")
+    return inner, part.tolist()

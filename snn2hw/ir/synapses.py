@@ -7,6 +7,7 @@ element order of a population is C order of its shape, channels first: ``[C, H, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, assert_never
 
 import numpy as np
@@ -52,7 +53,7 @@ class Sparse:
             raise ValueError("sparse weight and indices must be vectors of one length")
         if ends.ndim != 1 or ends.size < 2 or ends[0] != 0 or ends[-1] != self.weight.size:
             raise ValueError("sparse indptr does not cover the weights")
-        if (np.diff(ends) < 0).any():
+        if (ends[1:] < ends[:-1]).any():
             raise ValueError("sparse indptr must not decrease")
         if self.indices.size and not 0 <= self.indices.min() <= self.indices.max() < self.pre_size:
             raise ValueError("sparse index outside the source population")
@@ -73,19 +74,23 @@ __all__ = [
 
 def identity(size: int, weight: Any = 1.0) -> Sparse:
     """Connect neuron i to neuron i with one weight."""
-    return Sparse(
-        weight=np.full(size, weight),
-        indices=np.arange(size, dtype=np.int32),
-        indptr=np.arange(size + 1, dtype=np.int32),
-        pre_size=size,
-    )
+    return Sparse(np.full(size, weight), *_one_to_one(size), size)
 
 
 def diagonal(weight: NDArray[Any]) -> Sparse:
     """Connect neuron i to neuron i with a weight of its own; a zero connects nothing."""
+    if weight.all():
+        return Sparse(weight, *_one_to_one(weight.size), weight.size)
     there = weight != 0
     ends = np.concatenate([[0], np.cumsum(there)]).astype(np.int32)
     return Sparse(weight[there], np.flatnonzero(there).astype(np.int32), ends, weight.size)
+
+
+@lru_cache(maxsize=1)  # many layers of one size follow each other
+def _one_to_one(size: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return ``indices`` and ``indptr`` that connect neuron i to neuron i."""
+    ends = frozen(np.arange(size + 1, dtype=np.int32))
+    return ends[:-1], ends
 
 
 def from_matrix(matrix: Any) -> Sparse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,6 +145,17 @@ def test_a_delay_on_a_loop_stands_for_itself():
     assert set(own) == {1, 3}
     assert matrix(own[1].synapses).toarray().tolist() == np.diag([0, 1, 0]).tolist()
     assert matrix(own[3].synapses).toarray().tolist() == np.diag([1, 0, 1]).tolist()
+
+
+def test_networks_of_the_same_linear_nodes_are_each_wired_as_they_are():
+    """What lies between neurons is composed once for all networks that have it in common."""
+    net = _recurrent(Delay(np.array([4 * DT, 4 * DT, 4 * DT])))
+    slower = replace(net, dt=2 * DT)
+    ahead = [("fc1" if edge == ("lif1", "back") else edge[0], edge[1]) for edge in net.edges]
+    later = replace(net, edges=tuple(ahead))
+    for one, back in ((net, ("lif1", 4)), (slower, ("lif1", 2)), (later, ("input", 4))):
+        sources = wiring(one).into["lif1"].sources
+        assert {(s.name, s.delay) for s in sources} == {("input", 0), back}
 
 
 def test_loops_without_neurons_are_refused_by_name():
