@@ -53,7 +53,7 @@ def listed(
     """
     samples, _, size = sent.shape
     steps = span[1] - span[0]
-    whole = samples * steps * size + 8  # as up to eight more are written than count
+    whole = samples * steps * size
     ends = space.take(f"{name} ends", (samples, steps, size // channels + 1), np.int64)
     element = space.take(f"{name} elements", (whole,), np.int32)
     value = space.take(f"{name} values", (0 if plain else whole,), np.int32)

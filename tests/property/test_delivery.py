@@ -116,3 +116,39 @@ def test_inner_order_is_undone(channels, height, width, seed):
     inner = layout.inward(x, channels, np.int64)
     assert (inner == x.reshape(2, 3, -1)[..., layout.outer(x[0, 0].size, channels)]).all()
     assert (layout.outward(inner, channels, x.shape[2:]) == x).all()
+
+
+def filled(count, channels=64, places=16, *, plain=True):
+    """So many events of two samples of three steps."""
+    sent = np.zeros((2, 3, channels * places), np.int8 if plain else np.int32)
+    sent.reshape(-1)[:count] = 1
+    return listed(sent, channels, plain, (0, 3), Workspace(), "x")
+
+
+def test_many_events_are_gathered_and_few_are_scattered():
+    conv = Conv(np.ones((32, 64, 3, 3), np.int32), (64, 4, 4), (1, 1), (1, 1))
+    dense_, wide = Dense(np.ones((32, 1024), np.int32)), np.full((32, 1024), 5000, np.int32)
+    for synapses, channels in ((conv, 32), (dense_, 1)):
+        way = delivery.way_of(synapses, 64, channels)
+        assert delivery._crowded(filled(3000), way)
+        assert not delivery._crowded(filled(6), way)
+        assert not delivery._crowded(filled(3000, plain=False), way)  # payloads
+    assert not delivery._crowded(filled(3000), delivery.way_of(Dense(wide), 64, 1))  # 32 bits
+    grouped = Conv(np.ones((32, 32, 3, 3), np.int32), (64, 4, 4), (1, 1), (1, 1), groups=2)
+    assert not delivery._crowded(filled(3000), delivery.way_of(grouped, 64, 32))
+
+
+@pytest.mark.parametrize("width", [10, 512])
+def test_rows_are_gathered_as_soon_as_they_save_what_the_places_cost(width):
+    """Six steps, of events from 16 places of which each reaches places behind it by some rows."""
+    conv = Conv(np.ones((width, 64, 3, 3), np.int32), (64, 4, 4), (1, 1), (1, 1))
+    each = delivery.SAVED_BY_ROW + delivery.SAVED_BY_WEIGHT * width
+    # A 3x3 kernel joins the 4 corners to 4 places, 8 sides to 6, and the 4 in the middle to 9.
+    for synapses, rows, places in (
+        (Dense(np.ones((width, 1024), np.int32)), 1, 1),
+        (conv, (4 * 4 + 8 * 6 + 4 * 9) / 16, 16),
+    ):
+        way = delivery.way_of(synapses, 64, width)
+        enough = int(np.ceil(6 * places * delivery.A_PLACE / (rows * each)))
+        assert delivery._crowded(filled(enough), way)
+        assert not delivery._crowded(filled(enough - 1), way)

@@ -252,6 +252,117 @@ def test_a_resonator_spikes_at_the_threshold_not_just_above(simulator, short, sp
     assert simulator.run(program, {"in": x}).spikes.reshape(-1).tolist() == [0, spikes]
 
 
+def one_layer(numbers, neurons, weight, largest=1):
+    """A program of one layer that an input reaches; ``neurons`` are what its LIF is made of."""
+    port, size = InputPort("in", (weight.shape[1],), largest), len(weight)
+    usual = chip.Lif("lif", (size,), 4095, 0, 1, np.zeros(size))
+    into = Connection("in", "lif", Dense(weight))
+    program = placed(
+        IntNetwork((port,), (usual,), (into,), {"out": "lif"}, DT, 8, NUMBERS, {}), LOIHI2
+    )
+    layer = chip.Lif("lif", (size,), **neurons)
+    counting_so = replace(NUMBERS, **numbers)
+    return replace(
+        program, network=replace(program.network, populations=(layer,), numbers=counting_so)
+    )
+
+
+@st.composite
+def ways_to_count(draw):
+    """Numbers whose states are short, so that their ends are met, or the longest there are."""
+    bits = draw(st.sampled_from((4, 5, 6, 8, 31)))
+    return {
+        "state_bits": bits,
+        "state_shift": draw(st.integers(0, min(7, bits - 2))),
+        "threshold_bits": draw(st.sampled_from((8, 31))),
+        "keeps_top": draw(st.integers(0, 1)),
+        "sum_bits": draw(st.sampled_from((9, 10, 32))),
+        "drive_bits": draw(st.sampled_from((9, 10, 32))),
+    }
+
+
+@settings(max_examples=150)
+@given(ways_to_count(), seeds)
+def test_engine_is_the_definition_however_a_chip_counts(numbers, seed):
+    r = np.random.default_rng(seed)
+    neurons = {
+        "du": int(r.choice([-1, 0, 2047, 4095])),
+        "dv": int(r.choice([0, 1, 2048, 4096])),
+        "vth": int(r.integers(1, (1 << numbers["threshold_bits"]) - 1, dtype=np.int64)),
+        "bias": r.integers(-3, 4, 3),
+        "bias_exp": int(r.integers(0, 8)),
+    }
+    neurons["vth"] = int(r.choice([1, 2, 4, neurons["vth"]]))
+    weight = 2 * r.integers(-3, 4, (3, 2))
+    program = one_layer(numbers, neurons, weight)
+    x = images(program.network, samples=2, seed=seed)
+    assert_same(engine.run(program, x, states=True), reference.run(program, x))
+
+
+@pytest.mark.parametrize(("vth", "spikes"), [((1 << 23) - 1, 1), (1 << 23, 0), ((1 << 31) - 1, 0)])
+def test_a_threshold_beyond_the_longest_state_is_never_reached(vth, spikes):
+    numbers = {"state_bits": 31, "state_shift": 7, "threshold_bits": 31}
+    neurons = {"du": 4095, "dv": 0, "vth": vth, "bias": np.zeros(1)}
+    program = one_layer(numbers, neurons, np.array([[128]]), 1 << 14)  # 2**28 a step
+    x = {"in": np.full((1, 8, 1), 1 << 14)}
+    ours = engine.run(program, x, states=True)
+    assert_same(ours, reference.run(program, x))
+    # It saturates at 2**30 - 1 in the fourth step.
+    assert ours.spikes[0, :, 0].tolist() == [0, 0, 0, spikes, 0, 0, 0, spikes]
+
+
+@pytest.mark.parametrize("simulator", [engine, reference])
+@pytest.mark.parametrize(
+    ("keeps_top", "weight", "u"),
+    [
+        (1, 128, 128), (1, 129, -127), (1, -127, -127), (1, -128, 128),
+        (0, 127, 127), (0, 128, -128), (0, -128, -128), (0, -129, 127),
+    ],
+)  # fmt: skip
+def test_a_current_wraps_at_the_ends_of_its_bits(simulator, keeps_top, weight, u):
+    numbers = {"state_bits": 8, "state_shift": 0, "keeps_top": keeps_top}
+    neurons = {"du": -1, "dv": 4096, "vth": 1000, "bias": np.zeros(1)}
+    program = one_layer(numbers, neurons, np.array([[weight]]))
+    trace = simulator.run(program, {"in": np.eye(8, dtype=int)[:1, :, None]}, **_STATES[simulator])
+    assert (trace.layers["lif"]["u"] == u).all()
+
+
+_STATES = {engine: {"states": True}, reference: {}}
+
+
+@settings(max_examples=30)
+@given(seeds)
+def test_what_the_host_writes_is_added_to_the_bias(seed):
+    r = np.random.default_rng(seed)
+    port, exponent = InputPort("in", (4,), 9, -9), int(r.integers(0, 8))
+    bias, vth = r.integers(-9, 10, 4), int(r.integers(1, 60))
+    layer = chip.Lif("lif", (4,), 4095, 0, vth, bias, exponent, driven_by="in")
+    program = placed(IntNetwork((port,), (layer,), (), {"out": "lif"}, DT, 6, NUMBERS, {}), LOIHI2)
+    x = images(program.network, samples=3, seed=seed)
+    ours = engine.run(program, x, states=True)
+    assert_same(ours, reference.run(program, x))
+    v = np.zeros((3, 4), np.int64)
+    for t in range(6):
+        v += (x["in"][:, t] + bias) << exponent
+        spikes = v > vth << 6
+        v[spikes] = 0
+        assert (ours.spikes[:, t] == spikes).all()
+        assert (ours.layers["lif"]["v"][:, t] == v).all()
+
+
+@settings(max_examples=20)
+@given(seeds, st.integers(2, 7), st.booleans())
+def test_events_of_an_image_that_stands_still_are_counted_in_every_step(seed, samples, alone):
+    """Such an image is held once, and its events are those of every step and sample."""
+    program = random_program(seed)
+    first = images(program.network, samples=samples, seed=seed)
+    still = {k: np.broadcast_to(x[:, :1], x.shape) for k, x in first.items()}
+    found = engine.run(program, still, memory=1 if alone else engine.CACHE)
+    for name, x in still.items():
+        counts = np.count_nonzero(x, axis=0).reshape(x.shape[1], -1)
+        assert found.events[name].tolist() == counts.tolist()
+
+
 def test_extreme_networks_do_wrap_and_saturate():
     wrapped = saturated = 0
     for seed in range(30):
