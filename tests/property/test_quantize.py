@@ -239,7 +239,7 @@ def test_no_input_makes_a_message_too_long(seed, tau, steps):
     assert program.network.rounding["read"].limited_by == "message"
     weight = program.network.connections[0].synapses.weight
     pushes = [np.where(sign * row > 0, 255, 0) for row in weight for sign in (1, -1)]
-    x = np.repeat(np.array(pushes)[:, None], steps, axis=1)
+    x = np.broadcast_to(np.array(pushes)[:, None], (len(pushes), steps, 700))
     largest = np.abs(engine.run(program, {"in": x}).spikes.astype(np.int64)).max()
     assert 0.9 * 2 ** (NUMBERS.message_bits - 1) < largest < 2 ** (NUMBERS.message_bits - 1)
 

@@ -195,7 +195,7 @@ def test_full_disk_leaves_nothing_behind(workshop, tmp_path):
 
 
 def test_ctrl_c_and_the_same_command_again(tmp_path):
-    command = ["distill", "--teacher", "cnn", "--epochs", "20", "--teacher-epochs", "1"]
+    command = ["distill", "--teacher", "cnn", "--epochs", "12", "--teacher-epochs", "1"]
     log = tmp_path / "runs/cnn-digits/log.jsonl"
     with subprocess.Popen(
         [sys.executable, "-m", "snn2hw", *command, "--verbose"],
@@ -215,13 +215,13 @@ def test_ctrl_c_and_the_same_command_again(tmp_path):
     assert "Traceback" not in errors
     assert "same" in errors.strip().splitlines()[-1]
     done = len(log.read_text().splitlines())
-    assert 3 <= done < 21
+    assert 3 <= done < 13
     refused(call_here(tmp_path, "export"), "no run")
     again = call_here(tmp_path, *command)
     assert again.returncode == 0, again.stderr
     lines = [json.loads(x) for x in log.read_text().splitlines()]
-    assert len(lines) == 21
-    assert [x["epoch"] for x in lines if x["stage"] == "student"] == list(range(20))
+    assert len(lines) == 13
+    assert [x["epoch"] for x in lines if x["stage"] == "student"] == list(range(12))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def leave(folder):
     ],
 )
 def test_odd_variables_of_the_environment(tmp_path, name, value, said):
-    assert call(tmp_path, "export", "digits-cnn", "--quiet").returncode == 0
+    assert call_here(tmp_path, "export", "digits-cnn", "--quiet").returncode == 0
     words = ("simulate", "--samples", "1", "--json")
     done = call(tmp_path, *words, env=os.environ | {name: value})
     if said is None:

@@ -7,7 +7,10 @@ from readme import blocks, commands, difference, shown
 from system_calls import call
 
 # Training for as long as a reader would takes minutes; the test shortens it, and nothing else.
-SHORT = {"distill": ["--epochs", "1", "--teacher-epochs", "1"], "prune": ["--epochs", "1"]}
+SHORT = {
+    "distill": ["--epochs", "1", "--teacher-epochs", "1", "--batch", "256"],
+    "prune": ["--epochs", "1"],
+}
 
 
 @pytest.mark.long
