@@ -48,6 +48,7 @@ def main() -> None:
     sections = {
         "Against the vendors' simulators": [
             *simulators.against_lava(),
+            *simulators.large_against_lava(),
             *simulators.against_others(),
         ],
         "Against itself": list(simulators.against_itself()),
