@@ -11,6 +11,7 @@ others; a ratio is the median over rounds, of the processor's time.
 
   python tests/bench/training.py               # writes docs/results/training.md and .json
   python tests/bench/training.py --cases mlp:25:128 --ways plain ours --no-page
+  python tests/bench/training.py --where       # where the time of our step goes, in float32
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-page", action="store_true")
+    parser.add_argument("--where", action="store_true")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     if asked.worker:
         work(*asked.worker)
+        return
+    if asked.where:
+        print("\n".join(where(asked.cases)))
         return
     began = time.time()
     rows = [r for case in asked.cases for r in measure(case, asked)]
@@ -320,6 +325,41 @@ def ours(net: str, x: Tensor, y: Tensor, *, bf16: bool) -> tuple[nn.Module, Call
         return loss.detach()
 
     return model, step
+
+
+PARTS = {
+    "products": ("aten::convolution_backward", "aten::mkldnn_convolution", "aten::mm",
+                 "aten::addmm"),
+    "rows of dense layers": ("_Linear", "_LinearBackward"),
+    "neurons and averages": ("_LifFunction", "_LifFunctionBackward"),
+    "optimizer": ("aten::_fused_adam_", "Optimizer.step#Adam.step"),
+}  # fmt: skip
+
+
+def where(cases: Sequence[str]) -> list[str]:
+    """Return a table of the milliseconds of a step by what they are spent on."""
+    from torch.profiler import ProfilerActivity, profile
+
+    from snn2hw.train.memory import kept_memory
+
+    found: dict[str, list[float]] = {part: [] for part in (*PARTS, "the rest", "all")}
+    for case in cases:
+        net, steps, batch = case.split(":")
+        _, step = ours(net, *samples(net, int(steps), int(batch)), bf16=False)
+        with kept_memory():
+            for _ in range(INNER):
+                step()
+            with profile(activities=[ProfilerActivity.CPU]) as seen:
+                for _ in range(ROUNDS):
+                    step()
+        times = {e.key: e.self_cpu_time_total / 1000 / ROUNDS for e in seen.key_averages()}
+        spent = {part: sum(times.pop(k, 0.0) for k in keys) for part, keys in PARTS.items()}
+        rest = sum(times.values())
+        for part, ms in (*spent.items(), ("the rest", rest), ("all", rest + sum(spent.values()))):
+            found[part].append(ms)
+    head = f"| ms a step | {' | '.join(c.replace(':', ', ') for c in cases)} |"
+    rows = [f"| {part} | {' | '.join(f'{x:.1f}' for x in row)} |" for part, row in found.items()]
+    return [head, f"| --- |{' ---: |' * len(cases)}", *rows]
 
 
 if __name__ == "__main__":
