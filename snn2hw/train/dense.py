@@ -24,9 +24,9 @@ from snn2hw.train.threads import threads_of_torch
 
 # Up to this share of ones rows are added; above, and in small layers, the product is as fast or
 # faster (python tests/bench/ways.py). Weights that do not fit the second cache are slow to gather.
-MOST_ONES, MOST_ONES_OF_LARGE, LARGE = 0.25, 0.08, 1 << 19
-SMALLEST = 1 << 23  # products of two numbers
-NARROWEST = 64  # outputs
+MOST_ONES, MOST_ONES_OF_LARGE, LARGE = 0.2, 0.1, 1 << 19
+SMALLEST = 1 << 26  # products of two numbers
+NARROWEST = 128  # outputs
 ROWS_TOGETHER = 8
 # So many rows of gradients stay in the cache while they are added to those of the weights.
 BLOCK = 256

@@ -146,6 +146,36 @@ def ranges_of_xylo() -> None:
     print(f"  {', '.join(cells)}")
 
 
+def rows_or_products() -> None:
+    import torch
+    from torch.nn import functional
+
+    from snn2hw.train import dense
+    from snn2hw.train.memory import kept_memory
+
+    torch.set_num_threads(1)
+    print("a training step's dense layer (listed, forward, gradient of the weights), rows /")
+    print("products, of 3,200 rows, by the share of ones:")
+    torch.manual_seed(0)
+    for into, out in ((784, 512), (512, 512), (256, 256), (128, 128), (1024, 1024), (2048, 512)):
+        weight = torch.randn(out, into, requires_grad=True)
+        bias, grad = torch.zeros(out, requires_grad=True), torch.randn(3200, out)
+        cells = []
+        for share in (0.02, 0.05, 0.1, 0.2, 0.25, 0.3):
+            x = (torch.rand(3200, into) < share).float()
+
+            def rows(x=x, weight=weight, bias=bias, grad=grad) -> None:
+                ones = dense.ones_of(x, 1.0)
+                dense._Linear.apply(x, weight, bias, ones).backward(grad)
+
+            def product(x=x, weight=weight, bias=bias, grad=grad) -> None:
+                functional.linear(x, weight, bias).backward(grad)
+
+            with kept_memory():
+                cells.append(f"{100 * share:g} %: {least(rows) / least(product):.2f}")
+        print(f"  {f'{into} to {out}':<22} {', '.join(cells)}")
+
+
 def conv_or_sparse() -> None:
     print("Lava's Sparse / Conv, 3 x 3 on 16 x 16 images, by pairs of channels:")
     cells = []
@@ -172,6 +202,7 @@ def main() -> None:
     numba.set_num_threads(1)
     gathered_or_scattered()
     rows_or_columns()
+    rows_or_products()
     ranges_of_xylo()
     memory_of_a_thread()
     lava.ENVIRONMENT.install()
