@@ -14,12 +14,23 @@ from numpy.typing import NDArray
 from snn2hw.compiled import threads_there
 from snn2hw.ir.arrays import Shape, size_of
 
+# Bytes that a workspace may leave for the next run: the system clears memory anew each time that it
+# is asked for some, which takes as long as a tenth to a half of a short run (make bench).
+SPARE = 64 << 20
+
+Spare = list[dict[str, NDArray[Any]]]
+
 
 class Workspace:
-    """Arrays that are used again for the next samples, while they are in the cache."""
+    """Arrays that are used again for the next samples, while they are in the cache.
 
-    def __init__(self) -> None:
-        self._held: dict[str, NDArray[Any]] = {}
+    Args:
+        held: arrays that another workspace has left.
+    """
+
+    def __init__(self, held: dict[str, NDArray[Any]] | None = None) -> None:
+        self._held: dict[str, NDArray[Any]] = {} if held is None else held
+        self._kept: dict[str, NDArray[Any]] = {}
 
     def take(self, name: str, shape: Shape, dtype: Any) -> NDArray[Any]:
         """Return the array of a name; what it holds is left from before."""
@@ -31,9 +42,15 @@ class Workspace:
 
     def keep(self, name: str, shape: Shape, dtype: Any) -> NDArray[Any]:
         """Return the array of a name, which is zero the first time and then as it was left."""
-        if name not in self._held:
-            self._held[name] = np.zeros(shape, dtype)
-        return self._held[name]
+        if name not in self._kept:
+            self._kept[name] = np.zeros(shape, dtype)
+        return self._kept[name]
+
+    def leave(self, spare: Spare) -> None:
+        """Leave what nobody looks at any more for another workspace."""
+        held, self._held = self._held, {}
+        if sum(x.nbytes for x in held.values()) <= SPARE:
+            spare.append(held)
 
 
 def in_threads(
@@ -42,6 +59,7 @@ def in_threads(
     simulate: Callable[[slice, Workspace], None],
     progress: Callable[[int, int], None] | None,
     memory: int,
+    spare: Spare,
 ) -> tuple[Sequence[Workspace], float]:
     """Simulate samples in as many threads as Numba has.
 
@@ -51,14 +69,15 @@ def in_threads(
         simulate: runs some of them, in kernels that release Python's lock.
         progress: called with (samples done, samples).
         memory: bytes the working arrays of one thread may take; one sample is always run.
+        spare: what earlier runs of the same network have left, and where this one leaves it.
 
     Returns:
-        What the threads left in their arrays, and the seconds it took.
+        Workspaces with what is to be kept, and the seconds it took.
     """
     threads = min(samples, threads_there())
     batch = max(1, min(-(-samples // threads), memory // each))
     pieces = [slice(start, min(start + batch, samples)) for start in range(0, samples, batch)]
-    spaces = [Workspace() for _ in range(min(threads, len(pieces)))]
+    spaces = [_workspace(spare) for _ in range(min(threads, len(pieces)))]
     free: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
     for space in spaces:
         free.put(space)
@@ -82,4 +101,13 @@ def in_threads(
             for done in pool.map(work, pieces):
                 if progress:
                     progress(done, samples)
+    for space in spaces:
+        space.leave(spare)
     return spaces, time.perf_counter() - began
+
+
+def _workspace(spare: Spare) -> Workspace:
+    try:
+        return Workspace(spare.pop())
+    except IndexError:
+        return Workspace()

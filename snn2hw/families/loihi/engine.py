@@ -28,7 +28,7 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.trace import LayerTrace, OnDemand, Trace, answers
 from snn2hw.resources import check_memory
 from snn2hw.simulate import delivery, layout
-from snn2hw.simulate.batches import Workspace, in_threads
+from snn2hw.simulate.batches import Spare, Workspace, in_threads
 from snn2hw.simulate.events import Events, Sent, Span, counted, listed, weighed
 from snn2hw.simulate.inputs import check_inputs
 
@@ -58,6 +58,7 @@ class Plan:
         components: populations, those of a loop together.
         elements: of inputs and populations.
         bytes_a_step: of working arrays, of one step of one sample.
+        spare: working arrays that a run has left for the next.
     """
 
     channels: Mapping[str, int]
@@ -68,6 +69,7 @@ class Plan:
     components: list[list[str]]
     elements: int
     bytes_a_step: int
+    spare: Spare
 
 
 _plans: WeakKeyDictionary[IntNetwork, Plan] = WeakKeyDictionary()
@@ -128,7 +130,8 @@ def run(
         for name, w in inner.items():
             sums[name][some] = weighed(batch.lists[name], w, space)
 
-    spaces, seconds = in_threads(samples, steps * plan.bytes_a_step, simulate, progress, memory)
+    each = steps * plan.bytes_a_step
+    spaces, seconds = in_threads(samples, each, simulate, progress, memory, plan.spare)
 
     def shown(name: str, x: NDArray[Any]) -> NDArray[Any]:
         return layout.outward(x, plan.channels[name], net.shape(name))
@@ -206,7 +209,15 @@ def _plan(net: IntNetwork) -> Plan:
     bytes_a_step = elements + (8 if wide else 4) * together
     bias = {p.name: _bias(p)[layout.outer(p.size, channels[p.name])] for p in populations(net)}
     return Plan(
-        channels, bias, into, frozenset(plain), frozenset(wide), components, elements, bytes_a_step
+        channels,
+        bias,
+        into,
+        frozenset(plain),
+        frozenset(wide),
+        components,
+        elements,
+        bytes_a_step,
+        [],
     )
 
 

@@ -123,7 +123,7 @@ def run(
         _simulate(channels[some], wires, neurons, most, count, arrays, states)
 
     each = 4 * period * size
-    _, seconds = in_threads(samples, each, simulate, progress, memory)
+    _, seconds = in_threads(samples, each, simulate, progress, memory, [])
     found = _by_population(program, sent, isyn, vmem, states)
     trace = trace_of(program, inputs, found, seconds, "exact", layers=spikes or states)
     told = {k: x for k, x in trace.layers.items() if layers is None or k in layers}
