@@ -39,6 +39,7 @@ bench: venv
 	$(BIN)/python tests/bench/ways.py
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/files.py
+	$(BIN)/python tests/results/placement.py
 	rm -f docs/results/size.json && $(BIN)/python tests/bench/size.py
 
 fidelity: venv
