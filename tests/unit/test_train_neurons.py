@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from snn2hw.errors import InputError
-from snn2hw.train import neurons
+from snn2hw.train import kernels, neurons
 from snn2hw.train.neurons import SURROGATES, Lif, lif, lif_definition
 
 DECAYS = ((0.0, 0.0), (0.0, 0.5), (0.25, 3891 / 4096), (0.75, 1.0))
@@ -22,9 +22,11 @@ def _two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["compiled", "tensor operations"])
+@pytest.fixture(params=["compiled", "small blocks", "tensor operations"])
 def way(request, monkeypatch):
     """Run the function as on a processor, and as on other devices."""
+    if request.param == "small blocks":
+        monkeypatch.setattr(kernels, "block_of", lambda _steps: 128)
     if request.param == "tensor operations":
         monkeypatch.setattr(neurons, "_COMPILED", neurons._IN_TENSORS)
 
@@ -133,7 +135,7 @@ def test_constants_a_chip_cannot_hold_are_refused(wrong):
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_an_analog_population_gives_its_own_rate_and_a_smooth_gradient(reset, beta, alpha):
     neurons = Lif(beta, reset=reset, alpha=alpha)
-    current = (2.0 * torch.rand(1, 3, 50) - 0.5).requires_grad_()
+    current = (2.0 * torch.rand(1, 3, 1500) - 0.5).requires_grad_()
     rate = neurons(current, 4).mean(0)
     neurons.analog = True
     found = neurons(current, 4)
