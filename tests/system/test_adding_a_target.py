@@ -81,8 +81,10 @@ def test_a_chip_of_a_known_family_is_verified(mine):
 def grown(tmp_path):
     """Copy the package and the targets, and add to them what the page adds."""
     copy = tmp_path / "copy"
+    # Compiled kernels go along (*.nbi, *.nbc); temporary files of other processes may vanish.
+    leave = shutil.ignore_patterns("*.pyc*", "*.tmp*")
     for name in ("snn2hw", "targets"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, copy / name, ignore=leave)
     written = files(NEW)
     assert list(written) == [
         "snn2hw/families/tally.py", "snn2hw/families/__init__.py", "targets/tally.toml", "small.py",

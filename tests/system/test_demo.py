@@ -6,7 +6,7 @@ import json
 
 import pytest
 from readme import difference, shown
-from system_calls import call
+from system_calls import call, call_here
 
 
 @pytest.mark.long
@@ -16,7 +16,10 @@ def test_demo_on_digits(tmp_path):
     done = call(tmp_path, "demo")
     assert done.returncode == 0, done.stderr
     assert difference(shown()["demo"], done.stdout, end=True) == ""
-    again = call(tmp_path, "demo", "--json", "-q")  # what is trained already is not trained again
+    logs = {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/log.jsonl")}
+    assert len(logs) == 2
+    again = call_here(tmp_path, "demo", "--json", "-q")
+    assert {p: p.stat().st_mtime_ns for p in logs} == logs  # what is trained is not trained again
     found = json.loads(again.stdout)
     rows = {r["network"].split(",")[0].split(" (")[0]: r for r in found["rows"]}
     assert found["samples"] == 599  # the held-out third of 1,797

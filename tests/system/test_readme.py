@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import pytest
 from readme import blocks, commands, difference, shown
-from system_calls import call
+from system_calls import call_here
+
+from snn2hw import datasets
 
 # Training for as long as a reader would takes minutes; the test shortens it, and nothing else.
-SHORT = {
-    "distill": ["--epochs", "1", "--teacher-epochs", "1", "--batch", "256"],
-    "prune": ["--epochs", "1"],
-}
+SHORT = {"distill": ["--epochs", "1", "--teacher-epochs", "1"], "prune": ["--epochs", "1"]}
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """Let the digits be fewer; what is printed of them differs in numbers only."""
+    few = datasets.load("digits").subset(320, 120)
+    row = datasets.DATASETS["digits"]._replace(loader=lambda _: few)
+    monkeypatch.setitem(datasets.DATASETS, "digits", row)
 
 
 @pytest.mark.long
 @pytest.mark.lava
-@pytest.mark.usefixtures("lava_python")
+@pytest.mark.usefixtures("lava_python", "few_digits")
 def test_every_command_of_the_readme(tmp_path):
     listed = commands()
     named = [c[0] for c in listed]
@@ -26,7 +33,7 @@ def test_every_command_of_the_readme(tmp_path):
     for command in listed:
         if command[0] == "demo":
             continue
-        done = call(tmp_path, *command, *SHORT.get(command[0], []))
+        done = call_here(tmp_path, *command, *SHORT.get(command[0], []))
         assert done.returncode == 0, (command, done.stderr)
         assert done.stdout.strip(), command
         for name in [n for n in left if " ".join(command).startswith(n)]:  # the first of its kind

@@ -37,7 +37,7 @@ def many_steps(name: str):
 def apart(student, teacher) -> float:
     batches = [torch.randint(0, 256, (64, *SHAPE)) for _ in range(2)]
     copy_teacher(student, teacher, batches, lift=0.0, remeasure=False)
-    x = torch.randint(0, 256, (32, *SHAPE))
+    x = torch.randint(0, 256, (8, *SHAPE))
     with torch.no_grad():
         mine, theirs = student.eval()(x) / STEPS, teacher(x) - teacher.linear.bias
     return float((mine - theirs).norm() / theirs.norm())
