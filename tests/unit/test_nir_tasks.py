@@ -31,7 +31,7 @@ def recorded(name):
     raise KeyError(name)
 
 
-@pytest.mark.parametrize(("which", "count"), [(1, 850), (5, 300), (50, 300), (100, 850)])
+@pytest.mark.parametrize(("which", "count"), [(1, 300), (5, 300), (50, 300), (100, 850)])
 def test_sinabs_networks_on_n_mnist(which, count):
     """Accuracy within three standard errors of theirs on 10,000, synops of each layer within five.
 
@@ -56,12 +56,12 @@ def test_sinabs_networks_on_n_mnist(which, count):
 
 
 def test_the_network_of_the_nir_paper_on_n_mnist():
-    """1 ms steps, 50 test recordings: every published platform is above 95 % on 10,000."""
-    samples = range(800, 850)
+    """1 ms steps, 25 test recordings: every published platform is above 95 % on 10,000."""
+    samples = range(800, 825)
     x = frames(samples, milliseconds=300)
     for choice in ({"written_by": "sinabs"}, {"reset": "zero"}, {"reset": "subtract"}):
         net, _ = nir_io.read(FOLDER / "scnn_mnist_2023-10-18.nir", nir_io.Choice(dt=1.0, **choice))
-        assert (floating.run(net, {"input": x}).prediction == labels(samples)).sum() >= 46
+        assert (floating.run(net, {"input": x}).prediction == labels(samples)).sum() >= 24
 
 
 @pytest.mark.parametrize(

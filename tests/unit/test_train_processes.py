@@ -26,12 +26,19 @@ train.distill_student(recipe, data, teacher, Path(sys.argv[2]), devices=where)
 """
 
 
-def _run(tmp_path, processes):
-    script, run = tmp_path / "script.py", tmp_path / f"with-{processes}"
+def _alone(tmp_path, monkeypatch):
+    run = tmp_path / "alone"
+    monkeypatch.setattr(sys, "argv", ["script.py", "1", str(run)])
+    exec(SCRIPT, {})
+    return train.read_log(run / "log.jsonl"), train.load_student(run)
+
+
+def _with_another(tmp_path):
+    script, run = tmp_path / "script.py", tmp_path / "both"
     script.write_text(SCRIPT, encoding="utf-8")
     hidden = {"RANK", "LOCAL_RANK", "WORLD_SIZE"}
     made = subprocess.run(
-        [sys.executable, script, str(processes), run],
+        [sys.executable, script, "2", run],
         env={k: v for k, v in os.environ.items() if k not in hidden},
         capture_output=True, text=True, timeout=1800, check=False,
     )  # fmt: skip
@@ -39,8 +46,8 @@ def _run(tmp_path, processes):
     return train.read_log(run / "log.jsonl"), train.load_student(run)
 
 
-def test_two_processes_have_the_losses_of_one(tmp_path):
-    (one, alone), (two, both) = (_run(tmp_path, n) for n in (1, 2))
+def test_two_processes_have_the_losses_of_one(tmp_path, monkeypatch):
+    (one, alone), (two, both) = _alone(tmp_path, monkeypatch), _with_another(tmp_path)
     assert [r["stage"] for r in two] == ["teacher", "student", "student"]
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
