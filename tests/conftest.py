@@ -36,6 +36,9 @@ settings.load_profile("repeat")
 # and on a busy machine threads mostly wait for each other. PyTorch reads it when it is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Tests start hundreds of processes, and each would compile every module that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Kernels for GPUs are interpreted where there is none. Triton reads this when it is first imported.
 if shutil.which("nvidia-smi") is None:
     os.environ["TRITON_INTERPRET"] = "1"

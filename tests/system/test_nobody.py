@@ -50,7 +50,7 @@ def nobody(tmp_path_factory):
             "LOGNAME", "PYENV_ROOT")  # fmt: skip
     clean = {k: v for k, v in os.environ.items() if k not in gone}
     clean |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    # There is no place to keep kernels, so each process compiles its own: fast, not for speed.
+    # Nothing can be kept, so each process compiles its kernels: sooner without optimization.
     clean |= {"NUMBA_OPT": "0"}
 
     def run(*lines, **variables):

@@ -56,12 +56,12 @@ def test_sinabs_networks_on_n_mnist(which, count):
 
 
 def test_the_network_of_the_nir_paper_on_n_mnist():
-    """1 ms steps, 25 test recordings: every published platform is above 95 % on 10,000."""
-    samples = range(800, 825)
+    """1 ms steps, 30 test recordings: every published platform is above 95 % on 10,000."""
+    samples = range(800, 830)
     x = frames(samples, milliseconds=300)
     for choice in ({"written_by": "sinabs"}, {"reset": "zero"}, {"reset": "subtract"}):
         net, _ = nir_io.read(FOLDER / "scnn_mnist_2023-10-18.nir", nir_io.Choice(dt=1.0, **choice))
-        assert (floating.run(net, {"input": x}).prediction == labels(samples)).sum() >= 24
+        assert (floating.run(net, {"input": x}).prediction == labels(samples)).sum() >= 28
 
 
 @pytest.mark.parametrize(
