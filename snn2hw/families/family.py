@@ -25,11 +25,12 @@ from snn2hw.ir.populations import Population
 from snn2hw.ir.program import Program, Schedule
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
+from snn2hw.simulate.loads import EventWorth
 from snn2hw.simulate.part import Load
 
 Inputs = Mapping[str, NDArray[np.integer[Any]]]
-# What an event of each element of a source is worth, in several ways: ``[size, ways]``.
-Worth = Mapping[str, NDArray[np.integer[Any]]]
+# What an event of each element of some inputs and populations is worth.
+Worth = Mapping[str, EventWorth]
 NOTHING: Worth = MappingProxyType({})
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from snn2hw.compiled import compiled
 from snn2hw.simulate.batches import Workspace
+from snn2hw.simulate.loads import EventWorth
 
 Sent = NDArray[np.signedinteger[Any]]  # 8 bits wide where there are only spikes, else 32
 Span = tuple[int, int]
@@ -133,26 +134,26 @@ def _count(ends, element, total):  # type: ignore[no-untyped-def]  # noqa: ANN00
                 row[element[e]] += 1
 
 
-def weighed(events: Events, worth: NDArray[np.int32], space: Workspace) -> NDArray[np.int64]:
+def weighed(events: Events, worth: EventWorth, space: Workspace) -> NDArray[np.int64]:
     """Add up what the events of each step are worth: ``[N, T, ways]``.
 
     Args:
         events: of these samples and steps.
-        worth: of an event of each element, in the inner order, in several ways, ``[size, ways]``.
+        worth: of an event of each element, in the inner order.
         space: where the sums are.
     """
-    total = space.take("worth", (*events.ends.shape[:2], worth.shape[1]), np.int64)
-    _weigh(events.ends, events.element, worth, total)
+    total = space.take("worth", (*events.ends.shape[:2], worth.ways), np.int64)
+    _weigh(events.ends, events.element, worth.ends, worth.way, worth.amount, total)
     return total
 
 
 @compiled(nogil=True)
-def _weigh(ends, element, worth, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _weigh(ends, element, first, way, amount, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for n in range(ends.shape[0]):
         for t in range(ends.shape[1]):
             row = total[n, t]
             row[:] = 0
             for e in range(ends[n, t, 0], ends[n, t, -1]):
-                one = worth[element[e]]
-                for i in range(row.size):
-                    row[i] += one[i]
+                i = element[e]
+                for k in range(first[i], first[i + 1]):
+                    row[way[k]] += amount[k]

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from snn2hw.ir.synapses import Conv, Dense, matrix, sizes, with_weight
 from snn2hw.simulate import delivery, layout
 from snn2hw.simulate.batches import Workspace
 from snn2hw.simulate.events import counted, listed, weighed
+from snn2hw.simulate.loads import event_worth
 
 sides = st.integers(1, 4)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -106,8 +108,10 @@ def test_events_are_listed_in_their_places(places, channels, plain, seed):
     total = np.zeros((3, places * channels), np.int32)
     counted(events, total)
     assert (total == np.count_nonzero(sent[:, 1:], axis=0)).all()
-    worth = r.integers(0, 99, (places * channels, 3)).astype(np.int32)
-    assert (weighed(events, worth, Workspace()) == (sent[:, 1:] != 0) @ worth).all()
+    ways = r.integers(0, 99, (3, places * channels)) * r.integers(0, 2, (3, places * channels))
+    order = r.permutation(places * channels)
+    worth = event_worth([csr_array(ways[:1]), csr_array(ways[1:])], order)
+    assert (weighed(events, worth, Workspace()) == (sent[:, 1:] != 0) @ ways[:, order].T).all()
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 9))

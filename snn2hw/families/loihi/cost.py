@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from snn2hw.families.family import Inputs
@@ -28,7 +29,9 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import LayerTrace, Trace
-from snn2hw.simulate.loads import loads, met
+from snn2hw.simulate.layout import channels as channels_of
+from snn2hw.simulate.layout import outer
+from snn2hw.simulate.loads import EventWorth, event_worth, loads, met
 
 COARSE = ("synop", "update")
 COARSE_TIMING: Mapping[str, str] = {"synop": "ns", "update": "ns", "step": "us"}
@@ -88,11 +91,12 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
     )
 
 
-def worth(program: Program) -> dict[str, NDArray[np.int32]]:
-    """Return what an event is to be counted as, while a program runs: ``[size, ways]`` by source.
+def worth(program: Program) -> dict[str, EventWorth]:
+    """Return what an event is to be counted as, while a program runs, by source.
 
     The ways are, for each connection, the synapses that it reads in each of the slices behind it;
-    of an input, also the event itself, last. A target with finer prices has nothing here.
+    of an input, also the event itself, last. Elements are in the order in which the engine holds
+    them (``simulate/layout.py``). A target with finer prices has nothing here.
     """
     if is_fine(program.target):
         return {}
@@ -105,16 +109,19 @@ def worth(program: Program) -> dict[str, NDArray[np.int32]]:
 
 
 KEPT = 1 << 26  # bytes of what events are worth that are kept as long as a program
-_known: WeakKeyDictionary[Program, dict[str, NDArray[np.int32]]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Program, dict[str, EventWorth]] = WeakKeyDictionary()
 
 
-def _worth(program: Program) -> dict[str, NDArray[np.int32]]:
-    net, ways = program.network, defaultdict[str, list[NDArray[np.int64]]](list)
+def _worth(program: Program) -> dict[str, EventWorth]:
+    net, ways = program.network, defaultdict[str, list[Any]](list)
     for c, _, synapses in _read_by(program):
         ways[c.pre].append(synapses)
     for p in net.inputs:
-        ways[p.name].append(np.ones((1, p.size), np.int64))
-    return {k: np.concatenate(found).T.astype(np.int32) for k, found in ways.items()}
+        ways[p.name].append(scipy.sparse.csr_array(np.ones((1, p.size), np.int32)))
+    channels = channels_of(net)
+    return {
+        k: event_worth(found, outer(found[0].shape[1], channels[k])) for k, found in ways.items()
+    }
 
 
 def is_fine(target: Target) -> bool:
@@ -138,8 +145,8 @@ def _rows(program: Program) -> dict[str, list[int]]:
     return rows
 
 
-def _read_by(program: Program) -> Iterator[tuple[Connection, list[int], NDArray[np.int64]]]:
-    """Return the slices behind each connection, and what an event reads there ``[slices, pre]``."""
+def _read_by(program: Program) -> Iterator[tuple[Connection, list[int], Any]]:
+    """Return the slices behind each connection, and what an event reads there, as from ``met``."""
     rows, slices = _rows(program), program.placement.slices
     for c, form in zip(program.network.connections, program.placement.stored, strict=True):
         into = rows[c.post]
@@ -169,7 +176,7 @@ def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]], trace: Trace)
     at = tiles(np.array([s.core for s in slices]), program.target)
     for form, (c, into, synapses) in zip(placement.stored, _read_by(program), strict=True):
         read = "synop_conv" if isinstance(c.synapses, Conv) else f"synop_{form}"
-        reached = (synapses > 0).astype(np.int64)
+        reached = (synapses != 0).astype(np.int64).tocsc()  # of which columns are taken below
         both = zip(into, loads(synapses, sent[c.pre]), loads(reached, sent[c.pre]), strict=True)
         for i, reads, messages in both:
             yield read, i, reads
@@ -198,7 +205,7 @@ def _updated(p: Population, layer: LayerTrace) -> NDArray[np.bool_]:
 
 
 def _messages(
-    row: int, s: Slice, sent: NDArray[np.bool_], reached: NDArray[np.int64], way: NDArray[np.int64]
+    row: int, s: Slice, sent: NDArray[np.bool_], reached: Any, way: NDArray[np.int64]
 ) -> Found:
     """Count the messages of a slice over one connection and the tiles that they pass.
 
@@ -206,12 +213,13 @@ def _messages(
         row: the slice's index.
         s: the slice.
         sent: events of its layer, ``[N, T, size]``.
-        reached: which of the cores behind hears which neuron, 0 or 1, ``[cores, size]``.
+        reached: which of the cores behind hears which neuron, 0 or 1, a ``scipy.sparse.csc_array``
+            ``[cores, size]``.
         way: tiles to each of these cores, ``[cores, 2]``.
     """
     own = s.span.where
-    across, down = np.abs(way).T @ reached[:, own]
-    each = np.stack([reached[:, own].sum(axis=0), across, down])
+    here = reached[:, own]
+    each = np.stack([here.sum(axis=0), *(np.abs(way).T @ here)])
     for event, counts in zip(
         ("axon_out", "hop_x", "hop_y"), loads(each, sent[..., own]), strict=True
     ):

@@ -94,8 +94,8 @@ def run(
         spikes: keep what every layer sends, not only how often.
         states: keep that and every layer's states.
         layers: of these populations only.
-        worth: of an event of each element of some inputs and populations, in several ways,
-            ``[size, ways]``: the trace then holds the sums in each step.
+        worth: of an event of each element of some inputs and populations, in the inner order: the
+            trace then holds the sums in each step.
         progress: called with (samples done, samples).
         memory: bytes the working arrays of a thread may take; those of one sample they may always.
 
@@ -117,17 +117,13 @@ def run(
         if p.name in told or p.name in net.outputs.values()
     }
 
-    sums = {k: np.empty((samples, steps, w.shape[1]), np.int64) for k, w in worth.items()}
-    inner = {
-        k: np.ascontiguousarray(w[layout.outer(len(w), plan.channels[k])], np.int32)
-        for k, w in worth.items()
-    }
+    sums = {k: np.empty((samples, steps, w.ways), np.int64) for k, w in worth.items()}
 
     def simulate(some: slice, space: Workspace) -> None:
         here = {name: Kept(k.spikes[some], k.u[some], k.v[some]) for name, k in kept.items()}
         batch = _Batch(net, plan, {k: x[some] for k, x in inputs.items()}, here, space)
         batch.run()
-        for name, w in inner.items():
+        for name, w in worth.items():
             sums[name][some] = weighed(batch.lists[name], w, space)
 
     each = steps * plan.bytes_a_step
