@@ -6,7 +6,7 @@ other; what two of them share is a module below both (docs/decisions/0013-famili
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,12 +25,12 @@ from snn2hw.ir.populations import Population
 from snn2hw.ir.program import Program, Schedule
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace
-from snn2hw.simulate.loads import EventWorth
+from snn2hw.simulate.loads import SynapsesMet
 from snn2hw.simulate.part import Load
 
 Inputs = Mapping[str, NDArray[np.integer[Any]]]
-# What an event of each element of some inputs and populations is worth.
-Worth = Mapping[str, EventWorth]
+# What events of some inputs and populations are worth: one after another, some ways to count them.
+Worth = Mapping[str, Sequence[SynapsesMet]]
 NOTHING: Worth = MappingProxyType({})
 
 

@@ -3,6 +3,7 @@
 # pyright: basic
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from snn2hw.compiled import compiled
 from snn2hw.simulate.batches import Workspace
-from snn2hw.simulate.loads import EventWorth
+from snn2hw.simulate.loads import SynapsesMet
 
 Sent = NDArray[np.signedinteger[Any]]  # 8 bits wide where there are only spikes, else 32
 Span = tuple[int, int]
@@ -134,26 +135,56 @@ def _count(ends, element, total):  # type: ignore[no-untyped-def]  # noqa: ANN00
                 row[element[e]] += 1
 
 
-def weighed(events: Events, worth: EventWorth, space: Workspace) -> NDArray[np.int64]:
+def weighed(events: Events, worth: Sequence[SynapsesMet], space: Workspace) -> NDArray[np.int64]:
     """Add up what the events of each step are worth: ``[N, T, ways]``.
 
     Args:
         events: of these samples and steps.
-        worth: of an event of each element, in the inner order.
+        worth: of an event of each element, in the inner order; the ways follow each other.
         space: where the sums are.
     """
-    total = space.take("worth", (*events.ends.shape[:2], worth.ways), np.int64)
-    _weigh(events.ends, events.element, worth.ends, worth.way, worth.amount, total)
+    ends = np.cumsum([0, *(w.table.shape[0] for w in worth)])
+    total = space.take("worth", (*events.ends.shape[:2], int(ends[-1])), np.int64)
+    for w, start, stop in zip(worth, ends[:-1], ends[1:], strict=True):
+        table, into = w.table, total[:, :, start:stop]
+        lists = (events.ends, events.element, w.place)
+        parts = (table.indptr, table.indices, table.data)
+        if w.image is None:
+            _weigh(*lists, *parts, into)
+        else:
+            sums = space.take("sums over an image", w.image.shape, np.int32)
+            _weigh_sums(*lists, *w.image.stride, sums, *parts, into)
     return total
 
 
 @compiled(nogil=True)
-def _weigh(ends, element, first, way, amount, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _weigh(ends, element, place, first, way, worth, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for n in range(ends.shape[0]):
         for t in range(ends.shape[1]):
             row = total[n, t]
             row[:] = 0
             for e in range(ends[n, t, 0], ends[n, t, -1]):
-                i = element[e]
+                p = place[element[e]]
+                for k in range(first[p], first[p + 1]):
+                    row[way[k]] += worth[k]
+
+
+@compiled(nogil=True)
+def _weigh_sums(ends, element, place, down, across, sums, first, at, worth, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Sum events over rows and columns, as many as a stride apart, and weigh the sums."""
+    flat = sums.reshape(-1)
+    for n in range(ends.shape[0]):
+        for t in range(ends.shape[1]):
+            flat[:] = 0
+            for e in range(ends[n, t, 0], ends[n, t, -1]):
+                flat[place[element[e]]] += 1
+            for y in range(sums.shape[0]):
+                for x in range(across, sums.shape[1]):
+                    sums[y, x] += sums[y, x - across]
+                if y >= down:
+                    sums[y] += sums[y - down]
+            for i in range(total.shape[2]):
+                found = 0
                 for k in range(first[i], first[i + 1]):
-                    row[way[k]] += amount[k]
+                    found += worth[k] * flat[at[k]]
+                total[n, t, i] = found

@@ -1,7 +1,9 @@
 """How many synapses of each core an event meets: what counting needs, whatever the chip.
 
-A neuron reaches few of the cores, so this is held sparsely: it takes as much memory as there are
-pairs of a neuron and a core that hears it.
+A layer that is cut by channels is on cores that all hear every neuron of the layer before, so
+what each neuron meets on each core would take memory for cores times neurons. But a core holds
+rectangles of an image, and how many events were in a rectangle follows from a few sums over all
+rows and columns up to its corners. So a convolution into many cores is held by corners.
 """
 
 from __future__ import annotations
@@ -14,108 +16,105 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from snn2hw.ir.convolution import Pair
 from snn2hw.ir.placement import Slice, Span, owners
 from snn2hw.ir.synapses import Conv, Dense, Sparse, Synapses, sizes
 
-EXACT = 1 << 24  # below, sums of whole numbers are exact in float32
+FEW = 4  # slices for which it is less work to add up what each event meets than to sum images
 
 
-class EventWorth(NamedTuple):
-    """What an event of each element of a source adds to some sums, where it is not 0.
+class Image(NamedTuple):
+    """Where events are summed over rows and columns: ``[height, width, channels]``.
 
-    An event of element i adds ``amount[k]`` to sum ``way[k]``, for k from ``ends[i]`` to
-    ``ends[i + 1]``.
-
-    Args:
-        ends: ``[size + 1]``.
-        way: ``[entries]``.
-        amount: ``[entries]``.
-        ways: how many sums there are.
+    The sum at a row and a column is of events there and at those that lie a stride, two strides and
+    so on before, in either direction.
     """
 
-    ends: NDArray[np.int64]
-    way: NDArray[np.int32]
-    amount: NDArray[np.int32]
-    ways: int
+    shape: tuple[int, int, int]
+    stride: Pair
+
+
+class SynapsesMet(NamedTuple):
+    """How many synapses in each slice of a layer the events of source neurons meet.
+
+    Args:
+        place: where the events of each source neuron are counted, ``[pre]``.
+        table: by place, what an event there meets, or what a sum there is multiplied by; a SciPy
+            sparse array ``[slices, places]`` of int32, by column (CSC) without an image, else by
+            row (CSR). Typed ``Any``: SciPy's own types say less than its documentation.
+        image: what places are summed as before, if they are.
+    """
+
+    place: NDArray[np.int32]
+    table: Any
+    image: Image | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        return self.ends.nbytes + self.way.nbytes + self.amount.nbytes
+        table = self.table
+        return sum(x.nbytes for x in (self.place, table.indptr, table.indices, table.data))
 
 
-def event_worth(ways: Sequence[Any], order: NDArray[np.int64]) -> EventWorth:
-    """Put together what events of one source are worth.
-
-    Args:
-        ways: SciPy sparse arrays ``[some ways, size]``, as from ``met``.
-        order: which element comes at each place of the order that is asked for, ``[size]``.
-    """
-    by_element: Any = scipy.sparse.vstack(ways, format="csc")[:, order]
-    return EventWorth(
-        by_element.indptr.astype(np.int64),
-        by_element.indices.astype(np.int32),
-        by_element.data.astype(np.int32),
-        by_element.shape[0],
-    )
-
-
-def met(synapses: Synapses, slices: Sequence[Slice], *, zeros: bool = False) -> Any:
+def met(
+    synapses: Synapses, slices: Sequence[Slice], *, zeros: bool = False, each: bool = False
+) -> SynapsesMet:
     """Return how many synapses in each slice of the target layer a source neuron has.
 
     Args:
         synapses: the connection, which is not unrolled.
         slices: of the layer that it ends in; they tile it.
         zeros: count weights of zero too, where the form holds them.
-
-    Returns:
-        ``[slices, pre]``, a ``scipy.sparse.csr_array`` of int32 without zeros. Typed ``Any``:
-        SciPy's own types say less than its documentation.
+        each: hold it of each neuron, not as sums over an image.
     """
+    if isinstance(synapses, Conv):
+        return _met_by_kernel(synapses, slices, zeros, summed=len(slices) > FEW and not each)
+    there = np.ones_like(synapses.weight, bool) if zeros else synapses.weight != 0
+    post, pre = sizes(synapses)
+    part = owners([s.span for s in slices], post)
     match synapses:
         case Dense():
-            there = np.ones_like(synapses.weight, bool) if zeros else synapses.weight != 0
-            part = owners([s.span for s in slices], len(there))
             order = np.argsort(part, kind="stable")  # every slice has neurons
             starts = np.searchsorted(part[order], np.arange(len(slices)))
             found = np.add.reduceat(there[order], starts, axis=0, dtype=np.int32)
-            return scipy.sparse.csr_array(found)
+            table = scipy.sparse.csc_array(found)
         case Sparse():
-            part = owners([s.span for s in slices], synapses.indptr.size - 1)
             row = np.repeat(part, np.diff(synapses.indptr))
-            there = np.ones_like(synapses.weight, bool) if zeros else synapses.weight != 0
             ones = np.ones(np.count_nonzero(there), np.int32)
             at = (row[there], synapses.indices[there])
-            shape = (len(slices), synapses.pre_size)
-            return scipy.sparse.coo_array((ones, at), shape).tocsr()  # which adds up
-        case Conv():
-            return _met_by_kernel(synapses, slices, zeros=zeros)
+            table = scipy.sparse.coo_array((ones, at), (len(slices), pre)).tocsc()  # adds up
         case _:
             assert_never(synapses)
+    return SynapsesMet(np.arange(pre, dtype=np.int32), table)
 
 
-def _met_by_kernel(conv: Conv, slices: Sequence[Slice], *, zeros: bool) -> Any:
+def _met_by_kernel(
+    conv: Conv, slices: Sequence[Slice], zeros: bool, *, summed: bool
+) -> SynapsesMet:
     """Do it by rectangles: all places of one meet the same taps, in either direction by itself."""
     there = np.ones_like(conv.weight, bool) if zeros else conv.weight != 0
     _, height, width = conv.output_shape
     known: dict[tuple[int, int], _Taps] = {}  # many slices have the same channels
-    elements, counts, ends = list[NDArray[Any]](), list[NDArray[Any]](), [0]
+    places, counts, ends = list[NDArray[Any]](), list[NDArray[Any]](), [0]
     for s in slices:
         ends.append(ends[-1])
-        for channels, y, x in _rectangles(s.span, height, width):
-            own = (channels.start, channels.stop)
-            if own not in known:
-                known[own] = _taps(conv, there, channels)
-            element, count = _met_in_rectangle(conv, known[own], y, x)
-            elements.append(element)
+        for own, y, x in _rectangles(s.span, height, width):
+            key = (own.start, own.stop)
+            if key not in known:
+                known[key] = _taps(conv, there, own)
+            place, count = _met_in_rectangle(conv, known[key], y, x, summed)
+            places.append(place)
             counts.append(count)
-            ends[-1] += element.size
-    found: Any = scipy.sparse.csr_array(
-        (np.concatenate(counts), np.concatenate(elements), np.array(ends)),
-        shape=(len(slices), sizes(conv)[1]),
-    )
-    found.sum_duplicates()  # a neuron may be heard in several rectangles of a slice
-    return found
+            ends[-1] += place.size
+    parts = (np.concatenate(counts), np.concatenate(places), np.array(ends))
+    table: Any = scipy.sparse.csr_array(parts, (len(slices), sizes(conv)[1]))
+    table.sum_duplicates()  # a neuron may be heard in several rectangles of a slice
+    channels, rows, columns = conv.input_shape
+    place = np.arange(rows * columns * channels, dtype=np.int32).reshape(rows, columns, channels)
+    inward = np.ascontiguousarray(place.transpose(2, 0, 1)).reshape(-1)
+    if summed:
+        return SynapsesMet(inward, table, Image(place.shape, conv.stride))
+    return SynapsesMet(inward, table.tocsc())
 
 
 class _Taps(NamedTuple):
@@ -135,29 +134,30 @@ def _taps(conv: Conv, there: NDArray[np.bool_], channels: slice) -> _Taps:
     members, into = len(there) // conv.groups, there.shape[1]
     first = channels.start // members
     starts = np.arange(first, (channels.stop - 1) // members + 1) * members - channels.start
-    count = np.add.reduceat(there[channels], np.maximum(starts, 0), axis=0, dtype=np.int32)
-    return _Taps(first * into, count.reshape(-1, *there.shape[2:]).astype(np.float64))
+    number = np.add.reduceat(there[channels], np.maximum(starts, 0), axis=0, dtype=np.int32)
+    return _Taps(first * into, number.reshape(-1, *there.shape[2:]).astype(np.float64))
 
 
 def _met_in_rectangle(
-    conv: Conv, taps: _Taps, y: slice, x: slice
+    conv: Conv, taps: _Taps, y: slice, x: slice, summed: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return which neurons send to a rectangle, and how many synapses each has there.
+    """Return the places that count for a rectangle, and how many synapses are met there.
 
     Args:
         conv: the kernel.
         taps: of the rectangle's channels.
         y: its rows.
         x: its columns.
+        summed: whether sums are at the places; else events are.
     """
-    _, height, width = conv.input_shape
-    rows, down = _reached(conv, 0, y)
-    columns, across = _reached(conv, 1, x)
+    channels, _, width = conv.input_shape
+    rows, down = _looked_at(conv, 0, y, summed)
+    columns, across = _looked_at(conv, 1, x, summed)
     count = (down.T @ taps.number @ across).astype(np.int32).reshape(-1)
-    channels = taps.first + np.arange(len(taps.number))
-    element = (channels[:, None, None] * height + rows[:, None]) * width + columns
+    channel = taps.first + np.arange(len(taps.number))[:, None, None]
+    place = (rows[:, None] * width + columns) * channels + channel
     some = np.flatnonzero(count)
-    return element.reshape(-1)[some].astype(np.int32), count[some]
+    return place.reshape(-1)[some].astype(np.int32), count[some]
 
 
 def _rectangles(span: Span, height: int, width: int) -> Iterator[tuple[slice, slice, slice]]:
@@ -189,27 +189,50 @@ def _rectangles_of_run(
         start += math.prod(part.stop - part.start for part in found)
 
 
-def _reached(conv: Conv, axis: int, places: slice) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the pixels that places hear, and whether one has it at a tap: ``[taps, pixels]``."""
-    tap = np.arange(conv.weight.shape[2 + axis])[:, None]
-    place = np.arange(places.start, places.stop) * conv.stride[axis] - conv.padding[axis]
-    pixel = place + tap * conv.dilation[axis]
-    inside = (pixel >= 0) & (pixel < conv.input_shape[1 + axis])
-    heard, which = np.unique(pixel[inside], return_inverse=True)
-    found = np.zeros((tap.size, heard.size))
-    found[np.nonzero(inside)[0], which] = 1
-    return heard, found
+def _looked_at(
+    conv: Conv, axis: int, places: slice, summed: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return which pixels some places look at, and with which taps, in one direction.
+
+    Returns:
+        Pixels, and ``[taps, pixels]``: 1 where one of the places has a pixel at a tap. Of sums,
+        only the two at the ends: 1 at the last pixel, and -1 a stride before the first.
+    """
+    size, stride = conv.input_shape[1 + axis], conv.stride[axis]
+    place = np.arange(places.start, places.stop) * stride - conv.padding[axis]
+    tap, pixel, worth = list[int](), list[int](), list[int]()
+    for k in range(conv.weight.shape[2 + axis]):
+        found = place + k * conv.dilation[axis]
+        found = found[(found >= 0) & (found < size)]
+        signs = [1] * found.size
+        if summed and found.size:
+            before = found[0] - stride
+            found, signs = (found[-1:], [1]) if before < 0 else ([found[-1], before], [1, -1])
+        tap += [k] * len(signs)
+        pixel += list(found)
+        worth += signs
+    pixels, which = np.unique(np.array(pixel, np.int64), return_inverse=True)
+    each = np.zeros((conv.weight.shape[2 + axis], pixels.size))
+    each[tap, which] = worth
+    return pixels, each
 
 
-def loads(synapses_met: Any, sent: NDArray[Any]) -> NDArray[np.float64]:
+def loads(synapses: SynapsesMet, sent: NDArray[Any]) -> NDArray[np.float64]:
     """Count the synapses that events meet in each slice: ``[slices, N, T]``.
 
     Args:
-        synapses_met: ``[slices, pre]``, as from ``met``, or an array that is not sparse.
+        synapses: how many one event meets.
         sent: how many events each source neuron had, ``[N, T, pre]``.
     """
-    most = int(sent.max(initial=0)) * int(synapses_met.sum(axis=1).max(initial=0))
-    kind = np.float32 if most < EXACT else np.float64
-    flat = np.ascontiguousarray(sent.reshape(-1, sent.shape[-1]).T, kind)
-    found = synapses_met.astype(kind) @ flat
-    return found.reshape(-1, *sent.shape[:2]).astype(np.float64)
+    place, table, image = synapses
+    flat = np.ascontiguousarray(sent.reshape(-1, sent.shape[-1]).T, np.float64)
+    at = (np.ones(len(flat)), place, np.arange(len(flat) + 1))
+    counted: Any = scipy.sparse.csc_array(at, (table.shape[1], len(flat))) @ flat
+    if image is not None:
+        whole = counted.reshape(*image.shape, -1)
+        for axis, stride in enumerate(image.stride):
+            along = np.moveaxis(whole, axis, 0)
+            for first in range(stride):
+                np.cumsum(along[first::stride], axis=0, out=along[first::stride])
+    found: NDArray[np.float64] = table.astype(np.float64) @ counted
+    return found.reshape(-1, *sent.shape[:2])

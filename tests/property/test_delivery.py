@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array
 
+from snn2hw.ir.placement import Slice
 from snn2hw.ir.synapses import Conv, Dense, matrix, sizes, with_weight
 from snn2hw.simulate import delivery, layout
 from snn2hw.simulate.batches import Workspace
 from snn2hw.simulate.events import counted, listed, weighed
-from snn2hw.simulate.loads import event_worth
+from snn2hw.simulate.loads import SynapsesMet, loads, met
 
 sides = st.integers(1, 4)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -108,10 +109,29 @@ def test_events_are_listed_in_their_places(places, channels, plain, seed):
     total = np.zeros((3, places * channels), np.int32)
     counted(events, total)
     assert (total == np.count_nonzero(sent[:, 1:], axis=0)).all()
-    ways = r.integers(0, 99, (3, places * channels)) * r.integers(0, 2, (3, places * channels))
-    order = r.permutation(places * channels)
-    worth = event_worth([csr_array(ways[:1]), csr_array(ways[1:])], order)
-    assert (weighed(events, worth, Workspace()) == (sent[:, 1:] != 0) @ ways[:, order].T).all()
+    sizes, ways = places * channels, r.integers(0, 99, (3, places * channels), np.int32)
+    ways *= r.integers(0, 2, ways.shape, np.int32)
+    place = r.permutation(sizes).astype(np.int32)
+    parts = [SynapsesMet(place, csc_array(x)) for x in (ways[:1], ways[1:])]
+    expected = (sent[:, 1:] != 0) @ ways[:, place].T
+    assert (weighed(events, parts, Workspace()) == expected).all()
+
+
+@given(convolutions(), st.integers(0, 99))
+def test_events_are_weighed_by_sums_over_an_image_as_one_by_one(conv, seed):
+    r = np.random.default_rng(seed)
+    conv = with_weight(conv, r.integers(0, 2, conv.weight.shape, np.int32))
+    post, pre = sizes(conv)
+    slices = [Slice("p", i, min(i + 3, post), i, {}) for i in range(0, post, 3)]
+    sent = (r.random((2, 4, pre)) < 0.3).astype(np.int8)
+    with patch("snn2hw.simulate.loads.FEW", 0):
+        found = met(conv, slices)
+    assert found.image is not None
+    channels = conv.input_shape[0]
+    order = layout.outer(pre, channels)
+    events = listed(sent[..., order], channels, True, (0, 4), Workspace(), "x")
+    sums = weighed(events, [found._replace(place=found.place[order])], Workspace())
+    assert (np.moveaxis(sums, 2, 0) == loads(met(conv, slices, each=True), sent)).all()
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 9))

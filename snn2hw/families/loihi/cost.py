@@ -31,7 +31,7 @@ from snn2hw.ir.target import Target
 from snn2hw.ir.trace import LayerTrace, Trace
 from snn2hw.simulate.layout import channels as channels_of
 from snn2hw.simulate.layout import outer
-from snn2hw.simulate.loads import EventWorth, event_worth, loads, met
+from snn2hw.simulate.loads import SynapsesMet, loads, met
 
 COARSE = ("synop", "update")
 COARSE_TIMING: Mapping[str, str] = {"synop": "ns", "update": "ns", "step": "us"}
@@ -91,7 +91,7 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
     )
 
 
-def worth(program: Program) -> dict[str, EventWorth]:
+def worth(program: Program) -> dict[str, list[SynapsesMet]]:
     """Return what an event is to be counted as, while a program runs, by source.
 
     The ways are, for each connection, the synapses that it reads in each of the slices behind it;
@@ -103,25 +103,25 @@ def worth(program: Program) -> dict[str, EventWorth]:
     found = _known.get(program)
     if found is None:
         found = _worth(program)
-        if sum(x.nbytes for x in found.values()) <= KEPT:
+        if sum(x.nbytes for some in found.values() for x in some) <= KEPT:
             _known[program] = found
     return found
 
 
 KEPT = 1 << 26  # bytes of what events are worth that are kept as long as a program
-_known: WeakKeyDictionary[Program, dict[str, EventWorth]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Program, dict[str, list[SynapsesMet]]] = WeakKeyDictionary()
 
 
-def _worth(program: Program) -> dict[str, EventWorth]:
-    net, ways = program.network, defaultdict[str, list[Any]](list)
-    for c, _, synapses in _read_by(program):
-        ways[c.pre].append(synapses)
-    for p in net.inputs:
-        ways[p.name].append(scipy.sparse.csr_array(np.ones((1, p.size), np.int32)))
+def _worth(program: Program) -> dict[str, list[SynapsesMet]]:
+    net, found = program.network, defaultdict[str, list[SynapsesMet]](list)
     channels = channels_of(net)
-    return {
-        k: event_worth(found, outer(found[0].shape[1], channels[k])) for k, found in ways.items()
-    }
+    for c, _, synapses in _read_by(program):
+        order = outer(synapses.place.size, channels[c.pre])
+        found[c.pre].append(synapses._replace(place=synapses.place[order]))
+    for p in net.inputs:
+        once = scipy.sparse.csc_array(np.ones((1, 1), np.int32))
+        found[p.name].append(SynapsesMet(np.zeros(p.size, np.int32), once))
+    return found
 
 
 def is_fine(target: Target) -> bool:
@@ -145,12 +145,13 @@ def _rows(program: Program) -> dict[str, list[int]]:
     return rows
 
 
-def _read_by(program: Program) -> Iterator[tuple[Connection, list[int], Any]]:
-    """Return the slices behind each connection, and what an event reads there, as from ``met``."""
+def _read_by(program: Program) -> Iterator[tuple[Connection, list[int], SynapsesMet]]:
+    """Return the slices behind each connection, and what an event reads there."""
     rows, slices = _rows(program), program.placement.slices
+    each = is_fine(program.target)  # messages are of single neurons
     for c, form in zip(program.network.connections, program.placement.stored, strict=True):
         into = rows[c.post]
-        yield c, into, met(c.synapses, [slices[i] for i in into], zeros=form == DENSE)
+        yield c, into, met(c.synapses, [slices[i] for i in into], zeros=form == DENSE, each=each)
 
 
 def _reads(program: Program, sent: Mapping[str, NDArray[np.bool_]]) -> Found:
@@ -176,7 +177,7 @@ def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]], trace: Trace)
     at = tiles(np.array([s.core for s in slices]), program.target)
     for form, (c, into, synapses) in zip(placement.stored, _read_by(program), strict=True):
         read = "synop_conv" if isinstance(c.synapses, Conv) else f"synop_{form}"
-        reached = (synapses != 0).astype(np.int64).tocsc()  # of which columns are taken below
+        reached = synapses._replace(table=(synapses.table != 0).astype(np.int32))
         both = zip(into, loads(synapses, sent[c.pre]), loads(reached, sent[c.pre]), strict=True)
         for i, reads, messages in both:
             yield read, i, reads
@@ -205,7 +206,7 @@ def _updated(p: Population, layer: LayerTrace) -> NDArray[np.bool_]:
 
 
 def _messages(
-    row: int, s: Slice, sent: NDArray[np.bool_], reached: Any, way: NDArray[np.int64]
+    row: int, s: Slice, sent: NDArray[np.bool_], reached: SynapsesMet, way: NDArray[np.int64]
 ) -> Found:
     """Count the messages of a slice over one connection and the tiles that they pass.
 
@@ -213,15 +214,14 @@ def _messages(
         row: the slice's index.
         s: the slice.
         sent: events of its layer, ``[N, T, size]``.
-        reached: which of the cores behind hears which neuron, 0 or 1, a ``scipy.sparse.csc_array``
-            ``[cores, size]``.
+        reached: which of the cores behind hears which neuron, 0 or 1.
         way: tiles to each of these cores, ``[cores, 2]``.
     """
     own = s.span.where
-    here = reached[:, own]
-    each = np.stack([here.sum(axis=0), *(np.abs(way).T @ here)])
+    each = np.stack([np.ones_like(way[:, 0]), *np.abs(way).T]) @ reached.table
+    of_own = SynapsesMet(reached.place[own], scipy.sparse.csc_array(each))
     for event, counts in zip(
-        ("axon_out", "hop_x", "hop_y"), loads(each, sent[..., own]), strict=True
+        ("axon_out", "hop_x", "hop_y"), loads(of_own, sent[..., own]), strict=True
     ):
         yield event, row, counts
 

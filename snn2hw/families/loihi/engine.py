@@ -117,7 +117,8 @@ def run(
         if p.name in told or p.name in net.outputs.values()
     }
 
-    sums = {k: np.empty((samples, steps, w.ways), np.int64) for k, w in worth.items()}
+    ways = {k: sum(x.table.shape[0] for x in w) for k, w in worth.items()}
+    sums = {k: np.empty((samples, steps, n), np.int64) for k, n in ways.items()}
 
     def simulate(some: slice, space: Workspace) -> None:
         here = {name: Kept(k.spikes[some], k.u[some], k.v[some]) for name, k in kept.items()}
