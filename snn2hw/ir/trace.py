@@ -89,7 +89,8 @@ class Trace:
         seconds: time spent simulating.
         on: which simulator.
         weighed: for some inputs and populations, the sums of what their events are worth, in
-            several ways, ``[N, T, ways]``, where a simulator was asked for it.
+            several ways, and last how many there were, ``[N, T, ways + 1]``, where a simulator was
+            asked for it.
     """
 
     outputs: Mapping[str, Answer]

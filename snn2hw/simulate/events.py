@@ -136,55 +136,66 @@ def _count(ends, element, total):  # type: ignore[no-untyped-def]  # noqa: ANN00
 
 
 def weighed(events: Events, worth: Sequence[SynapsesMet], space: Workspace) -> NDArray[np.int64]:
-    """Add up what the events of each step are worth: ``[N, T, ways]``.
+    """Add up what the events of each step are worth: ``[N, T, ways + 1]``; last, how many.
 
     Args:
         events: of these samples and steps.
-        worth: of an event of each element, in the inner order; the ways follow each other.
+        worth: of the events of elements in the inner order; their ways follow each other.
         space: where the sums are.
     """
-    ends = np.cumsum([0, *(w.table.shape[0] for w in worth)])
-    total = space.take("worth", (*events.ends.shape[:2], int(ends[-1])), np.int64)
+    ends = np.cumsum([0, *(w.table.shape[0] for w in worth)]).tolist()
+    total = space.take("worth", (*events.ends.shape[:2], ends[-1] + 1), np.int64)
     for w, start, stop in zip(worth, ends[:-1], ends[1:], strict=True):
-        table, into = w.table, total[:, :, start:stop]
-        lists = (events.ends, events.element, w.place)
-        parts = (table.indptr, table.indices, table.data)
+        into = total[:, :, start:stop]
+        parts = (w.table.indptr, w.table.indices, w.table.data)
         if w.image is None:
-            _weigh(*lists, *parts, into)
+            _weigh(events.ends, events.element, *parts, into)
         else:
             sums = space.take("sums over an image", w.image.shape, np.int32)
-            _weigh_sums(*lists, *w.image.stride, sums, *parts, into)
+            place, (down, across) = w.image.place, w.image.stride
+            _weigh_sums(events.ends, events.element, place, down, across, sums, *parts, into)
+    np.subtract(events.ends[:, :, -1], events.ends[:, :, 0], out=total[:, :, -1])
     return total
 
 
 @compiled(nogil=True)
-def _weigh(ends, element, place, first, way, worth, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _weigh(ends, element, first, way, worth, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Add up what each event is worth."""
     for n in range(ends.shape[0]):
         for t in range(ends.shape[1]):
             row = total[n, t]
             row[:] = 0
             for e in range(ends[n, t, 0], ends[n, t, -1]):
-                p = place[element[e]]
-                for k in range(first[p], first[p + 1]):
-                    row[way[k]] += worth[k]
+                i = np.uint64(element[e])
+                for k in range(np.uint64(first[i]), np.uint64(first[i + np.uint64(1)])):
+                    row[np.uint64(way[k])] += worth[k]
 
 
 @compiled(nogil=True)
 def _weigh_sums(ends, element, place, down, across, sums, first, at, worth, total):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Sum events over rows and columns, as many as a stride apart, and weigh the sums."""
+    """Sum events over rows and columns, a stride apart, and weigh the sums."""
     flat = sums.reshape(-1)
+    height, width, channels = sums.shape
+    line = width * channels
     for n in range(ends.shape[0]):
         for t in range(ends.shape[1]):
             flat[:] = 0
             for e in range(ends[n, t, 0], ends[n, t, -1]):
-                flat[place[element[e]]] += 1
-            for y in range(sums.shape[0]):
-                for x in range(across, sums.shape[1]):
-                    sums[y, x] += sums[y, x - across]
+                flat[np.uint64(place[np.uint64(element[e])])] += 1
+            for y in range(height):
+                row = flat[y * line : (y + 1) * line]
+                for x in range(across, width):
+                    _add(row[(x - across) * channels :], row[x * channels : (x + 1) * channels])
                 if y >= down:
-                    sums[y] += sums[y - down]
+                    _add(flat[(y - down) * line :], row)
             for i in range(total.shape[2]):
                 found = 0
                 for k in range(first[i], first[i + 1]):
-                    found += worth[k] * flat[at[k]]
+                    found += worth[k] * flat[np.uint64(at[k])]
                 total[n, t, i] = found
+
+
+@compiled(nogil=True)
+def _add(some, into):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for i in range(into.size):
+        into[i] += some[i]

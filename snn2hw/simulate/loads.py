@@ -28,32 +28,45 @@ class Image(NamedTuple):
 
     The sum at a row and a column is of events there and at those that lie a stride, two strides and
     so on before, in either direction.
+
+    Args:
+        shape: of the image.
+        stride: of the sums, vertical and horizontal.
+        place: where in it each source neuron is, ``[pre]``.
     """
 
     shape: tuple[int, int, int]
     stride: Pair
+    place: NDArray[np.int32]
 
 
 class SynapsesMet(NamedTuple):
     """How many synapses in each slice of a layer the events of source neurons meet.
 
     Args:
-        place: where the events of each source neuron are counted, ``[pre]``.
-        table: by place, what an event there meets, or what a sum there is multiplied by; a SciPy
-            sparse array ``[slices, places]`` of int32, by column (CSC) without an image, else by
-            row (CSR). Typed ``Any``: SciPy's own types say less than its documentation.
-        image: what places are summed as before, if they are.
+        table: what an event of a source neuron meets ``[slices, pre]``, by column (a SciPy
+            ``csc_array``); or what the sums over an image are multiplied by ``[slices, places]``,
+            by row (``csr_array``). Of int32; typed ``Any``, as SciPy's own types say less than its
+            documentation.
+        image: the image, if events are summed.
     """
 
-    place: NDArray[np.int32]
     table: Any
     image: Image | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        table = self.table
-        return sum(x.nbytes for x in (self.place, table.indptr, table.indices, table.data))
+        parts = [self.table.indptr, self.table.indices, self.table.data]
+        if self.image is not None:
+            parts.append(self.image.place)
+        return sum(x.nbytes for x in parts)
+
+    def ordered(self, order: NDArray[np.int64]) -> SynapsesMet:
+        """Return it of source neurons in another order ``[pre]``."""
+        if self.image is None:
+            return SynapsesMet(self.table[:, order])
+        return SynapsesMet(self.table, self.image._replace(place=self.image.place[order]))
 
 
 def met(
@@ -85,7 +98,7 @@ def met(
             table = scipy.sparse.coo_array((ones, at), (len(slices), pre)).tocsc()  # adds up
         case _:
             assert_never(synapses)
-    return SynapsesMet(np.arange(pre, dtype=np.int32), table)
+    return SynapsesMet(table)
 
 
 def _met_by_kernel(
@@ -110,11 +123,11 @@ def _met_by_kernel(
     table: Any = scipy.sparse.csr_array(parts, (len(slices), sizes(conv)[1]))
     table.sum_duplicates()  # a neuron may be heard in several rectangles of a slice
     channels, rows, columns = conv.input_shape
-    place = np.arange(rows * columns * channels, dtype=np.int32).reshape(rows, columns, channels)
-    inward = np.ascontiguousarray(place.transpose(2, 0, 1)).reshape(-1)
+    place = np.arange(rows * columns * channels, dtype=np.int32)
+    place = np.ascontiguousarray(place.reshape(-1, channels).T).reshape(-1)
     if summed:
-        return SynapsesMet(inward, table, Image(place.shape, conv.stride))
-    return SynapsesMet(inward, table.tocsc())
+        return SynapsesMet(table, Image((rows, columns, channels), conv.stride, place))
+    return SynapsesMet(table.tocsc()[:, place])
 
 
 class _Taps(NamedTuple):
@@ -224,15 +237,16 @@ def loads(synapses: SynapsesMet, sent: NDArray[Any]) -> NDArray[np.float64]:
         synapses: how many one event meets.
         sent: how many events each source neuron had, ``[N, T, pre]``.
     """
-    place, table, image = synapses
+    table, image = synapses
     flat = np.ascontiguousarray(sent.reshape(-1, sent.shape[-1]).T, np.float64)
-    at = (np.ones(len(flat)), place, np.arange(len(flat) + 1))
-    counted: Any = scipy.sparse.csc_array(at, (table.shape[1], len(flat))) @ flat
     if image is not None:
+        counted = np.empty_like(flat)
+        counted[image.place] = flat
         whole = counted.reshape(*image.shape, -1)
         for axis, stride in enumerate(image.stride):
             along = np.moveaxis(whole, axis, 0)
             for first in range(stride):
                 np.cumsum(along[first::stride], axis=0, out=along[first::stride])
-    found: NDArray[np.float64] = table.astype(np.float64) @ counted
+        flat = counted
+    found: NDArray[np.float64] = table.astype(np.float64) @ flat
     return found.reshape(-1, *sent.shape[:2])

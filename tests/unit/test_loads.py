@@ -41,7 +41,8 @@ def by_matrix(synapses, slices, *, zeros):
 
 def of_neurons(found):
     """Write out how many synapses each neuron meets: an event of each by itself."""
-    return loads(found, np.eye(found.place.size, dtype=int)[:, None])[:, :, 0]
+    size = found.table.shape[1]
+    return loads(found, np.eye(size, dtype=int)[:, None])[:, :, 0]
 
 
 def fields_of(synapses):
@@ -83,5 +84,5 @@ def test_a_layer_on_many_cores_is_held_by_corners():
 def test_sums_are_exact_beyond_single_precision(largest):
     """Slices differ: one meets nothing, the other more than float32 tells apart."""
     table = csc_array(np.array([[0, 0], [largest, 0]]))
-    found = loads(SynapsesMet(np.arange(2), table), np.array([[[1, 3], [0, 1]]]))
+    found = loads(SynapsesMet(table), np.array([[[1, 3], [0, 1]]]))
     assert found.tolist() == [[[0, 0]], [[largest, 0]]]

@@ -26,7 +26,7 @@ from snn2hw.ir.counts import Counts, Floats, Range, Times
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.placement import Slice
 from snn2hw.ir.program import Program
-from snn2hw.ir.synapses import Conv
+from snn2hw.ir.synapses import Conv, sizes
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import LayerTrace, Trace
 from snn2hw.simulate.layout import channels as channels_of
@@ -94,9 +94,9 @@ def count(program: Program, inputs: Inputs, trace: Trace) -> Counts:
 def worth(program: Program) -> dict[str, list[SynapsesMet]]:
     """Return what an event is to be counted as, while a program runs, by source.
 
-    The ways are, for each connection, the synapses that it reads in each of the slices behind it;
-    of an input, also the event itself, last. Elements are in the order in which the engine holds
-    them (``simulate/layout.py``). A target with finer prices has nothing here.
+    The ways are, for each connection, the synapses that it reads in each of the slices behind it.
+    Elements are in the order in which the engine holds them (``simulate/layout.py``). A target with
+    finer prices has nothing here.
     """
     if is_fine(program.target):
         return {}
@@ -113,14 +113,11 @@ _known: WeakKeyDictionary[Program, dict[str, list[SynapsesMet]]] = WeakKeyDictio
 
 
 def _worth(program: Program) -> dict[str, list[SynapsesMet]]:
-    net, found = program.network, defaultdict[str, list[SynapsesMet]](list)
-    channels = channels_of(net)
+    net, channels = program.network, channels_of(program.network)
+    found: dict[str, list[SynapsesMet]] = {p.name: [] for p in net.inputs}
     for c, _, synapses in _read_by(program):
-        order = outer(synapses.place.size, channels[c.pre])
-        found[c.pre].append(synapses._replace(place=synapses.place[order]))
-    for p in net.inputs:
-        once = scipy.sparse.csc_array(np.ones((1, 1), np.int32))
-        found[p.name].append(SynapsesMet(np.zeros(p.size, np.int32), once))
+        order = outer(sizes(c.synapses)[1], channels[c.pre])
+        found.setdefault(c.pre, []).append(synapses.ordered(order))
     return found
 
 
@@ -177,7 +174,7 @@ def _fine(program: Program, sent: Mapping[str, NDArray[np.bool_]], trace: Trace)
     at = tiles(np.array([s.core for s in slices]), program.target)
     for form, (c, into, synapses) in zip(placement.stored, _read_by(program), strict=True):
         read = "synop_conv" if isinstance(c.synapses, Conv) else f"synop_{form}"
-        reached = synapses._replace(table=(synapses.table != 0).astype(np.int32))
+        reached = SynapsesMet((synapses.table != 0).astype(np.int32))
         both = zip(into, loads(synapses, sent[c.pre]), loads(reached, sent[c.pre]), strict=True)
         for i, reads, messages in both:
             yield read, i, reads
@@ -218,8 +215,8 @@ def _messages(
         way: tiles to each of these cores, ``[cores, 2]``.
     """
     own = s.span.where
-    each = np.stack([np.ones_like(way[:, 0]), *np.abs(way).T]) @ reached.table
-    of_own = SynapsesMet(reached.place[own], scipy.sparse.csc_array(each))
+    each = np.stack([np.ones_like(way[:, 0]), *np.abs(way).T]) @ reached.table[:, own]
+    of_own = SynapsesMet(scipy.sparse.csc_array(each))
     for event, counts in zip(
         ("axon_out", "hop_x", "hop_y"), loads(of_own, sent[..., own]), strict=True
     ):

@@ -95,7 +95,7 @@ def run(
         states: keep that and every layer's states.
         layers: of these populations only.
         worth: of an event of each element of some inputs and populations, in the inner order: the
-            trace then holds the sums in each step.
+            trace then holds the sums in each step, and last the number of events.
         progress: called with (samples done, samples).
         memory: bytes the working arrays of a thread may take; those of one sample they may always.
 
@@ -118,7 +118,7 @@ def run(
     }
 
     ways = {k: sum(x.table.shape[0] for x in w) for k, w in worth.items()}
-    sums = {k: np.empty((samples, steps, n), np.int64) for k, n in ways.items()}
+    sums = {k: np.empty((samples, steps, n + 1), np.int64) for k, n in ways.items()}
 
     def simulate(some: slice, space: Workspace) -> None:
         here = {name: Kept(k.spikes[some], k.u[some], k.v[some]) for name, k in kept.items()}
