@@ -213,21 +213,23 @@ def _looked_at(
     """
     size, stride = conv.input_shape[1 + axis], conv.stride[axis]
     place = np.arange(places.start, places.stop) * stride - conv.padding[axis]
-    tap, pixel, worth = list[int](), list[int](), list[int]()
-    for k in range(conv.weight.shape[2 + axis]):
-        found = place + k * conv.dilation[axis]
+    pixels, worth = list[NDArray[np.int64]](), list[NDArray[np.float64]]()
+    for tap in range(conv.weight.shape[2 + axis]):
+        found = place + tap * conv.dilation[axis]
         found = found[(found >= 0) & (found < size)]
-        signs = [1] * found.size
+        signs = np.ones(found.size)
         if summed and found.size:
-            before = found[0] - stride
-            found, signs = (found[-1:], [1]) if before < 0 else ([found[-1], before], [1, -1])
-        tap += [k] * len(signs)
-        pixel += list(found)
-        worth += signs
-    pixels, which = np.unique(np.array(pixel, np.int64), return_inverse=True)
-    each = np.zeros((conv.weight.shape[2 + axis], pixels.size))
-    each[tap, which] = worth
-    return pixels, each
+            ends = np.array([found[-1], found[0] - stride])
+            inside = ends >= 0
+            found, signs = ends[inside], np.array([1.0, -1.0])[inside]
+        pixels.append(found)
+        worth.append(signs)
+    some, which = np.unique(np.concatenate(pixels), return_inverse=True)
+    found = np.zeros((len(pixels), some.size))
+    found[np.repeat(np.arange(len(pixels)), [p.size for p in pixels]), which] = np.concatenate(
+        worth
+    )
+    return some, found
 
 
 def loads(synapses: SynapsesMet, sent: NDArray[Any]) -> NDArray[np.float64]:

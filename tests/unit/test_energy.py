@@ -20,6 +20,7 @@ from snn2hw.ir.integer import Connection, InputPort, IntNetwork
 from snn2hw.ir.synapses import Conv, Dense, Sparse, matrix
 from snn2hw.pipeline import counting
 from snn2hw.pipeline.compiler import compile_network
+from snn2hw.simulate.loads import FEW
 
 
 def bill(program, x, target=LOIHI2, **options):
@@ -261,6 +262,19 @@ def test_counts_do_not_depend_on_how_many_samples_run_at_a_time():
     x = images(program.network, samples=7, seed=1)
     whole, part = bill(program, x)[0], bill(program, x, memory=1)[0]
     assert whole == part
+
+
+def test_events_added_up_while_they_happen_are_counted_as_those_that_are_kept():
+    program = compile_network(residual(), small_chips())
+    net, slices = program.network, program.placement.slices
+    into = {c.post for c in net.connections if isinstance(c.synapses, Conv)}
+    assert max(sum(s.layer == name for s in slices) for name in into) > FEW
+    x = images(net, samples=3)
+    _, added = counting.run(program, x)
+    _, kept = counting.run(program, x, states=True)
+    assert kept.work["synop"].sum() > 0
+    assert all((added.work[k] == v).all() for k, v in kept.work.items())
+    assert all((added.host[k] == v).all() for k, v in kept.host.items())
 
 
 def test_every_event_has_a_price_and_every_price_an_event():

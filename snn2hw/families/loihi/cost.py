@@ -108,7 +108,7 @@ def worth(program: Program) -> dict[str, list[SynapsesMet]]:
     return found
 
 
-KEPT = 1 << 26  # bytes of what events are worth that are kept as long as a program
+KEPT = 1 << 27  # bytes of what events are worth that are kept as long as a program
 _known: WeakKeyDictionary[Program, dict[str, list[SynapsesMet]]] = WeakKeyDictionary()
 
 
