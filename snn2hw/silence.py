@@ -62,15 +62,19 @@ def never(net: Network, wires: Wiring) -> dict[str, NDArray[np.bool_]]:
     for name in neurons:
         most[name][:] = np.inf if several else 1.0
     found = {name: np.zeros(most[name].size, bool) for name in neurons}
-    changed = True
-    while changed:
-        changed = False
-        for name, node in neurons.items():
-            dead = _highest(node, wires.into[name], net, most) <= _limit(node, net)
-            if (dead & ~found[name]).any():
-                found[name] |= dead
-                most[name][dead] = 0.0
-                changed = True
+    after: dict[str, list[str]] = {}
+    for name in neurons:
+        for source in wires.into[name].sources:
+            after.setdefault(source.name, []).append(name)
+    waiting = dict.fromkeys(n for n in reversed(wires.order) if n in neurons)  # the first on top
+    while waiting:
+        name, _ = waiting.popitem()
+        node = neurons[name]
+        dead = _highest(node, wires.into[name], net, most) <= _limit(node, net)
+        if (dead & ~found[name]).any():
+            found[name] |= dead
+            most[name][dead] = 0.0
+            waiting |= dict.fromkeys(after.get(name, ()))
     return found
 
 
