@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from snn2hw.ir.network import (
     Affine,
     Conv1d,
     Conv2d,
+    Fires,
     Integration,
     Leaky,
     Lif,
     Network,
+    Rules,
     SparseAffine,
     coefficients,
 )
@@ -74,9 +77,14 @@ def rewrite(
     for name, one in REWRITES.items():
         asked = name in names or ("all" in names and not one.saves(neurons))
         if asked and one.concerns(net, target, neurons):
-            net = one.apply(net)
+            net = _changed(net, name)
             applied.append(name)
     return net, applied
+
+
+@lru_cache(maxsize=8)  # several targets are asked about one network
+def _changed(net: Network, name: str) -> Network:
+    return REWRITES[name].apply(net)
 
 
 def start_at_reset(net: Network) -> Network:
@@ -138,10 +146,13 @@ def above_threshold(net: Network) -> Network:
 
     def above(node: Lif) -> Lif:
         at = (node.fires or net.rules.fires) == "at" and not _leaks(node, net)
-        return replace(node, fires="at" if at else None)
+        return _firing(node, "at" if at else None)
 
-    changed = _each(net, above)
-    return replace(changed, rules=replace(net.rules, fires="above"))
+    return _each(net, above, replace(net.rules, fires="above"))
+
+
+def _firing(node: Lif, fires: Fires | None) -> Lif:
+    return node if node.fires == fires else replace(node, fires=fires)
 
 
 def _leaks(node: Lif, net: Network) -> bool:
@@ -157,8 +168,7 @@ def _early(net: Network, target: Target, _: NeuronRules) -> bool:
 
 def at_threshold(net: Network) -> Network:
     """Let a membrane at the threshold spike, where it had to be above."""
-    changed = _each(net, lambda n: replace(n, fires=None))
-    return replace(changed, rules=replace(net.rules, fires="at"))
+    return _each(net, lambda n: _firing(n, None), replace(net.rules, fires="at"))
 
 
 def _late(net: Network, target: Target, _: NeuronRules) -> bool:
@@ -303,10 +313,9 @@ def _many_time_constants(net: Network, _: Target, neurons: NeuronRules) -> bool:
     return False
 
 
-def _each(net: Network, change: Callable[[Lif], Lif]) -> Network:
-    return replace(
-        net, nodes={k: change(n) if isinstance(n, Lif) else n for k, n in net.nodes.items()}
-    )
+def _each(net: Network, change: Callable[[Lif], Lif], rules: Rules | None = None) -> Network:
+    nodes = {k: change(n) if isinstance(n, Lif) else n for k, n in net.nodes.items()}
+    return replace(net, nodes=nodes, rules=rules or net.rules)
 
 
 REWRITES: Mapping[str, Rewrite] = {
