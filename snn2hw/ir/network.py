@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, assert_never
 
@@ -300,6 +301,10 @@ class Coefficients:
     gain_voltage: NDArray[np.float64]
     drift: NDArray[np.float64]
 
+    def __post_init__(self) -> None:
+        for f in fields(self):  # as several may hold the same ones
+            getattr(self, f.name).flags.writeable = False
+
 
 DECIMALS = 12
 ROUNDED = 2.0**-50  # four times the rounding of a float64 near 1
@@ -323,11 +328,18 @@ def _before(value: NDArray[np.float64], size: float = 0.0) -> NDArray[np.float64
     return np.where(np.abs(plain - value) <= near, plain, value)
 
 
+FEW = 64  # values of a population that has its steps remembered
+
+
 def coefficients(
     neuron: Lif | Leaky, dt: float, integration: Integration = "euler"
 ) -> Coefficients:
     """Discretize a neuron with step ``dt`` seconds (NIR paper, methods)."""
+    few = size_of(neuron.shape) <= FEW  # of a large one, the arrays would take much memory
+    return (_remembered if few else _coefficients)(neuron, dt, integration)
 
+
+def _coefficients(neuron: Lif | Leaky, dt: float, integration: Integration) -> Coefficients:
     def lost(tau: NDArray[np.float64]) -> NDArray[np.float64]:
         return dt / tau if integration == "euler" else -np.expm1(-dt / tau)
 
@@ -347,6 +359,9 @@ def coefficients(
         _before(gain),
         leak * neuron.v_leak,
     )
+
+
+_remembered = lru_cache(maxsize=1 << 14)(_coefficients)  # every stage and every target asks
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
