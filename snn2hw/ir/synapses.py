@@ -67,8 +67,8 @@ class Sparse:
 Synapses = Dense | Conv | Sparse
 __all__ = [
     "Conv", "Dense", "Pair", "Sparse", "Synapses", "columns", "describe_shape", "diagonal",
-    "fan_in", "fan_out", "from_matrix", "identity", "matrix", "nonzeros", "reach", "received",
-    "row_sums", "rows", "sizes", "synapse_count", "whole_channels", "with_weight",
+    "fan_in", "fan_out", "from_matrix", "identity", "matrix", "nonzeros", "pattern", "reach",
+    "received", "row_sums", "rows", "sizes", "synapse_count", "whole_channels", "with_weight",
 ]  # fmt: skip
 
 
@@ -202,6 +202,21 @@ def matrix(synapses: Synapses) -> Any:
             return convolution.matrix(synapses)
         case _:
             assert_never(synapses)
+
+
+def pattern(synapses: Synapses) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Return ``indptr [post + 1]`` and ``indices`` of ``matrix``: who hears whom, without weights.
+
+    SciPy takes longer to wrap a small matrix than this takes to find its entries.
+    """
+    if isinstance(synapses, Dense):
+        there = synapses.weight != 0
+        counts = np.count_nonzero(there, axis=1)
+        return np.concatenate([[0], np.cumsum(counts)]), np.nonzero(there)[1]
+    if isinstance(synapses, Sparse) and synapses.weight.all():
+        return synapses.indptr, synapses.indices
+    rows = matrix(synapses)
+    return rows.indptr, rows.indices
 
 
 def row_sums(synapses: Synapses, sign: int) -> NDArray[np.float64]:

@@ -119,9 +119,10 @@ def cut(layer: Layer, least: int, axons: Callable[[int], float]) -> list[Part] |
     Returns:
         The parts, or None if some neuron alone fits no core.
     """
-    whole = Span(0, layer.size)
-    if least <= 1 and layer.fits(whole):
-        return [layer.part(whole)]
+    if least <= 1:
+        whole = layer.part(Span(0, layer.size))
+        if not over(whole.uses, layer.limits):
+            return [whole]
     most = min(-(-layer.size // least), layer.limits["neurons"])
     ways = [] if layer.only_blocks else [_runs(layer, most)]
     ways += [

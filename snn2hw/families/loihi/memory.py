@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from snn2hw.families.loihi.cut import Cost, Uses
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.placement import Span
-from snn2hw.ir.synapses import Conv, matrix
+from snn2hw.ir.synapses import Conv, pattern, sizes
 from snn2hw.ir.target import Target
 
 LAYOUT: Mapping[str, str] = {
@@ -74,11 +74,9 @@ class Rows:
 
     def __init__(self, connection: Connection, each: int, axon: int, *, sparse: bool) -> None:
         """Lay a connection out, of ``each`` bytes a synapse and ``axon`` bytes a source neuron."""
-        rows = matrix(connection.synapses)
         self.pre, self.each, self.axon, self.sparse = connection.pre, each, axon, sparse
-        self.width: int = rows.shape[1]
-        self.indices: NDArray[np.integer] = rows.indices
-        self.ends: NDArray[np.integer] = rows.indptr
+        self.width = sizes(connection.synapses)[1]
+        self.ends, self.indices = pattern(connection.synapses)
 
     def __call__(self, span: Span) -> tuple[Uses, str]:
         """Return the bytes that some neurons use, and what for."""

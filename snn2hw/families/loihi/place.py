@@ -232,17 +232,19 @@ def _leave_room_in_loops(
     parts than it had, so that this ends.
     """
     limits, hearers = limits_of(target), _hearers(layers)
-    moved = True
-    while moved:
-        moved = False
-        for name in reversed(layers):
+    place = {name: i for i, name in enumerate(layers)}
+    stale = {k for k, some in hearers.items() if any(place[n] <= place[k] for n, _ in some)}
+    while stale:
+        for name in (n for n in reversed(layers) if n in stale):
+            stale.remove(name)
             layer = _sending(layers[name], hearers, cuts)
             parts = [layer.part(p.span) for p in cuts[name].parts]
             if any(over(p.uses, limits) for p in parts):
                 found = cut(layer, len(parts) + 1, _axon_cores(net, name, limits))
                 if found is None:
                     raise _too_big(layer, target)
-                parts, moved = found, True
+                parts = found
+                stale |= {net.connections[i].pre for i in net.into(name)} & layers.keys()
             cuts[name] = _Cut(layer, parts)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from snn2hw.families.loihi.memory import entries
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.placement import Span, owners
-from snn2hw.ir.synapses import Conv, Synapses, matrix
+from snn2hw.ir.synapses import Conv, Synapses, pattern
 
 Spikes = Mapping[str, NDArray[np.integer[Any]]]  # of each neuron, by layer
 
@@ -58,11 +58,11 @@ def _heard(
     """Return how many spikes of each part before each part behind hears, ``[after, before]``."""
     if isinstance(synapses, Conv):
         return _heard_by_kernel(synapses, before, after, sent)
-    rows, owner = matrix(synapses), owners(before, sent.size)
+    (ends, indices), owner = pattern(synapses), owners(before, sent.size)
     found = np.zeros((len(after), len(before)), np.int64)
     for row, span in zip(found, after, strict=True):
         there = np.zeros(sent.size, np.bool_)
-        there[entries(rows.indptr, rows.indices, span)] = True
+        there[entries(ends, indices, span)] = True
         np.add.at(row, owner[there], sent[there])
     return found
 

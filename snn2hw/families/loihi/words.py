@@ -29,7 +29,7 @@ from snn2hw.families.loihi.cut import Uses
 from snn2hw.families.loihi.memory import entries
 from snn2hw.ir.integer import Connection
 from snn2hw.ir.placement import Span
-from snn2hw.ir.synapses import Conv, matrix
+from snn2hw.ir.synapses import Conv, pattern, sizes
 from snn2hw.ir.target import Target
 
 LAYOUT: Mapping[str, str] = {
@@ -85,7 +85,7 @@ class Stored:
         conv = connection.synapses
         self.kernel = _Kernel(conv, sparse=sparse) if isinstance(conv, Conv) else None
         self.image = conv.output_shape if isinstance(conv, Conv) else None
-        self.rows = None if self.kernel else matrix(connection.synapses)
+        self.rows = None if self.kernel else pattern(connection.synapses)
 
     def __call__(self, span: Span) -> tuple[Uses, str]:
         """Say what some neurons use, in numbers and in words."""
@@ -123,15 +123,15 @@ class Stored:
         if self.kernel is not None:
             return self.kernel.heard_by(spans)
         assert self.rows is not None
-        total = np.zeros(self.rows.shape[1], np.int64)
+        total = np.zeros(sizes(self.connection.synapses)[1], np.int64)
         for span in spans:
-            total[np.unique(entries(self.rows.indptr, self.rows.indices, span))] += 1
+            total[np.unique(entries(*self.rows, span))] += 1
         return total
 
     def _counts(self, span: Span) -> NDArray[np.int64]:
         """Return the synapses of each source that has some here."""
         assert self.rows is not None
-        here = entries(self.rows.indptr, self.rows.indices, span)
+        here = entries(*self.rows, span)
         counts = np.bincount(here, minlength=1)
         counts = counts[counts > 0]
         return counts if self.sparse else np.full_like(counts, span.size)

@@ -109,9 +109,15 @@ def common_unit(values: Sequence[NDArray[np.float64]], least: float) -> float | 
 
     Of weights that take many values, none is sought.
     """
-    if any(np.unique(np.abs(v.reshape(-1)[:SOME])).size > MOST_SIZES for v in values):
-        return None  # without sorting all of them
-    known = np.unique(np.concatenate([np.unique(np.abs(v)) for v in values]))
+    found: list[NDArray[np.float64]] = []
+    for some in (np.abs(v.reshape(-1)) for v in values):
+        if some.size <= MOST_SIZES:
+            found.append(some)
+        elif np.unique(some[:SOME]).size > MOST_SIZES:
+            return None  # without sorting all of them
+        else:
+            found.append(np.unique(some))
+    known = np.unique(np.concatenate(found))
     known = known[known > 0]
     if not 0 < known.size <= MOST_SIZES:
         return None
