@@ -302,8 +302,10 @@ class Coefficients:
     drift: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        for f in fields(self):  # as several may hold the same ones
-            getattr(self, f.name).flags.writeable = False
+        for f in fields(self):
+            value = np.asarray(getattr(self, f.name))
+            value.flags.writeable = False  # as many are given the same ones
+            object.__setattr__(self, f.name, value)
 
 
 DECIMALS = 12

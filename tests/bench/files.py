@@ -6,6 +6,7 @@ python tests/bench/files.py
 from __future__ import annotations
 
 import itertools
+import resource
 import subprocess
 import sys
 import tempfile
@@ -49,46 +50,113 @@ def reading() -> None:
         )
 
 
-def scales(path: Path, count: int, fan: bool) -> None:
-    """Write a NIR file of so many Scale nodes."""
-    names = [f"n{i}" for i in range(count)]
-    edges = list(itertools.pairwise(["input", *names, "output"]))
-    if fan:
-        edges = [e for n in names for e in (("input", n), (n, "output"))]
+Edges = list[tuple[str, str]]
+FLAT = {"shape": np.array([2])}
+LIF = {k: np.zeros(2, np.float32) for k in ("v_leak", "v_reset")} | {
+    "tau": np.full(2, 0.02, np.float32),
+    "r": np.ones(2, np.float32),
+    "v_threshold": np.ones(2, np.float32),
+}
+ARRAYS = {
+    "Input": FLAT,
+    "Output": FLAT,
+    "Scale": {"scale": np.full(2, 0.999)},
+    "Affine": {
+        "weight": np.array([[0.9, -0.4], [0.3, 1.2]], np.float32),
+        "bias": np.zeros(2, np.float32),
+    },
+    "LIF": LIF,
+}
+
+
+def scale_chain(count: int) -> Edges:
+    return list(itertools.pairwise(["input", *(f"Scale.{i}" for i in range(count)), "output"]))
+
+
+def scale_fan(count: int) -> Edges:
+    return [e for i in range(count) for e in (("input", f"Scale.{i}"), (f"Scale.{i}", "output"))]
+
+
+def chain(count: int) -> Edges:
+    names = [f"{kind}.{i}" for i in range(count // 2) for kind in ("Affine", "LIF")]
+    return list(itertools.pairwise(["input", *names, "output"]))
+
+
+def fan(count: int) -> Edges:
+    """Many populations beside each other, which one map hears."""
+    ways = [("input", f"Affine.{i}", f"LIF.{i}", "Affine.last") for i in range(count // 2 - 1)]
+    last = ("Affine.last", "LIF.last", "output")
+    return [e for way in (*ways, last) for e in itertools.pairwise(way)]
+
+
+def residual(count: int) -> Edges:
+    """Blocks of two layers with a way around them."""
+    edges: Edges = []
+    before = "input"
+    for i in range(count // 5):
+        after = f"LIF.b{i}"
+        edges += itertools.pairwise((before, f"Affine.a{i}", f"LIF.a{i}", f"Affine.b{i}", after))
+        edges += itertools.pairwise((before, f"Affine.c{i}", after))
+        before = after
+    return [*edges, (before, "output")]
+
+
+def recurrent(count: int) -> Edges:
+    """Layers that hear themselves."""
+    edges: Edges = []
+    before = "input"
+    for i in range(count // 3):
+        layer = f"LIF.{i}"
+        edges += itertools.pairwise((before, f"Affine.{i}", layer, f"Affine.back{i}", layer))
+        before = layer
+    return [*edges, (before, "output")]
+
+
+SHAPES = {
+    "chain of Scale": scale_chain,
+    "fan of Scale": scale_fan,
+    "chain of Affine and LIF": chain,
+    "fan of Affine and LIF": fan,
+    "chain of residual blocks": residual,
+    "chain of recurrent layers": recurrent,
+}
+
+
+def write(path: Path, edges: Edges) -> None:
+    """Write a NIR file of nodes that are named after their kind."""
     with h5py.File(path, "w") as file:
         root = file.create_group("node")
         root["type"] = "NIRGraph"
-        for name in ("input", "output"):
+        for name in dict.fromkeys(itertools.chain.from_iterable(edges)):
+            kind = name.split(".")[0]
+            kind = {"input": "Input", "output": "Output"}.get(kind, kind)
             group = root.create_group(f"nodes/{name}")
-            group["type"], group["shape"] = name.capitalize(), np.array([2])
-        for name in names:
-            group = root.create_group(f"nodes/{name}")
-            group["type"], group["scale"] = "Scale", np.full(2, 0.999)
+            group["type"] = kind
+            for key, value in ARRAYS[kind].items():
+                group[key] = value
         root["edges"] = np.array(edges, dtype="S")
 
 
-def inspect(path: Path) -> None:
+def inspect(path: Path) -> tuple[float, float]:
+    """Return the seconds of a run, and those that processors were busy for it."""
     command = [sys.executable, "-m", "snn2hw", "inspect", str(path), "-q"]
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    took = seconds(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True))
+    return took, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
 def growing() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for fan, shape in ((False, "chain"), (True, "fan")):
-            took: list[float] = []
+        for name, shape in SHAPES.items():
+            busy: list[float] = []
             for count in (1000, 10_000):
-                path = Path(folder) / f"{shape}{count}.nir"
-                scales(path, count, fan)
-                command = [sys.executable, "-m", "snn2hw", "inspect", str(path), "-q"]
-                runs = [
-                    seconds(
-                        lambda c: subprocess.run(c, stdout=subprocess.DEVNULL, check=True), command
-                    )
-                    for _ in range(TIMES)
-                ]
-                took.append(median(runs))
-                print(f"inspect a {shape} of {count:,} nodes: {took[-1]:.1f} s")
-            print(f"ten times the nodes: {took[1] / took[0]:.1f} times the time")
+                path = Path(folder) / f"{shape.__name__}{count}.nir"
+                write(path, shape(count))
+                runs = [inspect(path) for _ in range(TIMES)]
+                wall, user = (median(r[i] for r in runs) for i in (0, 1))
+                busy.append(user)
+                print(f"inspect a {name}, {count:,} nodes: {wall:.1f} s, {user:.1f} s of user time")
+            print(f"ten times the nodes: {busy[1] / busy[0]:.1f} times the user time", flush=True)
 
 
 if __name__ == "__main__":

@@ -446,6 +446,34 @@ def test_what_only_the_dead_excite_is_dead_too_and_so_is_what_nobody_hears():
     assert done.rounding["p0"].removed == 2 + 2
 
 
+def test_what_is_dead_or_unheard_goes_through_all_layers_and_around_loops():
+    """Of each layer, one neuron that the input cannot reach and one that leads nowhere."""
+    count = 5
+    layers = [chip.Lif(f"p{i}", (3,), 4095, 4096, 10, np.zeros(3)) for i in range(count)]
+    out = chip.Lif("out", (1,), 4095, 4096, 10, np.zeros(1))
+    names = ("in", *(p.name for p in layers), "out")
+    keeps = np.diag([20, 20, 20])
+    weights = [np.diag([20, 20, 0]), *[keeps] * (count - 1), np.array([[20, 0, 20]])]
+    into = [
+        Connection(a, b, Dense(w))
+        for (a, b), w in zip(itertools.pairwise(names), weights, strict=True)
+    ]
+    into.append(Connection("p4", "p0", Dense(keeps), delay=1))  # to each from the same
+    net = IntNetwork(
+        (InputPort("in", (3,)),), (*layers, out), tuple(into), {"out": "out"}, DT, 4, NUMBERS, {}
+    )
+    loop = exact.remove_dead(net)
+    assert [p.size for p in loop.populations] == [3] * count + [1]  # it may excite itself
+    chain = exact.remove_dead(replace(net, connections=tuple(into[:-1])))
+    assert [p.size for p in chain.populations] == [1] * (count + 1)
+    there = np.diag([20, 0, 0])
+    back = replace(into[-1], synapses=Dense(there))
+    some = exact.remove_dead(replace(net, connections=(*into[:-1], back)))
+    assert [p.size for p in some.populations] == [1] * (count + 1)
+    assert all(c.synapses.weight.tolist() == [[20]] for c in some.connections)
+    assert exact.remove_dead(some) is some
+
+
 @pytest.mark.parametrize(("weights", "size"), [([[-2, 2]], 2), ([[2, 4]], 1), ([[-3, -2]], 1)])
 def test_a_neuron_stays_where_the_weights_would_be_left_with_one_sign(weights, size):
     """The chip has another grid for those."""

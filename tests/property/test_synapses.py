@@ -19,6 +19,7 @@ from snn2hw.ir.synapses import (
     fan_out,
     from_matrix,
     matrix,
+    pattern,
     received,
     row_sums,
     sizes,
@@ -87,8 +88,17 @@ def test_sums_over_rows_and_columns_are_those_of_the_matrix(conv, form, seed):
         assert (row_sums(synapses, sign) == row_sums(from_matrix(whole), sign)).all()
     assert (fan_in(synapses) == np.count_nonzero(full, axis=1)).all()
     assert (fan_out(synapses) == np.count_nonzero(full, axis=0)).all()
+    for found, wanted in zip(pattern(synapses), (whole.indptr, whole.indices), strict=True):
+        assert (found == wanted).all()
     sent = np.random.default_rng(seed).integers(0, 4, full.shape[1]).astype(float)
     assert received(synapses, sent) == pytest.approx(full @ sent)
+
+
+def test_a_weight_of_zero_is_no_synapse():
+    stored = Sparse(np.array([1, 0, 2]), np.array([0, 1, 2]), np.array([0, 2, 2, 3]), 4)
+    ends, indices = pattern(stored)
+    assert (ends.tolist(), indices.tolist()) == ([0, 1, 1, 2], [0, 2])
+    assert fan_out(stored).tolist() == [1, 0, 1, 0]
 
 
 def test_rows_without_weights_sum_to_nothing():

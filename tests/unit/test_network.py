@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from snn2hw.errors import NetworkError
 from snn2hw.families.loihi.definition import correlate
 from snn2hw.ir.graph import output_populations, wiring
 from snn2hw.ir.network import (
+    FEW,
     Affine,
     Conv2d,
     Delay,
@@ -23,8 +24,27 @@ from snn2hw.ir.network import (
     Output,
     Pool2d,
     Scale,
+    coefficients,
 )
 from snn2hw.ir.synapses import Conv, fan_out, matrix
+
+
+def test_a_small_population_steps_as_a_large_one_and_nobody_changes_how():
+    """The steps of small ones are kept, and given to everybody."""
+    for integration in ("euler", "exponential"):
+        small, large = (
+            coefficients(lif((n,), beta=0.7, tau_synapse=np.full(n, 3 * DT)), DT, integration)
+            for n in (FEW, FEW + 1)
+        )
+        for f in fields(small):
+            one, other = getattr(small, f.name), getattr(large, f.name)
+            assert np.unique(one) == np.unique(other)
+            assert not (one.flags.writeable or other.flags.writeable)
+    neuron = lif((2,), beta=0.7)
+    assert coefficients(neuron, DT) is coefficients(neuron, DT)
+    euler = coefficients(neuron, DT).keep_voltage
+    assert (coefficients(neuron, 2 * DT).keep_voltage < euler).all()
+    assert (coefficients(neuron, DT, "exponential").keep_voltage > euler).all()
 
 
 def test_every_problem_is_listed_at_once():
