@@ -446,32 +446,38 @@ def test_what_only_the_dead_excite_is_dead_too_and_so_is_what_nobody_hears():
     assert done.rounding["p0"].removed == 2 + 2
 
 
-def test_what_is_dead_or_unheard_goes_through_all_layers_and_around_loops():
-    """Of each layer, one neuron that the input cannot reach and one that leads nowhere."""
-    count = 5
+def chain_with_a_way_back(first, back, last, count=5) -> IntNetwork:
+    """Layers of three neurons, each heard by one of the next; the last are heard by the first."""
     layers = [chip.Lif(f"p{i}", (3,), 4095, 4096, 10, np.zeros(3)) for i in range(count)]
     out = chip.Lif("out", (1,), 4095, 4096, 10, np.zeros(1))
     names = ("in", *(p.name for p in layers), "out")
-    keeps = np.diag([20, 20, 20])
-    weights = [np.diag([20, 20, 0]), *[keeps] * (count - 1), np.array([[20, 0, 20]])]
+    weights = [first, *[np.diag([20] * 3)] * (count - 1), last]
     into = [
-        Connection(a, b, Dense(w))
+        Connection(a, b, Dense(np.array(w)))
         for (a, b), w in zip(itertools.pairwise(names), weights, strict=True)
     ]
-    into.append(Connection("p4", "p0", Dense(keeps), delay=1))  # to each from the same
-    net = IntNetwork(
+    into.append(Connection(f"p{count - 1}", "p0", Dense(np.array(back)), delay=1))
+    return IntNetwork(
         (InputPort("in", (3,)),), (*layers, out), tuple(into), {"out": "out"}, DT, 4, NUMBERS, {}
     )
-    loop = exact.remove_dead(net)
-    assert [p.size for p in loop.populations] == [3] * count + [1]  # it may excite itself
-    chain = exact.remove_dead(replace(net, connections=tuple(into[:-1])))
-    assert [p.size for p in chain.populations] == [1] * (count + 1)
-    there = np.diag([20, 0, 0])
-    back = replace(into[-1], synapses=Dense(there))
-    some = exact.remove_dead(replace(net, connections=(*into[:-1], back)))
-    assert [p.size for p in some.populations] == [1] * (count + 1)
-    assert all(c.synapses.weight.tolist() == [[20]] for c in some.connections)
-    assert exact.remove_dead(some) is some
+
+
+ONE, TWO, ALL = (np.diag(weights) for weights in ([20, 0, 0], [20, 20, 0], [20, 20, 20]))
+
+
+@pytest.mark.parametrize(
+    ("first", "back", "last", "left"),
+    [
+        (TWO, ONE, [[20, 0, 20]], 1),  # the second leads nowhere, nothing reaches the third
+        (TWO, ALL, [[20, 0, 20]], 3),  # which may excite itself now, as the second hears itself
+        (ONE, [[0, 0, 0], [0, 0, 20], [0, 0, 0]], [[20, 20, 20]], 1),  # the third excited it
+        (ALL, [[0, 0, 0], [0, 0, 20], [0, 0, 0]], [[20, 0, 0]], 1),  # the third's is heard by it
+    ],
+)
+def test_what_is_dead_or_unheard_goes_through_all_layers_and_around_loops(first, back, last, left):
+    done = exact.remove_dead(chain_with_a_way_back(first, back, last))
+    assert [p.size for p in done.populations] == [left] * 5 + [1]
+    assert exact.remove_dead(done) is done
 
 
 @pytest.mark.parametrize(("weights", "size"), [([[-2, 2]], 2), ([[2, 4]], 1), ([[-3, -2]], 1)])

@@ -39,7 +39,8 @@ def test_a_small_population_steps_as_a_large_one_and_nobody_changes_how():
         for f in fields(small):
             one, other = getattr(small, f.name), getattr(large, f.name)
             assert np.unique(one) == np.unique(other)
-            assert not (one.flags.writeable or other.flags.writeable)
+            assert not one.flags.writeable
+            assert not other.flags.writeable
     neuron = lif((2,), beta=0.7)
     assert coefficients(neuron, DT) is coefficients(neuron, DT)
     euler = coefficients(neuron, DT).keep_voltage
