@@ -183,10 +183,13 @@ def settled_bias(net: Network) -> Network:
     """
     nodes = dict(net.nodes)
     populations = {k: n for k, n in net.neurons().items() if _has_current(n)}
+    after: dict[str, list[str]] = {}
+    for a, b in net.edges:
+        after.setdefault(a, []).append(b)
     for name in populations:
         for before in net.predecessors(name):
             linear = nodes[before]
-            only = [b for a, b in net.edges if a == before] == [name]
+            only = after[before] == [name]
             if only and isinstance(linear, Affine | SparseAffine | Conv2d | Conv1d):
                 nodes[before] = replace(linear, bias=np.zeros_like(linear.bias))
     taken = replace(net, nodes=nodes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -159,12 +160,21 @@ def _over_taps(conv: Conv, taps: NDArray[Any]) -> Floats:
 
 def _seen(conv: Conv, axis: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Return which taps outputs have inside the image, ``[kinds, taps]``, and each one's kind."""
-    tap = np.arange(conv.weight.shape[2 + axis])
-    first = np.arange(conv.output_shape[1 + axis]) * conv.stride[axis] - conv.padding[axis]
-    pixel = first[:, None] + tap * conv.dilation[axis]
-    inside = (pixel >= 0) & (pixel < conv.input_shape[1 + axis])
+    return _inside(
+        conv.weight.shape[2 + axis], conv.output_shape[1 + axis], conv.input_shape[1 + axis],
+        conv.stride[axis], conv.padding[axis], conv.dilation[axis],
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=64)  # many layers are alike, and each is asked about often
+def _inside(
+    taps: int, outputs: int, pixels: int, stride: int, padding: int, dilation: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    first = np.arange(outputs) * stride - padding
+    pixel = first[:, None] + np.arange(taps) * dilation
+    inside = (pixel >= 0) & (pixel < pixels)
     kinds, like = np.unique(inside, axis=0, return_inverse=True)
-    return kinds, like.reshape(-1)
+    return frozen(kinds), frozen(like.reshape(-1))
 
 
 def received(conv: Conv, sent: Floats) -> Floats:

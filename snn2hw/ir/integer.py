@@ -255,10 +255,13 @@ class IntNetwork:
 
     def _check_digits(self) -> None:
         """Check that an input has all of its digits, in order, and nothing else has its name."""
-        taken = {p.name for p in (*self.inputs, *self.populations)}
-        ports = [p for p in self.inputs if isinstance(p, DigitPort)]
-        for whole in given(ports).values():
-            mine = [p for p in ports if p.of == whole.name]
+        taken = {"", *(p.name for p in (*self.inputs, *self.populations))}
+        ports: dict[str, list[DigitPort]] = {}
+        for p in self.inputs:
+            if isinstance(p, DigitPort):
+                ports.setdefault(p.of, []).append(p)
+        for mine in ports.values():
+            (whole,) = given(mine).values()
             wanted = [
                 DigitPort(
                     p.name, whole.shape, of=whole.name, digit=i, most=whole.max_value, fed=whole.fed
@@ -266,7 +269,7 @@ class IntNetwork:
                 for i, p in enumerate(mine)
             ]
             count = whole.max_value.bit_length()
-            if mine != wanted or len(mine) != count or count < 2 or whole.name in {"", *taken}:
+            if mine != wanted or len(mine) != count or count < 2 or whole.name in taken:
                 raise ValueError(f"the digits of input {whole.name!r} do not make its values")
 
     def _check_driven(self, p: Population) -> None:

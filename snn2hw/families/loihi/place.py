@@ -180,7 +180,7 @@ def _cuts(net: IntNetwork, target: Target) -> dict[str, _Cut]:
         layer = layers[name]
         if "axons_out" in limits:
             layer = _sending(layer, hearers, cuts)
-        found = cut(layer, 1, _axon_cores(net, name, limits))
+        found = cut(layer, 1, _axon_cores(net, name, layers, limits))
         if found is None:
             problems.insert(0, _too_big(layer, target))
         else:
@@ -213,13 +213,14 @@ def _sending(layer: Layer, hearers: Hearers, cuts: Mapping[str, _Cut]) -> Layer:
     return replace(layer, costs=[*layer.costs, words.AxonsOut(total)])
 
 
-def _axon_cores(net: IntNetwork, name: str, limits: Uses) -> Callable[[int], float]:
+def _axon_cores(
+    net: IntNetwork, name: str, layers: Mapping[str, Layer], limits: Uses
+) -> Callable[[int], float]:
     """Return what says how many more cores axons into a layer take in those before it."""
     if "axons_out" not in limits:
         return lambda _: 0.0
-    inputs = {p.name for p in net.inputs}
-    before = {net.connections[i].pre for i in net.into(name)} - inputs
-    room = sum(net.population(k).size for k in before) / limits["neurons"]
+    before = {net.connections[i].pre for i in net.into(name)} & layers.keys()
+    room = sum(layers[k].size for k in before) / limits["neurons"]
     return lambda axons: max(0.0, axons / limits["axons_out"] - room)
 
 
@@ -240,7 +241,7 @@ def _leave_room_in_loops(
             layer = _sending(layers[name], hearers, cuts)
             parts = [layer.part(p.span) for p in cuts[name].parts]
             if any(over(p.uses, limits) for p in parts):
-                found = cut(layer, len(parts) + 1, _axon_cores(net, name, limits))
+                found = cut(layer, len(parts) + 1, _axon_cores(net, name, layers, limits))
                 if found is None:
                     raise _too_big(layer, target)
                 parts = found

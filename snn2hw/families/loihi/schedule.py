@@ -9,7 +9,7 @@ A layer that hears nobody has no such path; it starts just before the first of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from snn2hw.errors import UnsupportedError, listed
 from snn2hw.families.loihi.numbers import numbers_of
@@ -66,7 +66,7 @@ def timed(net: IntNetwork, target: Target) -> tuple[dict[str, int], tuple[int, .
     along = sorted(net.connections, key=lambda c: place.get(c.pre, -1))
     while _moved(along, phase):
         pass
-    phase |= {name: _just_before(name, net, phase) for name in free}
+    phase |= _just_before(free, net, phase)
     return phase, tuple(phase[c.post] - phase[c.pre] + c.delay for c in net.connections)
 
 
@@ -89,9 +89,14 @@ def _free(net: IntNetwork) -> set[str]:
     return {p.name for p in net.populations} - driven - {c.post for c in net.connections}
 
 
-def _just_before(name: str, net: IntNetwork, phase: dict[str, int]) -> int:
-    """Return the phase one step before the first population that hears this one."""
-    return min((phase[c.post] - 1 for c in net.connections if c.pre == name), default=phase[name])
+def _just_before(free: set[str], net: IntNetwork, phase: Mapping[str, int]) -> dict[str, int]:
+    """Return the phases one step before the first population that hears each of these."""
+    found: dict[str, int] = {}
+    for c in net.connections:
+        if c.pre in free:
+            before = phase[c.post] - 1
+            found[c.pre] = min(before, found.get(c.pre, before))
+    return found
 
 
 def _too_fast(names: list[str], inside: Sequence[Connection]) -> str:

@@ -75,12 +75,12 @@ def _refusals(
     if into.late:
         found.append(f"{name} has a bias that a Delay holds back, which the chip cannot")
     most = (2 << numbers_of(target).exponent_max) - 1
-    heard = {s.name for s in into.sources}
+    heard = {s.name for s in into.sources if s.name in inputs}
     found += [
         f"{name} takes graded values up to {node.max_value:,} from {given}, which the chip gets "
         f"digit by digit, up to {most:,} (train with --encoder rate or latency, which show spikes)"
-        for given, node in sorted(inputs.items())
-        if given in heard and digits(node, target) > 1 and node.max_value > most
+        for given, node in ((given, inputs[given]) for given in sorted(heard))
+        if digits(node, target) > 1 and node.max_value > most
     ]
     return found
 

@@ -28,7 +28,7 @@ from snn2hw.families.loihi.quantize.scale import (
 from snn2hw.families.shared import accepted, fed_of
 from snn2hw.ir.graph import Wiring, output_populations
 from snn2hw.ir.integer import Connection, DigitPort, InputPort, IntNetwork, Rounding
-from snn2hw.ir.network import Leaky, Lif, Network, Threshold, input_shape
+from snn2hw.ir.network import Input, Leaky, Lif, Network, Threshold, input_shape
 from snn2hw.ir.target import Target
 
 
@@ -98,7 +98,7 @@ def _rounded(net: Network, wires: Wiring, target: Target, steps: int) -> IntNetw
             "Make these weights or biases smaller, or the largest input value.",
             reasons=too_large,
         )
-    ports = {k: _ports(k, net, target) for k in sorted(net.inputs())}
+    ports = {k: _ports(k, n, net, target) for k, n in sorted(net.inputs().items())}
     connections = tuple(
         sent for made in done for c in made.connections for sent in _by_port(c, ports)
     )
@@ -139,9 +139,8 @@ def _relays(
     return found, problems
 
 
-def _ports(name: str, net: Network, target: Target) -> list[InputPort]:
+def _ports(name: str, node: Input, net: Network, target: Target) -> list[InputPort]:
     """Return what the host sends an input's values to: one port, or one for each digit."""
-    node = net.inputs()[name]
     count = digits(node, target)
     if count == 1:
         return [InputPort(name, node.shape, node.max_value, fed=fed_of(node))]
