@@ -79,13 +79,13 @@ def _least_words(cost: Stored) -> dict[str, float]:
     if not np.count_nonzero(weight):
         return {}
     if cost.kernel is not None:
-        heard = cost.kernel.whole()
-        axons, sources = heard[0], heard[1]
+        axons, sources = cost.kernel.whole()
         stored = int(np.count_nonzero(weight)) if cost.sparse else weight.size
     else:
         assert cost.rows is not None
-        axons = sources = np.unique(cost.rows.indices).size
-        stored = int(cost.rows.nnz)
+        _, heard = cost.rows
+        axons, stored = np.unique(heard).size, heard.size
+        sources = axons
     index = cost.least_index if cost.sparse or cost.kernel is not None else 0
     return {
         "axons_in": axons,
