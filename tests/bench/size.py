@@ -50,8 +50,7 @@ all threads), as other work on the machine changes those of the clock; peaks are
 
 n is the number of neurons. The last column says how a time grows from the smallest to the largest
 size: its ratio over that of n log n. A row that does not grow faster has 1 or less there; one of
-less than 0.1 s is not said. Counting events grows faster, with cores times neurons: it tells apart
-how many synapses each source neuron has on each core that may hear it."""
+less than 0.1 s is not said."""
 
 
 def student(side: int, path: Path) -> int:
