@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import mmap
 import multiprocessing
 import os
 import subprocess
@@ -110,6 +111,11 @@ def below(code):
     subprocess.run([sys.executable, "-c", code], check=False)
 
 
+def resident():
+    """Return the bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
 FAULTS = {
     "bug KeyError": lambda: {}["weight"],
     "bug RecursionError": lambda: json.loads("[" * 100_000),
@@ -119,7 +125,8 @@ FAULTS = {
     "crash SIGSEGV": lambda: os.kill(os.getpid(), 11),
     "crash the process ended": lambda: os._exit(0),
     "large more than": lambda: hold(600),
-    "large 0.": lambda: below("x = bytearray(b'1') * (700 << 20)"),
+    # A child counts where it is larger than the process that started it.
+    "large ": lambda: below(f"x = bytearray(b'1') * {resident() + (700 << 20)}"),
     "slow 0.5 s of processor": spin,
     "slow 0.5 s of  processor": lambda: below("while True: pass"),
     "slow 1 s by": lambda: time.sleep(60),

@@ -3,11 +3,10 @@
     python loading_runner.py JOB.json
 
 The job names ``net`` (model.net), ``arguments`` (of netx.hdf5.Network), ``inputs`` (npz with
-``x [size, steps]``), ``output`` (npz to write, ``spikes [size, steps]``) and ``helper``, a module
-that imports netx where there is no PyTorch.
+``x [size, steps]``), ``output`` (npz to write, ``spikes [size, steps]``) and ``helper``, a
+folder with a module that imports netx where there is no PyTorch.
 """
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -18,10 +17,10 @@ import numpy as np
 def main():
     """Run one job."""
     job = json.loads(Path(sys.argv[1]).read_text())
-    spec = importlib.util.spec_from_file_location("helper", job["helper"])
-    helper = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(helper)
-    netx = helper.netx_loader()
+    sys.path.insert(0, job["helper"])
+    from lava_netx import netx_loader
+
+    netx = netx_loader()
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
     from lava.proc.io.sink import RingBuffer as Sink
