@@ -14,6 +14,7 @@ import sys
 import time
 import zlib
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from random import Random
 
 import h5py
