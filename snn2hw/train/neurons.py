@@ -487,7 +487,8 @@ class Lif(nn.Module):
     @property
     def averages(self) -> bool:
         """Whether ``forward`` takes a ``side``, and nobody listens to the spikes themselves."""
-        return self.bias is None and not self.analog and not self._forward_hooks
+        watched = self._forward_hooks or self._backward_hooks
+        return self.bias is None and not self.analog and not watched
 
     def _stepped(
         self, current: Tensor, c: Constants, back: Callable[[Tensor], Tensor] | None

@@ -205,7 +205,8 @@ def test_nothing_is_asked_of_other_allocators(monkeypatch):
 def test_a_neuron_with_listeners_gives_its_spikes():
     cell = Lif()
     assert cell.averages
-    handle = cell.register_forward_hook(lambda *_: None)
-    assert not cell.averages
-    handle.remove()
-    assert cell.averages
+    for listen in (cell.register_forward_hook, cell.register_full_backward_hook):
+        handle = listen(lambda *_: None)
+        assert not cell.averages
+        handle.remove()
+        assert cell.averages
