@@ -15,7 +15,7 @@ from snn2hw.compiled import threads_there
 from snn2hw.ir.arrays import Shape, size_of
 
 # Bytes that a workspace may leave for the next run: the system clears memory anew each time that it
-# is asked for some, which takes as long as a tenth to a half of a short run (make bench).
+# is asked for some, which is much of a short run.
 SPARE = 64 << 20
 
 Spare = list[dict[str, NDArray[Any]]]

@@ -2,8 +2,7 @@
 """Memory that stays with the process while it trains.
 
 Each step asks for the same large arrays and gives them back. glibc's allocator returns them to the
-operating system each time, which then clears every page again: in a small convolutional network a
-tenth of the time (docs/performance.md).
+operating system each time, which then clears every page again (docs/decisions/0024).
 """
 
 from __future__ import annotations
