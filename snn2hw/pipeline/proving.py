@@ -99,7 +99,7 @@ def _picked(
     known = [p.name for p in net.populations]
     if not parts:
         raise InputError(
-            "Nobody says which population the neurons are of.",
+            "The neurons are given without their population.",
             "Name it with --part, in Python with part=.",
         )
     if EACH in parts and EACH not in known:
