@@ -142,7 +142,7 @@ def test_in_python(tmp_path):
     assert saved._last["proof"]["parts"] == proof["parts"]
     with pytest.raises(InputError, match="Did you mean 'lif3'"):
         build.verify(x, part="lif33")
-    with pytest.raises(InputError, match="which population"):
+    with pytest.raises(InputError, match="without their population"):
         build.verify(x, neurons=np.s_[:, 2:4, 2:4])
 
 
