@@ -1,0 +1,125 @@
+"""energy report, energy compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snn2hw import nir_io
+from snn2hw import target as targets
+from snn2hw.cli.common import PLACE, Talk, common, output_option, root
+from snn2hw.cli.data import data_options
+from snn2hw.cli.model import model_options
+from snn2hw.cli.samples import ask_output, samples_of
+from snn2hw.ir.network import Network
+from snn2hw.pipeline import builds
+from snn2hw.pipeline import demo as demo_pipeline
+from snn2hw.pipeline.comparing import compare_targets
+from snn2hw.pipeline.loading import load_any
+from snn2hw.pipeline.samples import samples_for, sole
+from snn2hw.report import text
+from snn2hw.store.results import check_result
+
+
+@click.group()
+def energy() -> None:
+    """What an inference costs, with the source of every price."""
+
+
+@energy.command("report")
+@click.argument("build", required=False)
+@data_options
+@output_option
+@click.option("--html", type=PLACE, help="Write one HTML page.")
+@common
+def energy_report(
+    talk: Talk,
+    build: str | None,
+    html: Path | None,
+    samples: int | None,
+    output: str | None,
+    **choice: Any,
+) -> None:
+    """Count what a build does on test samples and price it; writes BUILD/energy.json.
+
+    BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
+    """
+    if html is not None:
+        check_result(html)
+    opened = builds.load_build(build, root())
+    taken = samples_of(talk, opened, limit=samples, output=output, **choice)
+    if taken.labels is not None:
+        ask_output(talk, opened.program.network.outputs, output)
+    report, _ = builds.energy_report(
+        opened, taken, output=output,
+        progress=lambda done, total: talk.update("simulate", done, total),
+    )  # fmt: skip
+    if html is not None:
+        proof = builds.last_proof(opened)
+        demo_pipeline.write_page(opened, report, report.accuracy, proof, None, html)
+        talk.say(f"written: {html}")
+    talk.result(
+        report.json() | taken.told(), text.energy(report, opened.name, opened.info["rewrites"])
+    )
+
+
+@energy.command("compare")
+@click.argument("model", required=False)
+@click.option("--targets", "names", default=None, help="Names with commas; by default all.")
+@data_options
+@output_option
+@model_options
+@common
+def energy_compare(
+    talk: Talk,
+    model: str | None,
+    names: str | None,
+    samples: int | None,
+    output: str | None,
+    choice: nir_io.Choice,
+    **which: Any,
+) -> None:
+    """The same model on several targets, side by side, with the reason where it doesn't fit.
+
+    MODEL is what `snn2hw export` takes, or a build; by default the newest run or build.
+    """
+    wanted = [n.strip() for n in names.split(",") if n.strip()] if names else targets.names()
+    loaded = load_any(model, root(), choice)
+    for note in loaded.notes:
+        talk.say(f"note: {note}")
+    net = loaded.network
+    outputs = net.outputs() if isinstance(net, Network) else net.outputs
+    sole(outputs, output)  # a wrong name is told before anything runs
+
+    found = compare_targets(
+        loaded, wanted, lambda b: samples_for(b, limit=samples, output=output, **which), output
+    )
+    for note in dict.fromkeys(n for row in found for n in row.get("notes", ())):
+        talk.say(f"note: {note}")
+    if any(row["fits"] for row in found):
+        ask_output(talk, outputs, output)
+    rows: list[list[str]] = []
+    for row in found:
+        if not row["fits"]:
+            said = "does not fit" if row.get("known", True) else "unknown"
+            rows.append([row["target"], said, *[""] * 5])
+            continue
+        total = row["chip"]["total_uj"]
+        rows.append(
+            [
+                row["target"], text.counted(row["cores"], "core"), text.percent(row["accuracy"]),
+                text.number(row["synops"]), text.number(row["latency_us"]),
+                text.number(total["typical"]),
+                f"{text.number(total['low'])} to {text.number(total['high'])}",
+            ]
+        )  # fmt: skip
+    right = "accuracy" if output is None else f"accuracy of {output}"
+    head = ["target", "size", right, "synops", "latency us", "energy uJ", "range"]
+    below = [
+        f"{row['target']}: {line}"
+        for row in found
+        for line in (text.changes(row.get("rewrites")) if row["fits"] else row["reasons"])
+    ]
+    talk.result({"model": loaded.name, "targets": found}, [*text.table(head, rows), *below])
