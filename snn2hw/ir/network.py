@@ -8,7 +8,7 @@ the training used (they are dimensionless in practice).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import MappingProxyType
@@ -341,6 +341,16 @@ def coefficients(
     return (_remembered if few else _coefficients)(neuron, dt, integration)
 
 
+def contents(neuron: Lif | Leaky) -> Hashable:
+    """Return a key that neurons of equal numbers share; a large population is its own."""
+    if size_of(neuron.shape) > FEW:
+        return neuron
+    values = (getattr(neuron, f.name) for f in fields(neuron))
+    return type(neuron), *(
+        (v.shape, v.tobytes()) if isinstance(v, np.ndarray) else v for v in values
+    )
+
+
 def _coefficients(neuron: Lif | Leaky, dt: float, integration: Integration) -> Coefficients:
     def lost(tau: NDArray[np.float64]) -> NDArray[np.float64]:
         return dt / tau if integration == "euler" else -np.expm1(-dt / tau)
@@ -512,8 +522,9 @@ def _problems(net: Network) -> list[str]:
     for edge in net.edges:
         found += edge_problems(net.nodes, *edge)
     entered = {b for _, b in net.edges}
+    told = {node: _value_problems(node) for node in set(net.nodes.values())}
     for name, node in net.nodes.items():
-        found += [f"{name}: {text}" for text in _value_problems(node)]
+        found += [f"{name}: {text}" for text in told[node]]
         if not isinstance(node, Input) and name not in entered:
             found.append(f"{name} has no input")
     if around := _linear_loop(net):
@@ -527,12 +538,15 @@ def _time_problems(net: Network) -> list[str]:
         found.append(f"a sample lasts {net.time_steps} steps")
     if not (math.isfinite(net.dt) and net.dt > 0):
         return [*found, f"the time step is {net.dt}, not a positive number of seconds"]
+    shortest: dict[Lif | Leaky, float] = {}
     for name, node in net.nodes.items():
         if isinstance(node, Delay) and node.delay.max() / net.dt > MOST_STEPS:
             found.append(f"{name} waits {node.delay.max() / net.dt:.3g} steps")
         # Euler would turn the sign of a membrane in every step.
         if isinstance(node, Lif | Leaky) and net.rules.integration == "euler":
-            tau = _shortest(node)
+            if node not in shortest:
+                shortest[node] = _shortest(node)
+            tau = shortest[node]
             if 0 < tau < net.dt * (1 - ROUNDED):
                 found.append(
                     f"{name} has a time constant of {tau:g} s, below the time step of {net.dt:g} s"

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -27,9 +27,10 @@ from snn2hw.ir.network import (
     Reset,
     Rules,
     coefficients,
+    contents,
 )
 from snn2hw.nir_io.flat import Flat, Note, flatten, new_name
-from snn2hw.nir_io.meant import meant, with_unsound
+from snn2hw.nir_io.meant import Meant, meant, with_unsound
 from snn2hw.nir_io.nodes import convert
 from snn2hw.nir_io.stored import read_graph
 from snn2hw.nir_io.writers import MISSED, WRITERS, Choice, Writer
@@ -145,9 +146,15 @@ def _meant(
     made = dict(nodes)
     short: dict[str, float] = {}
     wrong: list[str] = []
+    moves = rules.v_min is None
+    known: dict[Hashable, Meant] = {}  # equal populations become one object: what follows is quick
     for name, node in nodes.items():
         if isinstance(node, Lif | Leaky):
-            found = meant(node, dt, rules.integration, choice.written_by, moves=rules.v_min is None)
+            key = contents(node)
+            found = known.get(key) or meant(
+                node, dt, rules.integration, choice.written_by, moves=moves
+            )
+            known[key] = found
             made[name] = node = found.neuron
             flat.notes += [Note(name, found.said)] if found.said else []
             wrong += [f"{name} {found.wrong}"] if found.wrong else []

@@ -14,7 +14,7 @@ from snn2hw.families.xylo.place import Needs, misfits
 from snn2hw.families.xylo.quantize.decays import dash, tau_of
 from snn2hw.families.xylo.schedule import phases, untimely
 from snn2hw.ir.arrays import size_of
-from snn2hw.ir.graph import Incoming, Wiring, output_populations
+from snn2hw.ir.graph import Wiring, output_populations
 from snn2hw.ir.network import (
     RESETS,
     Cell,
@@ -76,13 +76,18 @@ def _cells(net: Network, wires: Wiring, target: Target) -> list[str]:
     """Name what neurons cannot do, each reason once with all layers that it holds for."""
     of: dict[str, list[str]] = {}
     cells = net.cells()
+    known: dict[tuple[Cell, bool], list[str]] = {}
     for name in wires.order:
-        for reason in _cell(cells[name], wires.into[name], net, target):
+        cell, into = cells[name], wires.into[name]
+        biased = bool(into.bias.any() or into.late)
+        if (cell, biased) not in known:
+            known[cell, biased] = list(_cell(cell, net, target, biased=biased))
+        for reason in known[cell, biased]:
             of.setdefault(reason, []).append(name)
     return [f"{listed(names)}: {reason}" for reason, names in of.items()]
 
 
-def _cell(cell: Cell, into: Incoming, net: Network, target: Target) -> Iterator[str]:
+def _cell(cell: Cell, net: Network, target: Target, *, biased: bool) -> Iterator[str]:
     match cell:
         case Leaky():
             yield (
@@ -92,12 +97,12 @@ def _cell(cell: Cell, into: Incoming, net: Network, target: Target) -> Iterator[
         case Threshold():
             yield "remembers nothing, the chip's neurons have a membrane and a synaptic current"
         case Lif():
-            yield from _lif(cell, into, net, target)
+            yield from _lif(cell, net, target, biased=biased)
         case _:
             assert_never(cell)
 
 
-def _lif(cell: Lif, into: Incoming, net: Network, target: Target) -> Iterator[str]:
+def _lif(cell: Lif, net: Network, target: Target, *, biased: bool) -> Iterator[str]:
     if not target.abilities.get(f"reset_{cell.reset}"):
         to = f" ({cell.v_reset.flat[0]:g})" if cell.reset == "zero" else ""
         yield f"a spike {RESETS[cell.reset]}{to}, on the chip it takes the threshold at once"
@@ -111,7 +116,7 @@ def _lif(cell: Lif, into: Incoming, net: Network, target: Target) -> Iterator[st
         )
         return
     yield from _decay("synaptic current", 1 - step.keep_current, (1, slowest), net)
-    if into.bias.any() or into.late:
+    if biased:
         yield (
             "a bias on the synaptic current, the chip's acts on the membrane (as with --rewrite "
             "settled-bias)"
