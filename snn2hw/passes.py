@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from snn2hw.ir import kernels
 from snn2hw.ir.arrays import Edge, size_of
 from snn2hw.ir.graph import pool_kernel, pool_weight
-from snn2hw.ir.network import (
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import (
     Affine,
     Conv1d,
     Conv2d,
     Flatten,
     Leaky,
     Lif,
-    Network,
     Node,
     Pool2d,
     Scale,

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from snn2hw.errors import InputError, listed
 from snn2hw.ir.arrays import Shape, size_of
-from snn2hw.ir.network import (
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import (
     Affine,
     Conv1d,
     Conv2d,
     Flatten,
-    Network,
     Pool2d,
     Scale,
     SparseAffine,

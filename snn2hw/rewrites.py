@@ -16,21 +16,11 @@ import scipy
 from numpy.typing import NDArray
 
 from snn2hw.errors import UnsupportedError, unknown_name
+from snn2hw.ir.discrete import coefficients
 from snn2hw.ir.graph import wiring
-from snn2hw.ir.network import (
-    Affine,
-    Conv1d,
-    Conv2d,
-    Fires,
-    Integration,
-    Leaky,
-    Lif,
-    Network,
-    Rules,
-    SparseAffine,
-    coefficients,
-)
+from snn2hw.ir.network import Network, Rules
 from snn2hw.ir.neuron import NeuronRules
+from snn2hw.ir.nodes import Affine, Conv1d, Conv2d, Fires, Integration, Leaky, Lif, SparseAffine
 from snn2hw.ir.target import Target
 
 Floats = NDArray[np.float64]

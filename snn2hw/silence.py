@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from snn2hw.errors import Snn2hwError, listed
 from snn2hw.ir.arrays import size_of
+from snn2hw.ir.discrete import coefficients
 from snn2hw.ir.graph import Incoming, Wiring, wiring
-from snn2hw.ir.network import Leaky, Lif, Network, coefficients
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Leaky, Lif
 from snn2hw.ir.synapses import received, with_weight
 from snn2hw.passes import simplify
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from nets import DT, lif
 
-from snn2hw.ir.network import (
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import (
     Affine,
     Conv1d,
     Conv2d,
@@ -15,10 +16,8 @@ from snn2hw.ir.network import (
     Flatten,
     Input,
     Leaky,
-    Network,
     Output,
     Pool2d,
-    Rules,
     Scale,
     Threshold,
     output_shape,

@@ -6,7 +6,7 @@ import numpy as np
 
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import steps_of, wiring
-from snn2hw.ir.network import (
+from snn2hw.ir.nodes import (
     Affine,
     Conv1d,
     Conv2d,

@@ -14,7 +14,8 @@ from snn2hw.families.loihi.numbers import Numbers
 from snn2hw.families.loihi.place import map_network
 from snn2hw.families.loihi.schedule import schedule
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Leaky, Lif, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Leaky, Lif, Output
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, sizes
 

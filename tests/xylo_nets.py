@@ -12,7 +12,8 @@ from snn2hw.families.xylo.place import map_network
 from snn2hw.families.xylo.populations import Hidden, Readout
 from snn2hw.families.xylo.schedule import schedule
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
-from snn2hw.ir.network import Affine, Input, Lif, Network, Output, Rules
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import Affine, Input, Lif, Output
 from snn2hw.ir.program import Program
 from snn2hw.ir.synapses import Dense, from_matrix
 

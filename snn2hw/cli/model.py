@@ -9,7 +9,7 @@ from typing import Any, get_args
 import click
 
 from snn2hw import nir_io
-from snn2hw.ir.network import Reset
+from snn2hw.ir.nodes import Reset
 from snn2hw.pipeline.keywords import fraction
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from snn2hw.errors import NetworkError, UnsupportedError, listed
 from snn2hw.ir.graph import Wiring, wiring
 from snn2hw.ir.integer import Fed
-from snn2hw.ir.network import Input, Network
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Input
 from snn2hw.ir.target import Target
 
 

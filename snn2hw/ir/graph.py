@@ -26,7 +26,8 @@ from snn2hw.errors import NetworkError, UnsupportedError, listed
 from snn2hw.ir import kernels
 from snn2hw.ir.arrays import Edge, Shape, size_of
 from snn2hw.ir.convolution import ENTRIES_A_WEIGHT
-from snn2hw.ir.network import (
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import (
     Affine,
     Conv1d,
     Conv2d,
@@ -35,7 +36,6 @@ from snn2hw.ir.network import (
     Leaky,
     Lif,
     Linear,
-    Network,
     Pool2d,
     Scale,
     SparseAffine,

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from snn2hw.ir.network import Reset, Rules
+from snn2hw.ir.network import Rules
+from snn2hw.ir.nodes import Reset
 
 
 @dataclass(frozen=True, slots=True)

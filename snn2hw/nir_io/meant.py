@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from snn2hw.errors import InputError, NetworkError
 from snn2hw.ir.arrays import Edge
-from snn2hw.ir.network import Integration, Leaky, Lif, Network, Node, coefficients
+from snn2hw.ir.discrete import coefficients
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Integration, Leaky, Lif, Node
 
 Floats = NDArray[np.float64]
 Neuron = Lif | Leaky

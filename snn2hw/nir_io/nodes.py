@@ -18,7 +18,7 @@ from snn2hw.hdf5 import numbers
 from snn2hw.ir.arrays import Edge, Shape, size_of
 from snn2hw.ir.convolution import Conv, same_padding, synapse_count
 from snn2hw.ir.graph import pool_kernel
-from snn2hw.ir.network import (
+from snn2hw.ir.nodes import (
     Affine,
     Conv1d,
     Conv2d,
@@ -33,9 +33,9 @@ from snn2hw.ir.network import (
     Reset,
     Scale,
     Threshold,
-    edge_problems,
     output_shape,
 )
+from snn2hw.ir.soundness import edge_problems
 from snn2hw.nir_io.flat import THROUGH, Flat, Note, new_name
 from snn2hw.nir_io.stored import StoredNode
 

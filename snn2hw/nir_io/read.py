@@ -16,19 +16,10 @@ from snn2hw.errors import InputError, NetworkError, listed, unknown_name
 from snn2hw.files import reading
 from snn2hw.hdf5 import numbers
 from snn2hw.ir.arrays import Edge
+from snn2hw.ir.discrete import coefficients, contents
 from snn2hw.ir.graph import steps_of
-from snn2hw.ir.network import (
-    Delay,
-    Fires,
-    Leaky,
-    Lif,
-    Network,
-    Node,
-    Reset,
-    Rules,
-    coefficients,
-    contents,
-)
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import Delay, Fires, Leaky, Lif, Node, Reset
 from snn2hw.nir_io.flat import Flat, Note, flatten, new_name
 from snn2hw.nir_io.meant import Meant, meant, with_unsound
 from snn2hw.nir_io.nodes import convert

@@ -13,7 +13,9 @@ import numpy as np
 
 from snn2hw.errors import InputError, listed
 from snn2hw.files import new_file
-from snn2hw.ir.network import (
+from snn2hw.ir.discrete import coefficients
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import (
     Affine,
     Conv1d,
     Conv2d,
@@ -23,15 +25,12 @@ from snn2hw.ir.network import (
     Leaky,
     Lif,
     Linear,
-    Network,
     Node,
     Output,
     Pool2d,
-    Rules,
     Scale,
     SparseAffine,
     Threshold,
-    coefficients,
 )
 from snn2hw.ir.synapses import matrix
 from snn2hw.nir_io.read import KEY

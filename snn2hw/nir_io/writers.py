@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from snn2hw.ir.network import Reset, Rules
+from snn2hw.ir.network import Rules
+from snn2hw.ir.nodes import Reset
 
 
 @dataclass(frozen=True, slots=True)

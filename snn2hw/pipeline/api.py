@@ -20,7 +20,7 @@ from snn2hw.files import expanded
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.network import Network as Float
-from snn2hw.ir.network import Threshold
+from snn2hw.ir.nodes import Threshold
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import chosen
 from snn2hw.pipeline import builds, comparing, counting, given, runs

@@ -13,7 +13,8 @@ from snn2hw import families, nir_io
 from snn2hw.datasets import Dataset
 from snn2hw.encoders import Encoder
 from snn2hw.files import write_json
-from snn2hw.ir.network import Affine, Conv2d, Network
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv2d
 from snn2hw.leading import leads
 from snn2hw.passes import unit_resistance
 from snn2hw.store import folders

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from snn2hw import target as targets
 from snn2hw.errors import InputError
 from snn2hw.ir.integer import InputPort, IntNetwork
-from snn2hw.ir.network import Input, Network
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Input
 from snn2hw.ir.target import Target
 from snn2hw.pipeline.shapes import fitted
 

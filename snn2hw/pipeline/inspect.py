@@ -13,7 +13,8 @@ from snn2hw.errors import UnsupportedError
 from snn2hw.files import expanded
 from snn2hw.ir.graph import Wiring, along_edges, wiring
 from snn2hw.ir.integer import IntNetwork
-from snn2hw.ir.network import Affine, Conv1d, Conv2d, Network, Node, Scale, output_shape
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv1d, Conv2d, Node, Scale, output_shape
 from snn2hw.ir.populations import described
 from snn2hw.ir.synapses import describe_shape, nonzeros, synapse_count
 from snn2hw.passes import simplify

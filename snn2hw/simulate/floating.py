@@ -17,17 +17,10 @@ from numpy.typing import NDArray
 from snn2hw.errors import InputError, listed
 from snn2hw.ir import counts
 from snn2hw.ir.arrays import size_of
+from snn2hw.ir.discrete import coefficients
 from snn2hw.ir.graph import Incoming, Wiring, wiring
-from snn2hw.ir.network import (
-    Leaky,
-    Lif,
-    Network,
-    Node,
-    Rules,
-    Threshold,
-    coefficients,
-    input_shape,
-)
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import Leaky, Lif, Node, Threshold, input_shape
 from snn2hw.ir.trace import chosen, predicted
 from snn2hw.simulate.float_synapses import Way, deliver, way_of
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from snn2hw.errors import InputError, listed
 from snn2hw.ir.arrays import different_steps
 from snn2hw.ir.integer import DigitPort, InputPort, IntNetwork, given
-from snn2hw.ir.network import Input
+from snn2hw.ir.nodes import Input
 from snn2hw.ir.program import Program
 
 Ints = NDArray[np.integer[Any]]

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from snn2hw.errors import UnsupportedError
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import Edge, Shape
+from snn2hw.ir.network import Network
 from snn2hw.ir.synapses import Conv
 from snn2hw.passes import fold_batch_norm
 from snn2hw.train.students import SOURCE, Diagonal, Readout, Spiking, Student, Synapse
@@ -23,7 +24,7 @@ OUTPUT = "output"
 DT = 1e-3  # seconds; NIR is in continuous time, so a step needs a length
 
 
-def to_network(student: Spiking, dt: float | None = None) -> ir.Network:
+def to_network(student: Spiking, dt: float | None = None) -> Network:
     """Export a student in evaluation mode.
 
     Batch norm is folded in float64, and the scale of the input into the first layer, so that
@@ -57,7 +58,7 @@ def to_network(student: Spiking, dt: float | None = None) -> ir.Network:
     last = student.wiring[-1].name
     nodes[OUTPUT] = ir.Output(shapes[last])
     edges.append((last, OUTPUT))
-    return ir.Network(nodes, tuple(edges), dt, student.time_steps, student.rules.of_network)
+    return Network(nodes, tuple(edges), dt, student.time_steps, student.rules.of_network)
 
 
 def _chain(
@@ -118,7 +119,7 @@ def folded(synapse: Synapse) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def cell_node(module: Any, shape: Shape, dt: float) -> ir.Lif | ir.Leaky:
     """Return what a ``Lif`` or a ``Readout`` of this shape becomes.
 
-    One step of ``ir.network.coefficients`` is then one of the module: ``r`` and ``w_in`` undo the
+    One step of ``ir.discrete.coefficients`` is then one of the module: ``r`` and ``w_in`` undo the
     factors that Euler's step gives to what comes in.
 
     Raises:

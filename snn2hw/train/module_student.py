@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn2hw.errors import InputError, UnsupportedError, listed
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import wiring
+from snn2hw.ir.network import Network
 from snn2hw.ir.synapses import synapse_count
 from snn2hw.preprocessing import times
 from snn2hw.train.export import OUTPUT
@@ -133,14 +134,14 @@ class ModuleStudent(Spiking):
         """Return all populations but the output."""
         return [name for name in self._cells if name != self.output]
 
-    def to_network(self, dt: float | None = None) -> ir.Network:
+    def to_network(self, dt: float | None = None) -> Network:
         """Export it; the scale of the input is in the first weights, and its input tells it."""
         net, _ = self._built(dt)
         net = times(net, SOURCE, np.array(1.0 / self.max_value))
         port = replace(net.inputs()[SOURCE], gain=np.array(float(self.max_value)))
         return replace(net, nodes={**net.nodes, SOURCE: port})
 
-    def _built(self, dt: float | None) -> tuple[ir.Network, Plan]:
+    def _built(self, dt: float | None) -> tuple[Network, Plan]:
         net, _, plan = built(
             self.module,
             (size_of(self.shape),) if self._flat else self.shape,
@@ -153,7 +154,7 @@ class ModuleStudent(Spiking):
         return (_flattened(net, self.shape) if self._flat else net), plan
 
 
-def _flattened(net: ir.Network, shape: Chw) -> ir.Network:
+def _flattened(net: Network, shape: Chw) -> Network:
     """Give a network of flat samples images, which it flattens."""
     (given,) = net.inputs().values()
     nodes = {**net.nodes, SOURCE: replace(given, shape=shape), "flatten": ir.Flatten(shape)}

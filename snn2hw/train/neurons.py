@@ -4,7 +4,7 @@
 One step is ``i = alpha i + I``, ``v = beta v + i``; a spike where ``v > threshold``; then ``v = 0``
 there, or ``v -= threshold``. With ``alpha = 0`` the current has no memory (LIF), with ``beta = 1``
 the membrane no leak (IF), with both decays it is the current-based LIF. This is the forward-Euler
-step of ``ir.network.Lif``, so what is trained is what is exported.
+step of ``ir.nodes.Lif``, so what is trained is what is exported.
 
 The backward pass replaces the derivative of the spike by a surrogate (Neftci et al., 2019, IEEE
 Signal Processing Magazine 36(6)) and treats the reset as constant.
@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from snn2hw.errors import InputError, unknown_name
-from snn2hw.ir.network import Reset
 from snn2hw.ir.neuron import Decays, NeuronRules
+from snn2hw.ir.nodes import Reset
 from snn2hw.train import cpu
 from snn2hw.train.averaging import averaged
 

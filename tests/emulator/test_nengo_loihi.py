@@ -29,7 +29,8 @@ from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine, nengo_loihi, netx
 from snn2hw.families.loihi import populations as chip
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Output
 from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.nir_io import Choice
 from snn2hw.pipeline import builds

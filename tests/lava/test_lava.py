@@ -32,18 +32,8 @@ from snn2hw.families.loihi import definition as reference
 from snn2hw.families.loihi import engine, lava
 from snn2hw.families.loihi.populations import Graded, Sigma
 from snn2hw.ir.integer import Connection
-from snn2hw.ir.network import (
-    Affine,
-    Conv1d,
-    Conv2d,
-    Delay,
-    Flatten,
-    Input,
-    Leaky,
-    Network,
-    Output,
-    Threshold,
-)
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv1d, Conv2d, Delay, Flatten, Input, Leaky, Output, Threshold
 from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.nir_io import Choice
 from snn2hw.pipeline.compiler import compile_network

@@ -13,7 +13,8 @@ import pytest
 from nets import DT, LOIHI2, images, lif, recurrent_chain
 
 from snn2hw.families.loihi import engine, lava, netx
-from snn2hw.ir.network import Affine, Input, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Input, Output
 from snn2hw.pipeline.compiler import compile_network
 
 pytestmark = [pytest.mark.lava, pytest.mark.usefixtures("lava_python")]

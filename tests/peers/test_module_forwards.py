@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import snn2hw
 from snn2hw.errors import InputError, UnsupportedError
-from snn2hw.ir.network import Affine, Conv2d, Delay, Leaky, Lif, Pool2d, SparseAffine
+from snn2hw.ir.nodes import Affine, Conv2d, Delay, Leaky, Lif, Pool2d, SparseAffine
 from snn2hw.simulate import floating
 from snn2hw.train import ModuleStudent, from_module
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from snn2hw.errors import UnsupportedError
-from snn2hw.ir.network import Delay, Leaky, Lif, Threshold
+from snn2hw.ir.nodes import Delay, Leaky, Lif, Threshold
 from snn2hw.simulate import floating
 from snn2hw.train import from_module, run_module
 

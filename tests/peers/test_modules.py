@@ -20,7 +20,7 @@ from torch import nn
 import snn2hw
 from snn2hw import nir_io
 from snn2hw.errors import InputError, UnsupportedError
-from snn2hw.ir.network import Affine, Conv2d, Lif, Pool2d
+from snn2hw.ir.nodes import Affine, Conv2d, Lif, Pool2d
 from snn2hw.simulate import floating
 from snn2hw.train import from_module, run_module
 from snn2hw.train.neurons import Lif as OwnLif

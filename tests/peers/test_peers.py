@@ -29,7 +29,8 @@ from snntorch.import_nir import (
 )
 
 from snn2hw import nir_io
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Lif, Network, Output, Pool2d
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Lif, Output, Pool2d
 from snn2hw.ir.synapses import Conv
 from snn2hw.passes import unit_resistance
 from snn2hw.simulate import floating

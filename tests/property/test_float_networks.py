@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from nets import images, seeds
 
 from snn2hw import nir_io
-from snn2hw.ir.network import Conv1d, Conv2d
+from snn2hw.ir.nodes import Conv1d, Conv2d
 from snn2hw.simulate import floating
 
 files = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -30,18 +30,8 @@ from snn2hw.families.loihi import engine, exact
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.quantize import quantize
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
-from snn2hw.ir.network import (
-    Affine,
-    Conv2d,
-    Flatten,
-    Input,
-    Network,
-    Output,
-    Pool2d,
-    Rules,
-    Scale,
-    output_shape,
-)
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Output, Pool2d, Scale, output_shape
 from snn2hw.ir.synapses import Conv, Dense
 from snn2hw.simulate import floating
 

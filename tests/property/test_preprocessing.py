@@ -16,13 +16,13 @@ from torch import nn
 import snn2hw
 from snn2hw import nir_io
 from snn2hw.errors import InputError
-from snn2hw.ir.network import (
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import (
     Affine,
     Conv2d,
     Flatten,
     Input,
     Leaky,
-    Network,
     Output,
     Pool2d,
     Scale,

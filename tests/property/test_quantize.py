@@ -15,17 +15,10 @@ from snn2hw.families.loihi import engine
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.quantize import network, quantize, scale
 from snn2hw.families.loihi.quantize.drive import Drive, Driving, Sends, drive_of, forgets
+from snn2hw.ir.discrete import Coefficients
 from snn2hw.ir.graph import Source, wiring
-from snn2hw.ir.network import (
-    Affine,
-    Coefficients,
-    Conv2d,
-    Input,
-    Leaky,
-    Network,
-    Output,
-    Rules,
-)
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import Affine, Conv2d, Input, Leaky, Output
 from snn2hw.ir.synapses import Conv, Dense, from_matrix, matrix
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.simulate import floating

@@ -17,7 +17,8 @@ from snn2hw.errors import Snn2hwError
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.definition import run as define
 from snn2hw.families.loihi.quantize import quantize, relays
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Network, Output, Pool2d
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Output, Pool2d
 from snn2hw.ir.synapses import Conv
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.simulate import floating

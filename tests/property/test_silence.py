@@ -14,7 +14,8 @@ from nets import DT, lif
 
 from snn2hw import nir_io
 from snn2hw.ir.graph import wiring
-from snn2hw.ir.network import Affine, Input, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Input, Output
 from snn2hw.silence import never, notes
 from snn2hw.simulate import floating
 

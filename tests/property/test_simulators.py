@@ -34,7 +34,8 @@ from snn2hw.families.loihi import engine
 from snn2hw.families.loihi import populations as chip
 from snn2hw.families.loihi.quantize import quantize
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork
-from snn2hw.ir.network import Affine, Delay, Input, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Delay, Input, Output
 from snn2hw.ir.synapses import Dense
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.simulate import compare, floating

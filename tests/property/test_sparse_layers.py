@@ -15,7 +15,8 @@ from scipy import sparse
 import snn2hw
 from snn2hw import nir_io
 from snn2hw.errors import InputError, NetworkError
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Network, Output, Scale, SparseAffine
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Output, Scale, SparseAffine
 from snn2hw.ir.synapses import Conv, from_matrix
 from snn2hw.passes import fold_scales
 from snn2hw.simulate import floating

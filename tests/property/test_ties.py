@@ -11,7 +11,8 @@ from nets import DT, LOIHI2, lif
 import snn2hw
 from snn2hw.errors import UnsupportedError
 from snn2hw.families.loihi.quantize import quantize
-from snn2hw.ir.network import Affine, Input, Network, Output, Rules
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import Affine, Input, Output
 from snn2hw.rewrites import rewrite
 from snn2hw.simulate import floating
 

@@ -15,7 +15,9 @@ import snn2hw
 from snn2hw.errors import UnsupportedError
 from snn2hw.families.loihi.definition import run as define
 from snn2hw.families.loihi.quantize import quantize
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Lif, Network, Output, coefficients
+from snn2hw.ir.discrete import coefficients
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Lif, Output
 from snn2hw.ir.synapses import Conv
 from snn2hw.rewrites import rewrite
 from snn2hw.simulate import floating

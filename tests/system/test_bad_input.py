@@ -115,7 +115,8 @@ def test_nan_weights(tmp_path):
 def test_layer_that_does_not_fit(tmp_path):
     from nets import DT, lif
 
-    from snn2hw.ir.network import Affine, Input, Network, Output
+    from snn2hw.ir.network import Network
+    from snn2hw.ir.nodes import Affine, Input, Output
 
     nodes = {
         "in": Input((4000,)), "fc": Affine(np.ones((2, 4000)) / 100, np.zeros(2)),

@@ -17,7 +17,8 @@ from onnx_files import classifier, linear_digits, save
 from system_calls import call, call_here, document
 
 from snn2hw import datasets, nir_io, train
-from snn2hw.ir.network import Affine, Input, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Input, Output
 from snn2hw.simulate import floating
 
 

@@ -14,7 +14,8 @@ from system_calls import call_here
 
 from snn2hw import datasets, nir_io, train
 from snn2hw.encoders import Encoder
-from snn2hw.ir.network import Affine, Flatten, Input, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Flatten, Input, Output
 from snn2hw.pipeline.finishing import synops
 
 STEPS = 6

@@ -16,7 +16,8 @@ from snn2hw import nir_io
 from snn2hw import target as targets
 from snn2hw.errors import LONGEST
 from snn2hw.files import HIDDEN
-from snn2hw.ir.network import Affine, Input, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Input, Output
 
 FORGED = "\nerror: forged"
 NASTY = f"a\x1b[31m\x07\r{FORGED}\u202egnp"

@@ -12,17 +12,8 @@ from nets import DT, LOIHI2, lif
 from snn2hw.errors import UnsupportedError
 from snn2hw.families.loihi.quantize import quantize, refusals
 from snn2hw.ir.graph import wiring
-from snn2hw.ir.network import (
-    Affine,
-    Delay,
-    Input,
-    Leaky,
-    Network,
-    Output,
-    Rules,
-    Threshold,
-    input_shape,
-)
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import Affine, Delay, Input, Leaky, Output, Threshold, input_shape
 
 
 def chain(cell, *before, largest=1, rules=None):

@@ -16,7 +16,8 @@ from snn2hw.errors import InputError, UnsupportedError
 from snn2hw.families.loihi import definition, engine
 from snn2hw.ir import integer
 from snn2hw.ir.integer import DigitPort, InputPort
-from snn2hw.ir.network import Affine, Input, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Input, Output
 from snn2hw.pipeline import builds
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.exporting import export

@@ -27,7 +27,8 @@ from nets import (
 from snn2hw import nir_io
 from snn2hw.errors import InputError, Snn2hwError
 from snn2hw.families.loihi import engine, netx
-from snn2hw.ir.network import Affine, Flatten, Input, Network, Output, Pool2d
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Flatten, Input, Output, Pool2d
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.store import program as program_file
 

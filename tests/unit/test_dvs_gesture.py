@@ -8,8 +8,9 @@ import json
 import numpy as np
 from shared import DATA, needs_data
 
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Input, Lif, Network, Output, Pool2d, Rules
-from snn2hw.ir.network import output_shape as shape_of
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Lif, Output, Pool2d
+from snn2hw.ir.nodes import output_shape as shape_of
 from snn2hw.ir.synapses import Conv
 from snn2hw.simulate import floating
 

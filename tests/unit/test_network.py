@@ -12,20 +12,10 @@ from nets import DT, lif, residual, seeds, tiny
 
 from snn2hw.errors import NetworkError
 from snn2hw.families.loihi.definition import correlate
+from snn2hw.ir.discrete import FEW, coefficients
 from snn2hw.ir.graph import output_populations, wiring
-from snn2hw.ir.network import (
-    FEW,
-    Affine,
-    Conv2d,
-    Delay,
-    Flatten,
-    Input,
-    Network,
-    Output,
-    Pool2d,
-    Scale,
-    coefficients,
-)
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv2d, Delay, Flatten, Input, Output, Pool2d, Scale
 from snn2hw.ir.synapses import Conv, fan_out, matrix
 
 

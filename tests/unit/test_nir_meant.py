@@ -14,7 +14,9 @@ from nets import DT, lif
 
 from snn2hw import nir_io
 from snn2hw.errors import InputError, NetworkError
-from snn2hw.ir.network import Delay, Input, Lif, Network, Output, coefficients
+from snn2hw.ir.discrete import coefficients
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Delay, Input, Lif, Output
 from snn2hw.nir_io import Choice
 from snn2hw.simulate import floating
 

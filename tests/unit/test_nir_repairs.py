@@ -16,7 +16,7 @@ from nir_files import ONES, chain, lif, write
 from snn2hw import nir_io
 from snn2hw.errors import InputError
 from snn2hw.ir.graph import wiring
-from snn2hw.ir.network import Conv1d, Conv2d, Flatten
+from snn2hw.ir.nodes import Conv1d, Conv2d, Flatten
 from snn2hw.ir.synapses import matrix
 
 once = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -21,7 +21,8 @@ from snn2hw.families.loihi import definition, engine
 from snn2hw.families.xylo import engine as xylo
 from snn2hw.families.xylo import spec
 from snn2hw.ir.integer import IntNetwork
-from snn2hw.ir.network import Affine, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Output
 from snn2hw.ir.trace import join
 from snn2hw.pipeline import builds, floats
 from snn2hw.pipeline.compiler import compile_network

@@ -16,7 +16,8 @@ from snn2hw import families
 from snn2hw.errors import UnsupportedError
 from snn2hw.families.loihi import engine
 from snn2hw.families.loihi.populations import Graded, Sigma
-from snn2hw.ir.network import Affine, Input, Leaky, Network, Output, Rules
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import Affine, Input, Leaky, Output
 from snn2hw.pipeline.compiler import compile_network, reasons
 from snn2hw.pipeline.exporting import compiled
 from snn2hw.pipeline.loading import Model

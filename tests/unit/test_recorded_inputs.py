@@ -16,7 +16,8 @@ import snn2hw
 from snn2hw import nir_io
 from snn2hw.encoders import Encoder
 from snn2hw.errors import InputError
-from snn2hw.ir.network import Affine, Flatten, Input, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Flatten, Input, Output
 from snn2hw.pipeline import floats
 from snn2hw.pipeline.exporting import export
 from snn2hw.pipeline.loading import Model

@@ -8,7 +8,8 @@ from nets import LOIHI2, images, lif, tiny
 
 from snn2hw.archives import read_npz, write_npz
 from snn2hw.errors import InputError
-from snn2hw.ir.network import Affine, Input, Network, Output
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Input, Output
 from snn2hw.pipeline import builds, floats
 from snn2hw.pipeline.exporting import export
 from snn2hw.pipeline.loading import Model

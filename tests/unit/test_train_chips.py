@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from snn2hw import datasets, families, nir_io, target, train
 from snn2hw.errors import InputError, UnsupportedError
-from snn2hw.ir.network import Rules, coefficients
+from snn2hw.ir.discrete import coefficients
+from snn2hw.ir.network import Rules
 from snn2hw.ir.neuron import NeuronRules, Parts, Shifts
 from snn2hw.passes import unit_resistance
 from snn2hw.pipeline.compiler import compile_network

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from snn2hw.ir.network import Conv2d, Flatten, Input, Pool2d, coefficients
+from snn2hw.ir.discrete import coefficients
+from snn2hw.ir.nodes import Conv2d, Flatten, Input, Pool2d
 from snn2hw.simulate import floating
 from snn2hw.train.export import to_network
 from snn2hw.train.methods import watch

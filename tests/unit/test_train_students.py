@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import snn2hw
 from snn2hw.errors import InputError, UnsupportedError
-from snn2hw.ir.network import Leaky
+from snn2hw.ir.nodes import Leaky
 from snn2hw.ir.synapses import fan_out
 from snn2hw.simulate import floating
 from snn2hw.train import teachers

@@ -19,17 +19,8 @@ from snn2hw.families.xylo import XYLO, engine
 from snn2hw.families.xylo.quantize import quantize, refusals
 from snn2hw.families.xylo.quantize.decays import dash, tau_of
 from snn2hw.ir.graph import wiring
-from snn2hw.ir.network import (
-    Affine,
-    Conv2d,
-    Flatten,
-    Input,
-    Leaky,
-    Network,
-    Output,
-    Rules,
-    Threshold,
-)
+from snn2hw.ir.network import Network, Rules
+from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Leaky, Output, Threshold
 from snn2hw.ir.synapses import Conv, Sparse, matrix
 from snn2hw.pipeline.compiler import compile_network, reasons
 from snn2hw.simulate import floating

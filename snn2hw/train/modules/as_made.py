@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn2hw.ir.network import Fires
+from snn2hw.ir.nodes import Fires
 from snn2hw.train.modules.calling import STATES
 from snn2hw.train.modules.kinds import LIBRARIES
 

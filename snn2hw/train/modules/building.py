@@ -10,9 +10,10 @@ from typing import Any, get_args
 from torch import nn
 
 from snn2hw.errors import InputError, UnsupportedError, listed, unknown_name
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import Shape
 from snn2hw.ir.graph import along_edges, wiring
+from snn2hw.ir.network import Network, Rules
 from snn2hw.ir.trace import chosen
 from snn2hw.passes import drop_unheard
 from snn2hw.train.export import cell_node, to_network
@@ -42,7 +43,7 @@ def from_module(
     input_max: int = 1,
     max_pool: MaxPool = "refuse",
     time: Time | None = None,
-) -> tuple[ir.Network, list[str]]:
+) -> tuple[Network, list[str]]:
     """Turn a spiking module, in evaluation mode, into a network; nodes keep the modules' paths.
 
     A copy of it runs a few steps of random spikes, and what it does is written down.
@@ -90,7 +91,7 @@ def built(
     input_max: int,
     max_pool: MaxPool,
     time: Time | None,
-) -> tuple[ir.Network, list[str], Plan]:
+) -> tuple[Network, list[str], Plan]:
     """Do what ``from_module`` does, and say how the module is called as well."""
     if not isinstance(module, nn.Module):
         raise InputError(f"{type(module).__name__} is neither a path nor a PyTorch module.")
@@ -184,7 +185,7 @@ def _step_of(module: nn.Module) -> float:
 
 def _neurons(
     seen: Seen, dt: float, notes: list[str]
-) -> tuple[dict[int, Neurons], ir.Rules, list[str]]:
+) -> tuple[dict[int, Neurons], Rules, list[str]]:
     """Return what each of the cells becomes, and what cannot be."""
     t, found, wrong = seen.t, dict[int, Neurons](), list[str]()
     for number, cells in enumerate(t.signals.all):
@@ -208,11 +209,11 @@ def _neurons(
                     "send nothing but spikes: use its spikes, or take reset_mechanism='none'"
                 )
     rules = {
-        t.signals[k].name: made.rules or ir.Rules()  # type: ignore[union-attr]
+        t.signals[k].name: made.rules or Rules()  # type: ignore[union-attr]
         for k, made in found.items()
         if isinstance(made.node, ir.Lif)
     }
-    first = next(iter(rules.values()), ir.Rules())
+    first = next(iter(rules.values()), Rules())
     others = [name for name, other in rules.items() if other != first]
     if others:
         wrong.append(
@@ -225,11 +226,11 @@ def _neurons(
 
 
 def _joined(
-    seen: Seen, neurons: dict[int, Neurons], rules: ir.Rules, dt: float, steps: int | None,
+    seen: Seen, neurons: dict[int, Neurons], rules: Rules, dt: float, steps: int | None,
     input_max: int,
-) -> ir.Network:  # fmt: skip
+) -> Network:  # fmt: skip
     """Join everything that leads to the answer; a loop closes by itself where that is the same."""
-    found: list[ir.Network] = []
+    found: list[Network] = []
     for wait in (True, False):
         join = Join(seen.t.signals, seen.heard, neurons, dt, input_max, wait=wait)
         for number in sorted(_needed(seen)):
@@ -237,7 +238,7 @@ def _joined(
         for name, answer in zip(seen.names, seen.answers, strict=True):
             shape = _answer_shape(seen, answer)
             join.feed(join.add(name, ir.Output(shape)), shape, answer.heard)
-        found.append(ir.Network(join.nodes, tuple(join.edges), dt, steps, rules))
+        found.append(Network(join.nodes, tuple(join.edges), dt, steps, rules))
         if not join.waits:
             return _in_order(found[0])
     delays = [
@@ -247,7 +248,7 @@ def _joined(
     return _in_order(found[1] if delays[0] == delays[1] else found[0])
 
 
-def _in_order(net: ir.Network) -> ir.Network:
+def _in_order(net: Network) -> Network:
     """Put sources before targets, as people read a list of layers, without what nobody hears."""
     net = drop_unheard(net)
     return replace(net, nodes={name: net.nodes[name] for name in along_edges(net)})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import Shape
 from snn2hw.ir.synapses import Conv, Pair
 from snn2hw.train.modules.origins import Floats

@@ -12,7 +12,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.synapses import from_matrix, with_weight
 from snn2hw.train.modules.origins import STILL, Floats, Ids, Operand, Where, operand

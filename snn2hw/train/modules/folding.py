@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, assert_never
 import numpy as np
 
 from snn2hw.errors import listed
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.graph import pool_kernel
 from snn2hw.ir.synapses import received
 from snn2hw.train.modules.origins import Floats, Operand

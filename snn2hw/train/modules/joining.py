@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import Edge, Shape, size_of
+from snn2hw.ir.network import Rules
 from snn2hw.ir.synapses import from_matrix, matrix
 from snn2hw.train.modules.channels import taken_channels
 from snn2hw.train.modules.origins import Floats, Operand
@@ -42,7 +43,7 @@ class Neurons(NamedTuple):
     into: ir.Linear | None = None
     recurrent: ir.Linear | None = None
     factor: Floats | None = None
-    rules: ir.Rules | None = None
+    rules: Rules | None = None
 
 
 class Join:

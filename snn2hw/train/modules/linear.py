@@ -12,7 +12,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import Shape, size_of
 from snn2hw.ir.synapses import Conv, Pair, from_matrix
 from snn2hw.train.export import image, pair

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import Shape
+from snn2hw.ir.network import Rules
 from snn2hw.train.export import array
 from snn2hw.train.modules.constants import each, lif, unsound
 from snn2hw.train.modules.joining import Neurons
@@ -45,7 +46,7 @@ def neurons(m: Any, shape: Shape, dt: float, _notes: list[str], _name: str) -> N
         raise Cannot(" and ".join(why))
     none = np.array(start)
     node = ir.Lif(shape, v_threshold=threshold, v_reset=none, reset=reset, fires="at", **constants)
-    rules = ir.Rules(fires="at", spikes=spikes, v_min=floor, most=most, most_out=most)
+    rules = Rules(fires="at", spikes=spikes, v_min=floor, most=most, most_out=most)
     return Neurons(node, rules=rules)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import Shape
 from snn2hw.ir.synapses import Conv
 from snn2hw.nir_io.writers import MISSED

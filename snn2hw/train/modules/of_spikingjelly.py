@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import Shape
 from snn2hw.train.export import array
 from snn2hw.train.modules.as_made import ODD_SPIKES, fires

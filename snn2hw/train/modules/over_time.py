@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.graph import pool_kernel
 from snn2hw.ir.synapses import from_matrix, matrix, synapse_count

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from snn2hw.ir import network as ir
+from snn2hw.ir import nodes as ir
 from snn2hw.ir.arrays import size_of
 from snn2hw.train.modules.kinds import LIBRARIES, MaxPool, kind
 from snn2hw.train.modules.origins import Floats, Ids, Operand, Rows, Shadows, Where, operand

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.errors import InputError
-from snn2hw.ir.network import Network, Reset
+from snn2hw.ir.network import Network
 from snn2hw.ir.neuron import NeuronRules
+from snn2hw.ir.nodes import Reset
 from snn2hw.train.averaging import averaged
 from snn2hw.train.convolution import convolution
 from snn2hw.train.dense import Dense

@@ -12,16 +12,10 @@ from snn2hw.families.loihi.place import crowded
 from snn2hw.families.loihi.quantize.drive import as_spiking, decay, fires_at, forgets, whole
 from snn2hw.families.loihi.quantize.parts import count_parts
 from snn2hw.families.loihi.quantize.relays import sends_sums
+from snn2hw.ir.discrete import Coefficients
 from snn2hw.ir.graph import Incoming, Wiring, output_populations
-from snn2hw.ir.network import (
-    RESETS,
-    Cell,
-    Coefficients,
-    Input,
-    Leaky,
-    Lif,
-    Network,
-)
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import RESETS, Cell, Input, Leaky, Lif
 from snn2hw.ir.target import Target
 
 

@@ -11,8 +11,10 @@ import scipy
 from numpy.typing import NDArray
 
 from snn2hw.families.loihi.numbers import Numbers
+from snn2hw.ir.discrete import Coefficients, coefficients
 from snn2hw.ir.graph import Incoming, Source
-from snn2hw.ir.network import Cell, Coefficients, Leaky, Lif, Network, coefficients
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Cell, Leaky, Lif
 from snn2hw.ir.synapses import Conv, Dense, Synapses, from_matrix, matrix, with_weight
 
 LEAST, MOST = 1e-100, 1e100  # in thresholds: floats end at 1e-308 and 1e308

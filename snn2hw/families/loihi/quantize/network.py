@@ -28,7 +28,8 @@ from snn2hw.families.loihi.quantize.scale import (
 from snn2hw.families.shared import accepted, fed_of
 from snn2hw.ir.graph import Wiring, output_populations
 from snn2hw.ir.integer import Connection, DigitPort, InputPort, IntNetwork, Rounding
-from snn2hw.ir.network import Input, Leaky, Lif, Network, Threshold, input_shape
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Input, Leaky, Lif, Threshold, input_shape
 from snn2hw.ir.target import Target
 
 

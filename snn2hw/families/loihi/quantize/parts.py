@@ -18,7 +18,8 @@ from snn2hw.families.loihi.numbers import Numbers
 from snn2hw.families.loihi.quantize.drive import as_spiking
 from snn2hw.ir.arrays import Shape
 from snn2hw.ir.graph import Incoming, Source, Wiring
-from snn2hw.ir.network import Cell, Lif, Network
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Cell, Lif
 from snn2hw.ir.synapses import columns, identity, rows, whole_channels
 
 Positions = NDArray[np.int64]

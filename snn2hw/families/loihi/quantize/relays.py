@@ -17,7 +17,8 @@ from snn2hw.families.loihi.quantize.drive import Drive
 from snn2hw.families.loihi.quantize.scale import common_unit, reach, rounded_at
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import Connection
-from snn2hw.ir.network import Affine, Conv2d, Flatten, Leaky, Network
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Leaky
 from snn2hw.ir.target import Target
 from snn2hw.passes import adds_up, with_sums_held
 

@@ -14,16 +14,10 @@ from snn2hw.families.xylo.place import Needs, misfits
 from snn2hw.families.xylo.quantize.decays import dash, tau_of
 from snn2hw.families.xylo.schedule import phases, untimely
 from snn2hw.ir.arrays import size_of
+from snn2hw.ir.discrete import coefficients
 from snn2hw.ir.graph import Wiring, output_populations
-from snn2hw.ir.network import (
-    RESETS,
-    Cell,
-    Leaky,
-    Lif,
-    Network,
-    Threshold,
-    coefficients,
-)
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import RESETS, Cell, Leaky, Lif, Threshold
 from snn2hw.ir.target import Target
 
 

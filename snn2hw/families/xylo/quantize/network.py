@@ -17,9 +17,11 @@ from snn2hw.families.xylo.populations import NO_ALIAS, Hidden, Population, Reado
 from snn2hw.families.xylo.quantize.abilities import refusals
 from snn2hw.families.xylo.quantize.decays import dash
 from snn2hw.families.xylo.quantize.scale import Group, fitted
+from snn2hw.ir.discrete import coefficients
 from snn2hw.ir.graph import Source, Wiring, output_populations
 from snn2hw.ir.integer import Connection, InputPort, IntNetwork, Rounding
-from snn2hw.ir.network import Lif, Network, coefficients
+from snn2hw.ir.network import Network
+from snn2hw.ir.nodes import Lif
 from snn2hw.ir.synapses import Dense, Sparse, from_matrix, matrix, with_weight
 from snn2hw.ir.target import Target
 
