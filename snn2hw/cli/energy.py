@@ -1,4 +1,4 @@
-"""energy report, energy compare."""
+"""energy report, energy compare, energy validate."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from snn2hw.cli.common import PLACE, Talk, common, output_option, root
 from snn2hw.cli.data import data_options
 from snn2hw.cli.model import model_options
 from snn2hw.cli.samples import ask_output, samples_of
+from snn2hw.files import new_file
 from snn2hw.ir.network import Network
-from snn2hw.pipeline import builds
+from snn2hw.pipeline import builds, validating
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.loading import load_any
 from snn2hw.pipeline.samples import samples_for, sole
-from snn2hw.report import text
+from snn2hw.report import text, validation
 from snn2hw.store.results import check_result
 
 
@@ -123,3 +124,28 @@ def energy_compare(
         for line in (text.changes(row.get("rewrites")) if row["fits"] else row["reasons"])
     ]
     talk.result({"model": loaded.name, "targets": found}, [*text.table(head, rows), *below])
+
+
+@energy.command("validate")
+@click.argument("chip", required=False)
+@click.option("--data-dir", type=PLACE, help="Look for the workloads' files here.")
+@click.option("--page", type=PLACE, help="Write the comparison as a Markdown page.")
+@common
+def energy_validate(talk: Talk, chip: str | None, data_dir: Path | None, page: Path | None) -> None:
+    """Predict published measurements of chips, and say how far off the bill is.
+
+    CHIP is one of those that were measured; by default all. Their networks are built again and run
+    in our simulation. Those whose files are nowhere are left out and named.
+    """
+    if page is not None:
+        check_result(page)
+    found = validating.validate(
+        chip, data_dir=data_dir, progress=lambda done, total: talk.update("validate", done, total)
+    )
+    for missing in found["missing"]:
+        talk.say(f"note: {missing['workload']} is left out: {missing['file']} was not found")
+    if page is not None:
+        with new_file(page, make_folder=False) as temporary:
+            temporary.write_text(validation.page(found), encoding="utf-8")
+        talk.say(f"written: {page}")
+    talk.result(found, validation.lines(found))

@@ -1,7 +1,8 @@
 """Loihi: what a trace makes the chip do, and how long that takes.
 
 A synapse that an event reads from memory is charged, with the zeros that are stored there, and
-every neuron is updated in every chip step (docs/decisions/0004-energy.md). Of Loihi 1 more is
+every neuron is updated in every chip step (docs/decisions/0004-energy.md). Zeros of a kernel are
+not charged, as Loihi 2's counters do not have them (0027-pilotnet-rebuilt.md). Of Loihi 1 more is
 known: a target file that prices finer events has them counted, and its neurons are updated only
 where there is something to update.
 """
@@ -145,10 +146,11 @@ def _rows(program: Program) -> dict[str, list[int]]:
 def _read_by(program: Program) -> Iterator[tuple[Connection, list[int], SynapsesMet]]:
     """Return the slices behind each connection, and what an event reads there."""
     rows, slices = _rows(program), program.placement.slices
-    each = is_fine(program.target)  # messages are of single neurons
+    fine = is_fine(program.target)  # messages are of single neurons
     for c, form in zip(program.network.connections, program.placement.stored, strict=True):
         into = rows[c.post]
-        yield c, into, met(c.synapses, [slices[i] for i in into], zeros=form == DENSE, each=each)
+        zeros = form == DENSE and (fine or not isinstance(c.synapses, Conv))
+        yield c, into, met(c.synapses, [slices[i] for i in into], zeros=zeros, each=fine)
 
 
 def _reads(program: Program, sent: Mapping[str, NDArray[np.bool_]]) -> Found:
@@ -226,12 +228,12 @@ def _messages(
 def time(program: Program, counts: Counts, target: Target) -> Times:
     """Say how long a sample takes: a step lasts as its busiest core, and until all have met.
 
-    While a core of a target with finer times goes through its neurons and sends their spikes, it
-    takes those of others and reads their synapses: it is busy as long as the longer of the two.
+    While a core goes through its neurons, it reads the synapses that the spikes of others meet: it
+    is busy as long as the longer of the two.
     Samples follow each other without a gap, so one takes T chip steps of throughput, and T + depth
     steps of latency. With loops or delays, a sample waits until the one before has left the chip.
     """
-    together = (SENDING, RECEIVING) if is_fine(target) else (COARSE,)
+    together = (SENDING, RECEIVING) if is_fine(target) else (("update",), ("synop",))
 
     def lasts(pick: str) -> Floats:
         ns = {k: float(getattr(f, pick)) for k, f in target.timing.items()}
