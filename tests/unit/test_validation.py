@@ -1,0 +1,188 @@
+"""Predictions of published measurements: what is rebuilt, what it comes to, how it is summed up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from shared import DATA, needs_data
+
+from snn2hw import target
+from snn2hw.cli import commands
+from snn2hw.errors import InputError
+from snn2hw.pipeline import counting, validating, workloads
+from snn2hw.pipeline.compiler import compile_network
+from snn2hw.pipeline.loading import load_model
+from snn2hw.pipeline.workloads import BUILDERS
+from snn2hw.report import validation as told
+from snn2hw.validation import measured
+
+KNOWN = measured()
+
+
+def test_every_measurement_has_a_workload_that_is_rebuilt():
+    assert set(BUILDERS) == set(KNOWN.workloads)
+    assert {m.workload for m in KNOWN.measurements} == set(KNOWN.workloads)
+    assert {w.chip for w in KNOWN.workloads.values()} - {"speck"} <= set(target.names())
+    known = [(m.workload, m.what, m.run) for m in KNOWN.measurements]
+    assert len(set(known)) == len(known)
+    for m in KNOWN.measurements:
+        assert len(m.source) > 10, m
+
+
+def test_every_range_of_a_target_says_how_it_came_about():
+    for name in target.names():
+        chip = target.load(name)
+        for f in (*chip.prices.values(), *chip.timing.values()):
+            both = "Low and high:" in f.source
+            assert f.low == f.value or both or "Low:" in f.source, (name, f.name)
+            assert f.high == f.value or both or "High:" in f.source, (name, f.name)
+
+
+@needs_data
+def test_prices_reproduce_what_they_were_fitted_to():
+    found = validating.validate(data_dir=DATA)
+    assert not found["missing"]
+    for row in found["rows"]:
+        if row["fitted"] and row["what"] != "step time":  # of Intel's placement, not of ours
+            assert row["ratio"] == pytest.approx(1, abs=3e-3), row
+            assert row["within_range"], row
+        assert row["predicted"]["low"] <= row["predicted"]["typical"] <= row["predicted"]["high"]
+    assert {(r["workload"], r["what"]) for r in found["rows"]} == {
+        (m.workload, m.what) for m in KNOWN.measurements
+    }
+    page = told.page(found)
+    assert all(w.title in page for w in KNOWN.workloads.values())
+    json.dumps(found)
+
+
+@needs_data
+def test_pilotnet_counts_what_the_chip_counted():
+    """Million synops a core over 10,000 steps, in cores divided as Intel's compiler did.
+
+    Read off the plot of lava-dl's benchmark notebook (b9e3691): a pixel is 4.3 million.
+    """
+    model = load_model(str(DATA / "models/lava-dl/pilotnet_lif.net"), DATA)
+    chip = target.load("loihi2")
+    program = compile_network(model.network, chip)
+    silent = {"input": np.zeros((1, 16, 3, 66, 200), np.int64)}
+    # A core of Intel's placement: columns of the map, with all rows and channels.
+    columns = {"layer2": 4, "layer3": 8, "layer4": 8, "layer5": 16}
+    read = {"layer2": 1312, "layer3": 1508, "layer4": 525, "layer5": 506}
+    trace, _ = counting.run(program, silent)
+    for c in program.network.connections:
+        if c.post in columns:
+            from snn2hw.ir.synapses import received, with_weight
+
+            met = with_weight(c.synapses, (np.asarray(c.synapses.weight) != 0).astype(float))
+            sent = trace.events[c.pre].sum(axis=0).astype(float)
+            shape = next(p.shape for p in program.network.populations if p.name == c.post)
+            core = received(met, sent).reshape(shape)[:, :, : columns[c.post]].sum()
+            assert core * 625 / 1e6 == pytest.approx(read[c.post], abs=9), c.post
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["synop", "update"])
+def test_a_prediction_follows_the_prices(name, monkeypatch):
+    """Twice a price, and what it stands for costs twice as much."""
+    chip = target.load("loihi2")
+    price = chip.prices[name]
+    dear = replace(price, value=2 * price.value, high=3 * price.high)
+    changed = replace(chip, prices={**chip.prices, name: dear})
+    workload = KNOWN.workloads["pilotnet-lif"]
+    before = workloads.pilotnet_lif(workload, DATA / workload.file, None)
+    monkeypatch.setattr(workloads.targets, "load", lambda _: changed)
+    after = workloads.pilotnet_lif(workload, DATA / workload.file, None)
+    of_it = {"synop": 36_318_000, "update": 158_509 * 16}[name] * price.value * 1e-9
+    grown = after["dynamic energy"].typical - before["dynamic energy"].typical
+    assert grown == pytest.approx(of_it, rel=1e-3)
+    assert after["synops"] == before["synops"]
+
+
+def test_a_branch_spikes_at_the_rate_that_is_assumed():
+    chip = target.load("loihi1")
+    for rate in (0.02, 0.05, 0.1):
+        report = workloads._branch(chip, rate, 200)
+        assert report.spikes / (2560 * 200) == pytest.approx(rate, rel=0.06)
+    # 2,560 neurons are accessed and, with a bias, updated in every step, whatever spikes
+    prices = {k: f.value for k, f in chip.prices.items()}
+    least = 2560 * (prices["soma_access"] + prices["soma_update"]) * 200 * 1e-6
+    assert workloads._branch(chip, 0.02, 200).dynamic_uj.typical > least
+
+
+rows = st.lists(
+    st.builds(
+        lambda workload, chip, what, value, predicted, fitted: {
+            "chip": chip, "workload": f"{chip}-{workload}", "what": what, "measured": value,
+            "predicted": {"typical": predicted, "low": predicted / 2, "high": predicted * 2},
+            "ratio": predicted / value, "fitted": fitted,
+            "within_range": predicted / 2 <= value <= predicted * 2,
+        },
+        st.sampled_from("abc"), st.sampled_from(["x", "y"]),
+        st.sampled_from(["energy", "power", "synops"]),
+        st.floats(0.1, 10), st.floats(0.1, 10), st.booleans(),
+    ),
+    min_size=1, max_size=12,
+)  # fmt: skip
+
+
+@given(rows)
+def test_the_summary_counts_what_was_not_fitted(rows):
+    found = validating.summary(rows)
+    held = [r for r in rows if not r["fitted"] and r["what"] != "synops"]
+    off = sorted(max(r["ratio"], 1 / r["ratio"]) for r in held)
+    assert found["predicted"] == len(held)
+    assert found["within_2_times"] == sum(0.5 <= r["ratio"] <= 2 for r in held)
+    assert found["counts"]["compared"] == sum(r["what"] == "synops" for r in rows)
+    if held:
+        n = len(off)
+        assert found["median_off"] + 1 == pytest.approx(
+            (off[(n - 1) // 2] + off[n // 2]) / 2, abs=1e-3
+        )
+    assert found["pairs_in_order"] + len(found["out_of_order"]) == found["pairs"]
+    assert told.verdict(found)
+
+
+def test_the_order_of_two_workloads():
+    def row(workload, measured, predicted):
+        return {
+            "chip": "c", "workload": workload, "what": "energy", "measured": measured,
+            "predicted": {"typical": predicted}, "ratio": 1.0, "fitted": False,
+            "within_range": True,
+        }  # fmt: skip
+
+    found = validating.summary([row("a", 1, 5), row("b", 2, 4), row("c", 3, 6), row("a", 1.5, 5)])
+    assert (found["pairs"], found["pairs_in_order"]) == (3, 2)
+    assert found["out_of_order"] == [["a", "b", "energy"]]
+
+
+def test_workloads_without_their_files_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN2HW_DATA", str(tmp_path))
+    monkeypatch.setenv("SNN2HW_CACHE", str(tmp_path))
+    found = validating.validate(data_dir=tmp_path)
+    with_file = [w.name for w in KNOWN.workloads.values() if w.file]
+    assert [m["workload"] for m in found["missing"]] == with_file
+    assert {r["workload"] for r in found["rows"]} == set(KNOWN.workloads) - set(with_file)
+    with pytest.raises(InputError, match=r"models/lava-dl/pilotnet_lif\.net.*are in none of"):
+        validating.validate("loihi2", data_dir=tmp_path)
+    ran = CliRunner().invoke(commands.load("energy"), ["validate", "--json"])
+    assert ran.exit_code == 0
+    assert "pilotnet-lif is left out: models/lava-dl/pilotnet_lif.net was not found" in ran.stderr
+
+
+def test_a_chip_that_was_not_measured():
+    with pytest.raises(InputError, match="Did you mean 'loihi2'"):
+        validating.validate("lohi2")
+
+
+def test_the_page(tmp_path):
+    path = tmp_path / "page.md"
+    ran = CliRunner().invoke(commands.load("energy"), ["validate", "xylo-imu", "--page", str(path)])
+    assert ran.exit_code == 0
+    assert "rockpool-imu" in ran.stdout
+    assert "| energy of a step | 3dde86e7 | 6.54 nJ |" in path.read_text()
