@@ -30,6 +30,7 @@ Predictions = Mapping[str, Range]
 Builder = Callable[[Workload, Path | None, Path | None], Predictions]
 
 FRAMES = 24  # of the video for sigma-delta neurons, of which the first half is warming up
+BRANCH_STEPS = 200
 RATES = Range(0.05, 0.02, 0.10)  # spikes of a neuron in a step, where nobody logged them
 
 
@@ -103,14 +104,15 @@ def branches(workload: Workload, file: Path | None, data_dir: Path | None) -> Pr
     """Build one branch of 10 layers of 256 neurons, of which some spike in each step."""
     del file, data_dir
     target = targets.load(workload.chip)
-    steps = 200
-    each = {k: _branch(target, getattr(RATES, k), steps) for k in ("low", "typical", "high")}
-    uj = {k: getattr(r.dynamic_uj, k) / steps for k, r in each.items()}
+    uj: dict[str, float] = {}
+    for name in ("low", "typical", "high"):
+        program, x = branch(target, getattr(RATES, name))
+        uj[name] = getattr(_report(program, x).dynamic_uj, name) / BRANCH_STEPS
     return {"energy of a step": Range(**uj)}
 
 
-def _branch(target: Target, rate: float, steps: int) -> EnergyReport:
-    """Price a branch whose neurons spike at a rate: integrators whose bias alone drives them."""
+def branch(target: Target, rate: float) -> tuple[Program, NDArray[np.int64]]:
+    """Return a branch whose neurons spike at a rate, driven by their bias alone, and its input."""
     r, size, layers = np.random.default_rng(0), 256, 10
     nodes: dict[str, Node] = {"input": Input((size,))}
     edges: list[tuple[str, str]] = []
@@ -126,8 +128,8 @@ def _branch(target: Target, rate: float, steps: int) -> EnergyReport:
         before = f"layer{i}"
     nodes["output"] = Output((size,))
     edges.append((before, "output"))
-    program = compile_network(Network(nodes, tuple(edges), 1e-3, steps), target)
-    return _report(program, np.zeros((1, steps, size), np.int64))
+    net = Network(nodes, tuple(edges), 1e-3, BRANCH_STEPS)
+    return compile_network(net, target), np.zeros((1, BRANCH_STEPS, size), np.int64)
 
 
 SPECK_STEPS = 30  # of an N-MNIST recording, as its authors bin it

@@ -30,7 +30,7 @@ from snn2hw.estimator import EnergyReport
 from snn2hw.families.loihi import cost
 from snn2hw.families.loihi.cost import FINE
 from snn2hw.ir.program import Program
-from snn2hw.pipeline import counting
+from snn2hw.pipeline import counting, workloads
 from snn2hw.pipeline.exporting import export
 from snn2hw.pipeline.loading import load_model
 from snn2hw.pipeline.samples import samples_for
@@ -133,6 +133,10 @@ def rows() -> Iterator[Row]:
     x = {"in": (r.random((SAMPLES, STEPS, SIZES[0])) < 0.15).astype(np.int32)}
     title = f"A random recurrent network, {NEURONS} neurons a core at most"
     yield compared(title, recurrent(0, SIZES, STEPS, NEURONS), x)
+    rate = workloads.RATES.typical
+    title = f"A branch of the keyword spotter of energy-validation.md, spiking at {100 * rate:g} %"
+    program, x = workloads.branch(target.load("loihi1"), rate)
+    yield compared(title, program, {"input": x})
 
 
 def section(row: Row) -> list[str]:

@@ -107,12 +107,15 @@ def test_a_prediction_follows_the_prices(name, monkeypatch):
 def test_a_branch_spikes_at_the_rate_that_is_assumed():
     chip = target.load("loihi1")
     for rate in (0.02, 0.05, 0.1):
-        report = workloads._branch(chip, rate, 200)
-        assert report.spikes / (2560 * 200) == pytest.approx(rate, rel=0.06)
-    # 2,560 neurons are accessed and, with a bias, updated in every step, whatever spikes
-    prices = {k: f.value for k, f in chip.prices.items()}
-    least = 2560 * (prices["soma_access"] + prices["soma_update"]) * 200 * 1e-6
-    assert workloads._branch(chip, 0.02, 200).dynamic_uj.typical > least
+        program, x = workloads.branch(chip, rate)
+        trace, counts = counting.run(program, {"input": x})
+        report = counting.report(program, trace, counts, chip)
+        assert report.spikes / (2560 * trace.steps) == pytest.approx(rate, rel=0.06)
+        # all are accessed and, with a bias, updated in every step, and each spike meets 256 weights
+        prices = {k: f.value for k, f in chip.prices.items()}
+        sure = 2560 * trace.steps * (prices["soma_access"] + prices["soma_update"])
+        sure += 0.9 * report.spikes * (256 * prices["synop_dense"] + prices["spike"])
+        assert sure * 1e-6 < report.dynamic_uj.typical < 1.2 * sure * 1e-6
 
 
 rows = st.lists(
