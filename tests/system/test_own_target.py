@@ -16,14 +16,14 @@ GIVEN = ("--data", "digits", "--samples", "3")
 def mine(tmp_path):
     """Write a target file with fewer neurons a core, and another price."""
     text = (target.directory() / "loihi2.toml").read_text(encoding="utf-8")
-    price = "[prices.synop]\nvalue = 24.7"
+    price = "[prices.synop]\nvalue = 24.85"
     assert price in text
 
     def write(value):
         changed = text.replace("value = 8192", "value = 256")
-        (tmp_path / "mine.toml").write_text(changed.replace(price, price[:-4] + str(value)))
+        (tmp_path / "mine.toml").write_text(changed.replace(price, price[:-5] + str(value)))
 
-    write(40.0)
+    write(38.0)
     return write
 
 
@@ -37,11 +37,11 @@ def test_what_is_built_for_it_keeps_it(tmp_path, mine):
     assert made["target"] == "mine"
     assert made["cores"] > document(tmp_path, "export", "digits-cnn")["cores"]
     build = "builds/digits-cnn-mine"
-    assert priced(tmp_path, build) == 40.0
+    assert priced(tmp_path, build) == 38.0
     mine(50.0)
-    assert priced(tmp_path, build) == 40.0
+    assert priced(tmp_path, build) == 38.0
     (tmp_path / "mine.toml").unlink()
-    assert priced(tmp_path, build) == 40.0
+    assert priced(tmp_path, build) == 38.0
     assert document(tmp_path, "inspect", build)["neurons"] == 1674
     assert document(tmp_path, "simulate", build, *GIVEN)["samples"] == 3
 
