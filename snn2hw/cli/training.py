@@ -89,7 +89,12 @@ def device_options(function: F) -> F:
     help="By default cnn for the cnn teacher and resnet20 for the others, and for a small chip the "
     "largest rnn that it holds.",
 )
-@click.option("--data", default="digits", show_default=True, help="See `snn2hw datasets`.")
+@click.option(
+    "--data",
+    default="digits",
+    show_default=True,
+    help="See `snn2hw datasets`; NAME@validation leaves the test data alone.",
+)
 @click.option("--data-dir", type=PLACE, help="Look for data here first.")
 @click.option(
     "--method",

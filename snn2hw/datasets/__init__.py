@@ -18,7 +18,7 @@ from snn2hw.datasets.event_folder import holds_recordings, load_event_folder, st
 from snn2hw.datasets.events import load_from_tonic, load_nmnist, load_shd
 from snn2hw.datasets.folders import load_image_folder
 from snn2hw.datasets.idx import IDX_REMOTES, load_idx, read_idx
-from snn2hw.datasets.naming import split, with_options
+from snn2hw.datasets.naming import split, whole, with_options
 from snn2hw.datasets.npz import load_npz
 from snn2hw.datasets.search import Remote, search_path
 from snn2hw.errors import InputError, unknown_name
@@ -44,6 +44,7 @@ __all__ = [
     "read_idx",
     "search_path",
     "split",
+    "whole",
     "with_options",
 ]
 
@@ -138,6 +139,9 @@ def load(
 ) -> Dataset:
     """Load a data set by name, or ``image-folder:DIR``, ``events:DIR`` or ``npz:FILE``.
 
+    With ``@validation`` behind it, a tenth of its training data is held out in place of its test
+    data.
+
     Args:
         name: a key of ``DATASETS``; the last three take a path after a colon, and the first two of
             them options after it (``naming.py``).
@@ -151,9 +155,10 @@ def load(
             be, or a package that reads them is not installed.
     """
     entry = find(name)
-    kind, _, argument = name.partition(":")
+    kind, _, argument = whole(name).partition(":")
     steps = time_steps or default_time_steps(name) or 1
-    return entry.loader(Request(kind, argument, data_dir, steps, shape))
+    found = entry.loader(Request(kind, argument, data_dir, steps, shape))
+    return found.without_test(name) if name != whole(name) else found
 
 
 def find(name: str) -> Entry:
@@ -162,7 +167,7 @@ def find(name: str) -> Entry:
     Raises:
         InputError: there is no such data set.
     """
-    kind, colon, argument = name.partition(":")
+    kind, colon, argument = whole(name).partition(":")
     entry = DATASETS.get(kind)
     takes_path = kind in TAKE_PATH
     if entry is None or (colon and not takes_path):
@@ -197,7 +202,7 @@ def is_folder(path: Path) -> InputError:
 
 def are_recordings(name: str) -> bool:
     """Say whether a data set holds recordings, which are cut into any number of steps."""
-    entry = DATASETS.get(name.partition(":")[0])
+    entry = DATASETS.get(whole(name).partition(":")[0])
     return entry is not None and entry.time_steps is not None
 
 
@@ -207,7 +212,7 @@ def default_time_steps(name: str) -> int | None:
     Where the name of a folder says how long a step is, that is as many as its longest recording
     takes, which is read.
     """
-    kind, _, argument = name.partition(":")
+    kind, _, argument = whole(name).partition(":")
     if kind == "events" and argument:
         return steps_of(argument) or DATASETS[kind].time_steps
     return None if kind not in DATASETS else DATASETS[kind].time_steps

@@ -14,6 +14,9 @@ Ints = NDArray[Any]
 Labels = NDArray[np.int64]
 
 
+TENTH = 10  # one in so many training samples is held out for choices
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """Samples to classify, split for training and test.
@@ -57,6 +60,34 @@ class Dataset:
             hashed.update(f"{array.dtype.str} {array.shape} ".encode())
             hashed.update(np.ascontiguousarray(array).data)
         return hashed.hexdigest()
+
+    def without_test(self, name: str) -> Dataset:
+        """Return the training data, of which a tenth of each class is held out for choices.
+
+        Which samples they are is fixed; the test data is left alone. Of a class with a single
+        sample none is held out.
+
+        Args:
+            name: of what is returned.
+        """
+        order = np.random.default_rng(0).permutation(len(self.y_train))
+        out = np.zeros(len(self.y_train), np.bool_)
+        for label in np.unique(self.y_train):
+            of_it = order[self.y_train[order] == label]
+            out[of_it[: max(len(of_it) // TENTH, int(len(of_it) > 1))]] = True
+        note = (
+            f"validation: {int(out.sum()):,} of {len(out):,} training samples are held out in "
+            "place of the test data, which is not looked at"
+        )
+        return replace(
+            self,
+            name=name,
+            x_train=self.x_train[~out],
+            y_train=self.y_train[~out],
+            x_test=self.x_train[out],
+            y_test=self.y_train[out],
+            note="; ".join(filter(None, (self.note, note))),
+        )
 
     def subset(self, train: int, test: int) -> Dataset:
         """Return the first ``train`` and ``test`` samples."""

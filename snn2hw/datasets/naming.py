@@ -2,6 +2,9 @@
 
 ``events:clips,window=5,crop=10,10,34,34`` names the folder ``clips``. Runs and builds keep such a
 name, so that they show data again as training did.
+
+``NAME@validation``, of any data set, is its training data without the test data: a tenth of it is
+held out, so that options can be chosen without looking at the test data.
 """
 
 from __future__ import annotations
@@ -18,9 +21,17 @@ OPTIONS = {
 _OPTION = re.compile(r",([a-z]+)=([a-z0-9.,]*)$")
 
 
+VALIDATION = "@validation"
+
+
+def whole(name: str) -> str:
+    """Return the name of a data set without what says which part of it is held out."""
+    return name.removesuffix(VALIDATION)
+
+
 def split(name: str) -> tuple[str, str, dict[str, str]]:
     """Return the kind, the path and the options of a data set's name."""
-    kind, _, path = name.partition(":")
+    kind, _, path = whole(name).partition(":")
     options: dict[str, str] = {}
     while found := _OPTION.search(path):
         # The last option is found first, with commas of its own; those before it are not its.
@@ -47,4 +58,5 @@ def with_options(name: str, options: Mapping[str, str]) -> str:
             f"{' and '.join(f'--{k}' for k in unknown)} cannot be used with data {name!r}.",
             f"Use it with {listed(f'--data {k}:DIR' for k in owners)}.",
         )
-    return f"{kind}:{path}" + "".join(f",{k}={v}" for k, v in {**own, **options}.items())
+    part = VALIDATION if name.endswith(VALIDATION) else ""
+    return f"{kind}:{path}" + "".join(f",{k}={v}" for k, v in {**own, **options}.items()) + part

@@ -326,4 +326,5 @@ def _fitting(student: Spiking, chip: Target, cores: int, how: str) -> float:
 
 def _plain(data: str) -> str:
     kind, path, _ = datasets.split(data)
-    return f"{kind}-{Path(path).stem}" if path else kind
+    part = "-validation" if data != datasets.whole(data) else ""
+    return (f"{kind}-{Path(path).stem}" if path else kind) + part

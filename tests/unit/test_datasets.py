@@ -47,6 +47,54 @@ def test_digits():
     assert not any(r.tobytes() in rows for r in data.x_test)
 
 
+def test_a_validation_part_is_of_the_training_data_alone():
+    data, choice = datasets.load("digits"), datasets.load("digits@validation")
+    tested = {x.tobytes() for x in data.x_test}
+    trained = [x.tobytes() for x in data.x_train]
+    parts = [x.tobytes() for x in (*choice.x_train, *choice.x_test)]
+    assert sorted(parts) == sorted(trained)
+    assert not tested & set(parts)
+    assert not {x.tobytes() for x in choice.x_train} & {x.tobytes() for x in choice.x_test}
+    each, held = np.bincount(data.y_train), np.bincount(choice.y_test)
+    assert (held == each // 10).all()
+    assert choice.name == "digits@validation"
+    assert "116 of 1,198 training samples are held out" in choice.note
+    again = datasets.load("digits@validation")
+    assert np.array_equal(again.x_test, choice.x_test)
+    assert np.array_equal(again.y_train, choice.y_train)
+
+
+def test_a_class_of_one_sample_is_trained_on():
+    image = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
+    x = np.stack([image + i for i in range(6)])
+    y = np.array([0, 0, 1, 2, 2, 2])
+    data = datasets.Dataset("mine", x, y, x[:3], np.array([0, 1, 2]), 3, 9)
+    choice = data.without_test("mine@validation")
+    assert np.bincount(choice.y_test, minlength=3).tolist() == [1, 0, 1]
+    assert np.bincount(choice.y_train).tolist() == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("digits@validation", ("digits", "", {})),
+        ("events:clips,window=5@validation", ("events", "clips", {"window": "5"})),
+        ("npz:a@b.npz@validation", ("npz", "a@b.npz", {})),
+    ],
+)
+def test_a_validation_part_is_part_of_a_name(name, parts):
+    assert datasets.split(name) == parts
+    assert datasets.find(name) is datasets.find(datasets.whole(name))
+    assert datasets.are_recordings(name) == datasets.are_recordings(datasets.whole(name))
+    with pytest.raises(InputError, match="digitz"):
+        datasets.find("digitz@validation")
+
+
+def test_options_of_a_name_come_before_its_part():
+    name = datasets.with_options("events:clips,window=5@validation", {"downsample": "2"})
+    assert name == "events:clips,window=5,downsample=2@validation"
+
+
 def write_idx(folder, count=20, test=8):
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
