@@ -276,7 +276,9 @@ def read_run(path: Path) -> Run:
         unfinished = (path / "command.json").exists()
         raise InputError(
             f"{path} is {'a run that is not finished' if unfinished else 'not a run'}.",
-            "Give the command that started it again: it resumes." if unfinished else "",
+            "Give the command that started it again: it resumes, or says why it cannot."
+            if unfinished
+            else "",
         )
     return Run(path, read_json(metrics, METRICS, "Give the command that made the run again."))
 

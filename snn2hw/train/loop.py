@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.datasets import Dataset
-from snn2hw.errors import InputError, Interrupted
+from snn2hw.errors import InputError, Interrupted, listed
 from snn2hw.train.augmenting import augmented
 from snn2hw.train.checkpoint import (
     identity,
@@ -39,7 +39,7 @@ from snn2hw.train.memory import kept_memory
 from snn2hw.train.methods import Outputs
 from snn2hw.train.rates import rate_outputs
 from snn2hw.train.showing import shown
-from snn2hw.train.state import flatten_optimizer, restore_optimizer
+from snn2hw.train.state import flatten_optimizer, not_finite, restore_optimizer
 from snn2hw.train.students import Spiking
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -50,6 +50,8 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 FORECAST_STEPS = 3
 # Between two checkpoints passes this many times what writing one takes, or more.
 SAVE_EVERY = 10.0
+# Steps between two looks at the weights, which then cost little of a step each.
+LOOK_EVERY = 16
 
 
 def fit(
@@ -79,7 +81,8 @@ def fit(
 
     Raises:
         Interrupted: Ctrl-C; the same call goes on from the last epoch that was saved.
-        InputError: the checkpoint belongs to another job, or teacher and student do not fit.
+        InputError: the checkpoint belongs to another job, teacher and student do not fit, or the
+            training diverged: the loss, or what the network holds, is NaN or infinite.
     """
     try:
         with kept_memory():
@@ -264,8 +267,10 @@ class _Run:
             found = {**parts, "right": right, "samples": len(batch[mine])}
             for key, value in found.items():
                 sums[key] = sums.get(key, 0.0) + value
-            done = len(batch) * (at + 1)
-            loss = self.fabric.world_size * sums["loss"] / done
+            # A membrane that is NaN never spikes, so the loss stays finite.
+            if (at + 1) % LOOK_EVERY == 0:
+                self._check_network(epoch)
+            loss = sums["loss"] / sums["samples"]
             self.progress.update(job.stage, step + 1, self.total, loss=loss)
         if self.fabric.world_size > 1:
             values: Any = torch.tensor(list(sums.values()), dtype=torch.float64)
@@ -315,11 +320,8 @@ class _Run:
 
     def _finish(self, epoch: int, row: dict[str, float], started: float) -> None:
         if not math.isfinite(row["loss"]):
-            raise InputError(
-                f"Training diverged in stage {self.job.stage!r}, epoch {epoch}: "
-                f"loss {row['loss']}.",
-                f"Use a lower learning rate than {self.job.lr}.",
-            )
+            raise self._diverged(epoch, f"loss {row['loss']}")
+        self._check_network(epoch)
         self.job.objective.after_epoch(row)
         self.fabric.barrier()
         with self.fabric.autocast():
@@ -350,6 +352,18 @@ class _Run:
                 info["doubts"] = test.doubts(self.plain.steps(self.images))
         self.progress.update(
             self.job.stage, (epoch + 1) * self.steps, self.total, epoch=epoch, **info
+        )
+
+    def _check_network(self, epoch: int) -> None:
+        broken = not_finite(self.plain.state_dict())
+        if broken:
+            raise self._diverged(epoch, f"NaN or infinity in {listed(broken, most=300)}")
+
+    def _diverged(self, epoch: int, how: str) -> InputError:
+        another = ", under another name" if self.run_dir else ""
+        return InputError(
+            f"Training diverged in stage {self.job.stage!r}, epoch {epoch}: {how}.",
+            f"Use a lower learning rate than {self.job.lr}{another}.",
         )
 
     def _save(self) -> None:

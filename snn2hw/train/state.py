@@ -54,7 +54,12 @@ def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
     return digest.hexdigest()
 
 
-def finite(tensor: Tensor) -> bool:
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of tensors that hold NaN or infinity, sorted."""
+    return sorted(k for k, v in tensors.items() if v.is_floating_point() and not _finite(v))
+
+
+def _finite(tensor: Tensor) -> bool:
     """Say whether a tensor of floats, of 8 bits too, holds numbers only."""
     whole = tensor if tensor.element_size() > 1 else tensor.float()
     return bool(whole.isfinite().all())

@@ -28,7 +28,7 @@ from snn2hw.train.checkpoint import state_path
 from snn2hw.train.chip import check_recipe, rules_of
 from snn2hw.train.recipe import Recipe
 from snn2hw.train.scaling import Scaled, Scaling
-from snn2hw.train.state import finite, read_tensors, write_tensors
+from snn2hw.train.state import not_finite, read_tensors, write_tensors
 from snn2hw.train.students import Student
 
 DISTILL_AGAIN = "Distill again, under another --name."
@@ -181,7 +181,7 @@ def _filled(build: Callable[[], Network], tensors: dict[str, Tensor], path: Path
         wanted = {k: v.shape for k, v in build().state_dict().items()}
     found = {k: v.shape for k, v in tensors.items()}
     differ = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
-    broken = sorted(k for k, v in tensors.items() if v.is_floating_point() and not finite(v))
+    broken = not_finite(tensors)
     if differ:
         raise InputError(f"{path} does not match its recipe in {_few(differ)}.", DISTILL_AGAIN)
     if broken:

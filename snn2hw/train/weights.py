@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.archives import check_zip, read_npz
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, listed
 from snn2hw.files import check_file, reading
 from snn2hw.processes import bounded
-from snn2hw.train.state import finite, read_tensors
+from snn2hw.train.state import not_finite, read_tensors
 
 
 class Loaded(NamedTuple):
@@ -66,9 +66,9 @@ def load_weights(module: nn.Module, path: Path) -> Loaded:
     if missing or unexpected or misshapen:
         raise _mismatch(path, missing, unexpected, misshapen)
     taken = {k: v for k, v in found.items() if k not in kept}
-    broken = [k for k, v in taken.items() if v.is_floating_point() and not finite(v)]
+    broken = not_finite(taken)
     if broken:
-        raise InputError(f"{path} holds NaN or infinity in {', '.join(broken[:6])}.")
+        raise InputError(f"{path} holds NaN or infinity in {listed(broken)}.")
     module.load_state_dict(taken, strict=False)
     return Loaded(tuple(sorted(taken)), kept)
 

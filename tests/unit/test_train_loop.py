@@ -28,6 +28,7 @@ RECIPE = train.defaults(
     shift=1,
     batch=32,
 )
+NO_TEACHER = replace(RECIPE, method="none", epochs=1)
 TRAIN, TEST = 96, 40  # three steps an epoch
 
 
@@ -194,10 +195,63 @@ def test_a_missing_teacher_is_said(digits):
     train.distill_student(replace(RECIPE, method="none", epochs=1), digits, None)
 
 
-def test_divergence_is_said(digits):
-    recipe = replace(RECIPE, teacher_lr=1e30, teacher_epochs=1)
-    with pytest.raises(InputError, match="lower learning rate"):
-        train.train_teacher(recipe, digits)
+class Losses:
+    """Keeps what is told of every step, and of every epoch's end."""
+
+    def __init__(self):
+        self.steps, self.epochs = {}, {}
+
+    def update(self, _stage, done, _total, **info):
+        if "loss" in info:
+            (self.epochs if "epoch" in info else self.steps)[done] = info["loss"]
+
+
+def test_the_loss_of_an_epoch_so_far_is_its_mean_over_samples(digits):
+    told = Losses()
+    recipe = replace(NO_TEACHER, batch=64)  # of 96: the last batch is half as large
+    train.distill_student(recipe, digits, None, progress=told)
+    assert list(told.steps) == [1, 2]
+    assert told.steps[2] == pytest.approx(told.epochs[2], rel=1e-9)
+
+
+def _diverging_teacher(digits, run, progress):
+    recipe = replace(RECIPE, teacher_lr=1e30, teacher_epochs=1, batch=4)
+    train.train_teacher(recipe, digits, run, progress)
+
+
+def _diverging_student(digits, run, progress):
+    # Its neurons fall silent, so its loss is that of chance.
+    recipe = replace(NO_TEACHER, student="mlp-32", lr=1e30, batch=4)
+    train.distill_student(recipe, digits, None, run, progress)
+
+
+def _diverging_pruning(digits, run, progress):
+    student = make_student("mlp-32", Settings((1, 8, 8), 10, 16, 2))
+    recipe = replace(NO_TEACHER, student="mlp-32", prune_lr=1e30, batch=4)
+    train.prune_student(student, None, recipe, 0.5, 1, digits, run, progress)
+
+
+@pytest.mark.parametrize(
+    ("what", "stage"),
+    [(_diverging_teacher, "teacher"), (_diverging_student, "student"),
+     (_diverging_pruning, "prune")],
+)  # fmt: skip
+def test_divergence_is_said_within_the_epoch_whenever_it_is_tried(digits, tmp_path, what, stage):
+    for run, way_out in ((tmp_path, "1e+30, under another name."), (tmp_path, "name."),
+                         (None, "1e+30.")):  # fmt: skip
+        told = Losses()
+        with pytest.raises(InputError) as caught:
+            what(digits, run, told)
+        assert f"diverged in stage '{stage}', epoch 0: NaN or infinity in" in caught.value.message
+        assert caught.value.hint.endswith(way_out)
+        assert 0 < max(told.steps) < TRAIN / 4
+        assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_divergence_is_said_after_a_short_epoch(digits, tmp_path):
+    for recipe in (replace(NO_TEACHER, lr=1e30), replace(NO_TEACHER, lr=1e30, student="mlp-32")):
+        with pytest.raises(InputError, match="diverged in stage 'student', epoch 0: "):
+            train.distill_student(recipe, digits, None, tmp_path)
 
 
 def test_evaluation_counts_spikes(digits):
