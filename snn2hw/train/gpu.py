@@ -126,7 +126,8 @@ def _slope(v, threshold, kind: tl.constexpr):  # noqa: ANN001, ANN202
     """What stands for the derivative of the spike: see ``neurons.SURROGATES``."""
     x = v / threshold - 1.0
     if kind == TRIANGLE_:
-        found = tl.maximum(1.0 - tl.abs(x), 0.0)
+        found = 1.0 - tl.abs(x)
+        found = tl.where(found < 0.0, 0.0, found)  # a maximum would make 0 of NaN
     elif kind == ATAN_:
         found = 1.0 / (1.0 + (PI_ * x) * (PI_ * x))
     elif kind == SIGMOID_:

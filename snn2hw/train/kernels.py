@@ -319,7 +319,8 @@ def _slopes(membrane, constants, kind, slope):  # type: ignore[no-untyped-def]  
     four, ten = two + two, two * (two + two + one)
     if kind == TRIANGLE:
         for k in range(slope.size):
-            slope[k] = max(none, one - abs(membrane[k] * inverse - one)) * inverse
+            # In this order a membrane that is no number gives a slope that is none.
+            slope[k] = max(one - abs(membrane[k] * inverse - one), none) * inverse
     elif kind == ATAN:
         for k in range(slope.size):
             x = pi * (membrane[k] * inverse - one)

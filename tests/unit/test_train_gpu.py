@@ -69,6 +69,16 @@ def test_surrogates_are_those_of_a_processor(surrogate):
     _compare(torch.float32, 4, 4, "zero", (0.25, 0.75), surrogate)
 
 
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_a_membrane_that_is_no_number_has_the_slope_of_a_processor(surrogate):
+    c = Constants(0.7, "zero", surrogate, 1)
+    current = torch.tensor([[float("nan"), 0.6, float("inf"), -float("inf")]])
+    grad = torch.ones_like(current)
+    wanted, *_ = cpu.backward(current, grad, 0.0, 0.5, c, False, False)
+    found, *_ = gpu.backward(current.to(DEVICE), grad.to(DEVICE), 0.0, 0.5, c, False, False)
+    torch.testing.assert_close(found.cpu(), wanted, equal_nan=True)
+
+
 def test_no_membranes_are_kept_for_nobody():
     c = Constants(1.0, "zero", "triangle", 3)
     current = torch.rand(3, 2, 40, device=DEVICE)
