@@ -12,9 +12,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from snn2hw.compiled import compiled
+from snn2hw.train.eager import eager
 from snn2hw.train.threads import threads_of_torch
 
 
+@eager
 def averaged(x: Tensor, side: int) -> Tensor:
     """Average ``[B, C, H, W]`` over squares; what is left at the edges is dropped."""
     height, width = (n // side * side for n in x.shape[2:])

@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from snn2hw.compiled import compiled
+from snn2hw.train.eager import eager
 from snn2hw.train.threads import threads_of_torch
 
 # Up to this share of ones rows are added; above, and in small layers, the product is as fast or
@@ -39,11 +40,12 @@ class Ones(NamedTuple):
     at: NDArray[np.int32]
 
 
+@eager
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return what ``torch.nn.functional.linear`` returns, but for the order of its sums.
 
     Args:
-        x: ``[N, in]``.
+        x: ``[N, in]``; rows are added of no other shape.
         weight: ``[out, in]``.
         bias: ``[out]``, or None.
     """
@@ -56,7 +58,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _can(x: Tensor, weight: Tensor) -> bool:
     return (
-        x.device.type == "cpu"
+        x.ndim == 2
+        and x.shape[1] == weight.shape[1]
+        and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and len(weight) >= NARROWEST
@@ -85,7 +89,7 @@ class Dense(nn.Linear):
     """A dense layer of spikes."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Map ``[N, in]`` to ``[N, out]``."""
+        """Map ``[..., in]`` to ``[..., out]``."""
         return linear(input, self.weight, self.bias)
 
 

@@ -30,12 +30,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.module import _has_any_global_hook
 
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.ir.neuron import Decays, NeuronRules
 from snn2hw.ir.nodes import Reset
 from snn2hw.train import cpu
 from snn2hw.train.averaging import averaged
+from snn2hw.train.eager import eager
 
 USUAL = NeuronRules()
 
@@ -150,6 +152,11 @@ def _state(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def _at_rest(current: Tensor) -> Tensor:
+    """Return the state ``[B, ...]`` in which neurons with this current ``[T, B, ...]`` start."""
+    return torch.zeros_like(current[0], dtype=_state(current.dtype))
+
+
 def _rates_torch(current: Tensor, alpha: float, beta: float, c: Constants) -> Tensor:
     return _forward_torch(current, alpha, beta, c, False)[0].mean(0, keepdim=True)
 
@@ -258,13 +265,29 @@ def lif(
 
     Returns:
         Spikes, 0 to ``most``, ``[T, B, ...]`` in the precision of the current, or their averages.
+
+    Raises:
+        InputError: the current is neither of one step nor of ``steps``.
     """
-    constants = Constants(threshold, reset, surrogate, steps or len(current), fires, most)
+    steps = _steps(current, steps)
+    constants = Constants(threshold, reset, surrogate, steps, fires, most)
     decays = [torch.as_tensor(d, dtype=torch.float64) for d in (alpha, beta)]
     if side == 1 or _averages(current, constants, side):
         return _lined(_LifFunction, current, *decays, constants, side)
     spikes = _lined(_LifFunction, current, *decays, constants, 1)
     return averaged(spikes.flatten(0, 1), side).unflatten(0, spikes.shape[:2])
+
+
+def _steps(current: Tensor, steps: int | None) -> int:
+    """Return how many steps neurons run for with a current ``[T, B, ...]`` or ``[1, B, ...]``."""
+    given = len(current)
+    wanted = given if steps is None else steps
+    if wanted < 1 or given not in (1, wanted):
+        raise InputError(
+            f"Neurons are to run for {wanted} time steps; their current has {given}.",
+            "Give the current of each step, or one that is the same at every step.",
+        )
+    return wanted
 
 
 def _averages(current: Tensor, constants: Constants, side: int) -> bool:
@@ -278,15 +301,16 @@ def _averages(current: Tensor, constants: Constants, side: int) -> bool:
     )
 
 
+@eager
 def _lined(function: Any, current: Tensor, *others: Any) -> Tensor:
     """Apply a function of ``[T, ...]`` in memory's order: nothing has to be copied so."""
-    if current.dtype == torch.float16:
-        current = current.float()
+    given = current.float() if current.dtype == torch.float16 else current  # no kernel is for it
     # Convolutions are fastest with channels last.
-    order = current.movedim(2, -1) if current.ndim > 3 else current
+    order = given.movedim(2, -1) if given.ndim > 3 else given
     lined = order.is_contiguous()
-    found = function.apply(order if lined else current, *others)
-    return found.movedim(-1, 2) if lined and current.ndim > 3 else found
+    found = function.apply(order if lined else given, *others)
+    found = found.movedim(-1, 2) if lined and given.ndim > 3 else found
+    return found.to(current.dtype)
 
 
 class _RateFunction(torch.autograd.Function):
@@ -335,11 +359,11 @@ def lif_definition(
 ) -> Tensor:
     """Compute what ``lif`` does, step by step through autograd: slow, and easy to believe."""
     constants = Constants(threshold, reset, surrogate, len(current), fires, most)
-    i, v = torch.zeros_like(current[0]), torch.zeros_like(current[0])
+    i = v = _at_rest(current)
     spikes = []
     for step in current:
         i, v, s = _step(i, v, step, alpha, beta, constants)
-        spikes.append(s)
+        spikes.append(s.to(current.dtype))
     return torch.stack(spikes)
 
 
@@ -459,8 +483,12 @@ class Lif(nn.Module):
                 population that is connected to itself.
             side: 1, or of the squares that the spikes of ``[T, B, C, H, W]`` are averaged over;
                 only spikes that hang on nothing but the current.
+
+        Raises:
+            InputError: the current is neither of one step nor of ``steps``.
         """
-        c = self._constants(steps or len(current))
+        steps = _steps(current, steps)
+        c = self._constants(steps)
         if back is not None or self.bias is not None:
             return self._stepped(current, c, back)
         if self.analog:
@@ -470,7 +498,7 @@ class Lif(nn.Module):
     def _constants(self, steps: int) -> Constants:
         return Constants(self.threshold, self.reset, self.surrogate, steps, self.fires, self.most)
 
-    def _fused(self, current: Tensor, steps: int | None, side: int) -> Tensor:
+    def _fused(self, current: Tensor, steps: int, side: int) -> Tensor:
         return lif(
             current,
             self._decay("beta"),
@@ -487,22 +515,21 @@ class Lif(nn.Module):
     @property
     def averages(self) -> bool:
         """Whether ``forward`` takes a ``side``, and nobody listens to the spikes themselves."""
-        watched = self._forward_hooks or self._backward_hooks
-        return self.bias is None and not self.analog and not watched
+        return self.bias is None and not self.analog and not watched(self)
 
     def _stepped(
         self, current: Tensor, c: Constants, back: Callable[[Tensor], Tensor] | None
     ) -> Tensor:
         alpha, beta = self._decay("alpha"), self._decay("beta")
         bias = None if self.bias is None else self.bias.reshape(-1, *[1] * (current.ndim - 3))
-        i, v = torch.zeros_like(current[0]), torch.zeros_like(current[0])
+        i = v = _at_rest(current)
         spikes: list[Tensor] = []
         for t in range(c.steps):
-            given = current[min(t, len(current) - 1)]
+            given = current[min(t, len(current) - 1)].to(v.dtype)
             if back is not None and spikes:
                 given = given + back(spikes[-1])
             i, v, sent = _step(i, v, given, alpha, beta, c, bias)
-            spikes.append(sent)
+            spikes.append(sent.to(current.dtype))
         return torch.stack(spikes)
 
     def extra_repr(self) -> str:
@@ -510,6 +537,13 @@ class Lif(nn.Module):
         decays = f"beta={self.beta:g}" + (f", alpha={self.alpha:g}" if self.alpha else "")
         most = "" if self.most == 1 else f", up to {self.most} spikes a step"
         return f"{decays}, threshold={self.threshold:g}, reset={self.reset!r}{most}"
+
+
+def watched(module: nn.Module) -> bool:
+    """Say whether hooks, of a module or of all modules, see what goes in or comes out."""
+    own = (module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks,
+           module._backward_hooks)  # fmt: skip
+    return any(own) or bool(_has_any_global_hook())
 
 
 def _check_decay(name: str, decay: float, known: Decays) -> None:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
+from torch.nn.modules import module as every
 
 from snn2hw.train import dense, neurons
 from snn2hw.train.averaging import averaged
@@ -18,8 +19,8 @@ from snn2hw.train.evaluation import outputs_of, placed
 from snn2hw.train.memory import _glibc, kept_memory
 from snn2hw.train.methods.cost import Cost
 from snn2hw.train.methods.objective import Objective
-from snn2hw.train.neurons import Lif, lif
-from snn2hw.train.students import Settings
+from snn2hw.train.neurons import lif
+from snn2hw.train.students import Settings, make_student
 from snn2hw.train.students.chains import pooled_cnn
 from snn2hw.train.students.wiring import Neuron
 
@@ -84,6 +85,24 @@ def test_many_ones_or_other_numbers_are_left_to_the_product(monkeypatch):
         assert torch.equal(layer(y), functional.linear(y, layer.weight, layer.bias))
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.zeros(600, 400)).dtype == torch.bfloat16
+
+
+@pytest.mark.usefixtures("_always")
+@pytest.mark.parametrize("shape", [(40,), (7, 40), (3, 7, 40), (2, 3, 7, 40), (0, 40)])
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_a_dense_layer_takes_what_the_product_takes(shape, share):
+    x = (torch.rand(shape) < share).float()
+    layer = Dense(40, 5)
+    torch.nn.init.ones_(layer.weight)  # sums of ones are exact in any order
+    torch.nn.init.zeros_(layer.bias)
+    assert torch.equal(layer(x), functional.linear(x, layer.weight, layer.bias))
+
+
+@pytest.mark.usefixtures("_always")
+@pytest.mark.parametrize("width", [39, 41])
+def test_a_dense_layer_refuses_rows_that_do_not_fit(width):
+    with pytest.raises(RuntimeError, match="shapes"):
+        Dense(40, 5)(torch.zeros(7, width))
 
 
 WAYS = product(("zero", "subtract"), ((0.0, 0.5), (0.25, 0.75)), (True, False))
@@ -202,11 +221,62 @@ def test_nothing_is_asked_of_other_allocators(monkeypatch):
         assert np.ones(3).sum() == 3
 
 
-def test_a_neuron_with_listeners_gives_its_spikes():
-    cell = Lif()
-    assert cell.averages
-    for listen in (cell.register_forward_hook, cell.register_full_backward_hook):
+HOOKS = ("forward_pre_hook", "forward_hook", "full_backward_pre_hook", "full_backward_hook")
+
+
+def _listening(student):
+    """Return what registers a hook: of neurons, of who listens to them, and of all modules."""
+    cell, pooling = student.get_submodule("lif1"), student.get_submodule("conv2")
+    own = [getattr(m, f"register_{name}") for m in (cell, pooling) for name in HOOKS]
+    return own + [getattr(every, f"register_module_{name}") for name in HOOKS]
+
+
+def test_a_hook_sees_spikes_and_not_their_averages(monkeypatch):
+    student, x = _student(), torch.randint(0, 2, (6, 3, 2, 8, 8)).float()
+    sides = _spy(monkeypatch)
+    logits = student(x)
+    assert sides == [2, 2, 1, 1]
+    for listen in _listening(student):
+        sides.clear()
         handle = listen(lambda *_: None)
-        assert not cell.averages
-        handle.remove()
-        assert cell.averages
+        try:
+            assert torch.equal(student(x), logits)
+        finally:
+            handle.remove()
+        assert sides[0] == 1, listen
+    sides.clear()
+    student(x)
+    assert sides == [2, 2, 1, 1]
+
+
+def test_a_hook_before_the_backward_pass_gets_the_gradient_of_the_spikes():
+    student, x = _student(), torch.randint(0, 2, (6, 3, 2, 8, 8)).float()
+    shapes = []
+    cell = student.get_submodule("lif1")
+    cell.register_full_backward_pre_hook(lambda _m, grads: shapes.append(grads[0].shape))
+    student(x).sum().backward()
+    assert shapes == [(3, 6, 4, 8, 8)]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # PyTorch's compiler asks for it itself
+@pytest.mark.usefixtures("_always")
+@pytest.mark.parametrize("name", ["mlp-16", "rnn-16", "cnn"])
+def test_a_compiled_student_gives_the_same_spikes_and_gradients(name):
+    torch.manual_seed(6)
+    student = make_student(name, Settings((1, 8, 8), 3, 1, 6, Neuron(0.5), width=0.25))
+    x = torch.randint(0, 2, (9, 1, 8, 8))
+    found = []
+    for run in (student, torch.compile(student, backend="eager")):
+        student.zero_grad()
+        logits = run(x)
+        logits.square().sum().backward()
+        found.append((logits, *(p.grad for p in student.parameters())))
+    assert found[0][0].any()
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_neurons_need_no_compiler_of_pytorch():
+    # Its import takes a second, which a student that is only read does not need.
+    code = "import sys, snn2hw.train.students; assert 'torch._dynamo' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from snn2hw.errors import InputError
+from snn2hw.ir.neuron import NeuronRules
 from snn2hw.train import kernels, neurons
 from snn2hw.train.neurons import SURROGATES, Lif, lif, lif_definition
 
@@ -82,6 +83,69 @@ def test_sixteen_bits_are_rounded_and_nothing_else():
     spikes.backward(grad)
     wide.backward(grad.float())
     assert torch.equal(one.grad, two.grad.bfloat16())
+
+
+BIASED = NeuronRules(bias="membrane")
+SIXTEEN = [torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", [*SIXTEEN, torch.float32, torch.float64])
+def test_a_membrane_adds_up_in_more_than_16_bits(dtype):
+    # 16 bits hold 2048 but not 2049: a sum of ones would never be above the threshold.
+    one, steps = torch.ones(1, 3, 2, dtype=dtype), 2060
+    biased = Lif(1.0, 2048.0, rules=BIASED, channels=2)
+    torch.nn.init.ones_(biased.bias)
+    for spikes in (
+        Lif(1.0, 2048.0)(one, steps),
+        Lif(1.0, 2048.0)(one, steps, back=torch.zeros_like),
+        biased(torch.zeros_like(one), steps),
+        lif_definition(one.expand(steps, 3, 2), 1.0, 2048.0),
+    ):
+        assert spikes.dtype == dtype
+        assert spikes.shape == (steps, 3, 2)
+        assert (spikes.double().sum(0) == 1).all()
+
+
+@pytest.mark.parametrize("dtype", SIXTEEN)
+def test_what_comes_back_is_added_in_more_than_16_bits(dtype):
+    current = torch.tensor([3000.0, 2048.0, 0.0], dtype=dtype).reshape(3, 1, 1)
+    neuron, back = Lif(0.0, 2048.0), torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.ones_(back.weight)
+    assert neuron(current, back=torch.clone).flatten().tolist() == [1, 1, 0]
+    with torch.autocast("cpu", dtype):
+        spikes = neuron(current, back=back)
+    assert spikes.dtype == dtype
+    assert spikes.flatten().tolist() == [1, 1, 0]
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_a_membrane_that_is_no_number_has_the_slope_of_the_definition(surrogate):
+    found = []
+    for run in (lif, lif_definition):
+        current = torch.tensor([[float("nan"), 0.9, float("inf"), -float("inf")]])
+        current.requires_grad_()
+        run(current, 0.5, surrogate=surrogate).sum().backward()
+        found.append(current.grad)
+    torch.testing.assert_close(*found, equal_nan=True)
+    assert found[0][0, 0].isnan() == (surrogate != "box")  # which is 0 outside its rectangle
+
+
+@pytest.mark.parametrize(("given", "steps"), [(3, 5), (5, 3), (2, 4), (1, 0), (4, 0), (0, None)])
+def test_a_current_of_other_steps_is_refused(given, steps):
+    current, biased = torch.rand(given, 2, 2), Lif(rules=BIASED, channels=2)
+    analog = Lif()
+    analog.analog = True
+    runs = [
+        lambda: lif(current, 0.5, steps=steps),
+        lambda: Lif()(current, steps),
+        lambda: Lif()(current, steps, back=torch.zeros_like),
+        lambda: biased(current, steps),
+        lambda: analog(current, steps),
+    ]
+    for run in runs:
+        with pytest.raises(InputError, match=f"run for {steps or 0} time steps.*has {given}"):
+            run()
 
 
 def test_a_membrane_at_the_threshold_is_silent():

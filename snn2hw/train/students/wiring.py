@@ -25,7 +25,7 @@ from snn2hw.ir.nodes import Reset
 from snn2hw.train.averaging import averaged
 from snn2hw.train.convolution import convolution
 from snn2hw.train.dense import Dense
-from snn2hw.train.neurons import USUAL, Lif
+from snn2hw.train.neurons import USUAL, Lif, watched
 
 Chw = tuple[int, int, int]
 SOURCE = "input"
@@ -339,7 +339,7 @@ class Student(Spiking):
         for population in self.wiring:
             for sources, synapse in population.branches:
                 module = self.get_submodule(synapse)
-                plain = len(sources) == 1 and sources[0] != population.name
+                plain = len(sources) == 1 and sources[0] != population.name and not watched(module)
                 side = module.pool if plain and isinstance(module, Synapse) else 1
                 for source in sources:
                     pools.setdefault(source, set()).add(side)
