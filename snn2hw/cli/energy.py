@@ -15,7 +15,7 @@ from snn2hw.cli.model import model_options
 from snn2hw.cli.samples import ask_output, samples_of
 from snn2hw.files import new_file
 from snn2hw.ir.network import Network
-from snn2hw.pipeline import builds, validating
+from snn2hw.pipeline import builds
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.loading import load_any
@@ -137,6 +137,8 @@ def energy_validate(talk: Talk, chip: str | None, data_dir: Path | None, page: P
     CHIP is one of those that were measured; by default all. Their networks are built again and run
     in our simulation. Those whose files are nowhere are left out and named.
     """
+    from snn2hw.pipeline import validating  # here, as its compiler takes long to import
+
     if page is not None:
         check_result(page)
     found = validating.validate(
