@@ -16,6 +16,8 @@ venv: .venv/.ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,data,events,onnx,dev]'
 	@# A peer for the tests; its wheel asks for torchvision, which it does not use for this.
 	$(BIN)/python -m pip install --quiet --no-deps norse==1.1.0
+	@# Another; its data sets need packages that its metrics do not import.
+	$(BIN)/python -m pip install --quiet --no-deps neurobench==2.3.0
 	@touch $@
 
 # A process for each core; one that runs out of tests takes some of the others'.

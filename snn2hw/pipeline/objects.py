@@ -24,7 +24,7 @@ from snn2hw.ir.integer import given as host_inputs
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace, chosen
-from snn2hw.pipeline import builds, counting, exporting, given, proving
+from snn2hw.pipeline import builds, counting, exporting, given, neurobench, proving
 from snn2hw.pipeline.demo import write_page
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.loading import Model
@@ -200,6 +200,19 @@ class Simulation:
         predicted, net = self.trace.predictions[meant], self.program.network
         labels = given.labels(y, len(predicted), net.population(net.outputs[meant]).size)
         return float((predicted == labels).mean())
+
+    @named
+    def neurobench(
+        self, y: NDArray[Any] | None = None, *, output: str | None = None
+    ) -> dict[str, Any]:
+        """Return NeuroBench's metrics of what ran; docs/comparing.md says what is counted.
+
+        Args:
+            y: labels ``[N]``, for the accuracy.
+            output: of several outputs, the one that the labels are for.
+        """
+        right = None if y is None else self.accuracy(y, output=output)
+        return neurobench.of_program(self.program, self.trace, right).json()
 
     def __repr__(self) -> str:
         """Say what ran, and what it sent."""
