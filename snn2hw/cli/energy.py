@@ -15,12 +15,13 @@ from snn2hw.cli.model import model_options
 from snn2hw.cli.samples import ask_output, samples_of
 from snn2hw.files import new_file
 from snn2hw.ir.network import Network
-from snn2hw.pipeline import builds
+from snn2hw.pipeline import against as compared
+from snn2hw.pipeline import builds, neurobench
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.loading import load_any
 from snn2hw.pipeline.samples import samples_for, sole
-from snn2hw.report import text, validation
+from snn2hw.report import beside, text, validation
 from snn2hw.store.results import check_result
 
 
@@ -34,11 +35,17 @@ def energy() -> None:
 @data_options
 @output_option
 @click.option("--html", type=PLACE, help="Write one HTML page.")
+@click.option(
+    "--against",
+    type=click.Choice(["cpu"]),
+    help="Compare with the teacher (float32, int8) and the student on this machine's processor.",
+)
 @common
 def energy_report(
     talk: Talk,
     build: str | None,
     html: Path | None,
+    against: str | None,
     samples: int | None,
     output: str | None,
     **choice: Any,
@@ -53,16 +60,27 @@ def energy_report(
     taken = samples_of(talk, opened, limit=samples, output=output, **choice)
     if taken.labels is not None:
         ask_output(talk, opened.program.network.outputs, output)
-    report, _ = builds.energy_report(
+    report, trace = builds.energy_report(
         opened, taken, output=output,
         progress=lambda done, total: talk.update("simulate", done, total),
     )  # fmt: skip
+    metrics = neurobench.of_program(opened.program, trace, report.accuracy).json()
+    more: dict[str, Any] = {"neurobench": metrics}
+    below = ["", *beside.neurobench(metrics)]
+    if against is not None:
+        found = compared.rows(
+            opened, taken, report, choice["data_dir"], lambda what: talk.say(f"timing {what}")
+        )
+        more["against"] = [row.json() for row in found]
+        below += ["", *beside.against(more["against"])]
+    builds.add_to_bill(opened, more)
     if html is not None:
         proof = builds.last_proof(opened)
         demo_pipeline.write_page(opened, report, report.accuracy, proof, None, html)
         talk.say(f"written: {html}")
     talk.result(
-        report.json() | taken.told(), text.energy(report, opened.name, opened.info["rewrites"])
+        report.json() | taken.told() | more,
+        [*text.energy(report, opened.name, opened.info["rewrites"]), *below],
     )
 
 

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import processes
-from snn2hw.errors import InputError, unknown_name
+from snn2hw.errors import InputError, UnsupportedError, unknown_name
 from snn2hw.onnx_io.model import OnnxModel, Port, classes_of, first_line, input_problems, package
 
 BATCH = 32  # samples in one call, where the model leaves that open
@@ -133,6 +133,32 @@ def start(model: OnnxModel, outputs: Sequence[str], image: Image) -> Runner:
     options.log_severity_level = 4
     session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return Runner(model, session, port, tuple(outputs), layout, batch)
+
+
+def alone(
+    model: OnnxModel, output: str, image: Image
+) -> tuple[bytes, Callable[[NDArray[np.float32]], NDArray[Any]]]:
+    """Return a model that gives one tensor and nothing else, and what arranges images for it.
+
+    Args:
+        model: takes one batch of images.
+        output: any tensor in it.
+        image: shape of the data's images.
+
+    Raises:
+        UnsupportedError: it takes a fixed number of images at a time, or others.
+    """
+    port = model.inputs[0]
+    layout = _layout(port, image)
+    if layout is None or (port.shape and isinstance(port.shape[0], int)):
+        raise UnsupportedError(f"the teacher takes {port}, not any number of such images")
+    onnx = package("onnx", f"Running {model.path}")
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model.proto)
+    del changed.graph.output[:]
+    changed.graph.output.append(onnx.helper.make_empty_tensor_value_info(output))
+    content = changed.SerializeToString()
+    return content, lambda x: np.ascontiguousarray(_arranged(x, layout).astype(port.dtype))
 
 
 def _with_outputs(model: OnnxModel, outputs: Sequence[str]) -> bytes:

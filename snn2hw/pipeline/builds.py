@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,3 +206,9 @@ def energy_report(
     )  # fmt: skip
     write_json(build.path / folders.BILL, report.json() | samples.told())
     return report, trace
+
+
+def add_to_bill(build: folders.Build, more: Mapping[str, Any]) -> None:
+    """Add to the report that a build folder keeps."""
+    path = build.path / folders.BILL
+    write_json(path, read_json(path) | dict(more))

@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snn2hw.train.as_onnx import as_onnx
     from snn2hw.train.catalogue import METHODS, PRUNERS, STUDENTS, TEACHERS
     from snn2hw.train.devices import Devices
     from snn2hw.train.distilling import distill_student
@@ -56,6 +57,7 @@ _HOMES = {
     "Spiking": ("students", "Spiking"),
     "Student": ("students", "Student"),
     "TEACHERS": ("catalogue", "TEACHERS"),
+    "as_onnx": ("as_onnx", "as_onnx"),
     "at_once": ("pruning", "at_once"),
     "check": ("preparing", "check"),
     "default_student": ("recipe", "default_student"),
@@ -100,6 +102,7 @@ __all__ = [
     "Silent",
     "Spiking",
     "Student",
+    "as_onnx",
     "at_once",
     "check",
     "default_student",

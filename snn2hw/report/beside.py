@@ -1,0 +1,54 @@
+"""What stands beside an energy report, as lines of plain text: other computers, other settings."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from snn2hw.report.text import number, percent, table
+
+WIDTH = 80
+
+
+def against(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Write what a chip is compared with.
+
+    Args:
+        rows: as ``energy.json`` holds them.
+    """
+    cells: list[list[str]] = []
+    notes: dict[str, list[str]] = {}
+    for i, row in enumerate(rows, 1):
+        uj = row["energy_uj"]
+        cells.append(
+            [
+                f"{i} {row['who']}", percent(row["accuracy"]),
+                "-" if row["latency_us"] is None else number(row["latency_us"]),
+                *("-" if uj is None else number(uj[k]) for k in ("typical", "low", "high")),
+            ]
+        )  # fmt: skip
+        notes.setdefault(f"{row['runs_on']}: {row['how']}.", []).append(str(i))
+    head = ["an inference", "accuracy", "latency us", "energy uJ", "low", "high"]
+    return [
+        *table(head, cells),
+        "",
+        *(x for note, at in notes.items() for x in wrapped(f"{', '.join(at)}  {note}")),
+    ]
+
+
+def neurobench(metrics: Mapping[str, Any]) -> list[str]:
+    """Write NeuroBench's metrics, as ``energy.json`` holds them."""
+    done = metrics["synaptic_operations"]
+    cells = [
+        ["footprint, bytes", f"{metrics['footprint']:,}"],
+        ["connection sparsity", percent(metrics["connection_sparsity"])],
+        ["activation sparsity", percent(metrics["activation_sparsity"])],
+        *([f"{k.replace('_', ' ')} a sample", number(v)] for k, v in done.items()),
+    ]
+    return table(["NeuroBench's metrics", "value"], cells)
+
+
+def wrapped(text: str) -> list[str]:
+    """Break a paragraph into lines, all but the first of them indented."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
