@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,18 @@ from snn2hw.cli.common import PLACE, Talk, common, output_option, root
 from snn2hw.cli.data import data_options
 from snn2hw.cli.model import model_options
 from snn2hw.cli.samples import ask_output, samples_of
+from snn2hw.estimator import EnergyReport
 from snn2hw.files import new_file
 from snn2hw.ir.network import Network
 from snn2hw.pipeline import against as compared
 from snn2hw.pipeline import builds, neurobench
 from snn2hw.pipeline import demo as demo_pipeline
+from snn2hw.pipeline import what_if as extrapolating
 from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.loading import load_any
 from snn2hw.pipeline.samples import samples_for, sole
 from snn2hw.report import beside, text, validation
+from snn2hw.store.folders import Build
 from snn2hw.store.results import check_result
 
 
@@ -40,12 +45,21 @@ def energy() -> None:
     type=click.Choice(["cpu"]),
     help="Compare with the teacher (float32, int8) and the student on this machine's processor.",
 )
+@click.option(
+    "--what-if",
+    "what",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Extrapolate to steps, sparsity (share of zero weights), activity (times as many spikes) "
+    "or chips; may be repeated.",
+)
 @common
 def energy_report(
     talk: Talk,
     build: str | None,
     html: Path | None,
     against: str | None,
+    what: tuple[str, ...],
     samples: int | None,
     output: str | None,
     **choice: Any,
@@ -54,6 +68,7 @@ def energy_report(
 
     BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
     """
+    changes = extrapolating.read(what) if what else None
     if html is not None:
         check_result(html)
     opened = builds.load_build(build, root())
@@ -74,6 +89,10 @@ def energy_report(
         more["against"] = [row.json() for row in found]
         below += ["", *beside.against(more["against"])]
     builds.add_to_bill(opened, more)
+    if changes is not None:
+        found = _extrapolated(opened, changes, report, samples, output, choice)
+        more["what_if"] = found.json()  # not kept: the build's file holds results
+        below += ["", *beside.what_if(found, changes, found.assumptions, report)]
     if html is not None:
         proof = builds.last_proof(opened)
         demo_pipeline.write_page(opened, report, report.accuracy, proof, None, html)
@@ -82,6 +101,24 @@ def energy_report(
         report.json() | taken.told() | more,
         [*text.energy(report, opened.name, opened.info["rewrites"]), *below],
     )
+
+
+def _extrapolated(
+    build: Build,
+    changes: Mapping[str, float],
+    bill: EnergyReport,
+    samples: int | None,
+    output: str | None,
+    choice: Mapping[str, Any],
+) -> extrapolating.Extrapolation:
+    """Price what was not built; samples are shown anew where they have other steps."""
+    program = extrapolating.at_steps(build.program, changes)
+    taken = samples_for(replace(build, program=program), limit=samples, output=output, **choice)
+    steps = int(changes.get("steps", bill.time_steps))
+    return extrapolating.extrapolated(
+        program, extrapolating.cut(taken.inputs, steps), changes, bill,
+        lambda trace: builds.accuracy(trace, taken.labels, output),
+    )  # fmt: skip
 
 
 @energy.command("compare")

@@ -25,6 +25,7 @@ from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace, chosen
 from snn2hw.pipeline import builds, counting, exporting, given, neurobench, proving
+from snn2hw.pipeline import what_if as extrapolating
 from snn2hw.pipeline.demo import write_page
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.loading import Model
@@ -298,7 +299,12 @@ class Built:
 
     @named
     def energy(
-        self, x: Inputs, y: NDArray[Any] | None = None, *, output: str | None = None
+        self,
+        x: Inputs,
+        y: NDArray[Any] | None = None,
+        *,
+        output: str | None = None,
+        what_if: Mapping[str, float] | None = None,
     ) -> EnergyReport:
         """Count what samples do and price it, with the prices of the build's own target.
 
@@ -306,7 +312,12 @@ class Built:
             x: as in ``simulate``.
             y: labels ``[N]``, for the accuracy that the report tells; None for those of a file.
             output: of several outputs, the one that the labels are for.
+            what_if: changes that nobody has built: ``steps`` of a sample, ``sparsity`` (share of
+                the weights that are zero), ``activity`` (times as many spikes), ``chips`` that are
+                on. What is returned is then an ``Extrapolation``, which says what it assumes and
+                has the bill of the build as ``built``.
         """
+        changes = None if what_if is None else extrapolating.checked(what_if)
         taken = self._samples(x, output)
         ran = self._ran(taken)
         report = counting.report(self.program, ran.trace, ran.counts, self.target)
@@ -314,7 +325,24 @@ class Built:
         accuracy = None if labels is None else ran.accuracy(labels, output=output)
         report = replace(report, data=taken.source, accuracy=accuracy, output=output)
         self._last["bill"] = report
-        return report
+        if changes is None:
+            return report
+        return self._extrapolated(x, labels, output, changes, report)
+
+    def _extrapolated(
+        self,
+        x: Inputs,
+        labels: NDArray[Any] | None,
+        output: str | None,
+        changes: Mapping[str, float],
+        bill: EnergyReport,
+    ) -> EnergyReport:
+        program = extrapolating.at_steps(self.program, changes)
+        inputs = replace(self, program=program)._samples(x, output).inputs
+        inputs = extrapolating.cut(inputs, int(changes.get("steps", bill.time_steps)))
+        return extrapolating.extrapolated(
+            program, inputs, changes, bill, lambda trace: builds.accuracy(trace, labels, output)
+        )
 
     @named
     def report(
