@@ -81,13 +81,13 @@ def energy_report(
     )  # fmt: skip
     metrics = neurobench.of_program(opened.program, trace, report.accuracy).json()
     more: dict[str, Any] = {"neurobench": metrics}
-    below = ["", *beside.neurobench(metrics)]
+    below: list[str] = []
     if against is not None:
-        found = compared.rows(
+        beside_it = compared.rows(
             opened, taken, report, choice["data_dir"], lambda what: talk.say(f"timing {what}")
         )
-        more["against"] = [row.json() for row in found]
-        below += ["", *beside.against(more["against"])]
+        more["against"] = [row.json() for row in beside_it]
+        below += ["", *beside.neurobench(metrics), "", *beside.against(more["against"])]
     builds.add_to_bill(opened, more)
     if changes is not None:
         found = _extrapolated(opened, changes, report, samples, output, choice)

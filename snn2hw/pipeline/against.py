@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import datasets, families, onnx_io
-from snn2hw.compiled import threads_there
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError, Snn2hwError, UnsupportedError
 from snn2hw.estimator import EnergyReport
@@ -117,6 +116,8 @@ def student(program: Program, samples: Samples, bill: EnergyReport) -> Row:
     Where energy is estimated, it is that of the events' own work; what the simulator does around it
     is in the latency only.
     """
+    from snn2hw.compiled import threads_there  # here, as Numba takes long to import
+
     prices = published.load()
     run = families.of(program.target).run
     count = len(next(iter(samples.inputs.values())))

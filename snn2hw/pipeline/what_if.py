@@ -6,6 +6,7 @@ memory is placed again. What is left is an assumption, and each is said in a sen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -21,9 +22,9 @@ from snn2hw.fields import Check, real, whole
 from snn2hw.ir import counts as counted
 from snn2hw.ir import trace as traced
 from snn2hw.ir.counts import Counts, range_of
-from snn2hw.ir.integer import IntNetwork
+from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.program import Program
-from snn2hw.ir.synapses import Sparse, Synapses, from_matrix, matrix, nonzeros, with_weight
+from snn2hw.ir.synapses import Sparse, Synapses, from_matrix, matrix, nonzeros, sizes, with_weight
 from snn2hw.ir.trace import LayerTrace, Trace
 from snn2hw.pipeline import counting
 from snn2hw.pipeline.port import Ints
@@ -231,12 +232,9 @@ def _scaled(trace: Trace, program: Program, activity: float) -> Trace:
 
 
 def _sparser(net: IntNetwork, sparsity: float) -> tuple[IntNetwork, str]:
-    """Set the smallest weights of each connection to zero."""
+    """Set the smallest weights of each connection to zero, so that this share of them is."""
     connections = [replace(c, synapses=_pruned(c.synapses, sparsity)) for c in net.connections]
-    of = sum(c.synapses.weight.size for c in net.connections)
-    before, after = (
-        1 - sum(nonzeros(c.synapses) for c in some) / of for some in (net.connections, connections)
-    )
+    before, after = (_share_of_zeros(some) for some in (net.connections, connections))
     said = (
         f"sparsity: the smallest weights of each connection are zero, {after:.1%} of all instead "
         f"of {before:.1%}, stored and placed anew; neurons are taken to spike as they do now, "
@@ -245,11 +243,23 @@ def _sparser(net: IntNetwork, sparsity: float) -> tuple[IntNetwork, str]:
     return replace(net, connections=tuple(connections)), said
 
 
+def _share_of_zeros(connections: Sequence[Connection]) -> float:
+    """Return it of all weights, but for those from neuron to neuron if there are others."""
+    some = [c.synapses for c in connections]
+    some = [s for s in some if not isinstance(s, Sparse)] or some
+    return 1 - sum(map(nonzeros, some)) / sum(map(_places, some))
+
+
+def _places(synapses: Synapses) -> int:
+    """Return how many weights there would be without zeros; those of a kernel count once."""
+    return math.prod(sizes(synapses)) if isinstance(synapses, Sparse) else synapses.weight.size
+
+
 def _pruned(synapses: Synapses, sparsity: float) -> Synapses:
-    """Set the smallest weights to zero, so that this share of them is."""
     weight = synapses.weight.reshape(-1).copy()
+    left = round((1 - sparsity) * _places(synapses))
     order = np.argsort(np.abs(weight.astype(np.int64)), kind="stable")
-    weight[order[: round(sparsity * weight.size)]] = 0
+    weight[order[: max(0, weight.size - left)]] = 0
     found = with_weight(synapses, weight.reshape(synapses.weight.shape))
     return from_matrix(matrix(found)) if isinstance(found, Sparse) else found
 

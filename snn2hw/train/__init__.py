@@ -11,7 +11,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snn2hw.train.as_onnx import as_onnx
     from snn2hw.train.catalogue import METHODS, PRUNERS, STUDENTS, TEACHERS
     from snn2hw.train.devices import Devices
     from snn2hw.train.distilling import distill_student
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
         student_file,
     )
     from snn2hw.train.students import Spiking, Student
+    from snn2hw.train.teacher_model import as_onnx
     from snn2hw.train.teaching import module_teacher, new_teacher, open_teacher, train_teacher
     from snn2hw.train.weights import load_weights
 
@@ -57,7 +57,7 @@ _HOMES = {
     "Spiking": ("students", "Spiking"),
     "Student": ("students", "Student"),
     "TEACHERS": ("catalogue", "TEACHERS"),
-    "as_onnx": ("as_onnx", "as_onnx"),
+    "as_onnx": ("teacher_model", "as_onnx"),
     "at_once": ("pruning", "at_once"),
     "check": ("preparing", "check"),
     "default_student": ("recipe", "default_student"),

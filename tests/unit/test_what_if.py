@@ -1,0 +1,198 @@
+"""Bills of what was not built: what can be computed is, the rest is an assumption that is said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xylo_nets
+from nets import LOIHI1, LOIHI2, images, residual, tiny
+from xylo_nets import AUDIO2
+
+import snn2hw
+from snn2hw.errors import DoesNotFitError, InputError
+from snn2hw.estimator import EnergyReport
+from snn2hw.ir.synapses import nonzeros
+from snn2hw.pipeline import counting, what_if
+from snn2hw.pipeline.compiler import compile_network
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*can never spike")
+
+
+@pytest.fixture(scope="module")
+def built():
+    return snn2hw.build(residual(), LOIHI2)
+
+
+@pytest.fixture(scope="module")
+def x(built):
+    return images(residual(), 6)["input"]
+
+
+def bill_of(report):
+    """Return a bill's document without what says whose it is."""
+    marks = ("extrapolation", "changes", "assumptions")
+    return {k: v for k, v in report.json().items() if k not in marks}
+
+
+def test_what_changes_nothing_is_the_bill_itself(built, x):
+    plain = built.energy(x)
+    for changes in ({"activity": 1.0}, {"sparsity": 0.0}, {"chips": 1}, {"steps": 4}):
+        found = built.energy(x, what_if=changes)
+        assert bill_of(found) == bill_of(plain), changes
+        assert found.built == plain
+
+
+def test_fewer_steps_are_simulated(built, x):
+    found = built.energy(x, what_if={"steps": 2})
+    assert bill_of(found) == bill_of(built.energy(x[:, :2]))
+    labels = np.arange(6) % 5
+    right = built.energy(x, labels, what_if={"steps": 2}).accuracy
+    assert right == built.simulate(x[:, :2]).accuracy(labels)
+
+
+def test_steps_that_samples_do_not_have(built, x):
+    with pytest.raises(InputError, match=r"steps=9 is more than the samples have .*has 4"):
+        built.energy(x, what_if={"steps": 9})
+
+
+def test_less_activity_leaves_what_inputs_do(built, x):
+    plain, none = built.energy(x), built.energy(x, what_if={"activity": 0.0})
+    half, twice = (built.energy(x, what_if={"activity": a}) for a in (0.5, 2.0))
+    assert none.spikes == 0 < half.spikes
+    assert half.spikes == pytest.approx(plain.spikes / 2)
+    assert none.input_events == half.input_events == plain.input_events
+    first, *others = none.layers
+    # The first layer hears inputs only, the others only spikes.
+    assert first.counts == pytest.approx(plain.layers[0].counts)
+    assert first.synops == plain.layers[0].synops
+    for before, layer in zip(plain.layers[1:], others, strict=True):
+        assert layer.counts["synop"] == 0 < before.counts["synop"]
+        assert layer.counts["update"] == before.counts["update"]
+    for report in (half, twice):
+        a = report.changes["activity"]
+        dynamic = [r.dynamic_uj.typical for r in (none, plain, report)]
+        assert dynamic[2] == pytest.approx(dynamic[0] + a * (dynamic[1] - dynamic[0]))
+    # The core that a step waits for has neurons to update, or at the lowest times synapses to read.
+    assert none.latency_us.low < plain.latency_us.low < twice.latency_us.low
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        compile_network(tiny(), LOIHI1),
+        xylo_nets.random_program(5, AUDIO2),
+    ],
+    ids=["loihi1", "xylo"],
+)
+def test_activity_of_chips_that_count_other_events(program):
+    r = np.random.default_rng(0)
+    x = {p.name: r.integers(0, 2, (5, 8, *p.shape)) for p in program.network.inputs}
+    plain = counting.report(program, *counting.run(program, x), program.target)
+
+    def at(activity):
+        changes = {"activity": activity}
+        return what_if.extrapolated(program, x, changes, plain, lambda _: None)
+
+    none, half = at(0), at(0.5)
+    assert plain.spikes > 0 == none.spikes
+    assert none.dynamic_uj.typical < half.dynamic_uj.typical < plain.dynamic_uj.typical
+    middle = (none.dynamic_uj.typical + plain.dynamic_uj.typical) / 2
+    assert half.dynamic_uj.typical == pytest.approx(middle)
+    assert bill_of(at(1)) == bill_of(plain)
+
+
+def test_sparser_weights_are_stored_and_placed_anew(built, x):
+    found = built.energy(x, what_if={"sparsity": 0.8})
+    plain = built.energy(x)
+    assert [layer.spikes for layer in found.layers] == [layer.spikes for layer in plain.layers]
+    assert found.accuracy is None
+    network = what_if._sparser(built.program.network, 0.8)[0]
+    for was, now in zip(built.program.network.connections, network.connections, strict=True):
+        before, after = was.synapses.weight, now.synapses.weight
+        if was.synapses.kind == "sparse":  # one to one: far sparser already
+            assert now.synapses.weight.size == before.size
+            continue
+        assert nonzeros(now.synapses) == pytest.approx(0.2 * before.size, abs=1)
+        kept = after != 0
+        assert (after[kept] == before[kept]).all()
+        assert np.abs(before[~kept]).max() <= np.abs(after[kept]).min()
+    # Spikes of as many neurons meet the weights that are left, by hand for the last layer.
+    trace = built.simulate(x, states=True).trace
+    last = network.connections[network.into("lif4")[0]].synapses.weight
+    met = trace.events["lif3"].sum(axis=0) @ np.count_nonzero(last, axis=0) / 6
+    assert found.layers[-1].synops == pytest.approx(met)
+    assert found.layers[-1].counts["synop"] == pytest.approx(met)  # no zeros are stored
+    assert found.dynamic_uj.typical < plain.dynamic_uj.typical
+    assert "79.9% of all instead of 0.7%" in found.assumptions[0]
+
+
+def test_weights_that_are_sparser_already_stay(built, x):
+    sparse = what_if._sparser(built.program.network, 0.9)[0]
+    again = what_if._sparser(sparse, 0.5)[0]
+    assert again.digest() == sparse.digest()
+
+
+def test_chips_that_are_on_draw_power(built, x):
+    plain, found = built.energy(x), built.energy(x, what_if={"chips": 8})
+    assert found.static_uj.typical == pytest.approx(8 * plain.static_uj.typical)
+    assert found.static_io_uj.high == pytest.approx(8 * plain.static_io_uj.high)
+    assert found.dynamic_uj == plain.dynamic_uj
+    assert "at most 8 chips, of which it takes 1 (1 as built)" in found.assumptions[0]
+    with pytest.raises(InputError, match="largest board"):
+        built.energy(x, what_if={"chips": 100_000})
+
+
+def test_fewer_chips_than_a_network_needs():
+    tight = {**LOIHI2.limits, "cores_per_chip": replace(LOIHI2.limits["cores_per_chip"], value=1.0)}
+    target = replace(LOIHI2, limits=tight)
+    few = {**tight, "neurons_per_core": replace(tight["neurons_per_core"], value=40.0)}
+    net = residual()
+    build = snn2hw.build(net, replace(target, limits=few), chips=64)
+    assert build.program.placement.chips > 2
+    with pytest.raises(DoesNotFitError):
+        build.energy(images(net)["input"], what_if={"chips": 2})
+
+
+def test_several_changes_at_once(built, x):
+    both = built.energy(x, what_if={"steps": 2, "chips": 4, "activity": 0.5})
+    one = built.energy(x[:, :2], what_if={"activity": 0.5})
+    assert both.dynamic_uj == one.dynamic_uj
+    assert both.static_uj.typical == pytest.approx(4 * one.static_uj.typical)
+    assert [a.partition(":")[0] for a in both.assumptions] == ["steps", "activity", "chips"]
+
+
+def test_an_extrapolation_says_that_it_is_one(built, x, tmp_path):
+    plain = built.energy(x)
+    found = built.energy(x, what_if={"activity": 0.5})
+    assert isinstance(found, EnergyReport)
+    assert repr(found).startswith("extrapolation, not a result: activity=0.5\n  activity: every")
+    told = found.json()
+    assert told["extrapolation"] is True
+    assert told["changes"] == {"activity": 0.5}
+    # A build keeps the bill of what was built.
+    kept = built.save(tmp_path / "b") / "energy.json"
+    assert json.loads(kept.read_text()) == plain.json()
+
+
+def test_samples_are_counted_some_at_a_time(built, x):
+    inputs = built._samples(x).inputs
+    args = (built.program, inputs, {"activity": 0.5}, built.energy(x), lambda _: None)
+    whole, pieces = what_if.extrapolated(*args), what_if.extrapolated(*args, memory=1)
+    assert bill_of(pieces) == bill_of(whole)
+
+
+def test_wrong_changes_are_all_named(built, x):
+    with pytest.raises(InputError, match="no change 'step'"):
+        built.energy(x, what_if={"step": 3})
+    with pytest.raises(InputError, match=r"steps is 0.*; sparsity is 2.*; chips is 0.5"):
+        built.energy(x, what_if={"steps": 0, "sparsity": 2, "chips": 0.5})
+    with pytest.raises(InputError, match="nothing to change"):
+        built.energy(x, what_if={})
+    for text in ("steps", "steps=", "steps=two", "sparsity=nan", "steps=1e3", "=3"):
+        with pytest.raises(InputError):
+            what_if.read([text])
+    read = what_if.read(["steps=8", "sparsity=0.9", "activity=2"])
+    assert read == {"steps": 8, "sparsity": 0.9, "activity": 2}
