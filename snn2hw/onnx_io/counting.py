@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from snn2hw.errors import InputError, listed
 from snn2hw.onnx_io.model import package
+from snn2hw.onnx_io.timed import Session
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 # Done with the layer in front, on values that are still in registers.
@@ -19,8 +22,8 @@ OF_ALL = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum")
 EACH = ("Add", "Div", "Max", "Min", "Mul", "Pad", "Pow", "Sqrt", "Sub", "Sum")
 # Of shapes and constants only: nothing is computed.
 FREE = (
-    "Concat", "Constant", "Dropout", "Flatten", "Gather", "Identity", "Reshape", "Shape", "Slice",
-    "Squeeze", "Transpose", "Unsqueeze",
+    "Concat", "Constant", "ConstantOfShape", "Dropout", "Flatten", "Gather", "Identity", "Reshape",
+    "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
 COUNTED = (*LAYERS, *FUSED, *POOLS, *OF_ALL, *EACH, *FREE)
 
@@ -51,7 +54,7 @@ def operations(content: bytes, shape: tuple[int, ...]) -> Operations:
         shape: of its input with one sample, ``[1, ...]``.
 
     Raises:
-        InputError: names operators that are not counted, or values whose shape is not known.
+        InputError: names operators that are not counted; or ONNX Runtime cannot run it.
     """
     onnx = package("onnx", "Counting the operations of a teacher")
     model = onnx.load_model_from_string(content)
@@ -59,22 +62,8 @@ def operations(content: bytes, shape: tuple[int, ...]) -> Operations:
     if odd:
         raise InputError(f"The work of a teacher with {listed(odd)} cannot be counted.")
     held = {t.name: tuple(t.dims) for t in model.graph.initializer}
-    (port,) = [v for v in model.graph.input if v.name not in held]
-    for axis, length in zip(port.type.tensor_type.shape.dim, shape, strict=True):
-        axis.ClearField("dim_param")
-        axis.dim_value = length
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    known = {v.name: _shape(v) for v in (*inferred.input, *inferred.value_info, *inferred.output)}
-    known = {**known, **held}
+    known = _shapes(onnx, model, shape) | held
     counting = [n for n in model.graph.node if n.op_type not in FREE]
-    unknown = sorted(
-        n for node in counting for n in (*node.input, *node.output) if n and known.get(n) is None
-    )
-    if unknown:
-        raise InputError(
-            f"The work of the teacher cannot be counted: shapes of {listed(unknown)} are unknown.",
-            "Export it again with shapes.",
-        )
     constants = {*held, *(o for n in model.graph.node if n.op_type == "Constant" for o in n.output)}
     products, additions, values = 0, 0, 0
     for node in counting:
@@ -89,21 +78,27 @@ def operations(content: bytes, shape: tuple[int, ...]) -> Operations:
     return Operations(products, additions, sum(_size(s) for s in held.values()), values)
 
 
-def _shape(value: Any) -> tuple[int, ...] | None:
-    tensor = value.type.tensor_type
-    axes = tensor.shape.dim
-    if not tensor.HasField("shape") or not all(a.HasField("dim_value") for a in axes):
-        return None
-    return tuple(a.dim_value for a in axes)
+def _shapes(onnx: Any, model: Any, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all values for one sample: those that they have, as ONNX infers few."""
+    held = {t.name for t in model.graph.initializer}
+    (port,) = [v for v in model.graph.input if v.name not in held]
+    names = [name for node in model.graph.node for name in node.output if name]
+    asked = onnx.ModelProto()
+    asked.CopyFrom(model)
+    del asked.graph.output[:]
+    asked.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in names)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type)
+    found = Session(asked.SerializeToString()).every(np.zeros(shape, dtype))
+    return {port.name: shape} | {n: v.shape for n, v in zip(names, found, strict=True)}
 
 
-def _size(shape: tuple[int, ...] | None) -> int:
-    return math.prod(shape or ())
+def _size(shape: tuple[int, ...]) -> int:
+    return math.prod(shape)
 
 
-def _each(node: Any, known: Mapping[str, tuple[int, ...] | None]) -> int:
+def _each(node: Any, known: Mapping[str, tuple[int, ...]]) -> int:
     """Return how many products an output of a layer is the sum of."""
-    first, second = (known[n] or () for n in node.input[:2])
+    first, second = (known[n] for n in node.input[:2])
     if node.op_type == "Conv":  # kernel [out, in / groups, ...]
         return _size(second[1:])
     transposed = any(a.name == "transA" and a.i for a in node.attribute)

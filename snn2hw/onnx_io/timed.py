@@ -82,7 +82,7 @@ class Session:
     """A model that runs in one thread.
 
     Args:
-        content: the model, with one input and one output.
+        content: the model, with one input.
 
     Raises:
         InputError: ONNX Runtime cannot run it.
@@ -104,4 +104,8 @@ class Session:
 
     def __call__(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Return the output of samples ``[N, ...]``."""
-        return self._session.run(None, {self._input: x})[0]
+        return self.every(x)[0]
+
+    def every(self, x: NDArray[Any]) -> list[NDArray[Any]]:
+        """Return all outputs of samples ``[N, ...]``."""
+        return self._session.run(None, {self._input: x})

@@ -7,12 +7,20 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_files import helper, network, port, weight
+from onnx_files import classifier, helper, network, port, save, weight
+from torch import nn
 
-from snn2hw import onnx_io
-from snn2hw.errors import InputError
+from snn2hw import onnx_io, train
+from snn2hw.datasets import Dataset
+from snn2hw.errors import InputError, UnsupportedError
+from snn2hw.train.foreign import open_file
+from snn2hw.train.scaling import find_scaling
+from snn2hw.train.students import Settings as Pupil
+from snn2hw.train.students import make_student
+from snn2hw.train.teachers import TEACHERS, Settings, make_teacher
 
 
 def content(nodes, shape, weights):
@@ -122,3 +130,59 @@ def test_a_model_that_cannot_be_quantized_or_run(tmp_path):
         onnx_io.quantized(broken, np.zeros((4, 3), np.float32), tmp_path)
     with pytest.raises(InputError, match="cannot run the teacher"):
         onnx_io.Session(broken)
+
+
+SHAPE = (3, 16, 16)
+
+
+DEEPER = ("resnet32", "resnet44", "resnet56", "resnet110")  # of the same blocks as resnet20
+
+
+@pytest.mark.parametrize("name", [n for n in TEACHERS if n not in DEEPER])
+def test_a_teacher_is_the_same_as_onnx(name):
+    torch.manual_seed(0)
+    teacher = make_teacher(name, Settings(SHAPE, 10, 255)).eval()
+    products = 0
+
+    def count(layer, _, out):
+        nonlocal products
+        each = layer.weight[0].numel()
+        products += out.numel() * each
+
+    for layer in teacher.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            layer.register_forward_hook(count)
+    x = np.random.default_rng(0).integers(0, 256, (3, *SHAPE)).astype(np.uint8)
+    with torch.no_grad():
+        teacher(torch.from_numpy(x[:1]))
+        one, products = products, 0
+        want = teacher(torch.from_numpy(x)).numpy()
+    found = train.as_onnx(teacher, SHAPE)
+    assert np.allclose(onnx_io.Session(found.content)(found.shown(x)), want, rtol=1e-3, atol=1e-4)
+    assert onnx_io.operations(found.content, (1, *SHAPE)).products == one > 0
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", "flat"])
+def test_a_teacher_that_came_as_onnx_stays_what_it_was(tmp_path, layout):
+    r = np.random.default_rng(0)
+    matrix = r.normal(size=(2 * 3 * 5, 4)).astype(np.float32)
+    path = save(classifier(matrix, (2, 3, 5), layout=layout, softmax=True), tmp_path / "t.onnx")
+    images = r.integers(0, 256, (6, 2, 3, 5)).astype(np.uint8)
+    data = Dataset("d", images, np.arange(6) % 4, images, np.arange(6) % 4, 4, 255)
+    teacher = open_file(path, Settings((2, 3, 5), 4, 255, find_scaling("signed", data)), None)
+    found = train.as_onnx(teacher.teacher, (2, 3, 5))
+    want = teacher.teacher(torch.from_numpy(images)).numpy()
+    shown = found.shown(images)
+    assert np.allclose(onnx_io.Session(found.content)(shown), want, atol=1e-5)
+    assert onnx_io.operations(found.content, (1, *shown.shape[1:])).products == matrix.size
+
+
+def test_teachers_that_cannot_run_sample_by_sample(tmp_path):
+    matrix = np.ones((2 * 3 * 5, 4), np.float32)
+    path = save(classifier(matrix, (2, 3, 5), batch=8), tmp_path / "t.onnx")
+    fixed = open_file(path, Settings((2, 3, 5), 4, 255), None).teacher
+    with pytest.raises(UnsupportedError, match=r"takes x float32 \[8, 2, 3, 5\], not any number"):
+        train.as_onnx(fixed, (2, 3, 5))
+    spiking = make_student("mlp-20", Pupil((1, 4, 4), 4, 16, 4))
+    with pytest.raises(UnsupportedError, match="the teacher spikes"):
+        train.as_onnx(spiking, (1, 4, 4))
