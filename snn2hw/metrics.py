@@ -32,7 +32,8 @@ class Metrics:
     Args:
         footprint: bytes of the parameters.
         connection_sparsity: share of the weights that are 0.
-        activation_sparsity: share of the neurons' outputs that are 0, over steps and samples.
+        activation_sparsity: share of the neurons' outputs that are 0, over steps and samples; None
+            where neurons may send several spikes in a step, of which only the sum is counted.
         effective_macs: products of a value that is not 0 with a weight that is not, for a sample,
             where what is sent may be other than 0, 1 and -1.
         effective_acs: the same where nothing else is sent: additions.
@@ -42,7 +43,7 @@ class Metrics:
 
     footprint: int
     connection_sparsity: float
-    activation_sparsity: float
+    activation_sparsity: float | None
     effective_macs: float
     effective_acs: float
     dense: float
@@ -50,10 +51,11 @@ class Metrics:
 
     def json(self) -> dict[str, Any]:
         """Return them by NeuroBench's names."""
+        sparsity = self.activation_sparsity
         return {
             "footprint": self.footprint,
             "connection_sparsity": float(f"{self.connection_sparsity:.6g}"),
-            "activation_sparsity": float(f"{self.activation_sparsity:.6g}"),
+            "activation_sparsity": None if sparsity is None else float(f"{sparsity:.6g}"),
             "synaptic_operations": {
                 "Effective_MACs": float(f"{self.effective_macs:.6g}"),
                 "Effective_ACs": float(f"{self.effective_acs:.6g}"),
@@ -69,6 +71,7 @@ def measured(
     neurons: Collection[str],
     graded: Collection[str],
     *,
+    several: bool,
     footprint: int,
     samples: int,
     steps: int,
@@ -81,7 +84,9 @@ def measured(
         events: of each input and population, how many values that are not 0 each of its elements
             sent over all samples and steps, ``[size]``.
         neurons: the populations whose outputs are activations.
-        graded: inputs and populations that send other values than 0, 1 and -1.
+        graded: inputs and populations that send other values than 0, 1 and -1. Several spikes in a
+            step are none: each of them is counted.
+        several: whether neurons may send several spikes in a step.
         footprint: bytes of the parameters.
         samples: how many there were.
         steps: of a sample.
@@ -97,10 +102,11 @@ def measured(
         zeros += synapses.weight.size - int(np.count_nonzero(synapses.weight))
     outputs = samples * steps * sum(np.asarray(events[n]).size for n in neurons)
     active = sum(float(np.asarray(events[n]).sum()) for n in neurons)
+    sparsity = None if several or not outputs else 1.0 - active / outputs
     return Metrics(
         footprint=footprint,
         connection_sparsity=zeros / weights if weights else 0.0,
-        activation_sparsity=1.0 - active / outputs if outputs else 0.0,
+        activation_sparsity=sparsity,
         effective_macs=macs / samples,
         effective_acs=acs / samples,
         dense=dense,

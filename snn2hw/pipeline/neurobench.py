@@ -41,13 +41,13 @@ def of_network(
     links = [Link(s.name, s.synapses) for name in wires.order for s in wires.into[name].sources]
     cells = net.cells()
     sums = [k for k, n in cells.items() if isinstance(n, Leaky)]
-    several = list(cells) if net.rules.spikes == "many" and net.rules.most != 1 else sums
     accuracy = None
     if labels is not None:
         accuracy = float((ran.predictions[chosen(ran.outputs, output)] == labels).mean())
     return measured(
         links, ran.events, [k for k in cells if k not in sums],
-        [*several, *(k for k, p in net.inputs().items() if p.max_value > 1)],
+        [*sums, *(k for k, p in net.inputs().items() if p.max_value > 1)],
+        several=net.rules.spikes == "many" and net.rules.most != 1,
         footprint=FLOAT * size(net)["parameters"], samples=ran.samples, steps=ran.steps,
         accuracy=accuracy,
     )  # fmt: skip
@@ -73,6 +73,7 @@ def of_program(program: Program, trace: Trace, accuracy: float | None) -> Metric
         [p.name for p in net.populations if not p.graded],
         [*(p.name for p in net.populations if p.graded),
          *(p.name for p in net.inputs if p.largest > 1)],
+        several=program.target.abilities.get("spikes_many", False),
         footprint=sum(a.size * width(a) for a in arrays), samples=trace.samples, steps=trace.steps,
         accuracy=accuracy,
     )  # fmt: skip
