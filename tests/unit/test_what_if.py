@@ -164,6 +164,16 @@ def test_several_changes_at_once(built, x):
     assert [a.partition(":")[0] for a in both.assumptions] == ["steps", "activity", "chips"]
 
 
+def test_accuracy_is_told_where_it_can_be_known(built, x):
+    labels = np.arange(6) % 5
+    for changes, known in (
+        ({"chips": 2}, True), ({"steps": 3}, True), ({"activity": 0.5}, False),
+        ({"sparsity": 0.5}, False), ({"steps": 3, "activity": 0.5}, False),
+    ):  # fmt: skip
+        found = built.energy(x, labels, what_if=changes).accuracy
+        assert (found is not None) == known, changes
+
+
 def test_an_extrapolation_says_that_it_is_one(built, x, tmp_path):
     plain = built.energy(x)
     found = built.energy(x, what_if={"activity": 0.5})
