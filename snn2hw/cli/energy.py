@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,22 @@ import click
 
 from snn2hw import nir_io
 from snn2hw import target as targets
-from snn2hw.cli.common import PLACE, Talk, common, output_option, root
+from snn2hw.cli.common import PLACE, Talk, asked, common, output_option, root
 from snn2hw.cli.data import data_options
 from snn2hw.cli.model import model_options
 from snn2hw.cli.samples import ask_output, samples_of
 from snn2hw.files import new_file
 from snn2hw.ir.network import Network
-from snn2hw.pipeline import builds, validating
-from snn2hw.pipeline import demo as demo_pipeline
+from snn2hw.pipeline import builds, folder, keeping, validating
+from snn2hw.pipeline import page as pages
 from snn2hw.pipeline.comparing import compare_targets
+from snn2hw.pipeline.comparing import row as row_of
 from snn2hw.pipeline.loading import load_any
 from snn2hw.pipeline.samples import samples_for, sole
-from snn2hw.report import text, validation
+from snn2hw.report import bill, validation
+from snn2hw.report.evidence import Subject
+from snn2hw.report.proof import proved
+from snn2hw.store.folders import Build
 from snn2hw.store.results import check_result
 
 
@@ -34,11 +39,20 @@ def energy() -> None:
 @data_options
 @output_option
 @click.option("--html", type=PLACE, help="Write one HTML page.")
+@click.option(
+    "--targets", "names", default="all", show_default=True,
+    help="With --html, the targets that the model is shown on too: names with commas, or none.",
+)  # fmt: skip
+@click.option(
+    "--replace", is_flag=True, help="Keep this report, even if the one there is of more samples."
+)
 @common
 def energy_report(
     talk: Talk,
     build: str | None,
     html: Path | None,
+    names: str,
+    replace: bool,
     samples: int | None,
     output: str | None,
     **choice: Any,
@@ -46,29 +60,54 @@ def energy_report(
     """Count what a build does on test samples and price it; writes BUILD/energy.json.
 
     BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
+    A report of fewer samples than the one there does not replace it, unless --replace says so. With
+    --html the same model is built and run for the other targets too, which takes seconds for each,
+    or minutes for a large network (--targets none leaves that out).
     """
     if html is not None:
         check_result(html)
     opened = builds.load_build(build, root())
+    proof = keeping.last_proof(opened.path)
     taken = samples_of(talk, opened, limit=samples, output=output, **choice)
     if taken.labels is not None:
         ask_output(talk, opened.program.network.outputs, output)
-    report, _ = builds.energy_report(
-        opened, taken, output=output,
-        progress=lambda done, total: talk.update("simulate", done, total),
-    )  # fmt: skip
+    measured = builds.measure(opened, taken, partial(talk.update, "simulate"), output)
+    document = measured.document(opened.digest)
+    note = keeping.keep_bill(opened.path, document, replace=replace)
+    if note:
+        talk.say(f"note: {note}")
     if html is not None:
-        proof = builds.last_proof(opened)
-        demo_pipeline.write_page(opened, report, report.accuracy, proof, None, html)
-        talk.say(f"written: {html}")
+        beside = [n for n in _targets(names) if n != opened.program.target.name]
+        rows = compare_targets(
+            load_any(str(opened.path), root()), beside,
+            lambda b: samples_for(b, limit=samples, output=output, **choice), output,
+            progress=partial(talk.update, "targets"),
+        )  # fmt: skip
+        evidence = pages.of_build(
+            opened, measured, proof, command=asked(), root=root(),
+            targets=[row_of(opened, measured), *rows] if beside else (),
+        )  # fmt: skip
+        talk.say(f"written: {pages.write(html, evidence)}")
     talk.result(
-        report.json() | taken.told(), text.energy(report, opened.name, opened.info["rewrites"])
+        document,
+        bill.energy(
+            measured.report, opened.name, opened.info["rewrites"], proved(proof, opened.digest)
+        ),
     )
+
+
+def _targets(names: str | None) -> list[str]:
+    """Return the names of the targets that are asked for."""
+    if names in (None, "all"):
+        return targets.names()
+    told = [n.strip() for n in str(names).split(",") if n.strip()]
+    return [] if told == ["none"] else told
 
 
 @energy.command("compare")
 @click.argument("model", required=False)
 @click.option("--targets", "names", default=None, help="Names with commas; by default all.")
+@click.option("--html", type=PLACE, help="Write one HTML page about all of them.")
 @data_options
 @output_option
 @model_options
@@ -77,6 +116,7 @@ def energy_compare(
     talk: Talk,
     model: str | None,
     names: str | None,
+    html: Path | None,
     samples: int | None,
     output: str | None,
     choice: nir_io.Choice,
@@ -86,44 +126,32 @@ def energy_compare(
 
     MODEL is what `snn2hw export` takes, or a build; by default the newest run or build.
     """
-    wanted = [n.strip() for n in names.split(",") if n.strip()] if names else targets.names()
+    if html is not None:
+        check_result(html)
     loaded = load_any(model, root(), choice)
     for note in loaded.notes:
         talk.say(f"note: {note}")
     net = loaded.network
     outputs = net.outputs() if isinstance(net, Network) else net.outputs
     sole(outputs, output)  # a wrong name is told before anything runs
+    subjects: list[Subject] = []
+
+    def seen(built: Build, measured: builds.Measured) -> None:
+        proof = folder.proof_of(root(), built.digest)
+        subjects.append(pages.subject(built, measured, proof, pages.FEW))
 
     found = compare_targets(
-        loaded, wanted, lambda b: samples_for(b, limit=samples, output=output, **which), output
-    )
+        loaded, _targets(names), lambda b: samples_for(b, limit=samples, output=output, **which),
+        output, seen=None if html is None else seen, progress=partial(talk.update, "targets"),
+    )  # fmt: skip
     for note in dict.fromkeys(n for row in found for n in row.get("notes", ())):
         talk.say(f"note: {note}")
     if any(row["fits"] for row in found):
         ask_output(talk, outputs, output)
-    rows: list[list[str]] = []
-    for row in found:
-        if not row["fits"]:
-            said = "does not fit" if row.get("known", True) else "unknown"
-            rows.append([row["target"], said, *[""] * 5])
-            continue
-        total = row["chip"]["total_uj"]
-        rows.append(
-            [
-                row["target"], text.counted(row["cores"], "core"), text.percent(row["accuracy"]),
-                text.number(row["synops"]), text.number(row["latency_us"]),
-                text.number(total["typical"]),
-                f"{text.number(total['low'])} to {text.number(total['high'])}",
-            ]
-        )  # fmt: skip
-    right = "accuracy" if output is None else f"accuracy of {output}"
-    head = ["target", "size", right, "synops", "latency us", "energy uJ", "range"]
-    below = [
-        f"{row['target']}: {line}"
-        for row in found
-        for line in (text.changes(row.get("rewrites")) if row["fits"] else row["reasons"])
-    ]
-    talk.result({"model": loaded.name, "targets": found}, [*text.table(head, rows), *below])
+    if html is not None:
+        evidence = pages.of_targets(loaded.name, found, subjects, command=asked(), root=root())
+        talk.say(f"written: {pages.write(html, evidence)}")
+    talk.result({"model": loaded.name, "targets": found}, bill.compared(found, output))
 
 
 @energy.command("validate")
