@@ -216,13 +216,13 @@ def asked() -> str:
         name = str(param.name)
         if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue
-        value = context.params.get(name)
+        value: Any = context.params.get(name)
         if isinstance(param, click.Argument):
             words.append(str(value))
         elif getattr(param, "is_flag", False):
             words.append(param.opts[-1])
         else:
-            for one in value or () if param.multiple else (value,):
+            for one in value if param.multiple else (value,):
                 words += [param.opts[-1], str(one)]
     return shlex.join(words)
 

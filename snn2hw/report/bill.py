@@ -136,8 +136,8 @@ def compared(rows: Sequence[Mapping[str, Any]], output: str | None = None) -> li
     cells: list[list[str]] = []
     for row in rows:
         if not row["fits"]:
-            said = "does not fit" if row.get("known", True) else "unknown"
-            cells.append([f"{row['target']}: {said}", *[""] * 7])
+            said = "refused" if row.get("known", True) else "unknown"
+            cells.append([row["target"], said, *[""] * 6])
             continue
         total = row["chip"]["total_uj"]
         cells.append(

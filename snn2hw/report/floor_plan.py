@@ -14,7 +14,7 @@ from snn2hw.report.text import short
 CELL, GAP = 22, 4  # side of a core, and the space between tiles of the mesh, in pixels
 ALONE = 66  # side of a core that is the only one of its chip
 MOST_CHIPS, MOST_CORES = 64, 1024  # that are drawn, and of a chip
-MOST_USED = 256  # cores in use that are drawn, but for those of the first chip
+MOST_USED = 128  # cores in use that are drawn, but for those of the first chip
 LEAST_HEIGHT = 0.04  # of a core that a layer takes up in the picture, so that it is seen
 
 Slices = Sequence[Mapping[str, Any]]

@@ -21,7 +21,9 @@ from snn2hw.report.units import Unit, energy_unit, time_unit
 from snn2hw.report.verdict import KEPT_TOGETHER, sureness, verdict
 
 MOST_CLASSES = 16  # of a confusion matrix that is drawn whole
-MOST_BARS = 40  # layers whose energy is drawn
+MOST_BARS = 32  # layers whose energy is drawn
+# Of a page, which several builds and samples share, so that it stays small.
+MOST_ROWS, MOST_RUNS = 80, 9000
 
 
 def _shown(value: Any) -> Any:
@@ -56,6 +58,9 @@ def render(evidence: Evidence) -> str:
     """Render the page."""
     reports = [s.report for s in evidence.subjects]
     joules, seconds = energy_unit(reports), time_unit(reports)
+    rows = MOST_ROWS // max(1, len(reports))
+    pictures = sum(len(x.layers) for s in evidence.subjects for x in s.activity.samples)
+    runs = MOST_RUNS // max(1, pictures)
     return _ENVIRONMENT.get_template("page.html.j2").render(
         evidence=evidence,
         verdict=verdict(evidence, joules),
@@ -67,7 +72,10 @@ def render(evidence: Evidence) -> str:
         points=tables.points(evidence, joules),
         scatters=_scatters(evidence, joules),
         provenance=tables.provenance(evidence),
-        parts=[_parts(i, s, joules, seconds) for i, s in enumerate(evidence.subjects)],
+        parts=[
+            _parts(f"b{i}", s, (joules, seconds), rows, runs)
+            for i, s in enumerate(evidence.subjects)
+        ],
         css=_inlined("page.css"),
         script=_inlined("page.js"),
     )
@@ -78,22 +86,36 @@ def _inlined(name: str) -> Markup:
     return Markup(files("snn2hw.report").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
-def _parts(index: int, subject: Subject, joules: Unit, seconds: Unit) -> dict[str, Any]:
-    """Return what the sections about one build show."""
-    report, seen = subject.report, subject.activity
+def _parts(
+    name: str, subject: Subject, units: tuple[Unit, Unit], rows: int, runs: int
+) -> dict[str, Any]:
+    """Return what the sections about one build show.
+
+    Args:
+        name: that their anchors begin with.
+        subject: the build.
+        units: of energies and times.
+        rows: of a table at most.
+        runs: marks in a raster, of a layer at most.
+    """
+    (joules, seconds), report, seen = units, subject.report, subject.activity
     hues = {layer.name: (47 * i + 190) % 360 for i, layer in enumerate(report.layers)}
     return {
-        "id": f"b{index}",
+        "id": name,
         "subject": subject,
         "boundaries": tables.boundaries(report, joules, seconds),
-        "layer_by_event": tables.layer_by_event(report, joules),
+        "layer_by_event": tables.layer_by_event(report, joules, rows),
         "events": tables.events(report, joules),
         "bars": _bars(report, joules),
-        "paid": [p.event.replace("_", " ") for p in report.paid()],
-        "steps": tables.steps(subject),
+        "paid": [p.event.replace("_", " ") for p in report.paid() if p.count],
+        "steps": tables.steps(subject, rows),
         "by_step": activity.by_step(seen.spikes, {x.name: x.neurons for x in report.layers}),
         "samples": [
-            (s, activity.raster(s), [activity.membranes(x) for x in s.layers if x.watched.size])
+            (
+                s,
+                activity.raster(s, runs),
+                [activity.membranes(x) for x in s.layers if x.watched.size],
+            )
             for s in seen.samples
         ],
         "matrix": _matrix(subject),
@@ -105,14 +127,14 @@ def _parts(index: int, subject: Subject, joules: Unit, seconds: Unit) -> dict[st
         "hues": dict(list(hues.items())[:MOST_BARS]),
         "all_hues": hues,
         "cores": tables.cores(subject, joules),
-        "layers": tables.layers(subject),
+        "layers": tables.layers(subject, rows),
         "prices": tables.prices(report),
         "rewritten": _rewritten(subject.info["rewrites"]),
     }
 
 
 def _bars(report: EnergyReport, joules: Unit) -> list[Bar]:
-    paid = report.paid()
+    paid = [p for p in report.paid() if p.count]
     widest = max((x.dynamic_uj.typical for x in report.layers), default=0.0) or 1.0
     bars: list[Bar] = []
     for x in report.layers[:MOST_BARS]:

@@ -12,12 +12,12 @@ from snn2hw.errors import listed
 from snn2hw.estimator import EnergyReport
 from snn2hw.report import floor_plan
 from snn2hw.report.evidence import Evidence, Subject
-from snn2hw.report.text import number, short
+from snn2hw.report.text import counted, number, short
 from snn2hw.report.units import Unit, of_an_event
 
-MOST_ROWS = 150  # of a table; more would make the page large
+MOST_ROWS = 80  # of a table; more would make the page large
 MOST_CORES = 64
-MOST_COLUMNS = 64  # steps of the table of spikes by step
+MOST_STEPS, MOST_CELLS = 64, 1200  # of the table of spikes by step
 MOST_SAID = 600  # characters of a cell
 
 
@@ -72,6 +72,8 @@ def amount(value: float | None, unit: Unit | None = None, shade: float = 0.0) ->
     """Return a cell with a quantity, in microjoules or microseconds if it has a unit."""
     if value is None:
         return Cell("–")
+    if not value:
+        return Cell("0", 0.0)
     if unit is None:
         return Cell(number(value), value, shade)
     return Cell(unit.of(value), value / unit.size, shade)
@@ -127,16 +129,16 @@ def boundaries(report: EnergyReport, joules: Unit, seconds: Unit) -> Table:
     return Table("energy", "Energy and time of an inference", head, tuple(rows))
 
 
-def layer_by_event(report: EnergyReport, joules: Unit) -> Table:
+def layer_by_event(report: EnergyReport, joules: Unit, most: int) -> Table:
     """Where the dynamic energy goes: a row for each layer, a column for each event."""
-    paid = report.paid()
+    paid = [p for p in report.paid() if p.count]
     parts = {x.name: [x.counts[p.event] * p.pj * 1e-6 for p in paid] for x in report.layers}
-    most = max((uj for row in parts.values() for uj in row), default=0.0) or 1.0
+    largest = max((uj for row in parts.values() for uj in row), default=0.0) or 1.0
     whole = report.dynamic_uj.typical
     rows = [
         (
             name(x.name), count(x.neurons), count(x.cores), amount(x.spikes), amount(x.synops),
-            *(amount(uj, joules, uj / most) for uj in parts[x.name]),
+            *(amount(uj, joules, uj / largest) for uj in parts[x.name]),
             amount(x.dynamic_uj.typical, joules),
             share(x.dynamic_uj.typical / whole if whole else None),
         )
@@ -148,7 +150,7 @@ def layer_by_event(report: EnergyReport, joules: Unit) -> Table:
         f"dynamic {joules.sign}", "share %",
     )  # fmt: skip
     caption = "Dynamic energy of an inference by layer and event"
-    return Table("layers-by-event", caption, head, **_cut(rows, MOST_ROWS, "layers"))
+    return Table("layers-by-event", caption, head, **_cut(rows, most, "layers"))
 
 
 def events(report: EnergyReport, joules: Unit) -> Table:
@@ -170,9 +172,8 @@ def targets(evidence: Evidence, joules: Unit, seconds: Unit) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for row in evidence.targets:
         if not row["fits"]:
-            why = listed(row["reasons"], " ", most=MOST_SAID)
-            dashes = [Cell("–")] * 7
-            rows.append((name(row["target"]), *dashes, said(f"Does not fit: {why}")))
+            why = counted(len(row["reasons"]), "reason") + ", below"
+            rows.append((name(row["target"]), *[Cell("–")] * 7, Cell(f"does not fit: {why}")))
             continue
         total = row["chip"]["total_uj"]
         changed = ", ".join(row.get("rewrites", {}).get("applied", ()))
@@ -213,16 +214,16 @@ def points(evidence: Evidence, joules: Unit) -> Table:
     return Table("folder", "Runs and builds of this folder", head, **_cut(rows, MOST_ROWS, "rows"))
 
 
-def steps(subject: Subject) -> Table:
+def steps(subject: Subject, most: int) -> Table:
     """Spikes of each layer at each step."""
     spikes = subject.activity.spikes
     length = max((len(x) for x in spikes.values()), default=0)
-    shown = min(length, MOST_COLUMNS)
+    shown = min(length, MOST_STEPS, max(8, MOST_CELLS // max(1, min(len(spikes), most))))
     rows = [
         (name(k), *(amount(float(n)) for n in x[:shown]), amount(float(np.sum(x))))
         for k, x in spikes.items()
     ]
-    cut = _cut(rows, MOST_ROWS, "layers")
+    cut = _cut(rows, most, "layers")
     if shown < length:
         cut["note"] += f" The first {shown} of {length:,} steps are shown; the last column has all."
     head = ("layer", *(f"step {i + 1}" for i in range(shown)), "all steps")
@@ -269,7 +270,7 @@ def cores(subject: Subject, joules: Unit) -> Table:
     return Table("cores", caption, head, words=(2,), **_cut(rows, MOST_CORES, "cores"))
 
 
-def layers(subject: Subject) -> Table:
+def layers(subject: Subject, most: int) -> Table:
     """What each layer is on the chip."""
     rows: list[tuple[Cell, ...]] = []
     for layer in subject.info["layers"]:
@@ -292,7 +293,7 @@ def layers(subject: Subject) -> Table:
     head = ("layer", "shape", "phase", "takes spikes from", "non-zero weights", "threshold",
             "rounding error %", "limited by")  # fmt: skip
     caption = "Layers as the chip holds them"
-    return Table("layers", caption, head, words=(3,), **_cut(rows, MOST_ROWS, "layers"))
+    return Table("layers", caption, head, words=(3,), **_cut(rows, most, "layers"))
 
 
 def prices(report: EnergyReport) -> Table:

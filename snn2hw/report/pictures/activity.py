@@ -13,8 +13,8 @@ from snn2hw.report.pictures.svg import at, element, label, path, picture
 from snn2hw.report.text import number
 
 WIDTH, LEFT = 640, 150
-MOST_STEPS = 96  # columns of a picture; of a longer sample, neighbouring steps share one
-MOST_ROWS = 40  # layers that are drawn
+MOST_STEPS = 64  # columns of a picture; of a longer sample, neighbouring steps share one
+MOST_ROWS = 32  # layers that are drawn
 ROW, BAND, GAP = 18, 66, 16  # pixels: a layer's row, a layer's band of a raster, between two
 
 
@@ -33,20 +33,8 @@ def by_step(spikes: Mapping[str, NDArray[np.float64]], sizes: Mapping[str, int])
     steps, most = len(shown), max(float(shown.max()), 1e-12)
     wide = (WIDTH - LEFT) / steps
     height = len(names) * ROW + 34
-    cells: list[Markup] = []
-    for row, name in enumerate(names):
-        y = row * ROW
-        cells.append(at(LEFT - 8, y + 13, _short(name), "end"))
-        for step in range(steps):
-            share = float(shown[step, row]) / most
-            cells.append(
-                element(
-                    "rect", element("title", f"{label(name)}, {_steps(step, each)}: "
-                                    f"{number(float(shown[step, row]))} spikes a neuron"),
-                    x=LEFT + step * wide, y=float(y), width=max(0.5, wide - 1), height=ROW - 1.0,
-                    class_="heat", fill_opacity=f"{max(0.04, share):.2f}",
-                )
-            )  # fmt: skip
+    cells = [at(LEFT - 8, row * ROW + 13, _short(k), "end") for row, k in enumerate(names)]
+    cells += _heat(shown.T / most, wide)
     cells += _axis(steps, wide, each, len(names) * ROW)
     words = (
         f"Spikes of {len(names)} layers over {steps * each if each > 1 else steps} steps; the most "
@@ -55,32 +43,68 @@ def by_step(spikes: Mapping[str, NDArray[np.float64]], sizes: Mapping[str, int])
     return picture(WIDTH, height, words, *cells)
 
 
-def raster(sample: SampleShown) -> Markup:
-    """Draw the spikes of some neurons of some layers on one sample: a mark for each."""
+def _heat(shares: NDArray[np.float64], wide: float) -> list[Markup]:
+    """Draw a row of cells for each layer ``[layers, steps]``, in ten shades, one path for each."""
+    levels = np.maximum(1, np.ceil(10 * shares)).astype(int)
+    drawn: dict[int, list[str]] = {}
+    for row, own in enumerate(levels):
+        for step, level in enumerate(own):
+            side = f"M{LEFT + step * wide:.1f} {row * ROW}h{wide - 0.8:.1f}v{ROW - 1}H"
+            drawn.setdefault(int(level), []).append(f"{side}{LEFT + step * wide:.1f}z")
+    return [
+        element("path", d="".join(cells), class_="heat", fill_opacity=f"{level / 10:g}")
+        for level, cells in sorted(drawn.items())
+    ]
+
+
+def raster(sample: SampleShown, runs: int) -> Markup:
+    """Draw the spikes of some neurons of some layers on one sample, as marks.
+
+    Args:
+        sample: what they sent.
+        runs: marks of a layer at most, where neighbouring steps share one; of a layer that needs
+            more, fewer neurons are drawn.
+    """
     marks: list[Markup] = []
     steps, each = 1, 1
     for i, layer in enumerate(sample.layers):
         top = i * (BAND + GAP)
         sent, each = binned(layer.spikes.astype(np.float64))
-        steps, rows = sent.shape
+        marked, rows = _marks(sent, runs)
+        steps = len(sent)
         wide, tall = (WIDTH - LEFT) / steps, BAND / rows
         marks.append(at(LEFT - 8, top + 14, _short(layer.layer), "end"))
         some = "" if rows == layer.size else f" of {layer.size:,}"
         marks.append(at(LEFT - 8, top + 30, f"{rows}{some} neurons", "end", "soft"))
         marks.append(element("rect", x=LEFT, y=top, width=WIDTH - LEFT, height=BAND, class_="band"))
-        strokes = [
-            f"M{LEFT + t * wide + wide * 0.15:.1f} {top + (n + 0.5) * tall:.1f}h{wide * 0.7:.1f}"
-            for t, n in zip(*np.nonzero(sent), strict=True)
-        ]
-        marks.append(
-            element("path", d="".join(strokes), class_="spikes",
-                    stroke_width=f"{min(4.0, max(1.0, tall * 0.8)):.1f}")
-        )  # fmt: skip
+        strokes = "".join(
+            f"M{LEFT + start * wide:.1f} {top + (n + 0.5) * tall:.1f}h{length * wide - 0.8:.1f}"
+            for n, start, length in marked
+        )
+        thick = f"{min(4.0, max(1.0, tall * 0.8)):.1f}"
+        marks.append(element("path", d=strokes, class_="spikes", stroke_width=thick))
     height = len(sample.layers) * (BAND + GAP)
     marks += _axis(steps, (WIDTH - LEFT) / steps, each, height - GAP + 2)
     told = ", ".join(f"{label(x.layer)} {int(np.count_nonzero(x.spikes)):,}" for x in sample.layers)
     words = f"Raster of sample {sample.number}: spikes of the neurons that are shown: {told}."
     return picture(WIDTH, height + 26, words, *marks)
+
+
+def _marks(sent: NDArray[np.float64], most: int) -> tuple[list[tuple[int, int, int]], int]:
+    """Return neuron, first step and length of each run of steps with spikes ``[T, n]``.
+
+    Every second neuron is left out until there are no more than ``most``; returns how many are
+    left, too.
+    """
+    while True:
+        on = np.pad(sent.T > 0, ((0, 0), (1, 1))).astype(np.int8)
+        change = np.diff(on, axis=1)
+        neuron, start = np.nonzero(change == 1)
+        _, stop = np.nonzero(change == -1)
+        if len(neuron) <= most or sent.shape[1] == 1:
+            found = zip(neuron.tolist(), start.tolist(), (stop - start).tolist(), strict=True)
+            return list(found), sent.shape[1]
+        sent = sent[:, ::2]
 
 
 def membranes(layer: Recorded) -> Markup:
@@ -106,7 +130,7 @@ def membranes(layer: Recorded) -> Markup:
     for k, neuron in enumerate(layer.watched):
         points = [place(int(t), float(layer.membranes[t, k])) for t in which]
         inside.append(
-            element("g", element("title", f"neuron {neuron}"), path(points, f"line c{k % 8}"))
+            element("g", element("title", f"neuron {neuron}"), path(points, f"line c{k % 12}"))
         )
     inside.append(at(left, height - 16, "step 1"))
     inside.append(at(width - 12, height - 16, f"step {steps}", "end"))
@@ -115,12 +139,6 @@ def membranes(layer: Recorded) -> Markup:
         f"over {steps} steps, from {low:,.0f} to {high:,.0f}."
     )
     return picture(width, height, words, *inside)
-
-
-def _steps(column: int, each: int) -> str:
-    if each == 1:
-        return f"step {column + 1}"
-    return f"steps {column * each + 1} to {(column + 1) * each}"
 
 
 def _short(name: str) -> str:

@@ -49,7 +49,7 @@ def at(x: float, y: float, text: object, anchor: str = "start", class_: str = ""
 
 def path(points: Sequence[tuple[float, float]], class_: str) -> Markup:
     """Return a line through points."""
-    d = " ".join(f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y) in enumerate(points))
+    d = " ".join(f"{'L' if i else 'M'}{x:.0f} {y:.0f}" for i, (x, y) in enumerate(points))
     return element("path", d=d, class_=class_)
 
 
