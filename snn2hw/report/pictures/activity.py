@@ -109,7 +109,7 @@ def _marks(sent: NDArray[np.float64], most: int) -> tuple[list[tuple[int, int, i
 
 def membranes(layer: Recorded) -> Markup:
     """Draw the membrane potentials of some neurons of a layer, a line each, spikes as dots."""
-    width, height, left, bottom = 310, 150, 64, 34
+    width, height, left, bottom = 320, 150, 80, 34
     low, high = (float(f(layer.membranes)) for f in (np.min, np.max))
     low, high = min(low, 0.0), max(high, 0.0)
     span = high - low or 1.0
