@@ -46,15 +46,19 @@ def proved(found: Mapping[str, Any] | None, program: str) -> Proved:
     values = listed(dict.fromkeys(v for path in found["paths"] for v in path["values"]))
     steps = f" at all {found['steps']:,} chip steps" if "steps" in found else ""
     data = f" of {found['data']}" if found.get("data") else ""
-    where = f"{steps} of {counted(found['samples'], 'sample')}{data}, in {found['against']}"
+    where = f" {found['against']}'s{steps} of {counted(found['samples'], 'sample')}{data}"
     parts = found.get("parts", ())
     of = f" for {_populations(parts)}" if parts else ""
     told = f"{found['compared']:,} values ({values})"
     if found["mismatches"]:
-        return Proved("differs", f"Disproved{of}: {found['mismatches']:,} of {told} differ{where}.")
+        return Proved(
+            "differs", f"Disproved{of}: {found['mismatches']:,} of {told} differ from{where}."
+        )
     left = len(found.get("left_out", ()))
     rest = f"; {counted(left, 'part')} left out for want of memory" if left else ""
-    return Proved("part" if parts else "equal", f"Proved{of}: all {told} are equal{where}{rest}.")
+    return Proved(
+        "part" if parts else "equal", f"Proved{of}: all {told} are equal to{where}{rest}."
+    )
 
 
 def _populations(parts: Sequence[Mapping[str, Any]]) -> str:

@@ -37,7 +37,8 @@ class Unit:
 
 ENERGY = (Unit("J", 1e6), Unit("mJ", 1e3), Unit("uJ", 1.0), Unit("nJ", 1e-3), Unit("pJ", 1e-6))
 TIME = (Unit("s", 1e6), Unit("ms", 1e3), Unit("us", 1.0), Unit("ns", 1e-3))
-LEAST = 0.1  # what the deciding value is at least, in the unit that is chosen for it
+# What the deciding value is at least, in the unit that is chosen for it.
+LEAST_ENERGY, LEAST_TIME = 0.1, 1.0
 # What one event takes is told in these: prices and times as target files have them.
 PER_EVENT = {"us": ("ns", 1e3), "ms": ("ns", 1e6), "nJ": ("pJ", 1e3), "mW": ("W", 1e-3)}
 
@@ -46,17 +47,18 @@ def energy_unit(reports: Sequence[EnergyReport]) -> Unit:
     """Choose the unit of all energies of some reports, by the smallest dynamic energy."""
     dynamic = [r.dynamic_uj.typical for r in reports if r.dynamic_uj.typical]
     static = [r.static_uj.typical for r in reports if r.static_uj.typical]
-    return _fitting(ENERGY, dynamic or static)
+    return _fitting(ENERGY, dynamic or static, LEAST_ENERGY)
 
 
 def time_unit(reports: Sequence[EnergyReport]) -> Unit:
     """Choose the unit of all times of some reports, by the shortest period."""
-    return _fitting(TIME, [r.period_us.typical for r in reports if r.period_us.typical])
+    periods = [r.period_us.typical for r in reports if r.period_us.typical]
+    return _fitting(TIME, periods, LEAST_TIME)
 
 
-def _fitting(units: Sequence[Unit], values: Sequence[float]) -> Unit:
+def _fitting(units: Sequence[Unit], values: Sequence[float], least: float) -> Unit:
     smallest = min(values, default=1.0)
-    return next((u for u in units if smallest / u.size >= LEAST), units[-1])
+    return next((u for u in units if smallest / u.size >= least), units[-1])
 
 
 def of_an_event(figure: Figure) -> tuple[tuple[float, float, float], str]:

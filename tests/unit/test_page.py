@@ -143,8 +143,8 @@ def test_times_of_events_are_told_in_one_unit():
     (value, low, high), _ = of_an_event(LOIHI2.timing["step"])
     step = LOIHI2.timing["step"]
     assert (value, low, high) == pytest.approx((step.value * 1e3, step.low * 1e3, step.high * 1e3))
-    assert time_unit([replace(bare(1.0), period_us=Range(50.0, 1, 99))]).name == "us"
-    assert time_unit([replace(bare(1.0), period_us=Range(150.0, 1, 999))]).name == "ms"
+    assert time_unit([replace(bare(1.0), period_us=Range(999.0, 1, 99))]).name == "us"
+    assert time_unit([replace(bare(1.0), period_us=Range(1000.0, 1, 999))]).name == "ms"
 
 
 def test_the_text_fits_eighty_columns_whatever_the_names():
