@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from snn2hw.fields import require
 from snn2hw.files import new_file
 from snn2hw.pipeline import folder
 from snn2hw.pipeline.activity import activity
@@ -16,6 +17,7 @@ from snn2hw.pipeline.builds import Measured
 from snn2hw.report import page
 from snn2hw.report.evidence import Evidence, Step, Subject
 from snn2hw.report.proof import proved
+from snn2hw.store.documents import BESIDE
 from snn2hw.store.folders import Build
 from snn2hw.store.layout import placement_json
 
@@ -66,7 +68,11 @@ def of_build(
         root: the working directory, whose runs and builds are shown too; None for none.
         targets: rows of ``comparing.compare_targets``.
         others: rows of what else runs the model (``Evidence.others``).
+
+    Raises:
+        InputError: a row of ``others`` lacks something.
     """
+    _check_beside(others)
     about = subject(build, measured, proof)
     chain: Sequence[Step] = ()
     points, left_out = [], []
@@ -86,6 +92,7 @@ def of_targets(
     *,
     command: str,
     root: Path,
+    others: Sequence[Mapping[str, Any]] = (),
 ) -> Evidence:
     """Gather what a page about one model on several targets shows.
 
@@ -95,7 +102,12 @@ def of_targets(
         subjects: the builds for the targets that it fits.
         command: what was called.
         root: the working directory.
+        others: as in ``of_build``.
+
+    Raises:
+        InputError: a row of ``others`` lacks something.
     """
+    _check_beside(others)
     reports = {f"{s.name} ({s.report.target})": s.report for s in subjects}
     chain: Sequence[Step] = ()
     points, left_out = [], []
@@ -104,8 +116,13 @@ def of_targets(
         points, left_out = folder.points(root, reports)
     return Evidence(
         title=model, subjects=tuple(subjects), chain=tuple(chain), targets=tuple(rows),
-        points=tuple(points), left_out=tuple(left_out), made=made(command),
+        others=tuple(others), points=tuple(points), left_out=tuple(left_out), made=made(command),
     )  # fmt: skip
+
+
+def _check_beside(others: Sequence[Mapping[str, Any]]) -> None:
+    rows = [dict(row) for row in others]
+    require(rows, BESIDE, "What stands beside the build", "Give each row these fields.")
 
 
 def made(command: str) -> dict[str, str]:

@@ -186,14 +186,15 @@ def targets(evidence: Evidence, joules: Unit, seconds: Unit) -> Table:
             )
         )  # fmt: skip
     for row in evidence.others:
-        total = row["energy_uj"]
+        total = row["energy_uj"] or {}
         samples = row.get("samples")
         rows.append(
             (
                 name(f"{row['who']}, {row['runs_on']}"),
                 Cell("–") if samples is None else count(samples), share(row["accuracy"]),
                 Cell("–"), amount(row["latency_us"], seconds),
-                *(amount(total[k], joules) for k in ("typical", "low", "high")), said(row["how"]),
+                *(amount(total.get(k), joules) for k in ("typical", "low", "high")),
+                said(row["how"]),
             )
         )  # fmt: skip
     head = (

@@ -12,9 +12,9 @@ from snn2hw.report.units import Unit
 
 KEPT_TOGETHER = "\u00a0"  # a space at which no line breaks: between a number and its unit
 PROVED = {
-    "equal": "what was simulated is proved equal to the vendor's simulator",
-    "part": "a part of what was simulated is proved equal to the vendor's simulator",
-    "differs": "what was simulated differs from the vendor's simulator",
+    "equal": "every value that was compared with the vendor's simulator is equal",
+    "part": "every value of a part that was compared with the vendor's simulator is equal",
+    "differs": "some values differ from the vendor's simulator",
     "other": "nothing is proved of this program",
     "none": "nothing is proved of it yet",
 }
@@ -51,7 +51,8 @@ def _right(report: EnergyReport) -> str:
 
 def _against(evidence: Evidence, least: Subject, joules: Unit) -> str:
     """Say what it was compared with."""
-    for row in evidence.others:
+    elsewhere = [r for r in evidence.others if r["runs_on"] != least.report.title]
+    for row in (r for r in elsewhere if r["energy_uj"]):
         uj = _with_unit(row["energy_uj"]["typical"], joules)
         return f"against {uj} of {short(row['who'])} on {short(row['runs_on'])}"
     mine = least.report.target

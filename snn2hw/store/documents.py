@@ -105,6 +105,13 @@ PROOF = table(
     },
 )  # fmt: skip
 _RANGE = table({"typical": real(0), "low": real(0), "high": real(0)})
+BESIDE = many(
+    table(
+        {"who": text(), "runs_on": text(), "accuracy": maybe(_SHARE), "latency_us": maybe(real(0)),
+         "energy_uj": maybe(_RANGE), "how": text()},
+        {"samples": maybe(whole(1))},
+    )
+)  # fmt: skip
 REPORT = table(
     {
         "target": text(), "samples": whole(1), "data": maybe(text()), "accuracy": maybe(_SHARE),

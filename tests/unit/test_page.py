@@ -13,6 +13,7 @@ from nets import LOIHI2, images, lif, residual, tiny
 from system_calls import call_here
 
 from snn2hw import families, nir_io
+from snn2hw.errors import InputError
 from snn2hw.files import write_json
 from snn2hw.ir.counts import Range
 from snn2hw.ir.nodes import Affine, Input, Output
@@ -303,7 +304,7 @@ def test_the_verdict_says_cost_range_comparison_and_proof(tmp_path):
     total = m.report.boundaries()["chip"]["total_uj"]
     first = said(proof, mine, far)
     for part in (f"{total.typical * 1e3:,.0f} nJ", f"{total.low * 1e3:.1f} and", "9,000 nJ on far",
-                 "of 8 samples", "is proved equal"):  # fmt: skip
+                 "of 8 samples", "every value that was compared"):  # fmt: skip
         assert part in first
     assert "it fits no other target" in said(None, mine, refused)
     assert "compared with nothing else" in said(None)
@@ -341,3 +342,27 @@ def test_no_samples_and_no_build_are_refused(tmp_path):
     (tmp_path / "builds/empty").mkdir()
     done = call_here(tmp_path, "energy", "report", "empty")
     assert "build.json is missing" in done.stderr
+
+
+def test_what_stands_beside_a_build_is_checked(tmp_path):
+    build = made(tmp_path)
+    row = {
+        "who": "teacher", "runs_on": "a CPU", "accuracy": None, "latency_us": None,
+        "energy_uj": {"low": 1.0, "typical": 2.0, "high": 3.0}, "how": "measured",
+    }  # fmt: skip
+
+    def shown(*rows):
+        about = page.of_build(build, measured(build), None, command="x", root=None, others=rows)
+        return render(about)
+
+    assert "teacher, a CPU" in shown(row)
+    unknown = {**row, "runs_on": "a sundial", "energy_uj": None}
+    assert "a sundial" in shown(unknown)
+    title = build.program.target.title
+    about = page.of_build(
+        build, measured(build), None, command="x", root=None,
+        others=[unknown, {**row, "runs_on": title}, row],
+    )  # fmt: skip
+    assert "of teacher on a CPU" in verdict(about, energy_unit([about.subjects[0].report]))
+    with pytest.raises(InputError, match=r"\[1\].*who is missing"):
+        shown(row, {k: v for k, v in row.items() if k != "who"})
