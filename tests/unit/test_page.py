@@ -26,7 +26,7 @@ from snn2hw.pipeline.port import Samples
 from snn2hw.report import bill, tables
 from snn2hw.report.evidence import Evidence, Step
 from snn2hw.report.page import render
-from snn2hw.report.pictures.activity import binned
+from snn2hw.report.pictures.activity import _marks, binned
 from snn2hw.report.pictures.scatter import best
 from snn2hw.report.proof import proved
 from snn2hw.report.units import energy_unit, of_an_event, time_unit
@@ -92,6 +92,7 @@ def test_the_better_bill_is_kept_and_it_is_said(tmp_path):
     assert keep(3, replace=True) is None
     assert kept() == 3
     assert keep(8) is None
+    assert keep(8) is None  # as good as the one that was there
     assert "was of 8 samples of made up and is of 9 samples of others now" in keep(9, "others")
     (build.path / "energy.json").write_text("{}")
     assert keep(2) is None  # nobody needs what was there
@@ -230,7 +231,10 @@ def test_activity_adds_up_to_the_report():
         assert seen.spikes[layer.name].sum() == pytest.approx(layer.spikes)
     assert seen.core_uj.sum() == pytest.approx(report.dynamic_uj.typical)
     assert seen.core_sent.sum() == pytest.approx(report.spikes)
+    pairs = list(zip(samples.labels.tolist(), trace.prediction.tolist(), strict=True))
     assert seen.confusion.sum() == 6
+    assert all(seen.confusion[pair] == pairs.count(pair) for pair in pairs)
+    assert any(seen.confusion[a, b] != seen.confusion[b, a] for a, b in pairs)
     right = (trace.prediction == samples.labels).sum()
     assert np.trace(seen.confusion) == right
     whole = families.of(program.target).run(program, samples.inputs, states=True)
@@ -252,6 +256,28 @@ def test_neighbouring_steps_share_a_column():
     assert len(shown) == 67
     assert shown[0, 0] == 1.0
     assert shown[-1, 0] == 198.5  # of the two that are left
+
+
+def test_a_raster_of_many_spikes_shows_fewer_neurons():
+    sent = np.zeros((64, 48))
+    sent[::2] = 1  # 32 marks of each neuron
+    marks, neurons = _marks(sent, 400)
+    assert (neurons, len(marks)) == (12, 12 * 32)
+    assert marks[0] == (0, 0, 1)
+    every = np.ones((64, 48))
+    assert _marks(every, 400) == ([(n, 0, 64) for n in range(48)], 48)
+
+
+def test_cells_are_shaded_by_the_largest(tmp_path):
+    report = measured(made(tmp_path)).report
+    table = tables.layer_by_event(report, energy_unit([report]), 80)
+    cells = [c for row in table.rows for c in row if c.shade]
+    assert max(c.shade for c in cells) == 1.0
+    first, second = (c.value for c in cells[:2])
+    assert cells[0].shade / cells[1].shade == pytest.approx(first / second)
+    last = [row[-2].value for row in table.rows]
+    parts = [sum(c.value for c in row[5:-2]) for row in table.rows]
+    assert parts == pytest.approx(last)
 
 
 def test_a_layer_that_never_spikes_has_a_page(tmp_path):
