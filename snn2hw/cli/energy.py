@@ -77,7 +77,8 @@ def energy_report(
     if note:
         talk.say(f"note: {note}")
     if html is not None:
-        beside = [n for n in _targets(names) if n != opened.program.target.name]
+        asked_for = [] if names == "none" else _targets(names)
+        beside = [n for n in asked_for if n != opened.program.target.name]
         rows = compare_targets(
             load_any(str(opened.path), root()), beside,
             lambda b: samples_for(b, limit=samples, output=output, **choice), output,
@@ -98,10 +99,9 @@ def energy_report(
 
 def _targets(names: str | None) -> list[str]:
     """Return the names of the targets that are asked for."""
-    if names in (None, "all"):
+    if not names or names == "all":
         return targets.names()
-    told = [n.strip() for n in str(names).split(",") if n.strip()]
-    return [] if told == ["none"] else told
+    return [n.strip() for n in names.split(",") if n.strip()]
 
 
 @energy.command("compare")

@@ -18,7 +18,7 @@ from snn2hw.report.pictures import activity
 from snn2hw.report.pictures.scatter import Spot, scatter
 from snn2hw.report.text import RANDOM, number, part, percent, short
 from snn2hw.report.units import Unit, energy_unit, time_unit
-from snn2hw.report.verdict import KEPT_TOGETHER, sureness, verdict
+from snn2hw.report.verdict import KEPT_TOGETHER, least_of, sureness, verdict
 
 MOST_CLASSES = 16  # of a confusion matrix that is drawn whole
 MOST_BARS = 32  # layers whose energy is drawn
@@ -58,13 +58,14 @@ def render(evidence: Evidence) -> str:
     """Render the page."""
     reports = [s.report for s in evidence.subjects]
     joules, seconds = energy_unit(reports), time_unit(reports)
+    least = least_of(evidence)
     rows = MOST_ROWS // max(1, len(reports))
     pictures = sum(len(x.layers) for s in evidence.subjects for x in s.activity.samples)
     runs = MOST_RUNS // max(1, pictures)
     return _ENVIRONMENT.get_template("page.html.j2").render(
         evidence=evidence,
         verdict=verdict(evidence, joules),
-        sureness=sureness(reports[0]) if reports else "",
+        sureness=sureness(least.report) if least else "",
         joules=joules,
         seconds=seconds,
         chain=tables.chain(evidence),

@@ -20,11 +20,19 @@ PROVED = {
 }
 
 
+def least_of(evidence: Evidence) -> Subject | None:
+    """Return the build that takes least energy, which the verdict is about."""
+    subjects = evidence.subjects
+    return min(
+        subjects, key=lambda s: s.report.boundaries()["chip"]["total_uj"].typical, default=None
+    )
+
+
 def verdict(evidence: Evidence, joules: Unit) -> str:
     """Say in one sentence what the page comes to."""
-    if not evidence.subjects:
+    least = least_of(evidence)
+    if least is None:
         return f"{short(evidence.title)} fits none of {len(evidence.targets)} targets."
-    least = min(evidence.subjects, key=lambda s: s.report.boundaries()["chip"]["total_uj"].typical)
     r = least.report.boundaries()["chip"]["total_uj"]
     return (
         f"An inference of {short(least.name)} costs about {_with_unit(r.typical, joules)} on "

@@ -60,7 +60,10 @@ def scatter(spots: Sequence[Spot], what: str) -> Markup:
     for spot in front:  # a stair: from one of the best to the next, what the cheaper one reaches
         corner = [(x(spot[1]), line[-1][1])] if line else []
         line += [*corner, (x(spot[1]), y(spot[2]))]
-    marks = [_mark(s, x(s[1]), y(s[2]), named=len(spots) <= MOST_NAMED or s[3]) for s in spots]
+    marks = [  # names above and below in turn, so that neighbours' do not meet
+        _mark(s, x(s[1]), y(s[2]), named=len(spots) <= MOST_NAMED or s[3], above=i % 2 == 0)
+        for i, s in enumerate(sorted(spots, key=lambda s: s[1]))
+    ]
     told = "; ".join(
         f"{label(n)} {percent(a)} at {number(c)}" for n, c, a, *_ in front[:MOST_NAMED]
     )
@@ -68,7 +71,7 @@ def scatter(spots: Sequence[Spot], what: str) -> Markup:
     return picture(WIDTH, HEIGHT, words, *grid, path(line, "front"), *marks)
 
 
-def _mark(spot: Spot, x: float, y: float, *, named: bool) -> Markup:
+def _mark(spot: Spot, x: float, y: float, *, named: bool, above: bool) -> Markup:
     name, cost, accuracy, here, in_float = spot
     kind = "here" if here else "run" if in_float else "build"
     right = x > WIDTH * 0.62
@@ -76,4 +79,5 @@ def _mark(spot: Spot, x: float, y: float, *, named: bool) -> Markup:
     dot = element("circle", told, cx=x, cy=y, r=7.0 if here else 5.0, class_=f"dot {kind}")
     if not named:
         return dot
-    return dot + at(x - 10 if right else x + 10, y + 4, name, "end" if right else "start")
+    beside = y - 9 if above else y + 18
+    return dot + at(x - 4 if right else x + 4, beside, name, "end" if right else "start")
