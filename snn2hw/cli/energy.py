@@ -16,7 +16,7 @@ from snn2hw.cli.model import model_options
 from snn2hw.cli.samples import ask_output, samples_of
 from snn2hw.files import new_file
 from snn2hw.ir.network import Network
-from snn2hw.pipeline import builds, folder, keeping, validating
+from snn2hw.pipeline import builds, folder, keeping
 from snn2hw.pipeline import page as pages
 from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.comparing import row as row_of
@@ -165,6 +165,8 @@ def energy_validate(talk: Talk, chip: str | None, data_dir: Path | None, page: P
     CHIP is one of those that were measured; by default all. Their networks are built again and run
     in our simulation. Those whose files are nowhere are left out and named.
     """
+    from snn2hw.pipeline import validating  # here, as its compiler takes long to import
+
     if page is not None:
         check_result(page)
     found = validating.validate(
