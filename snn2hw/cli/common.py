@@ -6,6 +6,7 @@ import errno
 import inspect
 import os
 import re
+import shlex
 import sys
 import threading
 import traceback
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from snn2hw.cli.progress import Heart, Lines, Stage, duration
 from snn2hw.cli.stopping import HINT, MESSAGE
@@ -204,6 +206,25 @@ def output_option(function: F) -> F:
 def root() -> Path:
     """Return the working directory, in which runs and builds are kept."""
     return Path()
+
+
+def asked() -> str:
+    """Return the command line of the command that runs, with the options that were given."""
+    context = click.get_current_context()
+    words = context.command_path.split()
+    for param in context.command.params:
+        name = str(param.name)
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        value: Any = context.params.get(name)
+        if isinstance(param, click.Argument):
+            words.append(str(value))
+        elif getattr(param, "is_flag", False):
+            words.append(param.opts[-1])
+        else:
+            for one in value if param.multiple else (value,):
+                words += [param.opts[-1], str(one)]
+    return shlex.join(words)
 
 
 def report_error(error: BaseException, arguments: Sequence[str]) -> int:

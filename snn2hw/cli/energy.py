@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 
 from snn2hw import nir_io
 from snn2hw import target as targets
-from snn2hw.cli.common import PLACE, Talk, common, output_option, root
+from snn2hw.cli.common import PLACE, Talk, asked, common, output_option, root
 from snn2hw.cli.data import data_options
 from snn2hw.cli.model import model_options
 from snn2hw.cli.samples import ask_output, samples_of
@@ -19,13 +20,16 @@ from snn2hw.estimator import EnergyReport
 from snn2hw.files import new_file
 from snn2hw.ir.network import Network
 from snn2hw.pipeline import against as compared
-from snn2hw.pipeline import builds, neurobench
-from snn2hw.pipeline import demo as demo_pipeline
+from snn2hw.pipeline import builds, folder, keeping, neurobench
+from snn2hw.pipeline import page as pages
 from snn2hw.pipeline import what_if as extrapolating
 from snn2hw.pipeline.comparing import compare_targets
+from snn2hw.pipeline.comparing import row as row_of
 from snn2hw.pipeline.loading import load_any
 from snn2hw.pipeline.samples import samples_for, sole
-from snn2hw.report import beside, text, validation
+from snn2hw.report import beside, bill, validation
+from snn2hw.report.evidence import Subject
+from snn2hw.report.proof import proved
 from snn2hw.store.folders import Build
 from snn2hw.store.results import check_result
 
@@ -53,6 +57,16 @@ def energy() -> None:
     help="Extrapolate to steps, sparsity (share of zero weights), activity (times as many spikes) "
     "or chips; may be repeated.",
 )
+@click.option(
+    "--targets", "names", default="all", show_default=True,
+    help="With --html, the targets that the model is shown on too: names with commas, or none.",
+)  # fmt: skip
+@click.option(
+    "--replace",
+    "anyway",
+    is_flag=True,
+    help="Keep this report, even if the one there is of more samples.",
+)
 @common
 def energy_report(
     talk: Talk,
@@ -60,6 +74,8 @@ def energy_report(
     html: Path | None,
     against: str | None,
     what: tuple[str, ...],
+    names: str,
+    anyway: bool,
     samples: int | None,
     output: str | None,
     **choice: Any,
@@ -67,46 +83,73 @@ def energy_report(
     """Count what a build does on test samples and price it; writes BUILD/energy.json.
 
     BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
+    A report of fewer samples than the one there does not replace it, unless --replace says so. With
+    --html the same model is built and run for the other targets too, which takes seconds for each,
+    or minutes for a large network (--targets none leaves that out).
     """
     changes = extrapolating.read(what) if what else None
     if html is not None:
         check_result(html)
     opened = builds.load_build(build, root())
+    proof = keeping.last_proof(opened.path)
     taken = samples_of(talk, opened, limit=samples, output=output, **choice)
     if taken.labels is not None:
         ask_output(talk, opened.program.network.outputs, output)
-    report, trace = builds.energy_report(
-        opened, taken, output=output,
-        progress=lambda done, total: talk.update("simulate", done, total),
-    )  # fmt: skip
-    metrics = neurobench.of_program(opened.program, trace, report.accuracy).json()
+    measured = builds.measure(opened, taken, partial(talk.update, "simulate"), output)
+    report = measured.report
+    metrics = neurobench.of_program(opened.program, measured.trace, report.accuracy).json()
     more: dict[str, Any] = {"neurobench": metrics}
     below: list[str] = []
     if against is not None:
-        beside_it = compared.rows(
+        rows = compared.rows(
             opened, taken, report, choice["data_dir"], lambda what: talk.say(f"timing {what}")
         )
-        more["against"] = [row.json() for row in beside_it]
+        more["against"] = [row.json() for row in rows]
         below += ["", *beside.neurobench(metrics), "", *beside.against(more["against"])]
-    builds.add_to_bill(opened, more)
+    document = measured.document(opened.digest) | more
+    note = keeping.keep_bill(opened.path, document, replace=anyway)
+    if note:
+        talk.say(f"note: {note}")
     if changes is not None:
         found = _extrapolated(opened, changes, report, samples, output, choice)
-        more["what_if"] = found.json()  # not kept: the build's file holds results
+        document["what_if"] = found.json()  # not kept: the build's file holds results
         below += ["", *beside.what_if(found, changes, found.assumptions, report)]
     if html is not None:
-        proof = builds.last_proof(opened)
-        demo_pipeline.write_page(opened, report, report.accuracy, proof, None, html)
-        talk.say(f"written: {html}")
+        asked_for = [] if names == "none" else _targets(names)
+        besides = [n for n in asked_for if n != opened.program.target.name]
+        on_targets = compare_targets(
+            load_any(str(opened.path), root()), besides,
+            lambda b: samples_for(b, limit=samples, output=output, **choice), output,
+            progress=partial(talk.update, "targets"),
+        )  # fmt: skip
+        evidence = pages.of_build(
+            opened, measured, proof, command=asked(), root=root(),
+            targets=[row_of(opened, measured), *on_targets] if besides else (),
+            others=[r for r in more.get("against", ()) if r["runs_on"] != report.title],
+        )  # fmt: skip
+        talk.say(f"written: {pages.write(html, evidence)}")
     talk.result(
-        report.json() | taken.told() | more,
-        [*text.energy(report, opened.name, opened.info["rewrites"]), *below],
+        document,
+        [
+            *bill.energy(
+                report, opened.name, opened.info["rewrites"], proved(proof, opened.digest)
+            ),
+            *below,
+        ],
     )
+
+
+def _targets(names: str | None) -> list[str]:
+    """Return the names of the targets that are asked for."""
+    if not names or names == "all":
+        return targets.names()
+    return [n.strip() for n in names.split(",") if n.strip()]
 
 
 def _extrapolated(
     build: Build,
     changes: Mapping[str, float],
-    bill: EnergyReport,
+    built: EnergyReport,
     samples: int | None,
     output: str | None,
     choice: Mapping[str, Any],
@@ -114,9 +157,9 @@ def _extrapolated(
     """Price what was not built; samples are shown anew where they have other steps."""
     program = extrapolating.at_steps(build.program, changes)
     taken = samples_for(replace(build, program=program), limit=samples, output=output, **choice)
-    steps = int(changes.get("steps", bill.time_steps))
+    steps = int(changes.get("steps", built.time_steps))
     return extrapolating.extrapolated(
-        program, extrapolating.cut(taken.inputs, steps), changes, bill,
+        program, extrapolating.cut(taken.inputs, steps), changes, built,
         lambda trace: builds.accuracy(trace, taken.labels, output),
     )  # fmt: skip
 
@@ -124,6 +167,7 @@ def _extrapolated(
 @energy.command("compare")
 @click.argument("model", required=False)
 @click.option("--targets", "names", default=None, help="Names with commas; by default all.")
+@click.option("--html", type=PLACE, help="Write one HTML page about all of them.")
 @data_options
 @output_option
 @model_options
@@ -132,6 +176,7 @@ def energy_compare(
     talk: Talk,
     model: str | None,
     names: str | None,
+    html: Path | None,
     samples: int | None,
     output: str | None,
     choice: nir_io.Choice,
@@ -141,44 +186,32 @@ def energy_compare(
 
     MODEL is what `snn2hw export` takes, or a build; by default the newest run or build.
     """
-    wanted = [n.strip() for n in names.split(",") if n.strip()] if names else targets.names()
+    if html is not None:
+        check_result(html)
     loaded = load_any(model, root(), choice)
     for note in loaded.notes:
         talk.say(f"note: {note}")
     net = loaded.network
     outputs = net.outputs() if isinstance(net, Network) else net.outputs
     sole(outputs, output)  # a wrong name is told before anything runs
+    subjects: list[Subject] = []
+
+    def seen(built: Build, measured: builds.Measured) -> None:
+        proof = folder.proof_of(root(), built.digest)
+        subjects.append(pages.subject(built, measured, proof, pages.FEW))
 
     found = compare_targets(
-        loaded, wanted, lambda b: samples_for(b, limit=samples, output=output, **which), output
-    )
+        loaded, _targets(names), lambda b: samples_for(b, limit=samples, output=output, **which),
+        output, seen=None if html is None else seen, progress=partial(talk.update, "targets"),
+    )  # fmt: skip
     for note in dict.fromkeys(n for row in found for n in row.get("notes", ())):
         talk.say(f"note: {note}")
     if any(row["fits"] for row in found):
         ask_output(talk, outputs, output)
-    rows: list[list[str]] = []
-    for row in found:
-        if not row["fits"]:
-            said = "does not fit" if row.get("known", True) else "unknown"
-            rows.append([row["target"], said, *[""] * 5])
-            continue
-        total = row["chip"]["total_uj"]
-        rows.append(
-            [
-                row["target"], text.counted(row["cores"], "core"), text.percent(row["accuracy"]),
-                text.number(row["synops"]), text.number(row["latency_us"]),
-                text.number(total["typical"]),
-                f"{text.number(total['low'])} to {text.number(total['high'])}",
-            ]
-        )  # fmt: skip
-    right = "accuracy" if output is None else f"accuracy of {output}"
-    head = ["target", "size", right, "synops", "latency us", "energy uJ", "range"]
-    below = [
-        f"{row['target']}: {line}"
-        for row in found
-        for line in (text.changes(row.get("rewrites")) if row["fits"] else row["reasons"])
-    ]
-    talk.result({"model": loaded.name, "targets": found}, [*text.table(head, rows), *below])
+    if html is not None:
+        evidence = pages.of_targets(loaded.name, found, subjects, command=asked(), root=root())
+        talk.say(f"written: {pages.write(html, evidence)}")
+    talk.result({"model": loaded.name, "targets": found}, bill.compared(found, output))
 
 
 @energy.command("validate")

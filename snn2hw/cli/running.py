@@ -15,7 +15,7 @@ from snn2hw.cli.data import data_options
 from snn2hw.cli.model import model_options
 from snn2hw.cli.samples import ask_output, samples_of, told_outputs
 from snn2hw.estimator import layer_counts
-from snn2hw.pipeline import builds
+from snn2hw.pipeline import builds, keeping
 from snn2hw.pipeline.loading import load_model, unused
 from snn2hw.report import text
 from snn2hw.store.results import check_result
@@ -140,6 +140,9 @@ def _classes(predictions: Mapping[str, Any]) -> int | dict[str, int]:
     help="Of the last population of the part only these, a range of each axis: 0:16,4:8,4:8 are "
     "channels, rows and columns; ':' is a whole axis. What feeds them within the part comes along.",
 )  # fmt: skip
+@click.option(
+    "--replace", is_flag=True, help="Keep this proof, even if the one there is of more values."
+)
 @data_options
 @common
 def verify(
@@ -147,6 +150,7 @@ def verify(
     build: str | None,
     parts: tuple[str, ...],
     neurons: str | None,
+    replace: bool,
     samples: int | None,
     **choice: Any,
 ) -> None:
@@ -154,13 +158,18 @@ def verify(
 
     BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
     20 samples unless --samples says more. A build that is too large for the vendor's simulator is
-    compared in parts: each is fed with what its sources send in our simulation of the whole. Exit
-    code 1 if anything differs or if the vendor's simulator is not installed.
+    compared in parts: each is fed with what its sources send in our simulation of the whole. The
+    proof is kept in BUILD/verify.json, unless the one there is of more values. Exit code 1 if
+    anything differs or if the vendor's simulator is not installed.
     """
     opened = builds.load_build(build, root())
     limit = samples or (None if choice["file"] is not None else 20)
     taken = samples_of(talk, opened, limit=limit, **choice)
     found = builds.verify(opened, taken, parts, neurons, partial(talk.update, "verify"))
+    if found["against"] is not None:
+        note = keeping.keep_proof(opened.path, found, replace=replace)
+        if note:
+            talk.say(f"note: {note}")
     talk.result(found, text.verification(found, opened.name))
     if found["against"] is None or found["mismatches"]:
         raise SystemExit(1)

@@ -16,7 +16,9 @@ from snn2hw.families import DEFAULT_TARGET
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline import runs
 from snn2hw.recordings import Binning
-from snn2hw.report import text
+from snn2hw.report import bill, text
+from snn2hw.report.proof import proved
+from snn2hw.report.units import energy_unit, time_unit
 from snn2hw.store.folders import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -265,7 +267,7 @@ def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
         root(), data, seed=seed, data_dir=data_dir, progress=talk, say=talk.say
     )
     report = story.report
-    boundaries = report.boundaries()
+    boundaries, joules = report.boundaries(), energy_unit([report])
     rows = [
         [
             who,
@@ -287,15 +289,21 @@ def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
                  for r in story.rows],
     }  # fmt: skip
     lines = [
-        *text.energy(report, story.build.name),
+        *bill.energy(
+            report,
+            story.build.name,
+            story.build.info["rewrites"],
+            proved(story.verification, story.build.digest),
+        ),
         "",
         *text.verification(story.verification, story.build.name),
         "",
         *text.table(["network", "accuracy", "spikes", "synops"], rows),
+        f"All accuracies are of the same {story.samples:,} test samples.",
         "",
-        f"latency       {text.spread(report.latency_us)} us",
-        f"energy, chip  {text.spread(boundaries['chip']['total_uj'])} uJ per inference",
-        f"with I/O      {text.spread(boundaries['with_io']['total_uj'])} uJ per inference",
+        f"latency       {time_unit([report]).spread(report.latency_us)}",
+        f"energy, chip  {joules.spread(boundaries['chip']['total_uj'])} per inference",
+        f"with I/O      {joules.spread(boundaries['with_io']['total_uj'])} per inference",
         "",
         "written:",
         *(f"  {p}" for p in paths),

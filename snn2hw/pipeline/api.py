@@ -15,7 +15,6 @@ from snn2hw import datasets, estimator, families, nir_io
 from snn2hw import target as targets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
-from snn2hw.estimator import EnergyReport
 from snn2hw.files import expanded
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.integer import IntNetwork
@@ -31,6 +30,7 @@ from snn2hw.pipeline.finishing import finish, measured
 from snn2hw.pipeline.keywords import check, named, settled
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.objects import (
+    Bill,
     Built,
     Inputs,
     Network,
@@ -217,7 +217,7 @@ def refusals(
 
 
 @named
-def energy(simulation: Simulation, target: str | Target | None = None) -> EnergyReport:
+def energy(simulation: Simulation, target: str | Target | None = None) -> Bill:
     """Price what a simulation counted, with the prices of the chip that it was built for.
 
     Args:
@@ -237,7 +237,9 @@ def energy(simulation: Simulation, target: str | Target | None = None) -> Energy
             f"The simulation is of {mine.title}, and {chip.title} counts other events.",
             f"Build the network for {chip.name}.",
         )
-    return counting.report(simulation.program, simulation.trace, simulation.counts, chip or mine)
+    program, priced = simulation.program, chip or mine
+    report = counting.report(program, simulation.trace, simulation.counts, priced)
+    return Bill.of(report, "the build", program.digest())
 
 
 def _simulated(found: Any) -> Simulation:

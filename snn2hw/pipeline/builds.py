@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from snn2hw import estimator, families
 from snn2hw.archives import npz_by_rows, write_npz
 from snn2hw.errors import InputError, UnsupportedError, unknown_name
-from snn2hw.files import read_json, write_json
+from snn2hw.ir.counts import Counts
 from snn2hw.ir.trace import Trace
 from snn2hw.ir.trace import join as joined
 from snn2hw.pipeline import counting, proving
@@ -22,7 +22,6 @@ from snn2hw.pipeline.port import Samples
 from snn2hw.pipeline.samples import sole
 from snn2hw.simulate.inputs import check_inputs
 from snn2hw.store import folders
-from snn2hw.store.documents import PROOF
 
 
 def load_build(given: str | None, root: Path) -> folders.Build:
@@ -165,37 +164,39 @@ def verify(
     neurons: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Compare a build with the vendor's simulator, and keep the proof in the build folder.
+    """Compare a build with the vendor's simulator.
 
-    ``parts`` and ``neurons`` are as ``proving.compare_with_vendor`` takes them.
+    ``parts`` and ``neurons`` are as ``proving.compare_with_vendor`` takes them. The document names
+    the program, by its hash; ``keeping.keep_proof`` keeps it.
     """
     found = proving.compare_with_vendor(
         build.program, samples.inputs, build.program_file, build.vendor_file, parts, neurons,
         progress,
     )  # fmt: skip
-    found |= {"data": samples.source, **samples.told()}
-    if found["against"] is not None:
-        write_json(build.path / folders.PROOF, found)
-    return found
+    return found | {"program": build.digest, "data": samples.source, **samples.told()}
 
 
-def last_proof(build: folders.Build) -> dict[str, Any] | None:
-    """Return what the last ``verify`` of a build's program found, if it ran.
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """What a build did on samples: its bill, what it sent, and every event that was counted."""
 
-    Raises:
-        InputError: the folder holds something else in its place.
-    """
-    path = build.path / folders.PROOF
-    return read_json(path, PROOF, "Run snn2hw verify again.") if path.exists() else None
+    report: estimator.EnergyReport
+    trace: Trace
+    counts: Counts
+    samples: Samples
+
+    def document(self, program: str) -> dict[str, Any]:
+        """Return the document of ``energy.json``, of a program of this hash."""
+        return {**self.report.json(), "program": program, **self.samples.told()}
 
 
-def energy_report(
+def measure(
     build: folders.Build,
     samples: Samples,
     progress: Callable[[int, int], None] | None = None,
     output: str | None = None,
-) -> tuple[estimator.EnergyReport, Trace]:
-    """Run a build, price what was counted, and keep the report in the build folder.
+) -> Measured:
+    """Run a build and price what was counted; ``keeping.keep_bill`` keeps it.
 
     ``output`` is the one whose accuracy is told; None is the only one.
     """
@@ -204,11 +205,4 @@ def energy_report(
         counting.report(build.program, trace, found, build.program.target),
         data=samples.source, accuracy=accuracy(trace, samples.labels, output), output=output,
     )  # fmt: skip
-    write_json(build.path / folders.BILL, report.json() | samples.told())
-    return report, trace
-
-
-def add_to_bill(build: folders.Build, more: Mapping[str, Any]) -> None:
-    """Add to the report that a build folder keeps."""
-    path = build.path / folders.BILL
-    write_json(path, read_json(path) | dict(more))
+    return Measured(report, trace, found, samples)

@@ -55,15 +55,27 @@ def compare_targets(
     names: list[str],
     samples: Callable[[folders.Build], Samples],
     output: str | None = None,
+    *,
+    seen: Callable[[folders.Build, builds.Measured], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Build, simulate and price one model for several targets, and keep nothing of it.
 
     A target that refuses it is a row with every reason, and so is a name that no target has.
     Chips that the model's build was allowed are allowed here too, where there are so many.
-    ``output`` is the one whose accuracy is told; None is the only one.
+
+    Args:
+        model: the network.
+        names: of the targets.
+        samples: chooses them for a build.
+        output: the one whose accuracy is told; None is the only one.
+        seen: is shown each build, and what it did, before it is gone.
+        progress: called with (targets done, targets).
     """
     rows: list[dict[str, Any]] = []
-    for name in names:
+    for done, name in enumerate(names):
+        if progress:
+            progress(done, len(names))
         try:
             target = targets.load(name)
         except InputError as error:
@@ -79,12 +91,17 @@ def compare_targets(
                 rows.append({"target": target.name, "fits": False, "reasons": why})
                 continue
             taken = samples(build)
-            report, _ = builds.energy_report(build, taken, output=output)
-            changed = build.info["rewrites"]
-            rows.append(
-                {
-                    "fits": True, **report.json(), **taken.told(),
-                    **({"rewrites": changed} if changed else {}),
-                }
-            )  # fmt: skip
+            measured = builds.measure(build, taken, output=output)
+            if seen:
+                seen(build, measured)
+            rows.append(row(build, measured))
     return rows
+
+
+def row(build: folders.Build, measured: builds.Measured) -> dict[str, Any]:
+    """Return the row of a target that takes the model."""
+    changed = build.info["rewrites"]
+    return {
+        "fits": True, **measured.document(build.digest),
+        **({"rewrites": changed} if changed else {}),
+    }  # fmt: skip

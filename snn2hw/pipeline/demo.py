@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from snn2hw import datasets, families
 from snn2hw import target as targets
 from snn2hw.estimator import EnergyReport
-from snn2hw.files import new_file
-from snn2hw.pipeline import builds, runs
+from snn2hw.pipeline import builds, page, runs
+from snn2hw.pipeline.comparing import compare_targets, row
 from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.keeping import keep_bill, keep_proof
 from snn2hw.pipeline.loading import load_model
 from snn2hw.pipeline.samples import samples_for
-from snn2hw.report import page
 from snn2hw.store.folders import Build, Run
-from snn2hw.store.layout import placement_json
 
 if TYPE_CHECKING:
     from snn2hw.train import Progress
@@ -76,16 +75,27 @@ def run(
         say(f"note: {build.path} held another program, which is gone")
     everything = samples_for(build, data_dir=data_dir)
     say("Simulating the whole test set, bit for bit")
-    report, trace = builds.energy_report(
-        build, everything, progress=lambda a, b: progress.update("simulate", a, b)
-    )
+    measured = builds.measure(build, everything, lambda a, b: progress.update("simulate", a, b))
+    report, trace = measured.report, measured.trace
+    keep_bill(build.path, measured.document(build.digest), replace=True)
     names = " and ".join(v.title for v in vendors)
     say(f"Running {verify_samples} of them in {names} and comparing every spike and state")
     few = samples_for(build, limit=verify_samples, data_dir=data_dir)
     verification = builds.verify(build, few)
+    keep_proof(build.path, verification, replace=True)
     right = report.accuracy or 0.0
     rows = story_rows(student, pruned, right, report)
-    path = write_page(build, report, right, verification, rows, build.path / "report.html")
+    say("Building and running it for the other targets, where it fits, for the page")
+    others = compare_targets(
+        model, [n for n in targets.names() if n != target.name],
+        lambda b: samples_for(b, data_dir=data_dir),
+        progress=lambda a, b: progress.update("targets", a, b),
+    )  # fmt: skip
+    evidence = page.of_build(
+        build, measured, verification, command=f"snn2hw demo --data {data} --seed {seed}",
+        root=root, targets=[row(build, measured), *others],
+    )  # fmt: skip
+    path = page.write(build.path / "report.html", evidence)
     return Story(student, pruned, build, right, trace.samples, report, verification, path, rows)
 
 
@@ -108,26 +118,3 @@ def story_rows(student: Run, pruned: Run, right: float, report: EnergyReport) ->
         ),
         (f"on chip ({report.target} integers)", right, report.spikes, report.synops),
     ]
-
-
-def write_page(
-    build: Build,
-    report: EnergyReport,
-    accuracy: float | None,
-    verification: dict[str, Any] | None,
-    rows: list[Row] | None,
-    path: Path,
-) -> Path:
-    """Write the HTML page of a build."""
-    text = page.render(
-        name=build.name,
-        info=build.info,
-        report=report,
-        placement=placement_json(build.program.placement),
-        accuracy=accuracy,
-        verification=verification,
-        story=rows,
-    )
-    with new_file(path, make_folder=False) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path

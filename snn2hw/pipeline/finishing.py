@@ -66,6 +66,7 @@ def measured(
     net = train.to_network(made)
     metrics: dict[str, Any] = {
         "accuracy": found.accuracy,
+        "samples": len(dataset.x_test),
         "teacher_accuracy": facts["teacher_accuracy"],
         "spikes_per_sample": found.spikes_per_sample,
         "synops_per_sample": synops(net, found.spikes, dataset, encoder),

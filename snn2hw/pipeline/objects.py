@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from snn2hw import datasets, families, nir_io
 from snn2hw.errors import InputError, Snn2hwError
 from snn2hw.estimator import EnergyReport
-from snn2hw.files import expanded, scratch, write_json
+from snn2hw.files import expanded, scratch
 from snn2hw.ir import network as ir
 from snn2hw.ir.counts import Counts
 from snn2hw.ir.integer import IntNetwork
@@ -24,15 +24,15 @@ from snn2hw.ir.integer import given as host_inputs
 from snn2hw.ir.program import Program
 from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace, chosen
-from snn2hw.pipeline import builds, counting, exporting, given, neurobench, proving
+from snn2hw.pipeline import builds, counting, exporting, given, keeping, neurobench, page, proving
 from snn2hw.pipeline import what_if as extrapolating
-from snn2hw.pipeline.demo import write_page
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.port import Samples
 from snn2hw.pipeline.recorded import Clip
 from snn2hw.pipeline.samples import samples_of, sole
-from snn2hw.report import text
+from snn2hw.report import bill, text
+from snn2hw.report.proof import proved
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders, replacing
 from snn2hw.store.results import check_result
@@ -157,6 +157,42 @@ class Proof(dict[str, Any]):
     def __repr__(self) -> str:
         """Say in a few lines what was compared."""
         return "\n".join(text.verification(self, "the build"))
+
+
+class Bill(EnergyReport):
+    """An energy report that prints as ``snn2hw energy report`` does.
+
+    ``build`` is the name of what it is of, ``rewrites`` what rewrites changed in that, ``program``
+    its hash, and ``proof`` what was proved of it last.
+    """
+
+    __slots__ = ("build", "program", "proof", "rewrites")
+
+    build: str
+    program: str
+    proof: Mapping[str, Any] | None
+    rewrites: Mapping[str, Any] | None
+
+    @classmethod
+    def of(
+        cls,
+        report: EnergyReport,
+        build: str,
+        program: str,
+        proof: Mapping[str, Any] | None = None,
+        rewrites: Mapping[str, Any] | None = None,
+    ) -> Bill:
+        """Return a report with what it is of."""
+        made = cls(**{f.name: getattr(report, f.name) for f in fields(report)})
+        told = {"build": build, "program": program, "proof": proof, "rewrites": rewrites}
+        for name, value in told.items():
+            object.__setattr__(made, name, value)
+        return made
+
+    def __str__(self) -> str:
+        """Write the whole report, in 80 columns."""
+        lines = bill.energy(self, self.build, self.rewrites, proved(self.proof, self.program))
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -288,11 +324,12 @@ class Built:
             UnsupportedError: the vendor's simulator runs no parts.
         """
         parts = (part,) if isinstance(part, str) else tuple(part)
+        samples = self._samples(x)
         with self._stored() as build:
             found = proving.compare_with_vendor(
-                self.program, self._samples(x).inputs, build.program_file, build.vendor_file,
-                parts, neurons,
+                self.program, samples.inputs, build.program_file, build.vendor_file, parts, neurons,
             )  # fmt: skip
+        found |= {"program": self.program.digest(), "data": samples.source}
         if found["against"] is not None:
             self._last["proof"] = found
         return Proof(found)
@@ -307,6 +344,8 @@ class Built:
         what_if: Mapping[str, float] | None = None,
     ) -> EnergyReport:
         """Count what samples do and price it, with the prices of the build's own target.
+
+        ``print`` writes all of it, as ``snn2hw energy report`` does.
 
         Args:
             x: as in ``simulate``.
@@ -324,10 +363,12 @@ class Built:
         labels = taken.labels if y is None and sole(ran.trace.outputs, output) else y
         accuracy = None if labels is None else ran.accuracy(labels, output=output)
         report = replace(report, data=taken.source, accuracy=accuracy, output=output)
-        self._last["bill"] = report
-        if changes is None:
-            return report
-        return self._extrapolated(x, labels, output, changes, report)
+        known = replace(taken, labels=None if labels is None else np.asarray(labels))
+        self._last["measured"] = builds.Measured(report, ran.trace, ran.counts, known)
+        if changes is not None:
+            return self._extrapolated(x, labels, output, changes, report)
+        digest, proof = self.program.digest(), self._last.get("proof")
+        return Bill.of(report, self._name(), digest, proof, self.rewrites)
 
     def _extrapolated(
         self,
@@ -335,43 +376,54 @@ class Built:
         labels: NDArray[Any] | None,
         output: str | None,
         changes: Mapping[str, float],
-        bill: EnergyReport,
+        built: EnergyReport,
     ) -> EnergyReport:
         program = extrapolating.at_steps(self.program, changes)
         inputs = replace(self, program=program)._samples(x, output).inputs
-        inputs = extrapolating.cut(inputs, int(changes.get("steps", bill.time_steps)))
+        inputs = extrapolating.cut(inputs, int(changes.get("steps", built.time_steps)))
         return extrapolating.extrapolated(
-            program, inputs, changes, bill, lambda trace: builds.accuracy(trace, labels, output)
+            program, inputs, changes, built, lambda trace: builds.accuracy(trace, labels, output)
         )
 
     @named
     def report(
-        self, path: str | Path, x: Inputs | None = None, y: NDArray[Any] | None = None
+        self,
+        path: str | Path,
+        x: Inputs | None = None,
+        y: NDArray[Any] | None = None,
+        *,
+        others: Sequence[Mapping[str, Any]] = (),
     ) -> Path:
-        """Write one HTML page: what is where on the chip, the last proof, and the bill.
+        """Write one HTML page: the bill, the last proof, what the layers do and where they are.
 
         Args:
             path: the page.
             x: samples for the bill; None for the last one's.
             y: labels ``[N]``.
+            others: what else runs the model, to stand beside it, each with ``who``, ``runs_on``,
+                ``accuracy``, ``latency_us``, ``energy_uj`` (``low``, ``typical``, ``high``) and
+                ``how``.
 
         Raises:
             InputError: there is no bill yet, and no samples for one.
         """
-        page = expanded(path)
-        check_result(page)
+        file = expanded(path)
+        check_result(file)
         given.labels_need_samples(x, y)
         if x is not None:
             self.energy(x, y)
-        bill: EnergyReport | None = self._last.get("bill")
-        if bill is None:
+        measured: builds.Measured | None = self._last.get("measured")
+        if measured is None:
             raise InputError(
                 "There is no energy report to show yet.",
                 "Give samples, build.report(path, x), or call build.energy(x) first.",
             )
         with self._stored() as build:
-            proof = self._last.get("proof")
-            return write_page(build, bill, bill.accuracy, proof, None, page)
+            evidence = page.of_build(
+                build, measured, self._last.get("proof"), command="build.report(...) in Python",
+                root=None, others=others,
+            )  # fmt: skip
+        return page.write(file, evidence)
 
     @named
     def save(self, folder: str | Path, *, replace: bool = False) -> Path:
@@ -399,18 +451,23 @@ class Built:
         build = exporting.write(path, model, self.program, self.rewrites, self.options)
         if build.replaced:
             given.warn([f"{path} held another program, which is gone"])
-        if (bill := self._last.get("bill")) is not None:
-            write_json(path / folders.BILL, bill.json())
+        measured: builds.Measured | None = self._last.get("measured")
+        if measured is not None:
+            document = measured.document(build.digest)
+            given.warn(filter(None, [keeping.keep_bill(path, document, replace=replace)]))
         if (proof := self._last.get("proof")) is not None:
-            write_json(path / folders.PROOF, proof)
+            given.warn(filter(None, [keeping.keep_proof(path, proof, replace=replace)]))
         return path
 
     @contextmanager
     def _stored(self) -> Generator[folders.Build]:
         """Write the build into a folder that is gone afterwards."""
         with scratch(Path(tempfile.gettempdir())) as place:
-            path = place / f"{self._model().name}-{self.target.name}"
+            path = place / self._name()
             yield exporting.write(path, self._model(), self.program, self.rewrites, self.options)
+
+    def _name(self) -> str:
+        return f"{self._model().name}-{self.target.name}"
 
     def _model(self) -> Model:
         return self.origin.still() if self.origin else Model("network", self.program.network, {})
@@ -451,7 +508,7 @@ def opened(build: folders.Build) -> Built:
         tuple(known["notes"]), known["model"],
     )  # fmt: skip
     last: dict[str, Any] = {}
-    if (proof := builds.last_proof(build)) is not None:
+    if (proof := keeping.last_proof(build.path)) is not None:
         last["proof"] = proof
     origin = Origin(model, known["options"], {})
     return Built(build.program, known["rewrites"], origin, known["options"], last)

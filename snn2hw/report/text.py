@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from snn2hw.errors import listed, shortened, visible
-from snn2hw.estimator import EnergyReport
-from snn2hw.ir.counts import Range
 
 RANDOM = "random inputs"
 WIDEST = 400  # characters of a cell: a longer name would widen its column for all
@@ -32,10 +30,21 @@ def number(value: float) -> str:
     """Write a quantity with three significant digits, and thousands with commas."""
     if value and abs(value) < 0.001:
         return f"{value:.2e}"
+    if abs(value) >= 1e10:
+        return f"{value:.2e}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1
     return f"{value:.{digits}f}"
+
+
+def short(name: str, most: int = 60) -> str:
+    """Return a name, or of a long one its beginning and its end, where layers' names differ."""
+    name = visible(name)
+    if len(name) <= most:
+        return name
+    end = (most - 3) // 2
+    return f"{name[: most - 3 - end]}...{name[len(name) - end :]}"
 
 
 def counted(count: int, what: str) -> str:
@@ -46,70 +55,6 @@ def counted(count: int, what: str) -> str:
 def percent(value: float | None) -> str:
     """Write a share as a percentage."""
     return "-" if value is None else f"{100 * value:.2f} %"
-
-
-def spread(value: Range) -> str:
-    """Write a range: ``typical (low to high)``."""
-    return f"{number(value.typical)} ({number(value.low)} to {number(value.high)})"
-
-
-def energy(
-    report: EnergyReport, name: str, rewritten: Mapping[str, Any] | None = None
-) -> list[str]:
-    """Write an energy report.
-
-    Args:
-        report: the bill.
-        name: of the build.
-        rewritten: what rewrites changed in it (``changes``).
-    """
-    parts = report.boundaries()
-    rows: list[list[str]] = []
-    for boundary, title in (("chip", "chip"), ("with_io", "with I/O")):
-        for key in ("static_uj", "dynamic_uj", "total_uj"):
-            r = parts[boundary][key]
-            label = f"{title:<9}{key.removesuffix('_uj')}"
-            rows.append([label, *(number(v) for v in (r.typical, r.low, r.high))])
-    for label, r in (("latency us", report.latency_us), ("period us", report.period_us)):
-        rows.append([label, *(number(v) for v in (r.typical, r.low, r.high))])
-    total = report.dynamic_uj.typical or 1.0
-    layers = [
-        [
-            x.name, str(x.neurons), str(x.cores), number(x.spikes), number(x.synops),
-            number(x.dynamic_uj.typical), f"{100 * x.dynamic_uj.typical / total:.0f} %",
-        ]
-        for x in report.layers
-    ]  # fmt: skip
-    events = [
-        [x.event, number(x.count), f"{x.pj:g}", number(x.uj), f"{100 * x.uj / total:.0f} %"]
-        for x in report.paid()
-    ]
-    prices = [
-        f"  {p.name:<13} {p.value:g} {p.unit} ({p.low:g} to {p.high:g}), {p.kind}: {p.source}"
-        for p in report.prices
-    ]
-    head = (
-        f"{name} on {report.title}: one inference, mean of {report.samples} samples, "
-        f"{report.time_steps} steps, {counted(report.cores, 'core')}, "
-        f"{counted(report.chips, 'chip')}"
-    )
-    columns = ["layer", "neurons", "cores", "spikes", "synops", "dynamic uJ", "share"]
-    return [
-        head,
-        "",
-        *table(["energy in uJ", "typical", "low", "high"], rows),
-        "",
-        *table(columns, layers),
-        "",
-        *table(["event paid", "count", "pJ each", "dynamic uJ", "share"], events),
-        "",
-        f"{number(report.spikes)} spikes, {number(report.synops)} synops and "
-        f"{number(report.input_events)} input events per inference.",
-        "",
-        *([*changes(rewritten), ""] if rewritten else []),
-        "prices (value, range, kind, source)",
-        *prices,
-    ]
 
 
 def verification(found: Mapping[str, Any], name: str) -> list[str]:

@@ -21,7 +21,7 @@ METRICS = table(
     },
     {
         "teacher": text(), "student": text(), "data_note": text(), "sparsity": _SHARE,
-        "target": text(),
+        "target": text(), "samples": whole(1),  # of the test
     },
 )  # fmt: skip
 COMMAND = table({"command": text()}, {"recipe": named(anything), "parent": text()})
@@ -101,7 +101,24 @@ PROOF = table(
                    "window": maybe(text()), "sources": named(_COUNT), **_COMPARED})
         ),
         "left_out": many(table({"part": text(), "bytes": _COUNT})),
+        "program": text(), "steps": _COUNT, "data": text(),
     },
+)  # fmt: skip
+_RANGE = table({"typical": real(0), "low": real(0), "high": real(0)})
+BESIDE = many(
+    table(
+        {"who": text(), "runs_on": text(), "accuracy": maybe(_SHARE), "latency_us": maybe(real(0)),
+         "energy_uj": maybe(_RANGE), "how": text()},
+        {"samples": maybe(whole(1))},
+    )
+)  # fmt: skip
+REPORT = table(
+    {
+        "target": text(), "samples": whole(1), "data": maybe(text()), "accuracy": maybe(_SHARE),
+        "latency_us": real(0), "spikes": real(0), "synops": real(0),
+        "chip": table({"total_uj": _RANGE}),
+    },
+    {"program": text(), "output": text()},
 )  # fmt: skip
 _MESH = table(
     {

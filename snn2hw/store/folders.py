@@ -85,6 +85,11 @@ class Build:
         return self.path.name
 
     @property
+    def digest(self) -> str:
+        """Hash of the program, by which a bill and a proof name it."""
+        return str(self.info["digest"])
+
+    @property
     def program_file(self) -> Path:
         """The integers, whatever the graph."""
         return self.path / "program.h5"

@@ -9,7 +9,8 @@ from nets import LOIHI2, residual, tiny
 
 from snn2hw.pipeline import counting
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.report import text
+from snn2hw.report import bill
+from snn2hw.report.proof import proved
 from snn2hw.store.layout import layers_json, placement_json
 
 
@@ -50,4 +51,5 @@ def test_energy_report(golden):
     x = np.random.default_rng(0).integers(0, 2, (16, 4, 4))
     trace, counts = counting.run(program, {"input": x})
     report = counting.report(program, trace, counts, LOIHI2)
-    golden("tiny.energy.txt", "\n".join(text.energy(report, "tiny")) + "\n")
+    lines = bill.energy(report, "tiny", None, proved(None, program.digest()))
+    golden("tiny.energy.txt", "\n".join(lines) + "\n")

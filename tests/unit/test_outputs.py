@@ -173,13 +173,12 @@ def test_accuracy_is_that_of_the_output_which_is_named(tmp_path):
     for name, answer in trace.outputs.items():
         right = float((answer.prediction == samples.labels).mean())
         assert builds.accuracy(trace, samples.labels, name) == right
-        report, _ = builds.energy_report(build, samples, output=name)
-        document = report.json()
+        document = builds.measure(build, samples, output=name).document(build.digest)
         assert (document["accuracy"], document["output"]) == (right, name)
         made = floats.simulate(Model("mine", net, {}), samples, output=name)[0]
         was = floating.run(net, samples.inputs).predictions[name]
         assert made["accuracy"] == float((was == samples.labels).mean())
-    assert "output" not in builds.energy_report(build, samples)[0].json()
+    assert "output" not in builds.measure(build, samples).document(build.digest)
     with pytest.raises(InputError, match="There is no output 'scare'"):
         builds.accuracy(trace, samples.labels, "scare")
 
@@ -233,7 +232,7 @@ def test_commands_ask_for_the_output(tmp_path):
     named = call_here(tmp_path, *bill, "--output", "deep", "--html", "page.html")
     assert json.loads(named.stdout)["output"] == "deep"
     page = (tmp_path / "page.html").read_text()
-    assert "accuracy on chip integers, output deep" in page
+    assert "6 samples of x.npz, output deep" in page
     assert "Outputs: deep (layer first), end (layer second), " in page
     compare = ["energy", "compare", "heads.nir", "--targets", "loihi2", "--input", "x.npz"]
     assert "--output" in call_here(tmp_path, *compare).stderr

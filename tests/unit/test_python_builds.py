@@ -178,10 +178,10 @@ def test_the_page_and_the_bill_tell_of_rewrites(here):
         changed = snn2hw.build(net, rewrite=["hard-reset"], x=x, y=y)
     page = changed.report("page.html", x, y).read_text()
     found = changed.rewrites
-    assert "<h2>Rewrites</h2>" in page
+    assert ">Rewrites</h2>" in page
     assert found["applied"]["hard-reset"] in page
     for share in (found["same_predictions"], found["accuracy"][0], found["on_chip"]["accuracy"]):
-        assert f"<td>{100 * share:.2f} %</td>" in page
+        assert f">{100 * share:.2f} %</td>" in page
     assert "Random inputs say little" not in page
     with pytest.warns(UserWarning, match="hard-reset"):
         blind = snn2hw.build(net, rewrite=["hard-reset"])
@@ -193,4 +193,4 @@ def test_the_page_says_whose_samples_were_counted(here):
     """Not which data the student was trained on."""
     build = snn2hw.build(snn2hw.load("digits-cnn"))
     x = np.zeros((3, 8, 1, 8, 8), int)
-    assert "mean of 3 samples (arrays)" in build.report("page.html", x).read_text()
+    assert "mean of 3 samples of arrays" in build.report("page.html", x).read_text()

@@ -61,7 +61,8 @@ def test_accuracy_bill_page_and_folder(tmp_path, monkeypatch, built, digits):
     assert "98" in (tmp_path / "page.html").read_text()
     assert built.save("kept/mine").name == "mine"
     assert not (tmp_path / "kept" / "latest").exists()
-    assert json.loads((tmp_path / "kept" / "mine" / "energy.json").read_text()) == report.json()
+    kept = json.loads((tmp_path / "kept" / "mine" / "energy.json").read_text())
+    assert kept == report.json() | {"program": built.program.digest()}
     again = snn2hw.open("kept/mine")
     assert (again.simulate(x).prediction == ran.prediction).all()
     assert again.program.digest() == built.program.digest()
@@ -89,6 +90,9 @@ def test_what_is_shown_is_short_and_says_what_it_is(built, digits):
     bill = repr(built.energy(x[:5], y[:5]))
     assert "energy of an inference, the chip alone" in bill
     assert len(bill.splitlines()) < 10
+    whole = str(built.energy(x[:5], y[:5])).splitlines()
+    assert "prices (value, range, kind, source)" in whole
+    assert max(map(len, whole)) <= 80
     many = Float(
         {**tiny().nodes, **{f"more{i}": tiny().nodes["lif1"] for i in range(40)}},
         (*tiny().edges, *(("fc1", f"more{i}") for i in range(40))), 1e-3, 4,

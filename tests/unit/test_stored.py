@@ -14,7 +14,7 @@ from odd import refuses, variants
 
 from snn2hw.errors import InputError
 from snn2hw.files import sha256
-from snn2hw.pipeline import builds, demo, run_folders
+from snn2hw.pipeline import builds, demo, keeping, page, run_folders
 from snn2hw.pipeline.exporting import export
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.samples import Samples
@@ -93,8 +93,10 @@ def use(path):
     """Do with a build what the commands do."""
     opened = folders.read_build(path)
     samples = Samples(images(opened.program.network, 2), None, "random")
-    report, _ = builds.energy_report(opened, samples)
-    demo.write_page(opened, report, None, None, None, path / "page.html")
+    measured = builds.measure(opened, samples)
+    proof = keeping.last_proof(path)
+    evidence = page.of_build(opened, measured, proof, command="a test", root=path.parents[1])
+    page.write(path / "page.html", evidence)
     text.build(opened.info)
 
 

@@ -1,0 +1,86 @@
+"""The verdict of a page: what an inference costs, how sure, against what, and what was proved."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from snn2hw.errors import listed
+from snn2hw.estimator import EnergyReport
+from snn2hw.report.evidence import Evidence, Subject
+from snn2hw.report.text import percent, short
+from snn2hw.report.units import Unit
+
+KEPT_TOGETHER = "\u00a0"  # a space at which no line breaks: between a number and its unit
+PROVED = {
+    "equal": "every value that was compared with the vendor's simulator is equal",
+    "part": "every value of a part that was compared with the vendor's simulator is equal",
+    "differs": "some values differ from the vendor's simulator",
+    "other": "nothing is proved of this program",
+    "none": "nothing is proved of it yet",
+}
+
+
+def least_of(evidence: Evidence) -> Subject | None:
+    """Return the build that takes least energy, which the verdict is about."""
+    subjects = evidence.subjects
+    return min(
+        subjects, key=lambda s: s.report.boundaries()["chip"]["total_uj"].typical, default=None
+    )
+
+
+def verdict(evidence: Evidence, joules: Unit) -> str:
+    """Say in one sentence what the page comes to."""
+    least = least_of(evidence)
+    if least is None:
+        return f"{short(evidence.title)} fits none of {len(evidence.targets)} targets."
+    r = least.report.boundaries()["chip"]["total_uj"]
+    return (
+        f"An inference of {short(least.name)} costs about {_with_unit(r.typical, joules)} on "
+        f"{least.report.title}, by estimate between {joules.of(r.low)} and "
+        f"{_with_unit(r.high, joules)}, "
+        f"{_against(evidence, least, joules)}; {_right(least.report)}{PROVED[least.proof.state]}."
+    )
+
+
+def _with_unit(uj: float, joules: Unit) -> str:
+    return f"{joules.of(uj)}{KEPT_TOGETHER}{joules.sign}"
+
+
+def _share(value: float) -> str:
+    return percent(value).replace(" ", KEPT_TOGETHER)
+
+
+def _right(report: EnergyReport) -> str:
+    if report.accuracy is None:
+        return ""
+    samples = "sample" if report.samples == 1 else "samples"
+    return f"it is right for {_share(report.accuracy)} of {report.samples:,} {samples}; "
+
+
+def _against(evidence: Evidence, least: Subject, joules: Unit) -> str:
+    """Say what it was compared with."""
+    elsewhere = [r for r in evidence.others if r["runs_on"] != least.report.title]
+    for row in (r for r in elsewhere if r["energy_uj"]):
+        uj = _with_unit(row["energy_uj"]["typical"], joules)
+        return f"against {uj} of {short(row['who'])} on {short(row['runs_on'])}"
+    mine = least.report.target
+    fit = [r for r in evidence.targets if r["fits"] and r["target"] != mine]
+    if fit:
+        best = min(fit, key=lambda r: float(r["chip"]["total_uj"]["typical"]))
+        uj = _with_unit(best["chip"]["total_uj"]["typical"], joules)
+        return f"against {uj} on {short(best['target'])}"
+    if any(r["target"] != mine for r in evidence.targets):
+        return "and it fits no other target"
+    return "and it was compared with nothing else"
+
+
+def sureness(report: EnergyReport) -> str:
+    """Say on what the figures rest."""
+    kinds = Counter(p.kind for p in report.prices)
+    told = listed(f"{n} {kind}" for kind, n in kinds.most_common())
+    share = report.dynamic_uj.typical / (report.boundaries()["chip"]["total_uj"].typical or 1.0)
+    return (
+        f"An estimate: events are counted exactly, and each has a price ({told}). The chip's "
+        f"standing power takes {_share(1 - share)} of it, the network's own events "
+        f"{_share(share)}."
+    )
