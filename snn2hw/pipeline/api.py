@@ -26,16 +26,15 @@ from snn2hw.pipeline import builds, comparing, counting, given, runs
 from snn2hw.pipeline.compiler import reasons
 from snn2hw.pipeline.doors import load
 from snn2hw.pipeline.exporting import compiled, unneeded
+from snn2hw.pipeline.findings import Bill, Proof
 from snn2hw.pipeline.finishing import finish, measured
 from snn2hw.pipeline.keywords import check, named, settled
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.objects import (
-    Bill,
     Built,
     Inputs,
     Network,
     Origin,
-    Proof,
     Simulation,
     Student,
     opened,

@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from snn2hw import datasets, families, nir_io
 from snn2hw.errors import InputError, Snn2hwError
-from snn2hw.estimator import EnergyReport
 from snn2hw.files import expanded, scratch
 from snn2hw.ir import network as ir
 from snn2hw.ir.counts import Counts
@@ -26,13 +25,13 @@ from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace, chosen
 from snn2hw.pipeline import builds, counting, exporting, given, keeping, neurobench, page, proving
 from snn2hw.pipeline import what_if as extrapolating
+from snn2hw.pipeline.findings import Bill, Proof
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.port import Samples
 from snn2hw.pipeline.recorded import Clip
 from snn2hw.pipeline.samples import samples_of, sole
-from snn2hw.report import bill, text
-from snn2hw.report.proof import proved
+from snn2hw.report import text
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders, replacing
 from snn2hw.store.results import check_result
@@ -149,50 +148,6 @@ class Student(Network):
     def accuracy(self) -> float:
         """Share of the test samples that are classified right, in float."""
         return float(self.metrics["accuracy"])
-
-
-class Proof(dict[str, Any]):
-    """The document of ``snn2hw verify --json``."""
-
-    def __repr__(self) -> str:
-        """Say in a few lines what was compared."""
-        return "\n".join(text.verification(self, "the build"))
-
-
-class Bill(EnergyReport):
-    """An energy report that prints as ``snn2hw energy report`` does.
-
-    ``build`` is the name of what it is of, ``rewrites`` what rewrites changed in that, ``program``
-    its hash, and ``proof`` what was proved of it last.
-    """
-
-    __slots__ = ("build", "program", "proof", "rewrites")
-
-    build: str
-    program: str
-    proof: Mapping[str, Any] | None
-    rewrites: Mapping[str, Any] | None
-
-    @classmethod
-    def of(
-        cls,
-        report: EnergyReport,
-        build: str,
-        program: str,
-        proof: Mapping[str, Any] | None = None,
-        rewrites: Mapping[str, Any] | None = None,
-    ) -> Bill:
-        """Return a report with what it is of."""
-        made = cls(**{f.name: getattr(report, f.name) for f in fields(report)})
-        told = {"build": build, "program": program, "proof": proof, "rewrites": rewrites}
-        for name, value in told.items():
-            object.__setattr__(made, name, value)
-        return made
-
-    def __str__(self) -> str:
-        """Write the whole report, in 80 columns."""
-        lines = bill.energy(self, self.build, self.rewrites, proved(self.proof, self.program))
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -514,4 +469,4 @@ def opened(build: folders.Build) -> Built:
     return Built(build.program, known["rewrites"], origin, known["options"], last)
 
 
-__all__ = ["Built", "Inputs", "IntNetwork", "Network", "Proof", "Simulation", "Student", "opened"]
+__all__ = ["Built", "Inputs", "IntNetwork", "Network", "Simulation", "Student", "opened"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from snn2hw.errors import listed
-from snn2hw.report.text import counted
+from snn2hw.report.text import counted, part
 
 State = Literal["equal", "part", "differs", "other", "none"]
 
@@ -22,6 +22,7 @@ class Proved:
 
     state: State
     words: str
+    details: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -50,22 +51,29 @@ def proved(found: Mapping[str, Any] | None, program: str) -> Proved:
     parts = found.get("parts", ())
     of = f" for {_populations(parts)}" if parts else ""
     told = f"{found['compared']:,} values ({values})"
-    if found["mismatches"]:
-        return Proved(
-            "differs", f"Disproved{of}: {found['mismatches']:,} of {told} differ from{where}."
-        )
     left = len(found.get("left_out", ()))
     rest = f"; {counted(left, 'part')} left out for want of memory" if left else ""
-    return Proved(
-        "part" if parts else "equal", f"Proved{of}: all {told} are equal to{where}{rest}."
-    )
+    state: State = "part" if parts else "equal"
+    said = f"Proved{of}: all {told} are equal to{where}{rest}."
+    if found["mismatches"]:
+        state = "differs"
+        said = f"Disproved{of}: {found['mismatches']:,} of {told} differ from{where}."
+    return Proved(state, said, _details(found))
+
+
+def _details(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say what was compared through which file, and of which parts."""
+    rows = [(f"through {path['through']}", path) for path in found["paths"]]
+    rows += [(part(p), p) for p in found.get("parts", ())]
+    lines = [f"{x}: {n['compared']:,} compared, {n['mismatches']:,} differ" for x, n in rows]
+    return (*lines, *(f"left out: {p['part']}" for p in found.get("left_out", ())))
 
 
 def _populations(parts: Sequence[Mapping[str, Any]]) -> str:
     """Name the populations of all parts, and say where it was some of their neurons."""
     neurons: dict[str, tuple[int, int]] = {}
-    for part in parts:
-        for name, n in part["populations"].items():
+    for one in parts:
+        for name, n in one["populations"].items():
             neurons[name] = (neurons.get(name, (0, 0))[0] + n["neurons"], n["of"])
     some = (f"{n:,} of {of:,} neurons of {k}" if n < of else k for k, (n, of) in neurons.items())
     return listed(some, most=120)

@@ -69,10 +69,18 @@ def test_a_proof_says_what_it_is_of_and_counts_for_its_program_only():
     wrong = proved({**PROOF, "mismatches": 3}, "abc")
     assert wrong.words.startswith("Disproved: 3 of 1,000 values")
     assert not wrong.holds
-    parts = [{"populations": {"lif1": {"neurons": 3, "of": 9}, "lif2": {"neurons": 2, "of": 2}}}]
+    parts = [
+        {"populations": {"lif1": {"neurons": 3, "of": 9}, "lif2": {"neurons": 2, "of": 2}},
+         "window": "0:3", "sources": {"input": 4}, "compared": 1000, "mismatches": 0}
+    ]  # fmt: skip
     told = proved({**PROOF, "parts": parts, "left_out": [{"part": "x", "bytes": 1}]}, "abc")
     assert told.words.startswith("Proved for 3 of 9 neurons of lif1, lif2: all 1,000")
     assert "1 part left out" in told.words
+    assert told.details == (
+        "through program.h5: 1,000 compared, 0 differ",
+        "lif1, lif2 [0:3], 5 of 11 neurons, fed by input: 1,000 compared, 0 differ",
+        "left out: x",
+    )
 
 
 def test_the_better_bill_is_kept_and_it_is_said(tmp_path):
