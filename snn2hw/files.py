@@ -30,6 +30,7 @@ from snn2hw.fields import Check, anything, require, shown
 HIDDEN = ".snn2hw-"
 NEW, OLD = "new", "old"  # what a hidden folder holds
 LOCK = ".lock"  # what follows its name in that of its lock file
+TRIES = 100  # names that others may take, one after the other
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -156,14 +157,18 @@ def _locked_folder(beside: Path) -> Path:
     if not beside.is_dir():  # filelock would make it
         why = errno.ENOTDIR if beside.exists() else errno.ENOENT
         raise OSError(why, os.strerror(why))
-    while True:
+    for _ in range(TRIES):
         folder = beside / (HIDDEN + secrets.token_hex(8))
         _own[folder] = FileLock(_lock_file(folder))
         try:
             _own[folder].acquire(timeout=0)
         except TimeoutError:
             del _own[folder]
-            continue  # somebody took the file for one that a killed process left
+            # Somebody took the file for one that a killed process left; or there can be no file,
+            # which the system then says.
+            _lock_file(folder).touch()
+            _lock_file(folder).unlink(missing_ok=True)
+            continue
         except OSError as error:
             _unlock(folder)
             if error.errno not in NO_LOCKS:
@@ -174,6 +179,7 @@ def _locked_folder(beside: Path) -> Path:
             _unlock(folder)
             raise
         return folder
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def _clear(left: Path, own: Path) -> None:

@@ -250,6 +250,24 @@ def test_who_locks_a_file_that_was_removed_takes_another_name(tmp_path, monkeypa
     assert names(tmp_path) == []
 
 
+def test_a_lock_that_is_never_got_ends(tmp_path, monkeypatch):
+    """``filelock`` says the same where no file can be made and where somebody has it."""
+
+    def taken(*_, **__):
+        raise TimeoutError
+
+    monkeypatch.setattr(files.FileLock, "acquire", taken)
+    with pytest.raises(OSError, match=os.strerror(errno.EAGAIN)), scratch(tmp_path):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_folder_in_which_the_system_makes_no_file():
+    where = Path("/proc" if Path("/proc/self").exists() else "/dev/fd")
+    with pytest.raises(InputError, match=r"a\.npz cannot be written: (?!Resource temp)"):
+        check_writable(where / "a.npz")
+
+
 def test_a_folder_is_never_there_without_its_lock(tmp_path, monkeypatch):
     mkdir, made = Path.mkdir, []
 
