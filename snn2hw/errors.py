@@ -17,6 +17,11 @@ import difflib
 from collections.abc import Iterable
 from itertools import accumulate
 
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
+
 LONGEST = 2000  # characters of anything that is told
 
 
@@ -48,6 +53,33 @@ def listed(items: Iterable[str], separator: str = ", ", most: int = 1500) -> str
     return separator.join([*items[:shown], *([f"... and {left:,} more"] if left > 0 else [])])
 
 
+def counted(count: int, what: str) -> str:
+    """Write a number of things: ``1 core``, ``2,000 cores``."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def sized(count: float) -> str:
+    """Write a number of bytes in the unit that shows it: ``0 bytes``, ``41.5 MB``."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return counted(round(count), "byte")
+
+
+def memory_limit() -> int | None:
+    """Return the bytes of address space that this process may take; None is any number."""
+    if resource is None:
+        return None
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if allowed == resource.RLIM_INFINITY else allowed
+
+
+def limit_told() -> str:
+    """Say that memory is limited here, as a hint; nothing where it is not."""
+    limit = memory_limit()
+    return "" if limit is None else f"Or raise the memory limit (ulimit -v), {sized(limit)} here."
+
+
 class Snn2hwError(Exception):
     """Base of all errors a user can act on.
 
@@ -75,26 +107,59 @@ class StartError(Snn2hwError):
 def of_import(error: BaseException) -> StartError | None:
     """Return what to say of an error that a package raised while it was imported.
 
-    Packages are imported when they are needed, which may be in the middle of anything.
+    Packages are imported when they are needed, which may be in the middle of anything, and they
+    load compiled code while they run.
     """
+    if isinstance(error, ImportError) and _lacks_memory(error):
+        return start_error(error)
     trace = error.__traceback__
     while trace is not None:
         name = str(trace.tb_frame.f_globals.get("__name__", ""))
         ours = name == "__main__" or name.partition(".")[0] == "snn2hw"
         if trace.tb_frame.f_code.co_name == "<module>" and not ours:
-            why = " ".join(str(error).split()).rstrip(".")
-            return StartError(
-                f"snn2hw cannot start: {type(error).__name__}: {why}.",
-                "An environment variable or a package is not what it should be.",
-            )
+            return start_error(error)
         trace = trace.tb_next
     return None
+
+
+# In what Python and the system's loader say where there is no memory for a package.
+_NO_MEMORY = ("failed to map segment", "allocate memory", "start new thread")
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
+
+
+def start_error(error: BaseException) -> StartError:
+    """Return what to say of an error that keeps a package from being imported."""
+    why = " ".join(str(error).split())[:300].rstrip(".")
+    hint = "An environment variable or a package is not what it should be."
+    if _lacks_memory(error):
+        limit = memory_limit()
+        here = "" if limit is None else f": it is limited to {sized(limit)} here (ulimit -v)"
+        hint = f"There is too little memory for the packages{here}."
+    told = ": ".join(filter(None, (type(error).__name__, why)))
+    return StartError(f"snn2hw cannot start: {told}.", hint)
 
 
 class InputError(Snn2hwError):
     """A file, name or option that cannot be used."""
 
     kind = "input"
+
+
+def beyond_limit(path: object, limit: int) -> InputError:
+    """Return what to say of a file for which a limit of this process leaves no memory.
+
+    Args:
+        path: of the file.
+        limit: bytes of address space.
+    """
+    return InputError(
+        f"{path} cannot be read: memory is limited to {sized(limit)} here (ulimit -v), and it "
+        "needs more.",
+        "Raise the limit.",
+    )
 
 
 class NetworkError(Snn2hwError):

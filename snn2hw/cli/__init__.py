@@ -51,23 +51,23 @@ def _commands(given: list[str], stop: Stop) -> ModuleType | None:
     try:
         os.getcwd()  # noqa: PTH109  (libraries ask for it when they are imported)
     except FileNotFoundError:
-        _cannot_start(stop, "The working directory is gone", "Change to one that is there.")
+        _cannot_start(stop, "The working directory is gone.", "Change to one that is there.")
         return None
     try:
         from snn2hw.cli import commands
 
         commands.prepare(given)
     except Exception as error:  # whatever libraries stumble over
-        why = " ".join(str(error).split())[:300].rstrip(".")
-        hint = "An environment variable or a package is not what it should be."
-        _cannot_start(stop, f"snn2hw cannot start: {type(error).__name__}: {why}", hint)
+        from snn2hw.errors import start_error
+
+        known = start_error(error)
+        _cannot_start(stop, known.message, known.hint)
         return None
     return commands
 
 
-def _cannot_start(stop: Stop, problem: str, hint: str) -> None:
+def _cannot_start(stop: Stop, message: str, hint: str) -> None:
     """Say why no command could be imported."""
-    message = f"{problem}."
     if stop.as_json:
         import json
 

@@ -22,7 +22,7 @@ from click.core import ParameterSource
 from snn2hw.cli.progress import Heart, Lines, Stage, duration
 from snn2hw.cli.stopping import HINT, MESSAGE
 from snn2hw.cli.streams import OUTPUT
-from snn2hw.errors import Interrupted, Snn2hwError, of_import, shortened, visible
+from snn2hw.errors import Interrupted, Snn2hwError, limit_told, of_import, shortened, visible
 from snn2hw.files import expanded, json_text
 from snn2hw.leading import leads
 
@@ -259,9 +259,8 @@ def as_ours(error: BaseException) -> Snn2hwError | None:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Interrupted(MESSAGE, HINT)
     if isinstance(error, MemoryError):
-        return Snn2hwError(
-            "There is not enough memory for this.", "Use fewer samples, or samples of fewer steps."
-        )
+        hint = f"Use fewer samples, or samples of fewer steps. {limit_told()}"
+        return Snn2hwError("There is not enough memory for this.", hint.rstrip())
     if isinstance(error, RuntimeError) and GONE.search(str(error)):
         return Snn2hwError(
             "Another of the processes that train together has ended.",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, beyond_limit, limit_told
 from snn2hw.files import check_file, first_line
 from snn2hw.hdf5.tree import Foreign, Group, Item
 from snn2hw.processes import Helper
@@ -51,6 +51,8 @@ def read_hdf5(path: Path, what: str, *, sequences: bool = False) -> Group:
         "sequences": sequences,
     }
     answer, numbers = _READER.ask(asked, SECONDS + size // BYTES_A_SECOND)
+    if "limited" in answer:
+        raise beyond_limit(path, answer["limited"])
     if "refused" in answer:
         raise InputError(f"{path} {answer['refused']}.", HINT)
     if "error" in answer:
@@ -59,7 +61,7 @@ def read_hdf5(path: Path, what: str, *, sequences: bool = False) -> Group:
         raise InputError(
             f"{path} is not {what} that can be read: the HDF5 library crashed on it, or did not "
             "come to an end.",
-            HINT,
+            f"{HINT} {limit_told()}".rstrip(),
         )
     return _group(answer["tree"], numbers)
 

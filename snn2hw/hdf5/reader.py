@@ -7,6 +7,7 @@ process. Each line of standard input is a request, ``{"path", "values", "texts",
 answer is a line ``{"bytes", "tree"}`` followed by so many bytes, or a line ``{"error"}``. In the
 tree a group is ``{"items", "attrs"}``; an array of numbers ``{"dtype", "shape", "at"}`` with its
 place among the bytes; text ``{"text"}`` or ``{"texts", "shape"}``; anything else ``{"other"}``.
+The line ``{"limited"}`` says that there was no memory, and how many bytes the system allows.
 Sequences of numbers, each of its own length, are read where the request says so, and given as a
 group of ``values``, one after another, and ``lengths``.
 Imports nothing of snn2hw.
@@ -31,6 +32,11 @@ try:
 except ImportError:  # on Windows; the other side has a clock as well
     resource = None
 
+# Each limit that this process may set: what it was given at its start, now and at most.
+GIVEN: dict[int, tuple[int, int]] = {}
+if resource is not None:
+    GIVEN = {k: resource.getrlimit(k) for k in (resource.RLIMIT_AS, resource.RLIMIT_CPU)}
+
 _low: Any = h5py  # whose low-level modules have no types
 h5a, h5d, h5g, h5l, h5o, h5s, h5t = (getattr(_low, f"h5{k}") for k in "adglost")
 
@@ -43,6 +49,7 @@ ROOM = 1 << 28  # bytes of address space beyond what the process has, plus what 
 MAPPED = Path("/proc/self/statm")
 TEXTS_AT_ONCE = 1024
 SEQUENCES_AT_ONCE = 64
+NO_MEMORY = "memory allocation failed"  # in what libhdf5 says
 SMALLEST_BOMB = 1 << 12  # values; what was never written is refused from here on
 # Filters that come with libhdf5 and h5py; others are plug-ins, loaded from who knows where.
 FILTERS = (1, 2, 3, 4, 5, 6, 32000)
@@ -270,17 +277,31 @@ def grant(seconds: int) -> None:
     """Let this process run for so many seconds of the processor from now on, and no longer."""
     if resource is not None:
         used = resource.getrusage(resource.RUSAGE_SELF)
-        _, most = resource.getrlimit(resource.RLIMIT_CPU)
-        allowed = math.ceil(used.ru_utime + used.ru_stime + seconds)
-        resource.setrlimit(resource.RLIMIT_CPU, (allowed, most))
+        bound(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + seconds))
 
 
-def limit(values: int) -> None:
-    """Bound this process's memory by what so many values take, where the system can."""
-    if resource is not None and MAPPED.exists():  # on Linux
-        held = int(MAPPED.read_text().split()[0]) * resource.getpagesize()
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (held + ROOM + 16 * values, most))
+def limit(values: int) -> int | None:
+    """Bound this process's memory by what so many values take, where the system can.
+
+    Returns:
+        The bytes that the system allows, if those are fewer.
+    """
+    if resource is None or not MAPPED.exists():  # not on Linux
+        return None
+    held = int(MAPPED.read_text().split()[0]) * resource.getpagesize()
+    return bound(resource.RLIMIT_AS, held + ROOM + 16 * values)
+
+
+def bound(kind: int, wanted: int) -> int | None:
+    """Set a limit of this process, but none above that of its start: the system refuses those.
+
+    Returns:
+        The limit of its start, if that is lower.
+    """
+    assert resource is not None
+    least = min([wanted, *(n for n in GIVEN[kind] if n != resource.RLIM_INFINITY)])
+    resource.setrlimit(kind, (least, GIVEN[kind][1]))
+    return least if least < wanted else None
 
 
 def main() -> None:
@@ -289,16 +310,19 @@ def main() -> None:
     out = sys.stdout.buffer
     for line in sys.stdin.buffer:
         asked = json.loads(line)
-        failed: dict[str, str] | None = None
+        failed: dict[str, Any] | None = None
+        allowed = limit(asked["values"])
         try:
-            limit(asked["values"])
             tree, reader = read(asked)
         except Refused as error:
             failed = {"refused": str(error)}
-        except MemoryError:
-            failed = {"refused": "needs more memory than a file of its size may"}
         except Exception as error:  # h5py raises whatever the damage makes it stumble over
-            failed = {"error": str(error) or type(error).__name__}
+            if not isinstance(error, MemoryError) and NO_MEMORY not in str(error):
+                failed = {"error": str(error) or type(error).__name__}
+            elif allowed is None:
+                failed = {"refused": "needs more memory than a file of its size may"}
+            else:
+                failed = {"limited": allowed}
         if failed is not None:
             out.write(json.dumps(failed).encode() + b"\n")
             return

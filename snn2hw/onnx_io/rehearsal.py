@@ -19,8 +19,11 @@ def main() -> None:
     if importlib.util.find_spec("resource"):  # not on Windows
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (asked["memory"], asked["memory"]))
-        resource.setrlimit(resource.RLIMIT_CPU, (asked["seconds"], asked["seconds"]))
+        wanted = {resource.RLIMIT_AS: asked["memory"], resource.RLIMIT_CPU: asked["seconds"]}
+        for kind, most in wanted.items():
+            given = [n for n in resource.getrlimit(kind) if n != resource.RLIM_INFINITY]
+            least = min([most, *given])  # none above what this process has: the system refuses
+            resource.setrlimit(kind, (least, least))
     import numpy as np
     import onnxruntime
 

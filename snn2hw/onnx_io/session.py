@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import processes
-from snn2hw.errors import InputError, UnsupportedError, unknown_name
+from snn2hw.errors import InputError, UnsupportedError, limit_told, unknown_name
 from snn2hw.onnx_io.model import OnnxModel, Port, classes_of, first_line, input_problems, package
 
 BATCH = 32  # samples in one call, where the model leaves that open
@@ -241,7 +241,7 @@ def _rehearse(
     if "error" in answer:
         raise InputError(
             f"ONNX Runtime cannot run {model.path}: {first_line(answer['error'])}.",
-            "Check it with onnxruntime, or export it again.",
+            f"Check it with onnxruntime, or export it again. {limit_told()}".rstrip(),
         )
     return int(answer["batch"])
 

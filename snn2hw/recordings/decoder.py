@@ -5,8 +5,9 @@
 What a damaged or hostile file does to these packages ends with this process. Each line of standard
 input is a request, ``{"path", "kind", "events"}``; the answer is a line ``{"bytes", "count",
 "size"}`` followed by so many bytes, the times (int64, microseconds), columns (uint16), rows
-(uint16) and polarities (uint8) of all events; or a line ``{"refused"}``, ``{"missing"}`` or
-``{"error"}``, after which it ends. Imports nothing of snn2hw.
+(uint16) and polarities (uint8) of all events; or a line ``{"refused"}``, ``{"missing"}``,
+``{"error"}`` or ``{"limited"}``, the bytes that the system allows, which are too few; after such a
+line it ends. Imports nothing of snn2hw.
 """
 # pyright: basic
 
@@ -27,6 +28,11 @@ try:
     import resource
 except ImportError:  # on Windows; the other side has a clock as well
     resource = None
+
+# Each limit that this process may set: what it was given at its start, now and at most.
+GIVEN: dict[int, tuple[int, int]] = {}
+if resource is not None:
+    GIVEN = {k: resource.getrlimit(k) for k in (resource.RLIMIT_AS, resource.RLIMIT_CPU)}
 
 SECONDS, BYTES_A_SECOND = 10, 1_000_000  # of the processor, for a file, and more the larger it is
 ROOM, ROOM_A_BYTE = 1 << 29, 64  # bytes of address space, likewise
@@ -92,30 +98,48 @@ def check_end(path: Path, t: np.ndarray) -> None:
         raise Refused("ends within an event")
 
 
-def limit(size: int) -> None:
-    """Bound this process's memory and time by the size of a file, where the system can."""
+def limit(size: int) -> int | None:
+    """Bound this process's memory and time by the size of a file, where the system can.
+
+    Returns:
+        The bytes of memory that the system allows, if those are fewer.
+    """
     if resource is None:
-        return
+        return None
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = math.ceil(used.ru_utime + used.ru_stime + SECONDS + size / BYTES_A_SECOND)
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, most))
-    if MAPPED.exists():  # on Linux
-        held = int(MAPPED.read_text().split()[0]) * resource.getpagesize()
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (held + ROOM + ROOM_A_BYTE * size, most))
+    bound(resource.RLIMIT_CPU, seconds)
+    if not MAPPED.exists():  # not on Linux
+        return None
+    held = int(MAPPED.read_text().split()[0]) * resource.getpagesize()
+    return bound(resource.RLIMIT_AS, held + ROOM + ROOM_A_BYTE * size)
+
+
+def bound(kind: int, wanted: int) -> int | None:
+    """Set a limit of this process, but none above that of its start: the system refuses those.
+
+    Returns:
+        The limit of its start, if that is lower.
+    """
+    assert resource is not None
+    least = min([wanted, *(n for n in GIVEN[kind] if n != resource.RLIM_INFINITY)])
+    resource.setrlimit(kind, (least, GIVEN[kind][1]))
+    return least if least < wanted else None
 
 
 def answer(asked: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
     """Read a file, or say why not."""
+    allowed = None
     try:
-        limit(Path(asked["path"]).stat().st_size)
+        allowed = limit(Path(asked["path"]).stat().st_size)
         return read(asked)
     except Refused as error:
         return {"refused": str(error)}, []
     except ImportError as error:
         return {"missing": str(error.name)}, []
     except MemoryError:
+        if allowed is not None:
+            return {"limited": allowed}, []
         return {"refused": "needs more memory than a file of its size may"}, []
     except BaseException as error:  # a panic of Rust is no Exception
         return {"error": str(error) or type(error).__name__}, []

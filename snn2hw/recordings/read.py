@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snn2hw.errors import InputError, listed
+from snn2hw.errors import InputError, beyond_limit, limit_told, listed
 from snn2hw.files import first_line, reading
 from snn2hw.processes import Helper
 from snn2hw.recordings.atis import read_bin, read_bs1, read_bs2
@@ -32,6 +32,8 @@ def _decoded(package: str) -> Callable[[Path], Recording]:
             )
         asked = {"path": str(path.absolute()), "kind": path.suffix.lower(), "events": MOST_EVENTS}
         told, content = _DECODER.ask(asked, SECONDS + path.stat().st_size // BYTES_A_SECOND)
+        if "limited" in told:
+            raise beyond_limit(path, told["limited"])
         if "refused" in told:
             raise InputError(f"{path} {told['refused']}.", HINT)
         if "missing" in told:
@@ -39,7 +41,8 @@ def _decoded(package: str) -> Callable[[Path], Recording]:
         if "bytes" not in told:
             crashed = f"{package} crashed on it, or did not come to an end"
             why = first_line(ValueError(told.get("error", crashed)))
-            raise InputError(f"{path} is no recording that can be read: {why}.", HINT)
+            hint = f"{HINT} {limit_told()}".rstrip()
+            raise InputError(f"{path} is no recording that can be read: {why}.", hint)
         t, x, y, p = _columns(content, int(told["count"]))
         width, height = told["size"]
         return Recording(Events(t, p, y, x), (int(width), int(height)))

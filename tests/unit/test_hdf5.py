@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,7 +16,8 @@ import numpy as np
 import pytest
 
 from snn2hw.errors import InputError
-from snn2hw.hdf5 import Foreign, Group, new_hdf5, numbers, read, read_hdf5
+from snn2hw.hdf5 import Foreign, Group, new_hdf5, numbers, read, read_hdf5, reader
+from snn2hw.recordings import decoder
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -177,3 +181,68 @@ def test_names_that_are_no_text(tmp_path):
     with h5py.File(path, "w") as file:
         file.create_group(b"\xff\x1b[31m")
     assert list(read_hdf5(path, "a file")) == ["\\xff\x1b[31m"]
+
+
+def under(limit, command, *arguments):
+    """Run Python in a process whose address space is limited to so many bytes."""
+
+    def lower():
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    return subprocess.run(
+        [sys.executable, "-c", command, *map(str, arguments)],
+        capture_output=True, text=True, check=False, preexec_fn=lower,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+READ = """
+import sys
+from pathlib import Path
+from snn2hw.errors import Snn2hwError
+from snn2hw.hdf5 import read_hdf5
+for path in map(Path, sys.argv[1:]):
+    try:
+        print(read_hdf5(path, "a file")["x"].size)
+    except Snn2hwError as error:
+        print(error)
+"""
+
+
+def test_a_limit_of_memory_is_kept_and_told(tmp_path):
+    """A file may be granted more than a process may take; the limit is named if that matters."""
+    paths = [tmp_path / "small.h5", tmp_path / "large.h5", tmp_path / "small_again.h5"]
+    for path, count in zip(paths, (3, 1 << 26, 3), strict=True):
+        with h5py.File(path, "w") as file:
+            file["x"] = np.ones(count, np.int8)
+    assert under(8 << 30, READ, *paths).stdout.split() == ["3", str(1 << 26), "3"]
+    with h5py.File(paths[1], "w") as file:
+        file.create_dataset("x", data=np.ones(1 << 28, np.int8), compression=1, chunks=True)
+        file["y"] = np.ones(1 << 26, np.int8)  # so large a file may ask for all of x
+    first, told, again = under(400_000_000, READ, *paths).stdout.splitlines()
+    assert first == again == "3"
+    assert told == (
+        f"{paths[1]} cannot be read: memory is limited to 400.0 MB here (ulimit -v), and it needs "
+        "more. Raise the limit."
+    )
+
+
+SECONDS_LEFT = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_CPU, (50, 100))
+script = runpy.run_path(sys.argv[1])
+assert script["bound"](resource.RLIMIT_CPU, 70) == 50
+assert resource.getrlimit(resource.RLIMIT_CPU) == (50, 100)
+assert script["bound"](resource.RLIMIT_CPU, 40) is None
+assert resource.getrlimit(resource.RLIMIT_CPU) == (40, 100)
+assert script["bound"](resource.RLIMIT_CPU, 45) is None
+assert resource.getrlimit(resource.RLIMIT_CPU) == (45, 100)
+"""
+
+
+@pytest.mark.parametrize("script", [reader.__file__, decoder.__file__])
+def test_no_limit_is_raised_above_what_was_given(script):
+    done = subprocess.run(
+        [sys.executable, "-c", SECONDS_LEFT, script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
