@@ -265,7 +265,7 @@ def few_time_constants(net: Network) -> Network:
         step = coefficients(node, net.dt, net.rules.integration)
         kept = [np.broadcast_to(k, node.shape) for k in (step.keep_voltage, step.keep_current)]
         points = np.stack([k.reshape(-1) for k in kept], axis=1)
-        if len(np.unique(points, axis=0)) <= FEW:
+        if not _more_pairs(points, FEW):
             return node
         grouped_by: Any = scipy.cluster.vq.kmeans2  # typed as if it never returned
         centres, group = grouped_by(points, FEW, minit="++", rng=0)
@@ -301,9 +301,19 @@ def _many_time_constants(net: Network, _: Target, neurons: NeuronRules) -> bool:
         step = coefficients(node, net.dt, net.rules.integration)
         kept = (step.keep_voltage, step.keep_current)
         pairs = np.stack([np.broadcast_to(k, node.shape).reshape(-1) for k in kept], axis=1)
-        if len(np.unique(pairs, axis=0)) > most:
+        if _more_pairs(pairs, most):
             return True
     return False
+
+
+def _more_pairs(pairs: Floats, most: int) -> bool:
+    """Say whether ``[n, 2]`` holds more than so many different pairs.
+
+    Each column is looked at first, as NumPy sorts numbers ten times as fast as it sorts pairs.
+    """
+    if any(np.unique(column).size > most for column in pairs.T):
+        return True
+    return len(np.unique(pairs, axis=0)) > most
 
 
 def _each(net: Network, change: Callable[[Lif], Lif], rules: Rules | None = None) -> Network:

@@ -14,7 +14,7 @@ from nets import DT, LOIHI2, lif
 import snn2hw
 from snn2hw.errors import UnsupportedError
 from snn2hw.families.loihi.definition import run as define
-from snn2hw.families.loihi.quantize import quantize
+from snn2hw.families.loihi.quantize import parts, quantize
 from snn2hw.ir.discrete import coefficients
 from snn2hw.ir.network import Network
 from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Lif, Output
@@ -91,6 +91,17 @@ def test_kernels_stay_kernels_where_channels_differ():
     assert made.population("a.tau1").shape == (2, 4, 4)
     assert made.outputs == {"out": "b"}
     assert {c.pre for c in made.connections if c.post == "b"} == {"b.tau0", "b.tau1"}
+
+
+def test_decays_are_told_apart_as_pairs():
+    """One number stands for two decays, in their order."""
+    r = np.random.default_rng(0)
+    for low, high in ((0, 3), (-(1 << 62), 1 << 62), (0, 4097)):
+        decays = r.integers(low, high, (200, 2))
+        decays[100:, 0] = decays[:100, 0]
+        _, wanted = np.unique(decays, axis=0, return_inverse=True)
+        _, found = np.unique(parts._pairs(decays), return_inverse=True)
+        assert found.tolist() == wanted.reshape(-1).tolist()
 
 
 def test_each_part_has_the_decay_and_the_numbers_of_its_neurons():

@@ -17,7 +17,7 @@ from snn2hw import rewrites
 from snn2hw.errors import NetworkError, UnsupportedError
 from snn2hw.families.xylo import XYLO, engine
 from snn2hw.families.xylo.quantize import quantize, refusals
-from snn2hw.families.xylo.quantize.decays import dash, tau_of
+from snn2hw.families.xylo.quantize.decays import NONE, dashes, tau_of
 from snn2hw.ir.graph import wiring
 from snn2hw.ir.network import Network, Rules
 from snn2hw.ir.nodes import Affine, Conv2d, Flatten, Input, Leaky, Output, Threshold
@@ -202,7 +202,8 @@ def test_a_neuron_beside_others_that_leave_it_no_unit():
      (0.0, (0, 15), None), (-0.5, (0, 15), None), (2.0, (0, 15), None)],
 )  # fmt: skip
 def test_decays_are_powers_of_two(lost, span, found):
-    assert dash(lost, span) == found
+    several = dashes(np.array([0.25, lost, 0.5]), span)
+    assert several.tolist() == [2, NONE if found is None else found, 1]
 
 
 @pytest.mark.parametrize("integration", ["euler", "exponential"])
@@ -245,7 +246,8 @@ def test_rules_of_another_chip():
          "constant of 32.77 s)"),
         (neurons((2,), dash_syn=0), "loses all of its synaptic current in a step, the chip a power "
          "of two from 1/2 to 1/32768 (the nearest is 1/2, a time constant of 0.002 s)"),
-        (neurons((2,), [1.5, 2.5]), "loses 0.1768 of its membrane in a step (2 such values)"),
+        (neurons((2,), [1.5, 2.5]), "loses 0.1768 of its membrane in a step (the smallest "
+         "of 2 different values)"),
         (neurons((2,), tau_synapse=None), "no synaptic current, the chip's neurons have one (the "
          "nearest has a tau_synapse of 0.002 s)"),
         (neurons((2,), reset="zero"), "a spike sets the membrane to v_reset (0), on the chip it "

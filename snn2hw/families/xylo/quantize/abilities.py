@@ -8,10 +8,10 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import NetworkError, listed
+from snn2hw.errors import NetworkError, listed, named
 from snn2hw.families.xylo.numbers import numbers_of
 from snn2hw.families.xylo.place import Needs, misfits
-from snn2hw.families.xylo.quantize.decays import dash, tau_of
+from snn2hw.families.xylo.quantize.decays import NONE, dashes, tau_of
 from snn2hw.families.xylo.schedule import phases, untimely
 from snn2hw.ir.arrays import size_of
 from snn2hw.ir.discrete import coefficients
@@ -78,7 +78,7 @@ def _cells(net: Network, wires: Wiring, target: Target) -> list[str]:
             known[cell, biased] = list(_cell(cell, net, target, biased=biased))
         for reason in known[cell, biased]:
             of.setdefault(reason, []).append(name)
-    return [f"{listed(names)}: {reason}" for reason, names in of.items()]
+    return [f"{named(names, 'populations')}: {reason}" for reason, names in of.items()]
 
 
 def _cell(cell: Cell, net: Network, target: Target, *, biased: bool) -> Iterator[str]:
@@ -119,10 +119,12 @@ def _lif(cell: Lif, net: Network, target: Target, *, biased: bool) -> Iterator[s
 
 def _decay(what: str, lost: NDArray[Any], span: tuple[int, int], net: Network) -> Iterator[str]:
     """Name the shares of a state lost in a step that are not among the chip's powers of two."""
-    off = [x for x in np.unique(lost).tolist() if dash(x, span) is None]
-    if not off:
+    values = np.unique(lost)
+    off = values[dashes(values, span) == NONE]
+    if not off.size:
         return
-    x, more = off[0], f" ({len(off):,} such values)" if len(off) > 1 else ""
+    x = float(off[0])
+    more = f" (the smallest of {off.size:,} different values)" if off.size > 1 else ""
     nearest = int(np.clip(np.rint(-np.log2(x)) if x else span[1], *span))
     share = "nothing" if x == 0 else "all" if x == 1 else f"{x:.4g}"
     yield (

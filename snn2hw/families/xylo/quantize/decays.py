@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snn2hw.ir.network import Network
 
@@ -12,13 +13,16 @@ from snn2hw.ir.network import Network
 TOLERANCE = 1e-5
 
 
-def dash(lost: float, span: tuple[int, int]) -> int | None:
-    """Return the shift with which this share is lost; None if there is none in a span."""
-    if not 0 < lost <= 1 + TOLERANCE:
-        return None
-    nearest = int(np.rint(-math.log2(lost)))
-    exact = abs(lost * 2.0**nearest - 1) <= TOLERANCE
-    return nearest if exact and span[0] <= nearest <= span[1] else None
+NONE = -1
+
+
+def dashes(lost: NDArray[np.float64], span: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the shifts with which these shares are lost; ``NONE`` where a span has none."""
+    possible = (lost > 0) & (lost <= 1 + TOLERANCE)
+    share = np.where(possible, lost, 1.0)
+    nearest = np.rint(-np.log2(share)).astype(np.int64)
+    exact = np.abs(np.ldexp(share, nearest) - 1) <= TOLERANCE
+    return np.where(possible & exact & (span[0] <= nearest) & (nearest <= span[1]), nearest, NONE)
 
 
 def tau_of(shift: int, net: Network) -> float:

@@ -15,7 +15,7 @@ from snn2hw.families.shared import accepted, fed_of
 from snn2hw.families.xylo.numbers import PARTS, Numbers, numbers_of
 from snn2hw.families.xylo.populations import NO_ALIAS, Hidden, Population, Readout
 from snn2hw.families.xylo.quantize.abilities import refusals
-from snn2hw.families.xylo.quantize.decays import dash
+from snn2hw.families.xylo.quantize.decays import dashes
 from snn2hw.families.xylo.quantize.scale import Group, fitted
 from snn2hw.ir.discrete import coefficients
 from snn2hw.ir.graph import Source, Wiring, output_populations
@@ -128,12 +128,8 @@ def _layer(name: str, net: Network, wires: Wiring, n: Numbers) -> Layer:
     def each(values: Any) -> Floats:
         return np.broadcast_to(np.asarray(values, np.float64), node.shape).reshape(-1)
 
-    def dashes(lost: Floats, least: int) -> NDArray[np.int64]:
-        known = {x: dash(x, (least, n.dash_max)) or 0 for x in np.unique(lost).tolist()}
-        return np.array([known[x] for x in lost.tolist()], np.int64)
-
-    dash_mem = dashes(1 - each(step.keep_voltage), 0)
-    dash_syn = dashes(1 - each(step.keep_current), 1)
+    dash_mem = dashes(1 - each(step.keep_voltage), (0, n.dash_max))
+    dash_syn = dashes(1 - each(step.keep_current), (1, n.dash_max))
     threshold = each(node.v_threshold)
     kept = 1 - 2.0 ** -dash_syn.astype(np.float64)
     gain = each(step.gain_voltage) * each(step.gain_current) / (kept * threshold)
