@@ -53,6 +53,22 @@ def listed(items: Iterable[str], separator: str = ", ", most: int = 1500) -> str
     return separator.join([*items[:shown], *([f"... and {left:,} more"] if left > 0 else [])])
 
 
+FEW_NAMES = 300  # characters of names that are all told
+
+
+def named(names: Iterable[str], what: str) -> str:
+    """Name things that one reason holds for: of many, how many, the first two and the last.
+
+    Args:
+        names: of the things.
+        what: they are, as a plural.
+    """
+    names = list(names)
+    if len(names) <= 3 or sum(map(len, names)) + 2 * len(names) <= FEW_NAMES:
+        return listed(names)
+    return f"{len(names):,} {what} ({names[0]}, {names[1]}, ... {names[-1]})"
+
+
 def counted(count: int, what: str) -> str:
     """Write a number of things: ``1 core``, ``2,000 cores``."""
     return f"{count:,} {what}{'s' * (count != 1)}"

@@ -11,4 +11,4 @@ def leads() -> bool:
     ``torchrun`` and Lightning Fabric tell the others their rank in the environment.
     """
     told = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
-    return not told.isdecimal() or int(told) == 0
+    return not (told.isascii() and told.isdecimal()) or int(told) == 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
-from snn2hw.errors import InputError
+from snn2hw.errors import InputError, sized
 
 MEMINFO = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")
@@ -18,13 +19,13 @@ def memory_left() -> float:
     return min(_of_machine(), _of_group())
 
 
-def check_memory(need: float, what: str, way_out: str) -> None:
+def check_memory(need: float, what: str, way_out: str | Callable[[float], str]) -> None:
     """Refuse what does not fit into memory, before the system ends it without a word.
 
     Args:
         need: bytes.
         what: needs them, as the start of a sentence.
-        way_out: what to do instead.
+        way_out: what to do instead; it may depend on the bytes that are free.
 
     Raises:
         InputError: there are fewer bytes.
@@ -32,8 +33,8 @@ def check_memory(need: float, what: str, way_out: str) -> None:
     left = math.inf if need < SMALL else memory_left()
     if need > left:
         raise InputError(
-            f"{what} needs {need / 1e9:,.1f} GB of memory, and {left / 1e9:,.1f} GB are free.",
-            way_out,
+            f"{what} needs {sized(need)} of memory, and {sized(left)} are free.",
+            way_out if isinstance(way_out, str) else way_out(left),
         )
 
 

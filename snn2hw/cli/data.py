@@ -24,7 +24,7 @@ class _Crop(click.ParamType[tuple[int, int, int, int]]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int, int, int]:
         parts = [p.strip() for p in str(value).split(",")]
-        if len(parts) != 4 or not all(p.isdecimal() and len(p) < 8 for p in parts):
+        if len(parts) != 4 or not all(p.isascii() and p.isdecimal() and len(p) < 8 for p in parts):
             self.fail(f"{value!r} is not {CROP}: first column, first row, columns, rows.")
         x, y, width, height = map(int, parts)
         return x, y, width, height

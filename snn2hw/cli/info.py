@@ -18,7 +18,7 @@ from snn2hw import target as target_files
 from snn2hw.cli.common import Talk, common, root
 from snn2hw.encoders import ENCODERS
 from snn2hw.environments import Environment
-from snn2hw.errors import Snn2hwError, unknown_name
+from snn2hw.errors import Snn2hwError, sized, unknown_name
 from snn2hw.ir.target import Target
 from snn2hw.pipeline import loading
 from snn2hw.report import text
@@ -251,8 +251,8 @@ def doctor(talk: Talk) -> None:
     rows += [_row(v.environment) for v in families.vendors().values()]
     folder = target_files.directory()
     rows.append(("targets", bool(target_files.names()), f"{len(target_files.names())} in {folder}"))
-    free = shutil.disk_usage(Path(root())).free / 2**30
-    rows.append(("disk", free > 1, f"{free:.1f} GiB free here"))
+    free = shutil.disk_usage(Path(root())).free
+    rows.append(("disk", free > 1 << 30, f"{sized(free)} free here"))
     document = {"checks": [{"name": n, "ok": ok, "detail": d} for n, ok, d in rows]}
     shown = [[n, "ok" if ok else "missing", d] for n, ok, d in rows]
     talk.result(document, text.table(["part", "state", "detail"], shown, left=3))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from snn2hw.datasets.checks import LARGEST_ARRAY, checked
 from snn2hw.datasets.dataset import Dataset, Labels, Request
 from snn2hw.datasets.naming import split
-from snn2hw.errors import InputError, listed
+from snn2hw.errors import InputError, counted, listed, sized
 from snn2hw.files import about, expanded
 from snn2hw.recordings import (
     READERS,
@@ -198,9 +198,9 @@ def _frames(
     size = math.prod(shape)
     if size > LARGEST_ARRAY:
         raise InputError(
-            f"Recordings in {steps} steps of {' x '.join(map(str, place.shape))} (polarities, "
-            f"rows, columns) take {size / 2**30:.1f} GiB of memory; at most "
-            f"{LARGEST_ARRAY / 2**30:.0f} are used.",
+            f"Recordings in {counted(steps, 'step')} of {' x '.join(map(str, place.shape))} "
+            f"(polarities, rows, columns) take {sized(size)} of memory; at most "
+            f"{sized(LARGEST_ARRAY)} are used.",
             "Use fewer --time-steps, or --crop or --downsample.",
         )
     x = np.zeros(shape, np.uint8)

@@ -22,7 +22,7 @@ from snn2hw.archives import check_size, read_npz
 from snn2hw.datasets.checks import LARGEST_ARRAY, checked, label_problems
 from snn2hw.datasets.dataset import Dataset, Ints, Labels, Request
 from snn2hw.datasets.search import folder_with, missing_package, search_path
-from snn2hw.errors import InputError, Snn2hwError
+from snn2hw.errors import InputError, Snn2hwError, sized
 from snn2hw.files import cache_folder, first_line, reading, writable_cache
 from snn2hw.hdf5 import Group, described, read_hdf5
 from snn2hw.recordings import Events
@@ -222,8 +222,8 @@ def _counted(
     size = int(np.prod(shape, dtype=np.int64))
     if size > LARGEST_ARRAY:
         raise InputError(
-            f"Data set {request.name!r} in {request.time_steps} steps takes {size / 2**30:.1f} GiB "
-            f"of memory; at most {LARGEST_ARRAY / 2**30:.0f} are used.",
+            f"Data set {request.name!r} in {request.time_steps} steps takes "
+            f"{sized(size)} of memory; at most {sized(LARGEST_ARRAY)} are used.",
             "Use fewer --time-steps.",
         )
     x, y = np.zeros(shape, np.uint8), np.zeros(count, np.int64)

@@ -58,7 +58,9 @@ def _side(resize: str | None) -> tuple[int, int] | None:
     """Return the columns and rows that images are to have; None for what they have."""
     if resize is None:
         return None
-    found = [int(v) if v.isdecimal() and len(v) < 6 else 0 for v in resize.split(",")]
+    found = [
+        int(v) if v.isascii() and v.isdecimal() and len(v) < 6 else 0 for v in resize.split(",")
+    ]
     width, height = found * 2 if len(found) == 1 else (*found, 0, 0)[:2]
     if len(found) > 2 or width * height == 0:
         raise InputError(f"--resize is {resize!r}, not columns and rows.", "Write --resize 32,32.")

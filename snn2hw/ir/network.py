@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from snn2hw.errors import NetworkError, listed
+from snn2hw.errors import NetworkError, counted, listed
 from snn2hw.ir.arrays import Edge, digest
 from snn2hw.ir.nodes import Cell, Fires, Input, Integration, Lif, Node, Output, output_shape
 from snn2hw.ir.soundness import problems
@@ -99,8 +99,8 @@ class Network:
 
     def __repr__(self) -> str:
         """Say in a line each what it is and what its nodes are."""
-        steps = "" if self.time_steps is None else f", {self.time_steps} steps a sample"
-        rows = [f"{len(self.nodes)} nodes, {self.dt:g} s a step{steps}"]
+        steps = "" if self.time_steps is None else f", {counted(self.time_steps, 'step')} a sample"
+        rows = [f"{counted(len(self.nodes), 'node')}, {self.dt:g} s a step{steps}"]
         for name, node in self.nodes.items():
             shape = "x".join(map(str, output_shape(node)))
             before = ", ".join(self.predecessors(name))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import preprocessing
-from snn2hw.errors import InputError, NetworkError, listed, unknown_name
+from snn2hw.errors import InputError, NetworkError, listed, named, unknown_name
 from snn2hw.files import reading
 from snn2hw.hdf5 import numbers
 from snn2hw.ir.arrays import Edge
@@ -165,8 +165,8 @@ def _meant(
             * (choice.written_by is None)
         )
         raise InputError(
-            f"{path}: {listed(short)}: a time constant is below the time step of {dt:g} s, which "
-            f"would multiply a membrane or a current by {least:.3g} in each step.",
+            f"{path}: {named(short, 'nodes')}: a time constant is below the time step of {dt:g} "
+            f"s, which would multiply a membrane or a current by {least:.3g} in each step.",
             f"Give a smaller --dt (in Python dt=), or --integration exponential.{norse}",
         )
     return made
@@ -206,9 +206,9 @@ def _perhaps_late(flat: Flat) -> list[str]:
     if not late:
         return []
     return [
-        f"{listed(late)}: taken to reset at once, as with reset_delay=False; with its default, "
-        "reset_delay=True, snnTorch's RLeaky, Synaptic and RSynaptic lose the step after a spike: "
-        "--reset zero-late"
+        f"{named(late, 'nodes')}: taken to reset at once, as with reset_delay=False; with its "
+        "default, reset_delay=True, snnTorch's RLeaky, Synaptic and RSynaptic lose the step after "
+        "a spike: --reset zero-late"
     ]
 
 
@@ -396,5 +396,6 @@ def _gathered(notes: list[Note]) -> list[str]:
     for note in notes:
         by_text.setdefault(note.text, {})[note.node] = None
     return [
-        text if "" in nodes else f"{listed(list(nodes))}: {text}" for text, nodes in by_text.items()
+        text if "" in nodes else f"{named(nodes, 'nodes')}: {text}"
+        for text, nodes in by_text.items()
     ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from snn2hw import estimator, families
 from snn2hw.archives import npz_by_rows, write_npz
-from snn2hw.errors import InputError, UnsupportedError, unknown_name
+from snn2hw.errors import InputError, UnsupportedError, counted, sized, unknown_name
 from snn2hw.ir.counts import Counts
 from snn2hw.ir.trace import Trace
 from snn2hw.ir.trace import join as joined
@@ -131,11 +131,16 @@ def _check_room(path: Path, count: int, each: int) -> None:
     """Refuse a trace that the disk has no room for, while it is not yet packed."""
     free = shutil.disk_usage(path.parent).free
     if count * each > free:
+        fitting = free // each
+        fewer = (
+            f"Take at most {counted(fitting, 'sample')} (--samples)"
+            if fitting
+            else "Take samples of fewer steps, as not even one fits"
+        )
         raise InputError(
-            f"The trace of {count:,} samples takes up to {count * each / 1e9:,.1f} GB before it is "
-            f"packed, and {path.parent.resolve()} has {free / 1e9:,.1f} GB left.",
-            f"Take at most {free // each:,} samples (--samples), leave out --trace, or save it on "
-            "another disk.",
+            f"The trace of {counted(count, 'sample')} takes up to {sized(count * each)} before it "
+            f"is packed, and {path.parent.resolve()} has {sized(free)} left.",
+            f"{fewer}, leave out --trace, or save it on another disk.",
         )
 
 

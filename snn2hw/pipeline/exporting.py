@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snn2hw import datasets, families, rewrites
 from snn2hw import target as targets
-from snn2hw.errors import InputError, Snn2hwError, listed
+from snn2hw.errors import InputError, Snn2hwError, counted, listed
 from snn2hw.estimator import layer_counts
 from snn2hw.files import about
 from snn2hw.ir.integer import IntNetwork
@@ -235,7 +235,7 @@ def _measured(
     }
     found: dict[str, Any] = {
         "applied": {name: rewrites.REWRITES[name].about for name in applied},
-        "measured_on": f"{was.samples} samples of {samples.source}",
+        "measured_on": f"{counted(was.samples, 'sample')} of {samples.source}",
         "same_predictions": _kept(was.predictions, now.predictions),
         "spikes_per_sample": [s / was.samples for s in spikes],
         "on_chip": on_chip,

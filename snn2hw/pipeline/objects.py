@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import datasets, families, nir_io
-from snn2hw.errors import InputError, Snn2hwError
+from snn2hw.errors import InputError, Snn2hwError, counted
+from snn2hw.estimator import EnergyReport
 from snn2hw.files import expanded, scratch
 from snn2hw.ir import network as ir
 from snn2hw.ir.counts import Counts
@@ -31,7 +32,6 @@ from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.port import Samples
 from snn2hw.pipeline.recorded import Clip
 from snn2hw.pipeline.samples import samples_of, sole
-from snn2hw.report import text
 from snn2hw.simulate.inputs import sent
 from snn2hw.store import folders, replacing
 from snn2hw.store.results import check_result
@@ -212,7 +212,7 @@ class Simulation:
             f"  {name}: {events.sum() / self.trace.samples:,.1f} spikes a sample"
             for name, events in self.trace.events.items()
         ]
-        head = f"{self.trace.samples} samples of {self.trace.steps} steps"
+        head = f"{counted(self.trace.samples, 'sample')} of {counted(self.trace.steps, 'step')}"
         return "\n".join([f"{head} ({self.program.target.title}, {self.trace.on})", *layers])
 
 
@@ -450,8 +450,9 @@ class Built:
         """Say where it runs, and what its layers are."""
         net, placement = self.program.network, self.program.placement
         rows = [f"  {p.name}: {'x'.join(map(str, p.shape))}" for p in net.populations]
-        size = f"{text.counted(placement.cores, 'core')} on {text.counted(placement.chips, 'chip')}"
-        head = f"{self.target.title}: {size}, {net.time_steps} steps, depth {self.program.depth}"
+        size = f"{counted(placement.cores, 'core')} on {counted(placement.chips, 'chip')}"
+        steps = counted(net.time_steps, "step")
+        head = f"{self.target.title}: {size}, {steps}, depth {self.program.depth}"
         return "\n".join([head, *rows])
 
 

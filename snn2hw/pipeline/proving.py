@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from snn2hw import families
-from snn2hw.errors import InputError, UnsupportedError, listed
+from snn2hw.errors import InputError, UnsupportedError, listed, sized
 from snn2hw.families.family import Run, Vendor
 from snn2hw.files import scratch
 from snn2hw.ir import trace as traced
@@ -85,10 +85,22 @@ def compare_with_vendor(
     check_memory(
         vendor.memory(load),
         f"{_told(picked)} in {vendor.environment.title}",
-        f"Take fewer neurons of {picked.names[-1]} than {picked.keep[picked.names[-1]].size:,} "
-        "(--neurons, in Python neurons=), fewer populations, or fewer samples.",
+        _smaller(picked, *check_inputs(program, inputs)),
     )
     return against | _joined([_part(program, inputs, vendor, picked)])
+
+
+def _smaller(picked: Selection, samples: int, steps: int) -> str:
+    """Say what would need less memory than a part and these samples."""
+    last = picked.names[-1]
+    size = picked.keep[last].size
+    ways = [
+        *([f"fewer neurons of {last} than {size:,} (--neurons, in Python neurons=)"] * (size > 1)),
+        *(["fewer populations (--part, in Python part=)"] * (len(picked.names) > 1)),
+        *(["fewer samples"] * (samples > 1)),
+        *(["samples of fewer steps"] * (steps > 1)),
+    ]
+    return f"Take {' or '.join(ways or ['another population'])}."
 
 
 def _picked(
@@ -224,6 +236,7 @@ def _each(
 ) -> Document:
     """Verify every population by itself, in as many windows as memory asks for."""
     names = [p.name for p in program.network.populations]
+    samples, _ = check_inputs(program, inputs)
     found, left_out = list[Document](), list[Document]()
     for i, name in enumerate(names):
         for some, need in _pieces(program, inputs, vendor, name):
@@ -237,8 +250,8 @@ def _each(
         first = left_out[0]
         raise InputError(
             f"No population fits into memory in {vendor.environment.title}: {first['part']} alone "
-            f"needs {first['bytes'] / 1e9:,.1f} GB, and {memory_left() / 1e9:,.1f} GB are free.",
-            "Take fewer samples (--samples).",
+            f"needs {sized(first['bytes'])}, and {sized(memory_left())} are free.",
+            "Take fewer samples (--samples)." if samples > 1 else "Take samples of fewer steps.",
         )
     return _joined(found) | {"left_out": left_out}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from snn2hw.encoders import LONGEST
-from snn2hw.errors import InputError, listed
+from snn2hw.errors import InputError, counted, listed
 from snn2hw.files import about, expanded
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.port import Port, Samples
@@ -190,7 +190,7 @@ def _steps(recording: Recording, port: Port, binning: Binning) -> int:
 
 def _lasts(recording: Recording, binning: Binning, steps: int) -> str:
     events, whole = len(recording.events.t), recording.microseconds / 1000
-    text = f"{events:,} events in {whole:.6g} ms, shown in {steps:,} steps of "
+    text = f"{counted(events, 'event')} in {whole:.6g} ms, shown in {counted(steps, 'step')} of "
     if binning.window is None:
         return f"{text}{whole / steps:.4g} ms"
     needed = binning.steps(recording.microseconds)

@@ -33,10 +33,10 @@ class Header(NamedTuple):
     @property
     def size(self) -> tuple[int, int] | None:
         """Columns and rows of the sensor, if it says so."""
-        found = re.search(r"^\s*geometry\s+(\d{1,5})\s*x\s*(\d{1,5})", self.text, re.M)
+        found = re.search(r"^\s*geometry\s+(\d{1,5})\s*x\s*(\d{1,5})", self.text, re.M | re.A)
         if found:
             return int(found[1]), int(found[2])
-        sides = [re.search(rf"\b{k}[ =]\s*(\d{{1,5}})\b", self.text, re.I)
+        sides = [re.search(rf"\b{k}[ =]\s*(\d{{1,5}})\b", self.text, re.I | re.A)
                  for k in ("width", "height")]  # fmt: skip
         return tuple(int(s[1]) for s in sides if s) if all(sides) else None  # type: ignore[return-value]
 
@@ -48,7 +48,7 @@ def read_dat(path: Path) -> Recording:
         ValueError: it is of another version or kind, or does not consist of whole events.
     """
     header = _header(path)
-    version = re.search(r"^\s*version\s+(\d+)", header.text, re.M | re.I)
+    version = re.search(r"^\s*version\s+(\d+)", header.text, re.M | re.I | re.A)
     if version is None or int(version[1]) != 2:
         said = version[1] if version else "none"
         raise ValueError(f"its header says version {said}, and 2 is read: {SAVE_OTHERWISE}")
@@ -69,7 +69,7 @@ def read_raw(path: Path) -> Recording:
         ValueError: it is of another format, or does not consist of whole words.
     """
     header = _header(path)
-    found = re.search(r"^\s*(?:evt\s+|format\s+EVT)([\d.]+)", header.text, re.M | re.I)
+    found = re.search(r"^\s*(?:evt\s+|format\s+EVT)([\d.]+)", header.text, re.M | re.I | re.A)
     version = found[1].rstrip(".").removesuffix(".0") if found else ""
     if version == "2":
         return _evt2(_words(path, header.end, np.dtype("<u4"), 1)[:, 0], header.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from snn2hw.errors import listed, shortened, visible
+from snn2hw.errors import counted, listed, shortened, sized, visible
 
 RANDOM = "random inputs"
 WIDEST = 400  # characters of a cell: a longer name would widen its column for all
@@ -47,11 +47,6 @@ def short(name: str, most: int = 60) -> str:
     return f"{name[: most - 3 - end]}...{name[len(name) - end :]}"
 
 
-def counted(count: int, what: str) -> str:
-    """Write a number of things: ``1 core``, ``2 cores``."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
-
-
 def percent(value: float | None) -> str:
     """Write a share as a percentage."""
     return "-" if value is None else f"{100 * value:.2f} %"
@@ -62,7 +57,8 @@ def verification(found: Mapping[str, Any], name: str) -> list[str]:
     if found["against"] is None:
         return [f"{name}: not verified. {found['reason']}"]
     lines = [
-        f"{name}: {counted(found['samples'], 'sample')} of {found['steps']} chip steps, "
+        f"{name}: {counted(found['samples'], 'sample')} of "
+        f"{counted(found['steps'], 'chip step')}, "
         f"against {found['against']}",
         *(f"  {line}" for line in _parts(found)),
     ]
@@ -94,7 +90,7 @@ def _parts(found: Mapping[str, Any]) -> list[str]:
         told = zip(lines, parts, strict=True)
         lines = [f"{x}: {p['compared']:,} values, {p['mismatches']:,} differ" for x, p in told]
     return lines + [
-        f"left out: {p['part']}, which needs {p['bytes'] / 1e9:,.1f} GB of memory" for p in left_out
+        f"left out: {p['part']}, which needs {sized(p['bytes'])} of memory" for p in left_out
     ]
 
 
@@ -105,7 +101,8 @@ def part(told: Mapping[str, Any]) -> str:
     neurons, of = (sum(n[k] for n in sizes) for k in ("neurons", "of"))
     window = f" [{told['window']}]" if told["window"] else ""
     called = listed(names) if len(names) < MOST_NAMED else f"{first} to {last}"
-    count = f"{neurons:,} neurons" if neurons == of else f"{neurons:,} of {of:,} neurons"
+    some = "" if neurons == of else f"{neurons:,} of "
+    count = f"{some}{counted(of, 'neuron')}"
     fed = f", fed by {listed(told['sources'])}" if told["sources"] else ""
     return f"{called}{window}, {count}{fed}"
 
@@ -148,8 +145,9 @@ def build(info: Mapping[str, Any]) -> list[str]:
     head = ["layer", "shape", "phase", "from", "weights", "cores", "rounding"]
     vendor = info["vendor_file"]
     return [
-        f"{info['name']}: {info['target']}, {info['time_steps']} steps, depth {info['depth']}, "
-        f"{counted(info['cores'], 'core')} on {counted(info['chips'], 'chip')}",
+        f"{info['name']}: {info['target']}, {counted(info['time_steps'], 'step')}, "
+        f"depth {info['depth']}, {counted(info['cores'], 'core')} on "
+        f"{counted(info['chips'], 'chip')}",
         *table(head, rows, left=4),
         *answers(info),
         *([f"{vendor['name']}: {_written(vendor)}"] if vendor else []),
@@ -176,7 +174,7 @@ def _changes(info: Mapping[str, Any]) -> list[str]:
         for layer in info["layers"]
         if layer.get("quantization", {}).get("removed")
     }
-    lines = [f"removed: {n} neurons of {k}, silent or unheard" for k, n in gone.items()]
+    lines = [f"removed: {counted(n, 'neuron')} of {k}, silent or unheard" for k, n in gone.items()]
     return [*lines, *changes(info.get("rewrites"))]
 
 

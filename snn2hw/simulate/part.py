@@ -25,7 +25,7 @@ from snn2hw.ir.trace import LayerTrace, Trace
 from snn2hw.ir.windows import Indices, between, heard, most_synapses
 
 Box = tuple[slice, ...]  # of a shape, each with a start and a stop
-RANGE = re.compile(r"\s*(\d*)\s*(:?)\s*(\d*)\s*")
+RANGE = re.compile(r"\s*([0-9]*)\s*(:?)\s*([0-9]*)\s*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

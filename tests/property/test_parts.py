@@ -167,7 +167,17 @@ def test_too_little_memory_is_said_before_anything_runs(vendor):
     with pytest.raises(InputError) as raised:
         verified(program, x, ["lif3"], ":,0:3,:")
     assert "lif3 [0:3,0:3,0:6] in lava" in str(raised.value)
-    assert "fewer neurons of lif3 than 54" in str(raised.value)
+    assert raised.value.hint == (
+        "Take fewer neurons of lif3 than 54 (--neurons, in Python neurons=) or fewer samples or "
+        "samples of fewer steps."
+    )
+    one = images(program.network, samples=1)
+    vendor["bytes"] = 1e6
+    with pytest.raises(InputError) as raised:
+        verified(program, one, ["lif3", "lif4"], "0:1")
+    assert "--part" in raised.value.hint
+    assert "--neurons" not in raised.value.hint
+    assert "fewer samples" not in raised.value.hint
     with pytest.raises(InputError, match="Verify it in parts: --part NAME or --part each"):
         verified(program, x, [])
 

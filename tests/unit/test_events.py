@@ -96,7 +96,7 @@ def test_packed_recordings(tmp_path, monkeypatch):
     short = datasets.load("nmnist", tmp_path, time_steps=5)
     assert np.array_equal(short.x_test, data.x_test[:, ::2] + data.x_test[:, 1::2])
     monkeypatch.setattr("snn2hw.datasets.events.LARGEST_ARRAY", 100)
-    with pytest.raises(InputError, match=r"in 10 steps takes .* GiB.*fewer --time-steps"):
+    with pytest.raises(InputError, match=r"in 10 steps takes .* kB.*fewer --time-steps"):
         datasets.load("nmnist", tmp_path)
 
 

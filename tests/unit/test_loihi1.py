@@ -324,7 +324,7 @@ def test_a_neuron_takes_an_axon_for_each_core_that_hears_it():
 
 def test_what_no_core_holds_is_named():
     wide = chain(Dense(np.full((1, 5000), 255)), size=(5000,))
-    with pytest.raises(DoesNotFitError, match=r"p0: one neuron needs 5000 axons in on its core"):
+    with pytest.raises(DoesNotFitError, match=r"p0: one neuron needs 5,000 axons in on its core"):
         map_network(wide, LOIHI1)
     assert most_inputs(LOIHI1) == 4096
     map_network(chain(Dense(np.full((1, 4096), 255)), size=(4096,)), LOIHI1)

@@ -154,9 +154,9 @@ def test_refusal_names_layer_need_and_limit():
     with pytest.raises(DoesNotFitError) as caught:
         map_network(chain((4000,), wide), LOIHI2)
     message = str(caught.value)
-    assert "p0: one neuron needs 260064 bytes" in message
-    assert "4000 source neurons" in message
-    assert "has 196608" in message
+    assert "p0: one neuron needs 260,064 bytes" in message
+    assert "4,000 source neurons" in message
+    assert "has 196,608" in message
     assert "prune" in message
 
 
@@ -175,8 +175,8 @@ def test_refusal_names_the_neuron_that_needs_most_and_what_for():
     )  # fmt: skip
     with pytest.raises(DoesNotFitError) as caught:
         map_network(net, limited(memory_per_core=300))
-    assert "p0: one neuron needs 204064 bytes on its core " in str(caught.value)
-    assert "(3000 source neurons and 3000 synapses from in)" in str(caught.value)
+    assert "p0: one neuron needs 204,064 bytes on its core " in str(caught.value)
+    assert "(3,000 source neurons and 3,000 synapses from in)" in str(caught.value)
     why = "200 kernel weights; 4 source neurons and 4 synapses from p1"
     assert f"p1: one neuron needs {64 + 200 + 4 * 64 + 4} bytes on its core ({why})" in str(
         caught.value

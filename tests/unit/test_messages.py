@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn2hw.errors import LONGEST, InputError, listed, nearest, shortened, unknown_name, visible
+from snn2hw import errors
+from snn2hw.errors import (
+    LONGEST,
+    InputError,
+    counted,
+    listed,
+    named,
+    nearest,
+    shortened,
+    sized,
+    unknown_name,
+    visible,
+)
 
 texts = st.text(st.characters(), max_size=60)  # surrogates and control characters too
 
@@ -95,3 +107,42 @@ def test_an_unknown_name_where_there_are_none():
     assert str(error) == "There is no build 'a'. Run: snn2hw export"
     error = unknown_name("build", "a", ["A", "b"], "Run: snn2hw export")
     assert error.hint == "Did you mean 'A'? Known: A, b. Run: snn2hw export"
+
+
+def test_numbers_of_things_and_bytes():
+    assert [counted(n, "step") for n in (0, 1, 2, 2000)] == [
+        "0 steps", "1 step", "2 steps", "2,000 steps"
+    ]  # fmt: skip
+    sizes = (0, 1, 999, 1000, 41_449_000, 2.5e9, 3e12, 1.5e15)
+    assert [sized(n) for n in sizes] == [
+        "0 bytes", "1 byte", "999 bytes", "1.0 kB", "41.4 MB", "2.5 GB", "3.0 TB", "1,500.0 TB"
+    ]  # fmt: skip
+
+
+def test_many_names_are_counted():
+    assert named(["a", "b", "c", "d"], "nodes") == "a, b, c, d"
+    names = [f"n{i}" for i in range(2500)]
+    assert named(names, "populations") == "2,500 populations (n0, n1, ... n2499)"
+    long = ["a" * 200, "b" * 200]
+    assert named(long, "nodes") == ", ".join(long)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), ImportError("x.so: failed to map segment from shared object")],
+)
+def test_a_package_without_memory_is_told_as_that(error, monkeypatch):
+    monkeypatch.setattr(errors, "memory_limit", lambda: 700_000_000)
+    told = errors.start_error(error)
+    assert told.hint == (
+        "There is too little memory for the packages: it is limited to 700.0 MB here (ulimit -v)."
+    )
+    monkeypatch.setattr(errors, "memory_limit", lambda: None)
+    assert errors.start_error(error).hint == "There is too little memory for the packages."
+    assert "environment variable" in errors.start_error(ValueError("x")).hint
+
+
+def test_code_that_a_package_loads_late_is_told_like_its_import():
+    error = ImportError("x.so: failed to map segment from shared object")
+    assert errors.of_import(error) is not None
+    assert errors.of_import(ImportError("no such name")) is None

@@ -49,7 +49,7 @@ def test_ranges_as_text_and_as_numpy_writes_them():
 @pytest.mark.parametrize(
     "given",
     ["", "1:2", ":,:,:,:", "0:4,:,:", "2:2,:,:", "-1,:,:", "a,:,:", "1 2,:,:", ":,:,0:6:2",
-     np.s_[:, :, ::2], np.s_[:, :, 1.5], np.s_[:, :, -1]],
+     "\u0663,:,:", np.s_[:, :, ::2], np.s_[:, :, 1.5], np.s_[:, :, -1]],
 )  # fmt: skip
 def test_ranges_that_are_none(given):
     with pytest.raises(InputError) as raised:

@@ -45,13 +45,42 @@ def test_a_sample_that_the_memory_cannot_hold_is_refused(machine):
     (port,) = program.network.inputs
     x = {port.name: np.zeros((2, 4, *port.shape), np.uint8)}
     (machine / "meminfo").write_text("MemAvailable: 8 kB\n")
-    with pytest.raises(InputError, match=r"2 samples of 4 steps needs 0\.0 GB .* 0\.0 GB are free"):
+    with pytest.raises(
+        InputError, match=r"2 samples of 4 steps needs \d+\.\d kB .* 8\.2 kB are free"
+    ):
         engine.run(program, x)
     (machine / "meminfo").write_text("MemAvailable: 800 kB\n")
     assert engine.run(program, x, states=True).samples == 2
     with pytest.raises(InputError, match="samples") as refused:
         engine.run(program, {port.name: np.repeat(x[port.name], 500, axis=0)}, states=True)
     assert "fewer samples" in str(refused.value.hint)
+
+
+def test_the_way_out_of_too_little_memory_leads_out_of_it(monkeypatch):
+    program = compile_network(residual(), targets.load("loihi2"))
+    (port,) = program.network.inputs
+
+    asked = []
+    monkeypatch.setattr(engine, "check_memory", lambda *given: asked.append(given))
+
+    def run(samples: int, steps: int, threads: int, states: bool = True):
+        monkeypatch.setattr(engine, "threads_there", lambda: threads)
+        x = np.zeros((samples, steps, *port.shape), np.uint8)
+        engine.run(program, {port.name: x}, states=states)
+        return asked[-1]
+
+    one, what, _ = run(1, 4, 1)
+    assert what == "The simulation of 1 sample of 4 steps"
+    need, _, way_out = run(8, 4, 8)
+    alone, _, _ = run(8, 4, 1)
+    assert one < alone < need
+    fewer, thread, shorter = (
+        "fewer samples (--samples)", "one thread (NUMBA_NUM_THREADS=1)", "samples of fewer steps"
+    )  # fmt: skip
+    assert way_out(alone) == f"Take {fewer} or {thread} or {shorter}."
+    assert way_out(alone - 1) == way_out(one) == f"Take {fewer} or {shorter}."
+    assert way_out(one - 1) == f"Take {shorter}."
+    assert run(1, 1, 8)[2](1) == "Take a smaller network."
 
 
 def test_a_small_run_does_not_ask(machine, monkeypatch):
@@ -73,7 +102,18 @@ def test_a_trace_that_the_disk_cannot_hold_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
     with pytest.raises(InputError, match="trace of 9 samples") as refused:
         builds.simulate_into(tmp_path / "a.npz", build, samples)
-    assert "at most 3 samples" in str(refused.value.hint)
+    assert "at most 3 samples (--samples)" in str(refused.value.hint)
+    room = room._replace(free=each + 1)
+    with pytest.raises(InputError) as refused:
+        builds.simulate_into(tmp_path / "a.npz", build, samples)
+    assert "at most 1 sample (--samples)" in str(refused.value.hint)
+    room = room._replace(free=each - 1)
+    with pytest.raises(InputError) as refused:
+        builds.simulate_into(tmp_path / "a.npz", build, samples)
+    assert refused.value.hint == (
+        "Take samples of fewer steps, as not even one fits, leave out --trace, or save it on "
+        "another disk."
+    )
     assert not (tmp_path / "a.npz").exists()
 
 

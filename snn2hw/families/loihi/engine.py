@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw import errors
 from snn2hw.compiled import threads_there
 from snn2hw.families.family import NOTHING, Inputs, Worth
 from snn2hw.families.loihi.cells import Cells, Kept
@@ -161,15 +162,21 @@ def run(
 def _check_memory(plan: Plan, samples: int, steps: int, kept: int) -> None:
     """Ask for the memory of a run that keeps so many bytes of each sample and step."""
     working = plan.bytes_a_step + 4 * plan.elements  # and the lists of events
-    once = steps * (min(samples, threads_there()) * (working + 4 * plan.elements))
-    once += 8 * steps * plan.elements  # how often each spiked
-    check_memory(
-        once + samples * steps * kept,
-        f"The simulation of {samples:,} samples of {steps:,} steps",
-        "Take fewer samples (--samples) or steps."
-        if kept and samples > 1
-        else "Take a smaller network, fewer steps, or NUMBA_NUM_THREADS=1.",
-    )
+    threads = min(samples, threads_there())
+
+    def need(samples: int, threads: int) -> int:
+        once = threads * (working + 4 * plan.elements)
+        once += 8 * plan.elements  # how often each spiked
+        return steps * (once + samples * kept)
+
+    def way_out(left: float) -> str:
+        ways = ["fewer samples (--samples)"] if samples > 1 and need(1, 1) <= left else []
+        ways += ["one thread (NUMBA_NUM_THREADS=1)"] if need(samples, 1) <= left else []
+        ways += ["samples of fewer steps"] if steps > 1 else []
+        return f"Take {' or '.join(ways or ['a smaller network'])}."
+
+    what = f"{errors.counted(samples, 'sample')} of {errors.counted(steps, 'step')}"
+    check_memory(need(samples, threads), f"The simulation of {what}", way_out)
 
 
 def _array(plan: Plan, name: str, size: int, samples: int, steps: int, states: bool) -> Kept:

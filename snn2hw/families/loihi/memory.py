@@ -83,7 +83,7 @@ class Rows:
         found = entries(self.ends, self.indices, span)
         sources = _different(found, self.width)
         synapses = found.size if self.sparse else span.size * self.width
-        why = f"{sources} source neurons and {synapses} synapses from {self.pre}"
+        why = f"{sources:,} source neurons and {synapses:,} synapses from {self.pre}"
         return {BYTES: sources * self.axon + synapses * self.each}, why
 
     def hears(self, span: Span) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from snn2hw.errors import DoesNotFitError, UnsupportedError, listed
+from snn2hw.errors import DoesNotFitError, UnsupportedError, counted, listed
 from snn2hw.families.loihi import memory, words
 from snn2hw.families.loihi.cut import Cost, Layer, Part, Uses, cut, evened, fullest, over
 from snn2hw.families.loihi.mesh import arranged, mesh_of
@@ -88,9 +88,9 @@ def too_many_cores(cores: int, needed: Mapping[str, int], target: Target) -> Doe
     chips = -(-cores // target.limit("cores_per_chip"))
     board, narrower = target.board_for(chips), "make its widest layers narrower"
     return DoesNotFitError(
-        f"The network needs {cores:,} cores ({chips:,} chips), {target.title} has "
-        f"{cores_of(target):,} ({target.limit('chips'):,} chips); {worst} alone needs "
-        f"{needed[worst]:,}.",
+        f"The network needs {counted(cores, 'core')} ({counted(chips, 'chip')}), "
+        f"{target.title} has {cores_of(target):,} ({counted(target.limit('chips'), 'chip')}); "
+        f"{worst} alone needs {needed[worst]:,}.",
         f"The board {board.name} has {board.value:,.0f} chips: give --chips {chips} (chips={chips} "
         f"in Python). Or prune the network, or {narrower}."
         if board
@@ -107,7 +107,7 @@ def crowded(populations: int, target: Target) -> list[str]:
     more = f", or use --chips {chips:,}" if target.board_for(chips) else ""
     return [
         f"it has {populations:,} populations of neurons, and the chip {have:,} cores "
-        f"({target.limit('chips'):,} chips), which hold {groups} each at most; "
+        f"({counted(target.limit('chips'), 'chip')}), which hold {groups} each at most; "
         f"join some of them{more}"
     ]
 
@@ -294,7 +294,7 @@ def _too_big(layer: Layer, target: Target) -> DoesNotFitError:
     _, what = fullest(uses, layer.limits)
     unit = {memory.BYTES: "bytes"}.get(what, what.replace("_", " "))
     return DoesNotFitError(
-        f"{layer.name}: one neuron needs {uses[what]} {unit} on its core ({why}), "
-        f"{target.title} has {layer.limits[what]}.",
+        f"{layer.name}: one neuron needs {uses[what]:,} {unit} on its core ({why}), "
+        f"{target.title} has {layer.limits[what]:,}.",
         FEWER_FORMATS if what == "synapse_formats" else FEWER_SYNAPSES,
     )

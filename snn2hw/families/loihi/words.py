@@ -99,7 +99,7 @@ class Stored:
         words = int(_words(counts, self.bits + index).sum())
         uses = {"axons_in": axons, "synapse_words": words, "synapse_formats": int(axons > 0)}
         what = "pixels" if self.kernel is not None else "source neurons"
-        return uses, f"{axons} {what} and {words} words of synapses from {self.connection.pre}"
+        return uses, f"{axons:,} {what} and {words:,} words of synapses from {self.connection.pre}"
 
     def beside(self, neurons: int) -> Stored:
         """Return it as a core of so many neurons keeps it where others come before its own.
@@ -132,7 +132,8 @@ class Stored:
         """Return the synapses of each source that has some here."""
         assert self.rows is not None
         here = entries(*self.rows, span)
-        counts = np.bincount(here, minlength=1)
+        # From the first source on: the others of a few neurons are near it, of many thousands.
+        counts = np.bincount(here - here.min()) if here.size else here.astype(np.int64)
         counts = counts[counts > 0]
         return counts if self.sparse else np.full_like(counts, span.size)
 

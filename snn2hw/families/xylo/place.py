@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from snn2hw.errors import DoesNotFitError, listed
+from snn2hw.errors import FEW_NAMES, DoesNotFitError, listed
 from snn2hw.families.xylo.numbers import hidden, readouts
 from snn2hw.ir.integer import IntNetwork
 from snn2hw.ir.placement import Placement, Slice
@@ -82,7 +82,11 @@ def misfits(needs: Needs, target: Target) -> list[str]:
 
     def too_many(limit: str, what: str, of: Mapping[str, int]) -> list[str]:
         count, have = sum(of.values()), target.limit(limit)
-        parts = f" ({listed(f'{k} {n:,}' for k, n in of.items())})" if len(of) > 1 else ""
+        parts = (
+            f" ({listed((f'{k} {n:,}' for k, n in of.items()), most=FEW_NAMES)})"
+            if len(of) > 1
+            else ""
+        )
         return [f"it has {count:,} {what}{parts}, the chip {have:,}"] if count > have else []
 
     return [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from snn2hw.errors import NetworkError, listed
+from snn2hw.errors import NetworkError, named
 from snn2hw.families.loihi.numbers import MOST_PARTS, numbers_of
 from snn2hw.families.loihi.place import crowded
 from snn2hw.families.loihi.quantize.drive import as_spiking, decay, fires_at, forgets, whole
@@ -29,8 +29,8 @@ def refusals(net: Network, wires: Wiring, target: Target) -> list[str]:
     rules = net.rules
     if early := _at_threshold(net, target):
         found.append(
-            f"{listed(early)}: neurons that leak spike at the threshold already, the chip's "
-            "above it"
+            f"{named(early, 'populations')}: neurons that leak spike at the threshold "
+            "already, the chip's above it"
         )
     if not target.abilities[f"spikes_{rules.spikes}"]:
         found.append("its neurons send several spikes a step, the chip's one")
