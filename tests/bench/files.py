@@ -51,21 +51,30 @@ def reading() -> None:
 
 
 Edges = list[tuple[str, str]]
-FLAT = {"shape": np.array([2])}
 LIF = {k: np.zeros(2, np.float32) for k in ("v_leak", "v_reset")} | {
     "tau": np.full(2, 0.02, np.float32),
     "r": np.ones(2, np.float32),
     "v_threshold": np.ones(2, np.float32),
 }
+IMAGE = np.array([2, 8, 8])
+IF = {"r": np.full(IMAGE, 1000, np.float32), "v_threshold": np.ones(IMAGE, np.float32)}
 ARRAYS = {
-    "Input": FLAT,
-    "Output": FLAT,
+    "Input": {},
+    "Output": {},
     "Scale": {"scale": np.full(2, 0.999)},
     "Affine": {
         "weight": np.array([[0.9, -0.4], [0.3, 1.2]], np.float32),
         "bias": np.zeros(2, np.float32),
     },
     "LIF": LIF,
+    "Conv2d": {
+        "input_shape": IMAGE[1:],
+        "weight": np.linspace(-0.1, 0.3, 36, dtype=np.float32).reshape(2, 2, 3, 3),
+        "bias": np.zeros(2, np.float32),
+        **{k: np.full(2, 1) for k in ("stride", "padding", "dilation")},
+        "groups": np.array(1),
+    },
+    "IF": IF,
 }
 
 
@@ -79,6 +88,11 @@ def scale_fan(count: int) -> Edges:
 
 def chain(count: int) -> Edges:
     names = [f"{kind}.{i}" for i in range(count // 2) for kind in ("Affine", "LIF")]
+    return list(itertools.pairwise(["input", *names, "output"]))
+
+
+def convolutions(count: int) -> Edges:
+    names = [f"{kind}.{i}" for i in range(count // 2) for kind in ("Conv2d", "IF")]
     return list(itertools.pairwise(["input", *names, "output"]))
 
 
@@ -116,6 +130,7 @@ SHAPES = {
     "chain of Scale": scale_chain,
     "fan of Scale": scale_fan,
     "chain of Affine and LIF": chain,
+    "chain of Conv2d and IF": convolutions,
     "fan of Affine and LIF": fan,
     "chain of residual blocks": residual,
     "chain of recurrent layers": recurrent,
@@ -127,6 +142,8 @@ def write(path: Path, edges: Edges) -> None:
     with h5py.File(path, "w") as file:
         root = file.create_group("node")
         root["type"] = "NIRGraph"
+        images = any(name.startswith("Conv2d") for edge in edges for name in edge)
+        shape = IMAGE if images else np.array([2])
         for name in dict.fromkeys(itertools.chain.from_iterable(edges)):
             kind = name.split(".")[0]
             kind = {"input": "Input", "output": "Output"}.get(kind, kind)
@@ -134,6 +151,8 @@ def write(path: Path, edges: Edges) -> None:
             group["type"] = kind
             for key, value in ARRAYS[kind].items():
                 group[key] = value
+            if kind in ("Input", "Output"):
+                group["shape"] = shape
         root["edges"] = np.array(edges, dtype="S")
 
 
@@ -149,14 +168,14 @@ def growing() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, shape in SHAPES.items():
             busy: list[float] = []
-            for count in (1000, 10_000):
+            for count in (1000, 10_000 if shape is not convolutions else 5000):
                 path = Path(folder) / f"{shape.__name__}{count}.nir"
                 write(path, shape(count))
                 runs = [inspect(path) for _ in range(TIMES)]
                 wall, user = (median(r[i] for r in runs) for i in (0, 1))
                 busy.append(user)
                 print(f"inspect a {name}, {count:,} nodes: {wall:.1f} s, {user:.1f} s of user time")
-            print(f"ten times the nodes: {busy[1] / busy[0]:.1f} times the user time", flush=True)
+            print(f"{count // 1000} times the nodes: {busy[1] / busy[0]:.1f} times the user time")
 
 
 if __name__ == "__main__":

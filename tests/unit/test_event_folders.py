@@ -137,7 +137,9 @@ def test_folders_that_are_no_data_set(folder, monkeypatch):
     clip(folder / "left" / "0.bin")
     clip(folder / "right" / "3.bin")
     monkeypatch.setattr(event_folder, "LARGEST_ARRAY", 100)
-    with pytest.raises(InputError, match=r"in 16 steps of 2 x 10 x 12 .*7\.7 kB.*fewer --time-steps"):
+    with pytest.raises(
+        InputError, match=r"in 16 steps of 2 x 10 x 12 .*7\.7 kB.*fewer --time-steps"
+    ):
         datasets.load(f"events:{folder}")
 
 

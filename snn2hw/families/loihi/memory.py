@@ -81,14 +81,14 @@ class Rows:
     def __call__(self, span: Span) -> tuple[Uses, str]:
         """Return the bytes that some neurons use, and what for."""
         found = entries(self.ends, self.indices, span)
-        sources = _different(found, self.width)
+        sources = _different(found)
         synapses = found.size if self.sparse else span.size * self.width
         why = f"{sources:,} source neurons and {synapses:,} synapses from {self.pre}"
         return {BYTES: sources * self.axon + synapses * self.each}, why
 
     def hears(self, span: Span) -> int:
         """Return how many source neurons have a synapse here."""
-        return _different(entries(self.ends, self.indices, span), self.width)
+        return _different(entries(self.ends, self.indices, span))
 
 
 class Kernel:
@@ -107,7 +107,7 @@ class Kernel:
         """Return the bytes that some neurons use, and what for."""
         first, last = span.start // self.plane, (span.end - 1) // self.plane
         weights = int(self.before[last + 1] - self.before[first])
-        return {BYTES: weights * self.each}, f"{weights} kernel weights"
+        return {BYTES: weights * self.each}, f"{weights:,} kernel weights"
 
     def hears(self, span: Span) -> int:
         """Return about how many source neurons some rows or channels listen to."""
@@ -124,7 +124,10 @@ def entries(
     return runs[0] if len(runs) == 1 else np.concatenate(runs)
 
 
-def _different(indices: NDArray[np.integer], width: int) -> int:
-    there = np.zeros(width, np.bool_)
-    there[indices] = True
+def _different(indices: NDArray[np.integer]) -> int:
+    if not indices.size:
+        return 0
+    least = indices.min()  # the sources of a few neurons are near each other, of many thousands
+    there = np.zeros(int(indices.max() - least) + 1, np.bool_)
+    there[indices - least] = True
     return int(np.count_nonzero(there))

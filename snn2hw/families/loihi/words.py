@@ -132,7 +132,7 @@ class Stored:
         """Return the synapses of each source that has some here."""
         assert self.rows is not None
         here = entries(*self.rows, span)
-        # From the first source on: the others of a few neurons are near it, of many thousands.
+        # From the first source on: those of a few neurons are near each other, of many thousands.
         counts = np.bincount(here - here.min()) if here.size else here.astype(np.int64)
         counts = counts[counts > 0]
         return counts if self.sparse else np.full_like(counts, span.size)
