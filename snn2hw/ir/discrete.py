@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,24 +53,27 @@ def _before(value: NDArray[np.float64], size: float = 0.0) -> NDArray[np.float64
     return np.where(np.abs(plain - value) <= near, plain, value)
 
 
-FEW = 64  # values of a population that has its steps remembered
+# Neurons of a population whose step is remembered with those of thousands of others, and of one
+# whose step is with those of a few: arrays of more would take much memory.
+FEW, MANY = 64, 1 << 14
 
 
 def coefficients(
     neuron: Lif | Leaky, dt: float, integration: Integration = "euler"
 ) -> Coefficients:
     """Discretize a neuron with step ``dt`` seconds (NIR paper, methods)."""
-    few = size_of(neuron.shape) <= FEW  # of a large one, the arrays would take much memory
-    return (_remembered if few else _coefficients)(neuron, dt, integration)
+    size = size_of(neuron.shape)
+    found = _among_thousands if size <= FEW else _among_few if size <= MANY else _coefficients
+    return found(neuron, dt, integration)
 
 
 def contents(neuron: Lif | Leaky) -> Hashable:
     """Return a key that neurons of equal numbers share; a large population is its own."""
-    if size_of(neuron.shape) > FEW:
+    if size_of(neuron.shape) > MANY:
         return neuron
     values = (getattr(neuron, f.name) for f in fields(neuron))
     return type(neuron), *(
-        (v.shape, v.tobytes()) if isinstance(v, np.ndarray) else v for v in values
+        (v.shape, sha256(v.tobytes()).digest()) if isinstance(v, np.ndarray) else v for v in values
     )
 
 
@@ -95,4 +99,6 @@ def _coefficients(neuron: Lif | Leaky, dt: float, integration: Integration) -> C
     )
 
 
-_remembered = lru_cache(maxsize=1 << 14)(_coefficients)  # every stage and every target asks
+# Every stage and every target asks.
+_among_thousands = lru_cache(maxsize=1 << 14)(_coefficients)
+_among_few = lru_cache(maxsize=16)(_coefficients)

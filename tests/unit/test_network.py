@@ -12,7 +12,7 @@ from nets import DT, lif, residual, seeds, tiny
 
 from snn2hw.errors import NetworkError
 from snn2hw.families.loihi.definition import correlate
-from snn2hw.ir.discrete import FEW, coefficients
+from snn2hw.ir.discrete import FEW, MANY, coefficients, contents
 from snn2hw.ir.graph import output_populations, wiring
 from snn2hw.ir.network import Network
 from snn2hw.ir.nodes import Affine, Conv2d, Delay, Flatten, Input, Output, Pool2d, Scale
@@ -22,20 +22,32 @@ from snn2hw.ir.synapses import Conv, fan_out, matrix
 def test_a_small_population_steps_as_a_large_one_and_nobody_changes_how():
     """The steps of small ones are kept, and given to everybody."""
     for integration in ("euler", "exponential"):
-        small, large = (
+        steps = [
             coefficients(lif((n,), beta=0.7, tau_synapse=np.full(n, 3 * DT)), DT, integration)
-            for n in (FEW, FEW + 1)
-        )
-        for f in fields(small):
-            one, other = getattr(small, f.name), getattr(large, f.name)
-            assert np.unique(one) == np.unique(other)
-            assert not one.flags.writeable
-            assert not other.flags.writeable
+            for n in (FEW, MANY, MANY + 1)
+        ]
+        for f in fields(steps[0]):
+            found = [getattr(step, f.name) for step in steps]
+            assert len({float(np.unique(x)[0]) for x in found}) == 1
+            assert all(np.unique(x).size == 1 and not x.flags.writeable for x in found)
+    for size in (2, FEW + 1, MANY + 1):
+        neuron = lif((size,), beta=0.7)
+        remembered = coefficients(neuron, DT) is coefficients(neuron, DT)
+        assert remembered == (size <= MANY)
     neuron = lif((2,), beta=0.7)
-    assert coefficients(neuron, DT) is coefficients(neuron, DT)
     euler = coefficients(neuron, DT).keep_voltage
     assert (coefficients(neuron, 2 * DT).keep_voltage < euler).all()
     assert (coefficients(neuron, DT, "exponential").keep_voltage > euler).all()
+
+
+@pytest.mark.parametrize("size", [3, FEW + 1])
+def test_neurons_of_equal_numbers_have_one_key(size):
+    one, other = (lif((size,), beta=0.7, threshold=np.arange(1.0, size + 1)) for _ in range(2))
+    assert one is not other
+    assert contents(one) == contents(other)
+    changed = replace(one, v_threshold=np.arange(2.0, size + 2))
+    turned = replace(one, v_threshold=one.v_threshold[::-1])
+    assert len({contents(x) for x in (one, changed, turned, replace(one, reset="zero-late"))}) == 4
 
 
 def test_every_problem_is_listed_at_once():
