@@ -61,8 +61,13 @@ def _against(evidence: Evidence, least: Subject, joules: Unit) -> str:
     """Say what it was compared with."""
     elsewhere = [r for r in evidence.others if r["runs_on"] != least.report.title]
     for row in (r for r in elsewhere if r["energy_uj"]):
+        # Of a processor only what a sample adds is known, so the same of the chip stands beside it.
+        own = _with_unit(least.report.dynamic_uj.typical, joules)
         uj = _with_unit(row["energy_uj"]["typical"], joules)
-        return f"against {uj} of {short(row['who'])} on {short(row['runs_on'])}"
+        return (
+            f"of which its events take {own}, against {uj} for the {short(row['who'])} on "
+            f"{short(row['runs_on'])}, idle power left out of both"
+        )
     mine = least.report.target
     fit = [r for r in evidence.targets if r["fits"] and r["target"] != mine]
     if fit:
