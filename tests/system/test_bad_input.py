@@ -125,7 +125,7 @@ def test_layer_that_does_not_fit(tmp_path):
     net = Network(nodes, (("in", "fc"), ("fc", "lif"), ("lif", "out")), DT, 4)
     nir_io.write(tmp_path / "wide.nir", net)
     refused(
-        call_here(tmp_path, "export", "wide.nir"), "lif: one neuron needs", "has 196608", "prune"
+        call_here(tmp_path, "export", "wide.nir"), "lif: one neuron needs", "has 196,608", "prune"
     )
     assert contents(tmp_path) == ["wide.nir"]
 
