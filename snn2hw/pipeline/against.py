@@ -171,7 +171,7 @@ def _teacher(build: folders.Build, samples: Samples, data_dir: Path | None) -> l
 
 
 def _absent(who: str, why: str) -> Row:
-    return Row(who, here("ONNX Runtime"), None, None, None, f"not run: {why.rstrip(".")}")
+    return Row(who, here("ONNX Runtime"), None, None, None, f"not run: {why.rstrip('.')}")
 
 
 def _both(model: Any, dataset: Dataset, samples: Samples, name: str) -> list[Row]:
