@@ -320,10 +320,9 @@ class Built:
         report = replace(report, data=taken.source, accuracy=accuracy, output=output)
         known = replace(taken, labels=None if labels is None else np.asarray(labels))
         self._last["measured"] = builds.Measured(report, ran.trace, ran.counts, known)
-        if changes is not None:
-            return self._extrapolated(x, labels, output, changes, report)
         digest, proof = self.program.digest(), self._last.get("proof")
-        return Bill.of(report, self._name(), digest, proof, self.rewrites)
+        bill = Bill.of(report, self._name(), digest, proof, self.rewrites)
+        return bill if changes is None else self._extrapolated(x, labels, output, changes, bill)
 
     def _extrapolated(
         self,

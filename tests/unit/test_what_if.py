@@ -184,7 +184,7 @@ def test_an_extrapolation_says_that_it_is_one(built, x, tmp_path):
     assert told["changes"] == {"activity": 0.5}
     # A build keeps the bill of what was built.
     kept = built.save(tmp_path / "b") / "energy.json"
-    assert json.loads(kept.read_text()) == plain.json()
+    assert json.loads(kept.read_text()) == plain.json() | {"program": built.program.digest()}
 
 
 def test_samples_are_counted_some_at_a_time(built, x):
