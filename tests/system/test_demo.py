@@ -34,7 +34,7 @@ def test_demo_on_digits(tmp_path):
     assert [p["through"] for p in verified["paths"]] == ["program.h5", "netx, model.net"]
     page = (tmp_path / found["page"]).read_text()
     assert "every value that was compared with the vendor&#39;s simulator is equal" in page
-    assert "From teacher to chip" in page
+    assert "From the teacher to the chip" in page
     for name in ("program.h5", "model.net", "placement.json", "energy.json", "build.json"):
         assert (tmp_path / found["build"] / name).exists()
     (told,) = (x for x in done.stdout.splitlines() if x.startswith("on chip"))

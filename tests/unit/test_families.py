@@ -11,8 +11,8 @@ from snn2hw import families, target
 
 PACKAGE = Path(families.__file__).parents[1]
 NAMES = re.compile(r"loihi|lava|netx|intel\b|xylo|synsense|rockpool|nengo|speck", re.IGNORECASE)
-# The example of the package's own text; the kernel's name of a processor's energy counters; and what
-# was measured on chips, which is of certain chips.
+# The example of the package's own text, the kernel's name of a processor's energy counters, and
+# what was measured on certain chips.
 ALLOWED = {"__init__.py", "host/rapl.py", "pipeline/workloads.py"}
 
 
