@@ -394,7 +394,7 @@ LOIHI_2_LIF = Sweep(
     "Loihi 2: leaky integrate-and-fire neurons",
     "Chains and branches; half of the networks overflow, half have loops and delays.",
     lif_of_loihi_2, lif_features, LIF_2, "lava",
-    ours=Part(1000, 256, 300_000_000), theirs=Part(100, 256, 50_000_000, copies=32), watched=edges,
+    ours=Part(1000, 256, 300_000_000), theirs=Part(100, 64, 50_000_000, copies=32), watched=edges,
 )  # fmt: skip
 LOIHI_2_OTHERS = Sweep(
     "Loihi 2: its other neurons",
