@@ -397,6 +397,11 @@ def test_what_stands_beside_a_build_is_checked(tmp_path):
         build, measured(build), None, command="x", root=None,
         others=[unknown, {**row, "runs_on": title}, row],
     )  # fmt: skip
-    assert "of teacher on a CPU" in verdict(about, energy_unit([about.subjects[0].report]))
+    bill = about.subjects[0].report
+    unit = energy_unit([bill])
+    said = verdict(about, unit).replace("\u00a0", " ")
+    # The chip's static power is left out, as the idle power of the processor is.
+    own, its = (f"{unit.of(uj)} {unit.sign}" for uj in (bill.dynamic_uj.typical, 2.0))
+    assert f"its events take {own}, against {its} for the teacher on a CPU, idle power" in said
     with pytest.raises(InputError, match=r"\[1\].*who is missing"):
         shown(row, {k: v for k, v in row.items() if k != "who"})
