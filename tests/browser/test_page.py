@@ -139,8 +139,9 @@ def test_what_must_be_there_is_there_without_the_script(browser, plain):
     shown.goto(plain.as_uri())
     text = shown.inner_text("body")
     for part in (
-        "An inference of tiny-loihi2 costs about", "against 20,000\xa0nJ for the teacher on this CPU",
-        "Not proved", "From the teacher to the chip", "Where the energy goes",
+        "An inference of tiny-loihi2 costs about",
+        "against 20,000\xa0nJ for the teacher on this CPU", "Not proved",
+        "From the teacher to the chip", "Where the energy goes",
         "does not fit: 1 reason", "Accuracy against cost", "Raster", "Prices", "synop",
         "PilotNet", "a test", "program.h5",
     ):  # fmt: skip
