@@ -87,9 +87,10 @@ def _row(workload: Workload, m: Measurement, predicted: Predictions) -> Row:
 def summary(rows: Sequence[Row]) -> Row:
     """Say how far predictions are off: of the rows that no price was fitted to.
 
-    ``median_off`` is the median of how many times too high or too low a prediction is, less 1.
-    Counts have no price: they stand apart, as ``counts``. ``pairs`` are of workloads of
-    one chip by each quantity.
+    ``median_error`` is the median of abs(predicted - measured) / measured; ``median_factor`` is
+    that of how many times too high or too low a prediction is, where half is as far as twice.
+    Counts have no price: they stand apart, as ``counts``. ``pairs`` are of workloads of one chip by
+    each quantity.
     """
     held = [r for r in rows if not r["fitted"] and not _is_count(r)]
     off = [max(r["ratio"], 1 / r["ratio"]) for r in held]
@@ -99,7 +100,8 @@ def summary(rows: Sequence[Row]) -> Row:
         "predicted": len(held),
         "within_2_times": sum(x <= 2 for x in off),
         "within_range": sum(r["within_range"] for r in held),
-        "median_off": round(median(off) - 1, 4) if off else None,
+        "median_error": round(median(abs(r["ratio"] - 1) for r in held), 4) if held else None,
+        "median_factor": round(median(off), 4) if off else None,
         "pairs": len(pairs),
         "pairs_in_order": sum(right for *_, right in pairs),
         "out_of_order": [[a, b, what] for a, b, what, right in pairs if not right],

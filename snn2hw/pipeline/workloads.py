@@ -20,7 +20,9 @@ from snn2hw.ir.counts import Range, range_of
 from snn2hw.ir.network import Network, Rules
 from snn2hw.ir.nodes import Affine, Input, Lif, Node, Output
 from snn2hw.ir.program import Program
+from snn2hw.ir.synapses import received, with_weight
 from snn2hw.ir.target import Target
+from snn2hw.ir.trace import Trace
 from snn2hw.pipeline import counting, floats
 from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.loading import load_model
@@ -45,20 +47,49 @@ def _program(workload: Workload, file: Path | None, steps: int | None) -> Progra
     return compile_network(model.network, targets.load(workload.chip), time_steps=steps)
 
 
+# Columns of a layer's map that a core of Intel's placement holds, with all rows and channels.
+PILOTNET_COLUMNS = {"second": ("layer2", 4), "third": ("layer3", 8), "fourth": ("layer4", 8),
+                    "fifth": ("layer5", 16)}  # fmt: skip
+PILOTNET_LOGGED = 10_000  # steps that the published counters counted
+
+
 def pilotnet_lif(workload: Workload, file: Path | None, data_dir: Path | None) -> Predictions:
     """Run PilotNet with a silent input."""
     del data_dir
     program = _program(workload, file, None)
     (port,) = program.network.inputs
-    report = _report(program, np.zeros((1, report_steps(program), *port.shape), np.int64))
+    steps = report_steps(program)
+    silent = {port.name: np.zeros((1, steps, *port.shape), np.int64)}
+    trace, counts = counting.run(program, silent)
+    report = counting.report(program, trace, counts, program.target)
+    logged = PILOTNET_LOGGED / steps * 1e-6
+    of_cores = {
+        f"synops of a core, {name} convolution": exactly(
+            synops_in_columns(program, trace, layer, columns) * logged
+        )
+        for name, (layer, columns) in PILOTNET_COLUMNS.items()
+    }
     chip = report.boundaries()["chip"]
     return {
         "synops": exactly(report.synops * 1e-6),
+        **of_cores,
         "dynamic energy": report.dynamic_uj.times(1e-3),
         "total energy": chip["total_uj"].times(1e-3),
         "static power": range_of(program.target.prices["static"]).times(report.chips),
         "step time": report.period_us.times(1 / report.time_steps),
     }
+
+
+def synops_in_columns(program: Program, trace: Trace, layer: str, columns: int) -> float:
+    """Return the synops of the one sample that end in the first columns of a layer's map.
+
+    A weight of 0 is none: Loihi 2 does not store zeros of a kernel (decision 27).
+    """
+    (into,) = (c for c in program.network.connections if c.post == layer)
+    (shape,) = (p.shape for p in program.network.populations if p.name == layer)
+    meets = with_weight(into.synapses, (np.asarray(into.synapses.weight) != 0).astype(float))
+    met = received(meets, trace.events[into.pre].sum(axis=0).astype(float))
+    return float(met.reshape(shape)[:, :, :columns].sum())
 
 
 def report_steps(program: Program) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snn2hw.report import text
+from snn2hw.report.bill import wrapped
 from snn2hw.validation import measured
 
-COLUMNS = ["workload", "run", "measured", "predicted", "low to high", "times", ""]
-
+LEGEND = (
+    "What is predicted, with its range; below it what was measured, predicted over measured, and "
+    "which run that was."
+)
 HEAD = """\
 # Energy beside published measurements
 
@@ -25,13 +28,38 @@ confidence interval).
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
-    """Return the report of ``snn2hw energy validate``."""
-    out: list[str] = []
-    for chip in dict.fromkeys(r["chip"] for r in found["rows"]):
-        rows = [r for r in found["rows"] if r["chip"] == chip]
-        out += [chip, *text.table(COLUMNS, [_cells(r) for r in rows], left=2), ""]
+    """Return the report of ``snn2hw energy validate``: by chip and workload, what was measured."""
+    out = [*wrapped(LEGEND), ""]
+    for (chip, workload), rows in _grouped(found["rows"], "chip", "workload"):
+        out += [f"{chip}: {workload}"]
+        for (what,), of_it in _grouped(rows, "what"):
+            typical, span = _predicted(of_it[0])
+            said = f"{typical} ({span})" if span else typical
+            out += [f"  {what}: predicted {said} {of_it[0]['unit']}".rstrip()]
+            out += [f"    {line}" for line in _measured(of_it)]
+        out += [""]
     out += [f"missing: {m['workload']}: {m['file']}" for m in found["missing"]]
-    return [*out, *verdict(found["summary"])]
+    return [*out, *(x for line in verdict(found["summary"]) for x in wrapped(line))]
+
+
+def _measured(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each measurement: its value, predicted over measured, and the run."""
+    cells = [
+        [text.number(r["measured"]), f"{r['ratio']:.2f} times", r["run"],
+         "(fitted)" if r["fitted"] else ""]
+        for r in rows
+    ]  # fmt: skip
+    wide = max(len(c[0]) for c in cells)
+    return [f"{c[0].rjust(wide)}  {c[1]}  {c[2]} {c[3]}".rstrip() for c in cells]
+
+
+def _grouped(
+    rows: Sequence[Mapping[str, Any]], *by: str
+) -> list[tuple[tuple[str, ...], list[Mapping[str, Any]]]]:
+    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for r in rows:
+        found.setdefault(tuple(r[k] for k in by), []).append(r)
+    return list(found.items())
 
 
 def verdict(summary: Mapping[str, Any]) -> list[str]:
@@ -42,8 +70,10 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
     counts = summary["counts"]
     return [
         f"Energy, power and time: {summary['within_2_times']} of {summary['predicted']} "
-        f"predictions are within 2 times, their median is {100 * summary['median_off']:.0f} % off; "
-        f"{summary['within_range']} measurements lie in the range.",
+        f"predictions are within 2 times of what was measured. Half of them are at most "
+        f"{100 * summary['median_error']:.0f} % off; counted as a factor, where half is as far as "
+        f"twice, at most {summary['median_factor']:.2f}. {summary['within_range']} measurements "
+        f"lie in the range.",
         f"{summary['pairs_in_order']} of {text.counted(summary['pairs'], 'pair')} of workloads on "
         f"one chip are in the right order{swapped}.",
         *([f"Counts: {counts['compared']} compared, at most {100 * counts['most_off']:.0f} % off."]
@@ -51,34 +81,33 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
+def _predicted(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what is predicted, and its range; "" for counts, which have none."""
     p = row["predicted"]
-    return [
-        row["workload"], f"{row['run']}, {row['what']}",
-        f"{text.number(row['measured'])} {row['unit']}".strip(),
-        text.number(p["typical"]), f"{text.number(p['low'])} to {text.number(p['high'])}",
-        f"{row['ratio']:.2f}", "fitted" if row["fitted"] else "",
-    ]  # fmt: skip
+    exact = p["low"] == p["high"]
+    return text.number(p["typical"]), "" if exact else (
+        f"{text.number(p['low'])} to {text.number(p['high'])}"
+    )
 
 
 def page(found: Mapping[str, Any]) -> str:
     """Return the page in Markdown."""
     known = measured()
     out = [HEAD, *verdict(found["summary"]), ""]
-    for chip in dict.fromkeys(r["chip"] for r in found["rows"]):
+    for (chip,), rows in _grouped(found["rows"], "chip"):
         out += [f"## {chip}", ""]
-        rows = [r for r in found["rows"] if r["chip"] == chip]
-        for name in dict.fromkeys(r["workload"] for r in rows):
-            of_it = [r for r in rows if r["workload"] == name]
+        for (name,), of_it in _grouped(rows, "workload"):
             w = known.workloads[name]
             out += [f"### {w.title}", "", w.about, ""]
             out += ["| what | run | measured | predicted | range | times | |"]
             out += ["| --- | --- | ---: | ---: | ---: | ---: | --- |"]
             for r in of_it:
-                _, _, value, typical, span, ratio, fitted = _cells(r)
+                value = f"{text.number(r['measured'])} {r['unit']}".rstrip()
+                typical, span = _predicted(r)
+                fitted = "fitted" if r["fitted"] else ""
                 out.append(
-                    f"| {r['what']} | {r['run']} | {value} | {typical} | {span} | {ratio} | "
-                    f"{fitted} |"
+                    f"| {r['what']} | {r['run']} | {value} | {typical} | "
+                    f"{span} | {r['ratio']:.2f} | {fitted} |"
                 )
             out += ["", *(f"* {r['what']}, {r['run']}: {r['source']}." for r in of_it), ""]
     out += [
