@@ -276,11 +276,12 @@ def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
         ]
         for who, right, spikes, synops in story.rows
     ]
-    paths = [story.student.path, story.pruned.path, story.build.path, story.page]
+    paths = [story.alone.path, story.student.path, story.pruned.path, story.build.path, story.page]
     document = {
         "accuracy": story.accuracy,
         "samples": story.samples,
         "runs": [str(story.student.path), str(story.pruned.path)],
+        "without_teacher": str(story.alone.path),
         "build": str(story.build.path),
         "page": str(story.page),
         "verification": story.verification,

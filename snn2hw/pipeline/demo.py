@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from snn2hw.train import Progress
 
 Say = Callable[[str], None]
+TEACHER, STUDENT = "cnn", "cnn"
+OPTIONS: dict[str, Any] = {}
 # Who, accuracy, spikes and synops per sample.
 Row = tuple[str, float | None, float | None, float | None]
 
@@ -30,6 +32,7 @@ Row = tuple[str, float | None, float | None, float | None]
 class Story:
     """What the demo made and found."""
 
+    alone: Run
     student: Run
     pruned: Run
     build: Build
@@ -59,10 +62,15 @@ def run(
     say("Installing the vendor's simulator, if it is not there")
     for vendor in vendors:
         vendor.install(say)
-    say(f"Training a teacher and distilling a student on {data}")
+    say(f"Training a student on the labels of {data} alone, to see what a teacher adds")
+    alone = runs.distill(
+        root, teacher=TEACHER, student=STUDENT, data=data, ending="-labels", data_dir=data_dir,
+        progress=progress, options=OPTIONS | {"seed": seed, "method": "none"},
+    )  # fmt: skip
+    say("Training a teacher, and the same student with it")
     student = runs.distill(
-        root, teacher="cnn", student="cnn", data=data, data_dir=data_dir, progress=progress,
-        options={"seed": seed},
+        root, teacher=TEACHER, student=STUDENT, data=data, data_dir=data_dir, progress=progress,
+        options=OPTIONS | {"seed": seed},
     )  # fmt: skip
     say(f"Pruning {student.name} to {100 * sparsity:.0f} % zeros")
     pruned = runs.prune(
@@ -84,7 +92,7 @@ def run(
     verification = builds.verify(build, few)
     keep_proof(build.path, verification, replace=True)
     right = report.accuracy or 0.0
-    rows = story_rows(student, pruned, right, report)
+    rows = story_rows(alone, student, pruned, right, report)
     say("Building and running it for the other targets, where it fits, for the page")
     others = compare_targets(
         model, [n for n in targets.names() if n != target.name],
@@ -96,25 +104,25 @@ def run(
         root=root, targets=[row(build, measured), *others],
     )  # fmt: skip
     path = page.write(build.path / "report.html", evidence)
-    return Story(student, pruned, build, right, trace.samples, report, verification, path, rows)
+    return Story(
+        alone, student, pruned, build, right, trace.samples, report, verification, path, rows
+    )
 
 
-def story_rows(student: Run, pruned: Run, right: float, report: EnergyReport) -> list[Row]:
-    """Rows of the closing table: teacher, student, pruned, on chip."""
-    first, second = student.metrics, pruned.metrics
+def story_rows(
+    alone: Run, student: Run, pruned: Run, right: float, report: EnergyReport
+) -> list[Row]:
+    """Rows of the closing table: teacher, student without it and with it, pruned, on chip."""
+    first, zeros = student.metrics, 100 * pruned.metrics.get("sparsity", 0)
     return [
         (f"teacher ({first.get('teacher', 'none')})", first["teacher_accuracy"], None, None),
-        (
-            "student, float",
-            first["accuracy"],
-            first["spikes_per_sample"],
-            first["synops_per_sample"],
-        ),
-        (
-            f"pruned ({100 * second.get('sparsity', 0):.0f} % zeros)",
-            second["accuracy"],
-            second["spikes_per_sample"],
-            second["synops_per_sample"],
-        ),
+        _row("student without the teacher, float", alone),
+        _row("student, float", student),
+        _row(f"pruned ({zeros:.0f} % zeros)", pruned),
         (f"on chip ({report.target} integers)", right, report.spikes, report.synops),
     ]
+
+
+def _row(who: str, run: Run) -> Row:
+    m = run.metrics
+    return who, m["accuracy"], m["spikes_per_sample"], m["synops_per_sample"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ from snn2hw.store.replacing import BILL
 
 MOST = 200  # runs, and builds, that are looked at
 GENERATIONS = 8  # runs of which one was pruned from the next
+# What of a recipe decides only how a teacher teaches, or what comes after the training.
+TEACHING = frozenset({
+    "method", "teacher", "teacher_epochs", "teacher_lr", "teacher_weights", "teacher_input",
+    "teacher_output", "alpha", "tau_teacher", "tau_student", "feature_weight", "stages", "blur",
+    "step_weight", "ensemble_weight", "tau_steps", "agree_weight", "logit_weight", "train_weight",
+    "spike_memory", "density", "prune_epochs", "prune_lr",
+})  # fmt: skip
+LABELS_ONLY = "none"  # the method without a teacher
 
 
 def chain(info: Mapping[str, Any], reports: Sequence[EnergyReport], root: Path) -> list[Step]:
@@ -39,7 +48,9 @@ def chain(info: Mapping[str, Any], reports: Sequence[EnergyReport], root: Path) 
     ]
     if runs:
         first = runs[0].metrics
-        steps = [_of_run(run) for run in runs]
+        alone = twin(runs[0], root)
+        steps = [_alone(alone)] if alone else []
+        steps += [_of_run(run) for run in runs]
         teacher = first["teacher_accuracy"]
         who = f"teacher ({first.get('teacher', 'a module')})"
     else:
@@ -66,6 +77,27 @@ def _ancestors(model: str, root: Path) -> list[Run]:
         parent = (asked(path) or {}).get("parent")
         path = path.parent / Path(str(parent)).name if parent else None
     return found
+
+
+def twin(run: Run, root: Path) -> Run | None:
+    """Return the run of a folder that differs from a taught one in having had no teacher."""
+    asked_for = (asked(run.path) or {}).get("recipe")
+    if not asked_for or asked_for.get("method") == LABELS_ONLY:
+        return None
+    for name in folders.names("runs", root)[:MOST]:
+        path = root / "runs" / name
+        other = (asked(path) or {}).get("recipe", {})
+        shared = (other.keys() & asked_for.keys()) - TEACHING
+        if other.get("method") == LABELS_ONLY and all(other[k] == asked_for[k] for k in shared):
+            with suppress(Snn2hwError):
+                found = folders.read_run(path)
+                if "sparsity" not in found.metrics:
+                    return found
+    return None
+
+
+def _alone(run: Run) -> Step:
+    return replace(_of_run(run), who=f"the student without the teacher, float ({run.name})")
 
 
 def _of_run(run: Run) -> Step:

@@ -33,6 +33,7 @@ def distill(
     student: str,
     data: str,
     name: str | None = None,
+    ending: str = "",
     data_dir: Path | None = None,
     progress: Progress | None = None,
     options: Mapping[str, Any] | None = None,
@@ -46,7 +47,8 @@ def distill(
         teacher: a teacher's name, or a file with one.
         student: a student's name.
         data: a data set's name.
-        name: of the run; by default student and data set.
+        name: of the run; by default student and data set, and a number where others have that.
+        ending: of the default name.
         data_dir: where to look for data first.
         progress: told how far the work is (``train.Progress``).
         options: fields of ``train.Recipe`` that differ from the defaults.
@@ -58,7 +60,7 @@ def distill(
     """
     from snn2hw import train
 
-    recipe, path, command = _prepare(root, teacher, student, data, name, options)
+    recipe, path, command = _prepare(root, teacher, student, data, name, options, ending)
     if (path / "metrics.json").exists():
         return finished(path)
     dataset = datasets.load(data, data_dir, time_steps=recipe.time_steps)
@@ -162,6 +164,7 @@ def _prepare(
     data: str,
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
+    ending: str = "",
 ) -> tuple[Recipe, Path, dict[str, Any]]:
     """Return recipe, folder and command of a distillation; nothing is written.
 
@@ -180,7 +183,7 @@ def _prepare(
             train.need_student(path)
         file = train.student_file(path) if path.is_dir() else path
         command["teacher_sha256"] = train.digest(file)
-    return recipe, find_folder(root, name, f"{student}-{_plain(data)}", command), command
+    return recipe, find_folder(root, name, f"{student}-{_plain(data)}{ending}", command), command
 
 
 def _teach(

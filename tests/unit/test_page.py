@@ -223,6 +223,56 @@ def test_the_folder_shows_what_is_of_the_same_samples_and_why_not_the_rest(tmp_p
     assert "another program" in why["builds/stale-loihi2"]
 
 
+RECIPE = {"method": "hetero", "teacher": "cnn", "student": "mlp", "seed": 0, "beta": 0.5,
+          "alpha": 0.7, "spike_cost": 0.0}  # fmt: skip
+METRICS = {
+    "accuracy": 0.9, "teacher_accuracy": 0.95, "spikes_per_sample": 1.0, "synops_per_sample": 5.0,
+    "parameters": 1, "connections": 1, "time_steps": 4, "method": "hetero", "data": "made up",
+    "seed": 0, "seconds": 1.0, "samples": 8,
+}  # fmt: skip
+
+
+def a_run(root, name, metrics=METRICS, **recipe):
+    path = root / "runs" / name
+    path.mkdir(parents=True)
+    write_json(path / "command.json", {"command": "distill", "recipe": RECIPE | recipe})
+    (path / "metrics.json").write_text(json.dumps(metrics))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("recipe", "metrics", "is_twin"),
+    [
+        ({}, {}, True),
+        ({"teacher": "mlp", "alpha": 0.9, "prune_lr": 1.0}, {}, True),  # nobody taught it
+        ({"unknown_yet": 1}, {}, True),  # by a later version
+        ({"seed": 1}, {}, False),
+        ({"spike_cost": 2.0}, {}, False),
+        ({"method": "kd"}, {}, False),
+        ({}, {"sparsity": 0.5}, False),
+        ({}, {"accuracy": "high"}, False),
+    ],
+)
+def test_a_taught_student_stands_beside_the_same_without_a_teacher(
+    tmp_path, recipe, metrics, is_twin
+):
+    taught = a_run(tmp_path, "taught")
+    labels = METRICS | {"method": "none", "teacher_accuracy": None, "accuracy": 0.8} | metrics
+    a_run(tmp_path, "labels", labels, **{"method": "none", **recipe})
+    steps = folder.chain({"model": str(taught)}, [], tmp_path)
+    assert [(s.who, s.accuracy) for s in steps] == [
+        ("teacher (a module)", 0.95),
+        *([("the student without the teacher, float (labels)", 0.8)] if is_twin else []),
+        ("student, float (taught)", 0.9),
+    ]
+
+
+def test_a_student_that_nobody_taught_has_no_such_twin(tmp_path):
+    for name in ("a", "b"):
+        path = a_run(tmp_path, name, METRICS | {"method": "none"}, method="none")
+    assert folder.twin(folder.Run(path, METRICS), tmp_path) is None
+
+
 def test_the_best_for_their_cost():
     spots = [("a", 1, 0.5, 0, 0), ("b", 2, 0.4, 0, 0), ("c", 3, 0.7, 0, 0), ("d", 3, 0.6, 0, 0)]
     assert [s[0] for s in best(spots)] == ["a", "c"]

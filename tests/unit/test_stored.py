@@ -124,7 +124,7 @@ def test_whatever_metrics_hold_is_named_or_harmless(tmp_path):
     def use_run():
         run = folders.read_run(tmp_path)
         text.pairs(run.metrics)
-        demo.story_rows(run, run, 0.5, report=_Nothing())
+        demo.story_rows(run, run, run, 0.5, report=_Nothing())
 
     refused = 0
     for change, document in variants(METRICS):
