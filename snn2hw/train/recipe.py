@@ -10,6 +10,7 @@ from typing import Any
 
 from snn2hw.checkpoints import is_weights, no_network
 from snn2hw.datasets import Dataset, default_time_steps
+from snn2hw.datasets.naming import whole as whole_data
 from snn2hw.encoders import LONGEST, Encoder, parse
 from snn2hw.errors import InputError, unknown_name
 from snn2hw.families import DEFAULT_TARGET
@@ -313,7 +314,7 @@ def defaults(
         )
     if teacher not in TEACHERS and not is_file(teacher) and not folder.is_dir():
         raise unknown_name("teacher", teacher, TEACHERS)
-    kind = data.partition(":")[0]
+    kind = whole_data(data).partition(":")[0]
     chosen = dict(DEFAULTS.get(kind, {}))
     recorded = own.get("time_steps") or default_time_steps(data)
     if recorded is not None:

@@ -353,3 +353,14 @@ def test_pruned_channels_have_no_bias_left():
     assert gone.sum() == 6
     assert (student.lif1.bias[gone] == 0).all()
     assert (student.lif1.bias[~gone] != 0).all()
+
+
+@pytest.mark.parametrize("data", ["digits", "mnist", "fashion-mnist", "nmnist"])
+@pytest.mark.parametrize("target", ["loihi2", "xylo-imu"])
+def test_what_is_chosen_on_validation_data_is_trained_like_the_rest(data, target):
+    """Else an option would be chosen for another recipe than the one that it is used in."""
+    student = "cnn" if target == "loihi2" else "rnn-63"
+    plain = defaults(student, data, target=target)
+    assert defaults(student, f"{data}@validation", target=target) == replace(
+        plain, data=f"{data}@validation"
+    )
