@@ -233,7 +233,7 @@ def energy_validate(talk: Talk, chip: str | None, data_dir: Path | None, page: P
         chip, data_dir=data_dir, progress=lambda done, total: talk.update("validate", done, total)
     )
     for missing in found["missing"]:
-        talk.say(f"note: {missing['workload']} is left out: {missing['file']} was not found")
+        talk.say(f"note: {missing['workload']} is left out: {missing['file']} {missing['why']}")
     if page is not None:
         with new_file(page, make_folder=False) as temporary:
             temporary.write_text(validation.page(found), encoding="utf-8")

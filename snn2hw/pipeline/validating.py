@@ -8,8 +8,10 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from snn2hw import datasets
 from snn2hw.datasets.search import search_path
 from snn2hw.errors import InputError, listed, unknown_name
+from snn2hw.files import sha256
 from snn2hw.pipeline.workloads import BUILDERS, Predictions
 from snn2hw.validation import Measurement, Workload, measured
 
@@ -45,8 +47,9 @@ def validate(
     missing: list[Row] = []
     for at, workload in enumerate(chosen):
         file = found(workload, data_dir)
-        if workload.file and file is None:
-            missing.append({"workload": workload.name, "file": workload.file})
+        lacking = _lacking(workload, file, data_dir)
+        if lacking is not None:
+            missing.append({"workload": workload.name, **lacking})
         else:
             predicted = BUILDERS[workload.name](workload, file, data_dir)
             of_it = [m for m in known.measurements if m.workload == workload.name]
@@ -57,7 +60,8 @@ def validate(
         folders = [str(f) for f in search_path(data_dir)]
         raise InputError(
             "No workload can be rebuilt: "
-            f"{listed([m['file'] for m in missing])} are in none of {listed(folders)}.",
+            f"{listed([m['file'] + ' ' + m['why'] for m in missing])}. "
+            f"Files are looked for in {listed(folders)}.",
             "Put the files there, or name their folder with --data-dir or $SNN2HW_DATA.",
         )
     return {
@@ -74,6 +78,20 @@ def found(workload: Workload, data_dir: Path | None) -> Path | None:
     return next((p for p in paths if workload.file and p.is_file()), None)
 
 
+def _lacking(workload: Workload, file: Path | None, data_dir: Path | None) -> Row | None:
+    """Return which file or data set a workload lacks, and why; None if it has all it needs."""
+    if workload.file and file is None:
+        return {"file": workload.file, "why": "was not found"}
+    if file is not None and sha256(file) != workload.sha256:
+        return {"file": str(file), "why": "is another file than the published one (by its SHA-256)"}
+    if workload.data:
+        try:
+            datasets.load(workload.data, data_dir)
+        except InputError:
+            return {"file": f"data set {workload.data}", "why": "was not found"}
+    return None
+
+
 def _row(workload: Workload, m: Measurement, predicted: Predictions) -> Row:
     range_ = predicted[m.what]
     return {
@@ -81,32 +99,50 @@ def _row(workload: Workload, m: Measurement, predicted: Predictions) -> Row:
         "unit": m.unit, "measured": m.value, "predicted": range_.json(),
         "ratio": float(f"{range_.typical / m.value:.4g}"), "fitted": m.fitted,
         "within_range": range_.low <= m.value <= range_.high, "source": m.source,
+        "stand_in": workload.stand_in,
     }  # fmt: skip
 
 
 def summary(rows: Sequence[Row]) -> Row:
     """Say how far predictions are off: of the rows that no price was fitted to.
 
-    ``median_error`` is the median of abs(predicted - measured) / measured; ``median_factor`` is
-    that of how many times too high or too low a prediction is, where half is as far as twice.
-    Counts have no price: they stand apart, as ``counts``. ``pairs`` are of workloads of one chip by
-    each quantity.
+    Stand-ins are not counted, and counts, which have no price, stand apart. ``other_workloads`` is
+    the same of the workloads to which no price was fitted at all. ``pairs`` are of workloads of one
+    chip by each quantity.
     """
+    rows = [r for r in rows if not r["stand_in"]]
     held = [r for r in rows if not r["fitted"] and not _is_count(r)]
-    off = [max(r["ratio"], 1 / r["ratio"]) for r in held]
-    counts = [max(r["ratio"], 1 / r["ratio"]) - 1 for r in rows if _is_count(r)]
+    fitted_to = {r["workload"] for r in rows if r["fitted"]}
+    counts = [_factor(r) - 1 for r in rows if _is_count(r)]
     pairs = list(_pairs(rows))
     return {
-        "predicted": len(held),
-        "within_2_times": sum(x <= 2 for x in off),
-        "within_range": sum(r["within_range"] for r in held),
-        "median_error": round(median(abs(r["ratio"] - 1) for r in held), 4) if held else None,
-        "median_factor": round(median(off), 4) if off else None,
+        **_off(held),
+        "other_workloads": _off([r for r in held if r["workload"] not in fitted_to]),
         "pairs": len(pairs),
         "pairs_in_order": sum(right for *_, right in pairs),
         "out_of_order": [[a, b, what] for a, b, what, right in pairs if not right],
         "counts": {"compared": len(counts), "most_off": round(max(counts, default=0.0), 4)},
     }
+
+
+def _off(held: Sequence[Row]) -> Row:
+    """Sum up predictions.
+
+    ``median_error`` is the median of abs(predicted - measured) / measured; ``median_factor`` that
+    of how many times too high or too low a prediction is, where half is as far as twice.
+    """
+    factors = [_factor(r) for r in held]
+    return {
+        "predicted": len(held),
+        "within_2_times": sum(x <= 2 for x in factors),
+        "within_range": sum(r["within_range"] for r in held),
+        "median_error": round(median(abs(r["ratio"] - 1) for r in held), 4) if held else None,
+        "median_factor": round(median(factors), 4) if held else None,
+    }
+
+
+def _factor(row: Row) -> float:
+    return max(row["ratio"], 1 / row["ratio"])
 
 
 def _is_count(row: Row) -> bool:

@@ -20,7 +20,7 @@ _CHECK = table(
         "workload": many(
             table(
                 {"name": filled, "chip": filled, "title": filled, "about": filled},
-                {"file": filled},
+                {"file": filled, "sha256": filled, "data": filled, "stand_in": flag},
                 closed=True,
             )
         ),
@@ -52,7 +52,9 @@ _CHECK = table(
 class Workload:
     """A network that ran on a chip, and how it is rebuilt.
 
-    ``file`` is looked for in the data folders; empty where the network is made of its description.
+    ``file`` is looked for in the data folders, with the hash ``sha256``; empty where the network is
+    made of its description. ``data`` is a data set that it is shown. A ``stand_in`` is so much
+    unlike what was measured that its predictions are not counted.
     """
 
     name: str
@@ -60,6 +62,9 @@ class Workload:
     title: str
     about: str
     file: str = ""
+    sha256: str = ""
+    data: str = ""
+    stand_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
