@@ -16,6 +16,7 @@ from snn2hw.cli.common import PLACE, Talk, asked, common, output_option, root
 from snn2hw.cli.data import data_options
 from snn2hw.cli.model import model_options
 from snn2hw.cli.samples import ask_output, samples_of
+from snn2hw.errors import listed, unknown_name
 from snn2hw.estimator import EnergyReport
 from snn2hw.files import new_file
 from snn2hw.ir.network import Network
@@ -140,10 +141,16 @@ def energy_report(
 
 
 def _targets(names: str | None) -> list[str]:
-    """Return the names of the targets that are asked for."""
+    """Return the names of the targets that are asked for, of which one at least is known."""
+    known = targets.names()
     if not names or names == "all":
-        return targets.names()
-    return [n.strip() for n in names.split(",") if n.strip()]
+        return known
+    asked_for = [n.strip() for n in names.split(",") if n.strip()]
+    if not asked_for:
+        raise click.UsageError(f"--targets names no target. There are {listed(known)}.")
+    if not set(asked_for) & set(known):
+        raise unknown_name("target", asked_for[0], known)
+    return asked_for
 
 
 def _extrapolated(

@@ -22,6 +22,7 @@ from snn2hw.errors import Snn2hwError, sized, unknown_name
 from snn2hw.ir.target import Target
 from snn2hw.pipeline import loading
 from snn2hw.report import text
+from snn2hw.report.bill import wrapped
 
 
 @click.command()
@@ -47,7 +48,7 @@ def targets(talk: Talk, name: str | None) -> None:
         "proved_against": _proofs(chip), "open_questions": list(chip.open_questions),
         **{k: [dataclasses.asdict(x) for x in v.values()] for k, v in sections.items()},
     }  # fmt: skip
-    lines = [f"{chip.name}: {chip.title}, family {chip.family}", *chip.about.splitlines()]
+    lines = [f"{chip.name}: {chip.title}, family {chip.family}", " ".join(chip.about.split())]
     told = dataclasses.asdict(_numbers(chip))
     lines += [
         "abilities: " + ", ".join(k for k, v in chip.abilities.items() if v),
@@ -59,8 +60,9 @@ def targets(talk: Talk, name: str | None) -> None:
         lines += ["", section] if figures else []
         for x in figures.values():
             span = "" if x.low == x.value == x.high else f" ({x.low:g} to {x.high:g})"
-            lines.append(f"  {x.name:<20} {x.value:g}{span} {x.unit}, {x.kind}: {x.source}")
-    talk.result(document, lines)
+            value = f"{x.value:g}{span} {x.unit}".rstrip()
+            lines.append(f"  {x.name:<20} {value}, {x.kind}: {x.source}")
+    talk.result(document, [x for line in lines for x in wrapped(line, "    ")])
 
 
 def _in_short(chip: Target) -> dict[str, str]:

@@ -16,6 +16,8 @@ from snn2hw.store.replacing import BILL, PROOF
 
 AGAIN = {BILL: "Run snn2hw energy report again.", PROOF: "Run snn2hw verify again."}
 SAME = ("program", "against", "mismatches")  # in proofs of which the larger is kept
+# What a report may say besides: it stays where one of the same samples leaves it out.
+BESIDES = ("neurobench", "against")
 KEEP_THIS = "--replace keeps the new one"
 
 
@@ -67,7 +69,8 @@ def keep_bill(folder: Path, bill: Mapping[str, Any], *, replace: bool = False) -
 
     Args:
         folder: of the build.
-        bill: the document, with the hash of its ``program``.
+        bill: the document, with the hash of its ``program``. What the one there says besides of the
+            same samples (NeuroBench's metrics, other machines) is kept if this one leaves it out.
         replace: write it whatever is there.
 
     Returns:
@@ -80,7 +83,10 @@ def keep_bill(folder: Path, bill: Mapping[str, Any], *, replace: bool = False) -
     was, now = (f"{counted(b['samples'], 'sample')} of {b['data']}" for b in (there, bill))
     if there["samples"] > bill["samples"]:
         return f"{folder / BILL} stays: it is of {was}, and this report of {now} ({KEEP_THIS})"
-    write_json(folder / BILL, bill)
+    same = all(there[k] == bill[k] for k in ("samples", "data"))
+    write_json(
+        folder / BILL, ({k: there[k] for k in BESIDES if k in there} if same else {}) | dict(bill)
+    )
     if there["data"] != bill["data"]:
         return f"{folder / BILL} was of {was} and is of {now} now"
     return None

@@ -230,12 +230,14 @@ class Built:
             if there were none.
         origin: what it was made of, after its rewrites; None for a program alone.
         options: what was said where it was loaded and where it was built.
+        name: of the folder that it was opened from, if any.
     """
 
     program: Program
     rewrites: Mapping[str, Any] | None = None
     origin: Origin | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None = None
     # The last bill and the last proof, which a page and a saved build tell.
     _last: dict[str, Any] = field(default_factory=dict)
 
@@ -421,7 +423,7 @@ class Built:
             yield exporting.write(path, self._model(), self.program, self.rewrites, self.options)
 
     def _name(self) -> str:
-        return f"{self._model().name}-{self.target.name}"
+        return self.name or f"{self._model().name}-{self.target.name}"
 
     def _model(self) -> Model:
         return self.origin.still() if self.origin else Model("network", self.program.network, {})
@@ -466,7 +468,7 @@ def opened(build: folders.Build) -> Built:
     if (proof := keeping.last_proof(build.path)) is not None:
         last["proof"] = proof
     origin = Origin(model, known["options"], {})
-    return Built(build.program, known["rewrites"], origin, known["options"], last)
+    return Built(build.program, known["rewrites"], origin, known["options"], build.name, last)
 
 
 __all__ = ["Built", "Inputs", "IntNetwork", "Network", "Simulation", "Student", "opened"]

@@ -131,8 +131,7 @@ def compared(rows: Sequence[Mapping[str, Any]], output: str | None = None) -> li
         rows: as ``snn2hw energy compare --json`` has them.
         output: the one whose accuracy they tell.
     """
-    right = "accuracy" if output is None else f"accuracy of {output}"
-    head = ["target", "cores", right, "synops", "latency us", "energy uJ", "low", "high"]
+    head = ["target", "cores", "accuracy", "synops", "latency us", "energy uJ", "low", "high"]
     cells: list[list[str]] = []
     for row in rows:
         if not row["fits"]:
@@ -152,7 +151,8 @@ def compared(rows: Sequence[Mapping[str, Any]], output: str | None = None) -> li
         for said in (text.changes(row.get("rewrites")) if row["fits"] else row["reasons"])
         for line in wrapped(f"{row['target']}: {said}", "  ")
     ]
-    return [*table(head, cells), *_on(rows), *below]
+    told = [] if output is None else wrapped(f"Accuracy of output {short(output)}.")
+    return [*table(head, cells), *told, *_on(rows), *below]
 
 
 def _on(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
+from unicodedata import east_asian_width
 
 from snn2hw.errors import counted, listed, shortened, sized, visible
 
@@ -14,14 +16,12 @@ WIDEST = 400  # characters of a cell: a longer name would widen its column for a
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> list[str]:
     """Align columns: the first ``left`` to the left, the others to the right."""
     cells = [[shortened(visible(c), WIDEST) for c in r] for r in (head, *rows)]
-    widths = [max(len(r[i]) for r in cells) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            c.ljust(w) if i < left else c.rjust(w)
-            for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
+    widths = [max(columns(r[i]) for r in cells) for i in range(len(head))]
+    lines: list[str] = []
+    for row in cells:
+        padded = [(c, " " * (w - columns(c))) for c, w in zip(row, widths, strict=True)]
+        line = "  ".join(c + pad if i < left else pad + c for i, (c, pad) in enumerate(padded))
+        lines.append(line.rstrip())
     lines.insert(1, "  ".join("-" * w for w in widths))
     return lines
 
@@ -41,10 +41,24 @@ def number(value: float) -> str:
 def short(name: str, most: int = 60) -> str:
     """Return a name, or of a long one its beginning and its end, where layers' names differ."""
     name = visible(name)
-    if len(name) <= most:
+    if columns(name) <= most:
         return name
     end = (most - 3) // 2
-    return f"{name[: most - 3 - end]}...{name[len(name) - end :]}"
+    return f"{_first(name, most - 3 - end)}...{_first(name[::-1], end)[::-1]}"
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes: East Asian letters take two."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(letter: str) -> int:
+    return 2 if east_asian_width(letter) in "WF" else 1
+
+
+def _first(text: str, most: int) -> str:
+    """Return the beginning of a text that takes at most so many columns."""
+    return text[: sum(end <= most for end in accumulate(map(_columns, text)))]
 
 
 def percent(value: float | None) -> str:

@@ -236,7 +236,7 @@ def test_commands_ask_for_the_output(tmp_path):
     assert "Outputs: deep (layer first), end (layer second), " in page
     compare = ["energy", "compare", "heads.nir", "--targets", "loihi2", "--input", "x.npz"]
     assert "--output" in call_here(tmp_path, *compare).stderr
-    assert "accuracy of deep" in call_here(tmp_path, *compare, "--output", "deep").stdout
+    assert "Accuracy of output deep." in call_here(tmp_path, *compare, "--output", "deep").stdout
     wrong = call_here(tmp_path, *compare, "--output", "dip")
     assert "There is no output 'dip'" in wrong.stderr
 

@@ -23,7 +23,7 @@ from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.exporting import export
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.port import Samples
-from snn2hw.report import bill, tables
+from snn2hw.report import bill, tables, text
 from snn2hw.report.evidence import Evidence, Step
 from snn2hw.report.page import render
 from snn2hw.report.pictures.activity import _marks, binned
@@ -110,6 +110,17 @@ def test_the_better_bill_is_kept_and_it_is_said(tmp_path):
     assert kept() == 2
 
 
+def test_what_a_report_says_besides_stays_if_another_of_the_same_samples_leaves_it_out(tmp_path):
+    document = {**measured(made(tmp_path)).document("abc"), "neurobench": {"a": 1}}
+    keeping.keep_bill(tmp_path, document | {"against": [1]})
+    keeping.keep_bill(tmp_path, document | {"neurobench": {"a": 2}})
+    kept = json.loads((tmp_path / "energy.json").read_text())
+    assert (kept["against"], kept["neurobench"]) == ([1], {"a": 2})
+    for other in (document | {"program": "def"}, document | {"program": "def", "data": "others"}):
+        keeping.keep_bill(tmp_path, other)
+        assert "against" not in json.loads((tmp_path / "energy.json").read_text())
+
+
 def test_the_larger_proof_is_kept_unless_something_differs(tmp_path):
     def kept():
         return keeping.last_proof(tmp_path)["compared"]
@@ -155,6 +166,16 @@ def test_times_of_events_are_told_in_one_unit():
     assert (value, low, high) == pytest.approx((step.value * 1e3, step.low * 1e3, step.high * 1e3))
     assert time_unit([replace(bare(1.0), period_us=Range(999.0, 1, 99))]).name == "us"
     assert time_unit([replace(bare(1.0), period_us=Range(1000.0, 1, 999))]).name == "ms"
+
+
+@pytest.mark.parametrize("name", ["layer" * 30, "\u6f22\u5b57" * 30, "a\u6f22" * 40])
+def test_a_long_name_is_cut_to_columns_of_a_terminal(name):
+    cut = text.short(name, 20)
+    assert 18 <= text.columns(cut) <= 20
+    assert cut.startswith(name[:3])
+    assert cut.endswith(name[-3:])
+    lines = text.table(["layer", "n"], [[cut, "1"], ["b", "10"]])
+    assert {text.columns(line) for line in lines} == {text.columns(lines[1])}
 
 
 def test_the_text_fits_eighty_columns_whatever_the_names():
