@@ -47,7 +47,9 @@ CHAINS = {
         """The student sees recordings of events, cut into 10 frames ([how](../data.md)). The
 recordings are a subset of N-MNIST, 600 for training and 250 for test. Of these 250 only 50 are
 of N-MNIST's published test part; 200 are of its training part, by writers of whom the student has
-seen other digits. So accuracies are not those of the whole: one test recording is 0.4 points.""",
+seen other digits. So accuracies are not those of the whole: one test recording is 0.4 points.
+Smoothing, cost and length of the training were set before there was validation data, by somebody
+who saw test accuracies.""",
         (
             "--data", "nmnist", "--student", "cnn", "--method", "none", "--epochs", "50",
             "--set", "shift=2", "--set", "smoothing=0.1", "--minimize", "synops",

@@ -182,7 +182,7 @@ def page() -> str:
     parts = [HEAD]
     for (data, student, steps), table in sorted(tables.items()):
         title = f"## {data}, {student}, T = {steps}"
-        parts += [title, _teachers(table), _table(table)]
+        parts += [title, _table(table)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -190,32 +190,34 @@ HEAD = """# What distillation is worth
 
     python tests/results/distillation.py --work build/results
 
-Every row is the mean over seeds (with the standard deviation) of one training of the same length;
-`distillation.json` beside this page holds each run with its whole recipe. Accuracy is that of the
-float student on the whole test part; spikes are those of all neurons, synaptic operations those of
-the input and of all spikes over weights that are not zero, a sample. "of none" and "of kd" say how
+What a teacher adds, with options chosen on validation data alone and all else equal, stands on
+[a page of its own](worth.md). Here every row is the mean over seeds (with the standard deviation)
+of trainings of the same length, but for the row that says otherwise; `distillation.json` beside
+this page holds each run with its whole recipe. Accuracy is that of the float student on the whole
+test part; spikes are those of all neurons, synaptic operations those of the input and of all spikes
+over weights that are not zero, a sample. "of none" and "of kd" say how
 many spikes and synaptic operations there are for each one of the row `none` (the same student,
 labels only) and of `kd, tau 4` (one shared temperature). The currents of the output are summed
 (`readout` membrane), so no spikes of output neurons are counted, but in `trains`. Neurons keep
 half of their membrane in a step, all of it in rows with IF. *alpha* is the share of the loss that
 the teacher takes from the labels, *readout* what is read of the output neurons, *smoothing* the
-part of a label that is spread over all classes. The costs and constants of the rows with IF were
-chosen by the test accuracy of one or two seeds, T = 4, so these rows are a little too good.
+part of a label that is spread over all classes, *teacher* who taught and how accurate it is. The
+costs and constants of the rows with IF were chosen by the test accuracy of one or two seeds, T = 4,
+so these rows are a little too good; those of `worth.md` were not.
 
 The MLP trains for 6 epochs on the images as they are (and 4 more where it is pruned). The CNN
 trains for 10 epochs on Fashion-MNIST, images moved by up to a pixel and mirrored, and for 5 on
 MNIST, images moved."""
 
 
-def _teachers(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Say who taught, best first; a key of the grid names a spiking teacher."""
-    taught = [row["teacher"] for found in table.values() for row in found]
-    known = {(t["accuracy"], t["name"]) for t in taught if t["name"]}
-    shown = [
-        f"{name.split('/')[1] + ' (spiking)' if '/' in name else name} {100 * right:.2f} %"
-        for right, name in sorted(known, reverse=True)
-    ]
-    return f"Teachers: {', '.join(shown)}."
+def _teacher(found: Sequence[Mapping[str, Any]]) -> str:
+    """Say who taught the runs of a row; a key of the grid names a spiking teacher."""
+    taught = found[0]["teacher"]
+    if not taught["name"]:
+        return "-"
+    name = taught["name"]
+    name = f"{name.split('/')[1]} (spiking)" if "/" in name else name
+    return f"{name} {100 * taught['accuracy']:.2f} %"
 
 
 def _table(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -223,8 +225,8 @@ def _table(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     order += sorted(n for n in table if n not in order)
     lines = [
         "| method | seeds | accuracy, % | spikes | synops, thousands | spikes of none, of kd "
-        "| synops of none, of kd | alpha | readout | smoothing |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| synops of none, of kd | alpha | readout | smoothing | teacher |",
+        f"| --- |{' ---: |' * 6} --- | --- | --- | --- |",
     ]
     for name in order:
         found = table[name]
@@ -239,7 +241,8 @@ def _table(table: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         lines.append(
             f"| {name} | {len(found)} | {grid.shown(found, 'accuracy', '.2f', 100)} "
             f"| {grid.shown(found, 'spikes_per_sample', '.0f')} | {synops / 1000:.1f} "
-            f"| {against[0]} | {against[1]} | {_constants(found[0]['recipe'])} |"
+            f"| {against[0]} | {against[1]} | {_constants(found[0]['recipe'])} "
+            f"| {_teacher(found)} |"
         )
     return "\n".join(lines)
 

@@ -7,12 +7,14 @@ A recipe's price on spikes is chosen on ``NAME@validation``, which never sees th
 highest of ``COSTS`` with which its accuracy there is at most ``LOST`` below that of the plain
 student. Then each chosen recipe, its twin without the teacher (the same in all else), and the best
 recipe without a teacher are trained for three seeds, pruned too, and measured on the test data.
-Rows are kept in docs/results/worth.json.
+A second part does the same for small students of the digits, of which the demo shows one. Rows are
+kept in docs/results/worth.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +84,20 @@ def _pruned(whole: Case) -> Case:
     return replace(whole, name=name, prune=PRUNED, base=whole.name, pruner="upr")
 
 
+# Students of the digits with the options of `snn2hw distill`; the demo shows `DEMO`.
+SMALL = ("mlp-32", "mlp-64", "cnn-8-16", "cnn-8-32", "cnn-8-16-32")
+SMALL_METHODS: dict[str, str | None] = {"none": None, "hetero": "cnn"}
+SMALL_SEEDS = 10
+DIGITS = "digits"
+DEMO = "cnn-8-16"
+
+
+def small(student: str, method: str, data: str) -> Case:
+    """Return the training of a small student of the digits."""
+    teacher = SMALL_METHODS[method]
+    return Case(method, data, student, teacher, {"method": method}, precision="32-true")
+
+
 HEAD = """# What a teacher is worth
 
     python tests/results/worth.py --work build/results
@@ -102,8 +118,48 @@ def page() -> str:
     costs = ", ".join(f"{c:g}" for c in COSTS)
     parts = [HEAD.format(costs=costs, lost=f"{100 * LOST:g}")]
     for data in sorted({r["data"] for r in found.values() if "@" not in r["data"]}):
-        parts += [f"## {data}", *_choices(data, found), *_table(data, found)]
+        if data != DIGITS:
+            parts += [f"## {data}", *_choices(data, found), *_told(data, found)]
+            parts += _table(data, found)
+    parts += _small(found)
     return "\n".join(parts) + "\n"
+
+
+SMALL_HEAD = """
+## digits
+
+Small students with the options of `snn2hw distill` (T = 8), of the labels alone (`--method none`)
+and with the teacher `cnn` (`hetero`), accuracy in % on `digits@validation`, mean of {seeds} seeds:
+
+| student | labels | with the teacher | difference | standard error |
+| --- | ---: | ---: | ---: | ---: |"""
+
+
+SMALL_END = """
+`{student}` is the student of `snn2hw demo`. On the test data, mean of {seeds} seeds: labels
+{labels} %, with the teacher {taught} % ({more}, standard error {error})."""
+
+
+def _small(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Write the part on the digits."""
+    yield SMALL_HEAD.format(seeds=SMALL_SEEDS)
+    for student in SMALL:
+        yield f"| {student} | " + " | ".join(_beside(student, f"{DIGITS}@validation", found)) + " |"
+    cells = _beside(DEMO, DIGITS, found)
+    yield SMALL_END.format(
+        student=DEMO, seeds=SMALL_SEEDS, labels=cells[0], taught=cells[1], more=cells[2],
+        error=cells[3],
+    )  # fmt: skip
+
+
+def _beside(student: str, data: str, found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    labels, taught = (_of(small(student, m, data), found) for m in SMALL_METHODS)
+    means = [grid.mean(rows, "accuracy") for rows in (labels, taught)]
+    error = math.hypot(*(s / math.sqrt(SMALL_SEEDS) for _, s in means))
+    return [
+        *(grid.shown(rows, "accuracy", ".2f", 100) for rows in (labels, taught)),
+        f"{100 * (means[1][0] - means[0][0]):+.2f}", f"{100 * error:.2f}",
+    ]  # fmt: skip
 
 
 def _choices(data: str, found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -118,6 +174,22 @@ def _choices(data: str, found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]
             text = f"{100 * row['accuracy']:.2f}, {row['spikes_per_sample']:.0f}"
             cells.append(f"**{text}**" if cost == best[recipe] else text)
         yield f"| {recipe} | " + " | ".join(cells) + " |"
+
+
+def _told(data: str, found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Say what the chosen recipes with and without a teacher come to on the test data."""
+    costs = chosen(data)
+    best: dict[bool, tuple[float, str, Sequence[Mapping[str, Any]]]] = {}
+    for recipe, (taught, _) in RECIPES.items():
+        rows = _of(case(recipe, data, costs[recipe]), found)
+        spikes = grid.mean(rows, "spikes_per_sample")[0]
+        best[taught] = min(best.get(taught, (math.inf, "", rows)), (spikes, recipe, rows))
+    told = [
+        f"with{'' if taught else 'out'} a teacher {best[taught][0]:.0f} spikes a sample at "
+        f"{grid.shown(best[taught][2], 'accuracy', '.2f', 100)} % ({best[taught][1]})"
+        for taught in (True, False)
+    ]
+    yield f"\nThe fewest spikes of the chosen recipes, on the test data: {' and '.join(told)}."
 
 
 def _table(data: str, found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -161,6 +233,9 @@ def main() -> None:
         for data in asked.data:
             grid.run(FILE, candidates(data), [0], asked.work)
             grid.run(FILE, compared(data), asked.seeds, asked.work)
+        tried = [small(s, m, f"{DIGITS}@validation") for s in SMALL for m in SMALL_METHODS]
+        shown = [small(DEMO, m, DIGITS) for m in SMALL_METHODS]
+        grid.run(FILE, [*tried, *shown], range(SMALL_SEEDS), asked.work)
     PAGE.write_text(page(), encoding="utf-8")
 
 
