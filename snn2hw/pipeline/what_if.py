@@ -259,7 +259,7 @@ def _check_activity(program: Program, trace: Trace, activity: float) -> None:
     most, own = most_spikes(program), program.network.populations
     room = trace.steps * sum(most[p.name] * p.size for p in own)
     sent = sum(float(trace.events[p.name].sum()) for p in own) / trace.samples
-    if activity * sent <= room:
+    if activity <= 1 or activity * sent <= room:
         return
     unit = 10.0 ** (math.floor(math.log10(room / sent)) - 3)  # four digits, rounded down
     largest = math.floor(room / sent / unit) * unit
