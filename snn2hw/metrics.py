@@ -33,7 +33,7 @@ class Metrics:
         footprint: bytes of the parameters.
         connection_sparsity: share of the weights that are 0.
         activation_sparsity: share of the neurons' outputs that are 0, over steps and samples; None
-            where neurons may send several spikes in a step, of which only the sum is counted.
+            where no neuron spikes.
         effective_macs: products of a value that is not 0 with a weight that is not, for a sample,
             where what is sent may be other than 0, 1 and -1.
         effective_acs: the same where nothing else is sent: additions.
@@ -67,11 +67,10 @@ class Metrics:
 
 def measured(
     links: Iterable[Link],
-    events: Mapping[str, NDArray[Any]],
+    active: Mapping[str, NDArray[Any]],
     neurons: Collection[str],
     graded: Collection[str],
     *,
-    several: bool,
     footprint: int,
     samples: int,
     steps: int,
@@ -81,12 +80,11 @@ def measured(
 
     Args:
         links: all synapses.
-        events: of each input and population, how many values that are not 0 each of its elements
-            sent over all samples and steps, ``[size]``.
+        active: of each input and population, how many values that are not 0 each of its elements
+            sent over all samples and steps, ``[size]``; several spikes in a step are one value.
         neurons: the populations whose outputs are activations.
-        graded: inputs and populations that send other values than 0, 1 and -1. Several spikes in a
-            step are none: each of them is counted.
-        several: whether neurons may send several spikes in a step.
+        graded: inputs and populations that may send other values than 0, 1 and -1, such as several
+            spikes in a step.
         footprint: bytes of the parameters.
         samples: how many there were.
         steps: of a sample.
@@ -95,14 +93,14 @@ def measured(
     macs = acs = dense = 0.0
     weights = zeros = 0
     for pre, synapses in links:
-        done = synops(events[pre], synapses)
+        done = synops(active[pre], synapses)
         macs, acs = (macs + done, acs) if pre in graded else (macs, acs + done)
         dense += steps * float(fan_out(with_weight(synapses, np.ones_like(synapses.weight))).sum())
         weights += synapses.weight.size
         zeros += synapses.weight.size - int(np.count_nonzero(synapses.weight))
-    outputs = samples * steps * sum(np.asarray(events[n]).size for n in neurons)
-    active = sum(float(np.asarray(events[n]).sum()) for n in neurons)
-    sparsity = None if several or not outputs else 1.0 - active / outputs
+    outputs = samples * steps * sum(active[n].size for n in neurons)
+    sent = sum(float(active[n].sum()) for n in neurons)
+    sparsity = 1.0 - sent / outputs if outputs else None
     return Metrics(
         footprint=footprint,
         connection_sparsity=zeros / weights if weights else 0.0,

@@ -120,8 +120,10 @@ def _shipped(name: str) -> Target:
     return read(directory() / f"{name}.toml")
 
 
-def with_chips(target: Target, chips: int | None) -> Target:
+def with_chips(target: Target, chips: int | None, *, option: str = "--chips") -> Target:
     """Return a target that may use so many chips; None leaves what its file says.
+
+    ``option`` is what says the number, for the way out of an error.
 
     Raises:
         InputError: the target is a single chip, or no board has so many.
@@ -131,7 +133,7 @@ def with_chips(target: Target, chips: int | None) -> Target:
     if "chips" not in target.limits:
         raise InputError(
             f"{target.title} is a single chip, on which {chips:,} cannot be used.",
-            "Leave --chips out.",
+            f"Leave {option} out.",
         )
     usual, largest = target.limits["chips"], _largest_board(target)
     if not 1 <= chips <= largest.value:
@@ -139,7 +141,7 @@ def with_chips(target: Target, chips: int | None) -> Target:
         raise InputError(
             f"{chips:,} chips were asked for. The largest board of {target.title}, {name}has "
             f"{largest.value:,.0f}.",
-            f"Give --chips a number from 1 to {largest.value:,.0f}.",
+            f"Give {option} a number from 1 to {largest.value:,.0f}.",
         )
     allowed = replace(usual, value=float(chips), low=float(chips), high=float(chips))
     return replace(target, limits=MappingProxyType({**target.limits, "chips": allowed}))

@@ -92,6 +92,8 @@ def energy_report(
     if html is not None:
         check_result(html)
     opened = builds.load_build(build, root())
+    if changes is not None:
+        extrapolating.check_build(opened.program, changes)
     proof = keeping.last_proof(opened.path)
     taken = samples_of(talk, opened, limit=samples, output=output, **choice)
     if taken.labels is not None:
@@ -100,6 +102,9 @@ def energy_report(
     report = measured.report
     metrics = neurobench.of_program(opened.program, measured.trace, report.accuracy).json()
     more: dict[str, Any] = {"neurobench": metrics}
+    found = None
+    if changes is not None:  # before anything is kept, as there may be something wrong with them
+        found = _extrapolated(opened, changes, report, samples, output, choice)
     below: list[str] = []
     if against is not None:
         rows = compared.rows(
@@ -111,10 +116,9 @@ def energy_report(
     note = keeping.keep_bill(opened.path, document, replace=anyway)
     if note:
         talk.say(f"note: {note}")
-    if changes is not None:
-        found = _extrapolated(opened, changes, report, samples, output, choice)
+    if found is not None:
         document["what_if"] = found.json()  # not kept: the build's file holds results
-        below += ["", *beside.what_if(found, changes, found.assumptions, report)]
+        below += ["", *beside.what_if(found, found.changes, found.assumptions, report)]
     if html is not None:
         asked_for = [] if names == "none" else _targets(names)
         besides = [n for n in asked_for if n != opened.program.target.name]

@@ -91,6 +91,8 @@ class Trace:
         weighed: for some inputs and populations, the sums of what their events are worth, in
             several ways, and last how many there were, ``[N, T, ways + 1]``, where a simulator was
             asked for it.
+        active: of inputs and populations that may send several spikes in a step, in how many
+            samples neuron i sent any at step t, ``[T, size]``; of the others, that is ``events``.
     """
 
     outputs: Mapping[str, Answer]
@@ -101,9 +103,10 @@ class Trace:
     seconds: float
     on: str
     weighed: Mapping[str, NDArray[np.int64]] = field(default_factory=dict[str, NDArray[np.int64]])
+    active: Mapping[str, NDArray[np.int64]] = field(default_factory=dict[str, NDArray[np.int64]])
 
     def __post_init__(self) -> None:
-        for name in ("outputs", "events", "layers", "phase", "weighed"):
+        for name in ("outputs", "events", "layers", "phase", "weighed", "active"):
             given = getattr(self, name)
             if not isinstance(given, OnDemand):
                 object.__setattr__(self, name, MappingProxyType(dict(given)))
@@ -217,4 +220,5 @@ def join(parts: Sequence[Trace], seconds: float) -> Trace:
         layers=layers,
         seconds=seconds,
         weighed={k: np.concatenate([p.weighed[k] for p in parts]) for k in first.weighed},
+        active={k: np.sum([p.active[k] for p in parts], axis=0) for k in first.active},
     )

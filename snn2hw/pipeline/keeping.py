@@ -84,9 +84,8 @@ def keep_bill(folder: Path, bill: Mapping[str, Any], *, replace: bool = False) -
     if there["samples"] > bill["samples"]:
         return f"{folder / BILL} stays: it is of {was}, and this report of {now} ({KEEP_THIS})"
     same = all(there[k] == bill[k] for k in ("samples", "data"))
-    write_json(
-        folder / BILL, ({k: there[k] for k in BESIDES if k in there} if same else {}) | dict(bill)
-    )
+    besides = [k for k in BESIDES if same and k in there and k not in bill]
+    write_json(folder / BILL, {**bill, **{k: there[k] for k in besides}})
     if there["data"] != bill["data"]:
         return f"{folder / BILL} was of {was} and is of {now} now"
     return None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw import families
 from snn2hw.ir.graph import wiring
 from snn2hw.ir.network import Network
 from snn2hw.ir.nodes import Leaky
@@ -41,13 +42,19 @@ def of_network(
     links = [Link(s.name, s.synapses) for name in wires.order for s in wires.into[name].sources]
     cells = net.cells()
     sums = [k for k, n in cells.items() if isinstance(n, Leaky)]
+    spiking = [k for k in cells if k not in sums]
+    last = {s.name for name in net.outputs() for s in wires.into[name].sources}
+    rules = net.rules
+    several = [
+        k for k in spiking
+        if rules.spikes == "many" and (rules.most_out if k in last else rules.most) != 1
+    ]  # fmt: skip
     accuracy = None
     if labels is not None:
         accuracy = float((ran.predictions[chosen(ran.outputs, output)] == labels).mean())
     return measured(
-        links, ran.events, [k for k in cells if k not in sums],
-        [*sums, *(k for k, p in net.inputs().items() if p.max_value > 1)],
-        several=net.rules.spikes == "many" and net.rules.most != 1,
+        links, ran.active, spiking,
+        [*sums, *several, *(k for k, p in net.inputs().items() if p.max_value > 1)],
         footprint=FLOAT * size(net)["parameters"], samples=ran.samples, steps=ran.steps,
         accuracy=accuracy,
     )  # fmt: skip
@@ -67,16 +74,24 @@ def of_program(program: Program, trace: Trace, accuracy: float | None) -> Metric
     for p in net.populations:
         held: list[Any] = [getattr(p, f.name) for f in fields(p)]  # type: ignore[arg-type]
         arrays += [a for a in held if isinstance(a, np.ndarray)]
+    most = most_spikes(program)
     return measured(
         [Link(c.pre, c.synapses) for c in net.connections],
-        {k: e.sum(axis=0) for k, e in trace.events.items()},
+        {k: e.sum(axis=0) for k, e in {**trace.events, **trace.active}.items()},
         [p.name for p in net.populations if not p.graded],
-        [*(p.name for p in net.populations if p.graded),
+        [*(p.name for p in net.populations if p.graded or most[p.name] > 1),
          *(p.name for p in net.inputs if p.largest > 1)],
-        several=program.target.abilities.get("spikes_many", False),
         footprint=sum(a.size * width(a) for a in arrays), samples=trace.samples, steps=trace.steps,
         accuracy=accuracy,
     )  # fmt: skip
+
+
+def most_spikes(program: Program) -> dict[str, int]:
+    """Return how many spikes a neuron of each population may send in a step; a message is one."""
+    rules = families.of(program.target).trains(program.target)
+    outs = program.network.outputs.values()
+    return {p.name: rules.most_out if p.name in outs else rules.most
+            for p in program.network.populations}  # fmt: skip
 
 
 def width(values: NDArray[Any]) -> int:

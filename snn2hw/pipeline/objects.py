@@ -309,11 +309,13 @@ class Built:
             y: labels ``[N]``, for the accuracy that the report tells; None for those of a file.
             output: of several outputs, the one that the labels are for.
             what_if: changes that nobody has built: ``steps`` of a sample, ``sparsity`` (share of
-                the weights that are zero), ``activity`` (times as many spikes), ``chips`` that are
-                on. What is returned is then an ``Extrapolation``, which says what it assumes and
-                has the bill of the build as ``built``.
+                all weights that are zero, at least what it is), ``activity`` (times as many
+                spikes), ``chips`` that are on. What is returned is then an ``Extrapolation``, which
+                says what it assumes and has the bill of the build as ``built``.
         """
         changes = None if what_if is None else extrapolating.checked(what_if)
+        if changes is not None:
+            extrapolating.check_build(self.program, changes)
         taken = self._samples(x, output)
         ran = self._ran(taken)
         report = counting.report(self.program, ran.trace, ran.counts, self.target)

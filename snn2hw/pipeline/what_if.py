@@ -7,6 +7,8 @@ memory is placed again. What is left is an assumption, and each is said in a sen
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -14,26 +16,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw import families
+from snn2hw import errors, families
 from snn2hw import target as targets
-from snn2hw.errors import InputError, listed, unknown_name
+from snn2hw.errors import DoesNotFitError, InputError, listed
 from snn2hw.estimator import STATIC, EnergyReport
-from snn2hw.fields import Check, real, whole
+from snn2hw.fields import Check, real, shown, whole
 from snn2hw.ir import counts as counted
 from snn2hw.ir import trace as traced
 from snn2hw.ir.counts import Counts, range_of
 from snn2hw.ir.integer import Connection, IntNetwork
 from snn2hw.ir.program import Program
-from snn2hw.ir.synapses import Sparse, Synapses, from_matrix, matrix, nonzeros, sizes, with_weight
+from snn2hw.ir.synapses import Sparse, Synapses, from_matrix, matrix, nonzeros, with_weight
 from snn2hw.ir.trace import LayerTrace, Trace
 from snn2hw.pipeline import counting
+from snn2hw.pipeline.neurobench import most_spikes
 from snn2hw.pipeline.port import Ints
+from snn2hw.report.beside import wrapped
 from snn2hw.simulate.inputs import check_inputs
 
 MOST_STEPS = 8192
+SPARSEST = 0.999
+SAME = 0.0005  # shares that are no further apart are told alike, as tenths of a percent
 KNOWN: Mapping[str, Check] = {
     "steps": whole(1, MOST_STEPS),
-    "sparsity": real(0, 0.999),
+    "sparsity": real(0, SPARSEST),
     "activity": real(0, 1000),
     "chips": whole(1, 1 << 20),
 }
@@ -58,7 +64,8 @@ class Extrapolation(EnergyReport):
         """Say that it is an extrapolation, from what, and what it comes to."""
         said = ", ".join(f"{k}={v:g}" for k, v in self.changes.items())
         lines = [f"extrapolation, not a result: {said}", *(f"  {a}" for a in self.assumptions)]
-        return "\n".join([*lines, EnergyReport.__repr__(self)])
+        lines += EnergyReport.__repr__(self).splitlines()
+        return "\n".join(part for line in lines for part in wrapped(line, "    "))
 
     def json(self) -> dict[str, Any]:
         """Return the bill's document, marked as an extrapolation."""
@@ -73,9 +80,13 @@ def read(texts: Sequence[str]) -> dict[str, float]:
     """Read ``NAME=VALUE``.
 
     Raises:
-        InputError: a value is no number; or as ``checked`` says.
+        InputError: a value is no number, or a name is there twice; or as ``checked`` says.
     """
     found: dict[str, Any] = {}
+    names = [told.partition("=")[0] for told in texts]
+    twice = [t for t, name in zip(texts, names, strict=True) if names.count(name) > 1]
+    if twice:
+        raise InputError(f"what_if: one change was given twice: {listed(twice)}.", "Give it once.")
     for told in texts:
         name, _, value = told.partition("=")
         try:
@@ -85,20 +96,67 @@ def read(texts: Sequence[str]) -> dict[str, float]:
     return checked(found)
 
 
-def checked(changes: Mapping[str, Any]) -> dict[str, float]:
-    """Return changes whose names and values are right.
+def checked(changes: Any) -> dict[str, float]:
+    """Return changes whose names and values are right, as Python's own numbers.
+
+    Args:
+        changes: a mapping from names to numbers, NumPy's too.
 
     Raises:
-        InputError: names every one that is not.
+        InputError: it is none, or names every change that is not right.
     """
-    for name in changes:
-        if name not in KNOWN:
-            raise unknown_name("change", name, sorted(KNOWN))
-    wrong = [f"{k}{said}" for k, v in changes.items() for said in KNOWN[k](v)]
-    if wrong or not changes:
+    if not isinstance(changes, Mapping):
+        raise InputError(
+            f"what_if is {shown(changes)}, not a mapping from names to numbers.",
+            'Give what_if={"steps": 8}, for example.',
+        )
+    given: Mapping[Any, Any] = changes
+    found = {k: _plain(v) for k, v in given.items()}
+    wrong = [f"there is no change {shown(k)}" for k in found if k not in KNOWN]
+    wrong += [f"{k}{said}" for k, v in found.items() if k in KNOWN for said in KNOWN[k](v)]
+    if wrong or not found:
         told = listed(wrong, "; ") or "nothing to change was named"
         raise InputError(f"what_if: {told}.", f"Write {EXAMPLES}.")
-    return dict(changes)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's own number for one of NumPy's; anything else as it is."""
+    if isinstance(value, bool | np.bool_):
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return float(value) if isinstance(value, numbers.Real) else value
+
+
+def check_build(program: Program, changes: Mapping[str, float]) -> None:
+    """Refuse changes that a build cannot have, before anything runs.
+
+    Raises:
+        InputError: names them: fewer zeros than there are, or more chips than the largest board.
+    """
+    wrong: list[InputError] = []
+    if "chips" in changes:
+        try:
+            targets.with_chips(program.target, int(changes["chips"]), option="chips=")
+        except InputError as error:
+            wrong.append(error)
+    if "sparsity" in changes:
+        now = share_of_zeros(program.network)
+        if changes["sparsity"] < now - SAME:
+            least = f"Write sparsity={now:.3f} or more. " if now - SAME <= SPARSEST else ""
+            wrong.append(
+                InputError(
+                    f"sparsity={changes['sparsity']:g} is less than the build has: {now:.1%} of "
+                    "its weights are zero.",
+                    f"{least}For fewer zeros train a denser student, or export the run that was "
+                    "not pruned.",
+                )
+            )
+    if wrong:
+        told = listed((e.message for e in wrong), " ")
+        raise InputError(f"what_if: {told}", listed((e.hint for e in wrong), " "))
 
 
 def at_steps(program: Program, changes: Mapping[str, float]) -> Program:
@@ -146,8 +204,9 @@ def extrapolated(
 
     Raises:
         UnsupportedError, DoesNotFitError: the changed network cannot be placed.
-        InputError: the target has no such number of chips.
+        InputError: as ``check_build`` says, or neurons cannot send so many spikes.
     """
+    check_build(program, changes)
     sentences: list[str] = []
     changed = program
     if "chips" in changes:
@@ -158,15 +217,15 @@ def extrapolated(
         changed = replace(changed, network=network)
         sentences.append(said)
     if changed is not program:
-        place = families.of(program.target).place
-        changed = replace(changed, placement=place(changed.network, changed.target))
+        changed = _placed(changed, built)
     activity = changes.get("activity", 1.0)
     trace, counts = _counted(program, changed, inputs, activity, memory)
+    _check_activity(program, trace, activity)
     if "steps" in changes:
         sentences.append(_steps(built, trace))
     if "activity" in changes:
         sentences.append(
-            f"activity: every neuron spikes {activity:g} times as often, at the same steps as now; "
+            f"activity: {activity:g} times as many spikes, spread over neurons and steps as now; "
             "input values and updates of neurons stay as they are"
         )
     bill = counting.report(changed, _scaled(trace, program, activity), counts, changed.target)
@@ -179,6 +238,37 @@ def extrapolated(
         "data": built.data, "output": built.output, "accuracy": right(trace) if same else None,
     }  # fmt: skip
     return Extrapolation(**known, changes=changes, assumptions=tuple(sentences), built=built)
+
+
+def _placed(program: Program, built: EnergyReport) -> Program:
+    """Place a program anew; where it does not fit, the way out is another change."""
+    try:
+        placement = families.of(program.target).place(program.network, program.target)
+    except DoesNotFitError as error:
+        takes = errors.counted(built.chips, "chip")
+        raise DoesNotFitError(
+            f"what_if: {error.message}",
+            f"Write chips=N with a larger N; the network as built takes {takes}.",
+            error.reasons,
+        ) from error
+    return replace(program, placement=placement)
+
+
+def _check_activity(program: Program, trace: Trace, activity: float) -> None:
+    """Refuse more spikes than all neurons have if each sends its most in every step."""
+    most, own = most_spikes(program), program.network.populations
+    room = trace.steps * sum(most[p.name] * p.size for p in own)
+    sent = sum(float(trace.events[p.name].sum()) for p in own) / trace.samples
+    if activity <= 1 or activity * sent <= room:
+        return
+    unit = 10.0 ** (math.floor(math.log10(room / sent)) - 3)  # four digits, rounded down
+    largest = math.floor(room / sent / unit) * unit
+    steps = errors.counted(trace.steps, "step")
+    raise InputError(
+        f"what_if: activity={activity:g} would be {activity * sent:,.1f} spikes an inference "
+        f"({sent:,.1f} now); all neurons together can send at most {room:,} in {steps}.",
+        f"Write activity={largest:.4g} or less.",
+    )
 
 
 def _counted(
@@ -232,34 +322,42 @@ def _scaled(trace: Trace, program: Program, activity: float) -> Trace:
 
 
 def _sparser(net: IntNetwork, sparsity: float) -> tuple[IntNetwork, str]:
-    """Set the smallest weights of each connection to zero, so that this share of them is."""
-    connections = [replace(c, synapses=_pruned(c.synapses, sparsity)) for c in net.connections]
-    before, after = (_share_of_zeros(some) for some in (net.connections, connections))
+    """Set the smallest weights to zero, so that this share of all weights is.
+
+    Every connection keeps the same share of its weights that are not zero.
+    """
+    now = share_of_zeros(net)
+    if abs(sparsity - now) <= SAME:
+        kept, connections = 1.0, net.connections
+    else:
+        kept = (1 - sparsity) / (1 - now)
+        thin = (replace(c, synapses=_thinned(c.synapses, kept)) for c in net.connections)
+        connections = tuple(thin)
+    then = _zeros(connections, of=net.connections)
     said = (
-        f"sparsity: the smallest weights of each connection are zero, {after:.1%} of all instead "
-        f"of {before:.1%}, stored and placed anew; neurons are taken to spike as they do now, "
-        "which only training can show, so there is no accuracy"
+        f"sparsity: each connection keeps {kept:.1%} of its non-zero weights, the largest; then "
+        f"{then:.1%} of all weights are zero instead of {now:.1%}, stored and placed anew; neurons "
+        "are taken to spike as they do now, which only training can show, so there is no accuracy"
     )
-    return replace(net, connections=tuple(connections)), said
+    return replace(net, connections=connections), said
 
 
-def _share_of_zeros(connections: Sequence[Connection]) -> float:
-    """Return it of all weights, but for those from neuron to neuron if there are others."""
-    some = [c.synapses for c in connections]
-    some = [s for s in some if not isinstance(s, Sparse)] or some
-    return 1 - sum(map(nonzeros, some)) / sum(map(_places, some))
+def share_of_zeros(net: IntNetwork) -> float:
+    """Return it of all weights that are stored, those of a kernel once: NeuroBench's sparsity."""
+    return _zeros(net.connections, of=net.connections)
 
 
-def _places(synapses: Synapses) -> int:
-    """Return how many weights there would be without zeros; those of a kernel count once."""
-    return math.prod(sizes(synapses)) if isinstance(synapses, Sparse) else synapses.weight.size
+def _zeros(connections: Sequence[Connection], of: Sequence[Connection]) -> float:
+    """Return the share of the weights ``of`` connections that is zero in what became of them."""
+    weights = sum(c.synapses.weight.size for c in of)
+    return 1 - sum(nonzeros(c.synapses) for c in connections) / weights if weights else 0.0
 
 
-def _pruned(synapses: Synapses, sparsity: float) -> Synapses:
+def _thinned(synapses: Synapses, kept: float) -> Synapses:
+    """Keep the largest of the weights that are not zero, this share of them."""
     weight = synapses.weight.reshape(-1).copy()
-    left = round((1 - sparsity) * _places(synapses))
     order = np.argsort(np.abs(weight.astype(np.int64)), kind="stable")
-    weight[order[: max(0, weight.size - left)]] = 0
+    weight[order[: weight.size - round(kept * nonzeros(synapses))]] = 0
     found = with_weight(synapses, weight.reshape(synapses.weight.shape))
     return from_matrix(matrix(found)) if isinstance(found, Sparse) else found
 

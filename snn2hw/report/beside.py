@@ -78,7 +78,7 @@ def what_if(
     rows.append(["accuracy", percent(built.accuracy), percent(found.accuracy), "", ""])
     said = ", ".join(f"{k}={v:g}" for k, v in changes.items())
     return [
-        f"what if {said}: an extrapolation, not a result",
+        *wrapped(f"what if {said}: an extrapolation, not a result"),
         "",
         *table(["an inference", "as built", "what if", "low", "high"], rows),
         "",
@@ -90,6 +90,6 @@ def _ends(was: Range, now: Range) -> list[str]:
     return [number(v) for v in (was.typical, now.typical, now.low, now.high)]
 
 
-def wrapped(text: str) -> list[str]:
-    """Break a paragraph into lines, all but the first of them indented."""
-    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+def wrapped(text: str, further: str = "  ") -> list[str]:
+    """Break a paragraph into lines; those after the first begin with ``further``."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=further)

@@ -38,6 +38,7 @@ class FloatTrace:
         membranes: their membrane potentials after the step, ``[N, T, *shape]``.
         events: how many values other than 0 each input and cell sent, over samples and steps,
             ``[size]``; where neurons may send many spikes a step, a value counts as that many.
+        active: the same, where a value always counts as one.
         samples: N.
         steps: T.
     """
@@ -46,6 +47,7 @@ class FloatTrace:
     recorded: Mapping[str, Floats]
     membranes: Mapping[str, Floats]
     events: Mapping[str, Floats]
+    active: Mapping[str, Floats]
     samples: int
     steps: int
 
@@ -160,6 +162,7 @@ def _batch(
     cells = {n: _start(net.nodes[n], net.dt, net.rules, samples, n in last) for n in wires.order}
     sent: _Sent = {name: {} for name in (*inputs, *cells)}
     events = {name: np.zeros(()) for name in sent}
+    active = dict(events)
 
     def drive(name: str, t: int) -> Floats:
         total = np.tile(_constants(wires.into[name], t), (samples, 1))
@@ -181,12 +184,14 @@ def _batch(
         for name, past in sent.items():
             counted = past[t] if net.rules.spikes == "many" else past[t] != 0
             events[name] = events[name] + counted.sum(axis=0, dtype=np.float64)
+            active[name] = active[name] + np.count_nonzero(past[t], axis=0)
             past.pop(t - longest, None)
 
     def shaped(arrays: Mapping[str, Floats]) -> dict[str, Floats]:
         return {k: v.reshape(samples, steps, *input_shape(net.nodes[k])) for k, v in arrays.items()}
 
-    return FloatTrace(shaped(outputs), shaped(recorded), shaped(membranes), events, samples, steps)
+    seen = (shaped(outputs), shaped(recorded), shaped(membranes))
+    return FloatTrace(*seen, events, active, samples, steps)
 
 
 def _received(total: Floats, links: _Links, sent: _Sent, t: int) -> Floats:
@@ -296,6 +301,7 @@ def _join(parts: list[FloatTrace]) -> FloatTrace:
         cat(lambda p: p.recorded),
         cat(lambda p: p.membranes),
         {k: np.sum([p.events[k] for p in parts], axis=0) for k in first.events},
+        {k: np.sum([p.active[k] for p in parts], axis=0) for k in first.active},
         sum(p.samples for p in parts),
         first.steps,
     )

@@ -281,7 +281,7 @@ def cut(net: IntNetwork, selection: Selection, trace: Trace) -> Trace:
         for k, layer in trace.layers.items()
         if k in selection.names
     }
-    return replace(trace, layers=layers, events={})
+    return replace(trace, layers=layers, events={}, active={})
 
 
 def _some(x: NDArray[Any], net: IntNetwork, selection: Selection, name: str) -> NDArray[Any]:

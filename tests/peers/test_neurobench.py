@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import xylo_nets
 from neurobench.metrics.static import ConnectionSparsity, Footprint
+from neurobench.metrics.utils.layers import single_layer_MACs
 from neurobench.metrics.workload import (
     ActivationSparsity,
     ClassificationAccuracy,
@@ -14,7 +16,8 @@ from neurobench.metrics.workload import (
 from neurobench.models import TorchModel
 from torch import nn
 
-from snn2hw import datasets, train
+from snn2hw import datasets, families, train
+from snn2hw.ir.synapses import matrix, sizes
 from snn2hw.pipeline import neurobench
 from snn2hw.train.neurons import Lif
 from snn2hw.train.students import Neuron, Settings, make_student, predictions
@@ -122,6 +125,27 @@ def test_spikes_behind_a_pool_are_not_averages(digits):
     assert got.effective_macs < want["Effective_MACs"]
     assert got.effective_macs < STEPS * 64 * first  # the first layer's
     assert got.effective_acs > want["Effective_ACs"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_several_spikes_in_a_step_are_one_product(seed):
+    # The layers of a Xylo, as the package counts them: a value that is not 0 is one, and a product.
+    program = xylo_nets.random_program(seed)
+    x = xylo_nets.spikes(program, 3)
+    trace = families.of(program.target).run(program, x, spikes=True)
+    sent = {**x, **{k: layer.spikes for k, layer in trace.layers.items()}}
+    want = dense = 0
+    for c in program.network.connections:
+        post, pre = sizes(c.synapses)
+        layer, values = nn.Linear(pre, post, bias=False), sent[c.pre].reshape(-1, pre)
+        layer.weight.data = torch.from_numpy(matrix(c.synapses).toarray().astype(np.float32))
+        inputs = torch.from_numpy(values.astype(np.float32))
+        done, additions = single_layer_MACs(inputs, layer)
+        want, dense = want + done, dense + single_layer_MACs(inputs, layer, total=True)[0]
+        assert not additions or values.max() == 1
+    found = neurobench.of_program(program, trace, None)
+    assert found.effective_macs + found.effective_acs == pytest.approx(want / 3)
+    assert 0 < want <= dense
 
 
 def test_an_input_of_grey_levels_makes_products_whatever_a_batch_holds(digits):

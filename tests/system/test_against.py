@@ -100,12 +100,14 @@ def test_energy_is_measured_where_counters_can_be_read(workshop, counters):
 
 
 def test_text_fits_eighty_columns(workshop, idle):
-    done = call_here(workshop, "energy", "report", "--against", "cpu", "--what-if", "steps=4", *FEW)
+    every = ("steps=4", "sparsity=0.8123", "activity=0.5123", "chips=2")
+    options = [word for change in every for word in ("--what-if", change)]
+    done = call_here(workshop, "energy", "report", "--against", "cpu", *options, *FEW)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     start = next(i for i, x in enumerate(lines) if x.startswith("NeuroBench's metrics"))
     assert max(map(len, lines[start:])) <= 80
-    assert "what if steps=4: an extrapolation, not a result" in lines
+    assert any(x.startswith("what if steps=4, sparsity=0.8123") for x in lines)
 
 
 def test_without_the_teacher_there_is_a_reason(workshop, idle):
@@ -164,11 +166,29 @@ def test_more_steps_show_the_samples_anew(workshop):
     assert found["what_if"]["input_events"] == pytest.approx(2 * found["input_events"])
 
 
-def test_wrong_changes_are_told_before_anything_runs(workshop):
-    for wrong, said in (("step=4", "There is no change 'step'"), ("steps=0", "steps is 0")):
-        done = call_here(workshop, "energy", "report", "--what-if", wrong)
+def test_nothing_is_kept_where_changes_are_wrong(workshop):
+    bill = workshop / "builds" / "cnn-digits-s75-loihi2" / "energy.json"
+    bill.unlink(missing_ok=True)
+    for wrong, said in (
+        (["step=4"], "there is no change 'step'"), (["steps=0"], "steps is 0"),
+        (["steps=4", "steps=2"], "given twice: steps=4, steps=2"),
+        (["sparsity=0.1"], "sparsity=0.1 is less than the build has: 75.0%"),
+        (["chips=100000"], "Give chips= a number from 1 to"),
+        (["activity=1000"], "Write activity="),
+    ):  # fmt: skip
+        options = [word for change in wrong for word in ("--what-if", change)]
+        done = call_here(workshop, "energy", "report", *FEW, *options)
         assert done.returncode == 1
         assert said in done.stderr
+        assert "--chips" not in done.stderr
+        assert not bill.exists()
+
+
+def test_as_many_zeros_as_a_build_has_change_nothing(workshop):
+    told = document(workshop, "energy", "report", *FEW, "--what-if", "sparsity=0.75")
+    found = told["what_if"]
+    assert found["chip"] == told["chip"]
+    assert found["synops"] == told["synops"]
 
 
 def test_the_rows_stand_for_themselves():

@@ -57,7 +57,9 @@ def trace_of(
     sent = {k: x.reshape(samples, steps, -1) for k, x in inputs.items()}
     sent |= {k: window(k, SPIKES).reshape(samples, steps, -1) for k in names}
     events = {k: x.sum(axis=0, dtype=np.int64) for k, x in sent.items()}
+    active = {k: np.count_nonzero(x, axis=0) for k, x in sent.items()}
     outputs = {k: window(k, SPIKES) for k in program.network.outputs.values()}
     return Trace(
-        answers(program, outputs), events, whole, program.phase, program.depth, seconds, on
-    )
+        answers(program, outputs), events, whole, program.phase, program.depth, seconds, on,
+        active=active,
+    )  # fmt: skip
