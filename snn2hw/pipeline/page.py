@@ -120,8 +120,10 @@ def of_targets(
     )  # fmt: skip
 
 
-def _check_beside(others: Sequence[Mapping[str, Any]]) -> None:
-    rows = [dict(row) for row in others]
+def _check_beside(others: object) -> None:
+    rows: object = others
+    if isinstance(others, list | tuple):
+        rows = [dict(row) if isinstance(row, Mapping) else row for row in others]
     require(rows, BESIDE, "What stands beside the build", "Give each row these fields.")
 
 

@@ -135,8 +135,8 @@ class Evidence:
         chain: from the teacher to the chip.
         targets: rows of ``snn2hw energy compare --json``; empty if it was not asked for.
         others: rows of what else runs the model, such as a processor: ``who``, ``runs_on``,
-            ``accuracy``, ``latency_us``, ``energy_uj`` (low, typical, high; None where nobody
-            knows) and ``how``.
+            ``accuracy``, ``latency_us``, ``energy_uj`` (low, typical, high, without idle power;
+            None where nobody knows), ``how`` and, if known, ``samples``.
         points: accuracy against energy of what is in the folder.
         left_out: what is not among the points, and why.
         made: when, by which command and with which versions: pairs of words.

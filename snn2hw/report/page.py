@@ -21,9 +21,12 @@ from snn2hw.report.units import Unit, energy_unit, time_unit
 from snn2hw.report.verdict import KEPT_TOGETHER, least_of, sureness, verdict
 
 MOST_CLASSES = 16  # of a confusion matrix that is drawn whole
-MOST_BARS = 32  # layers whose energy is drawn
+MOST_BARS = 32  # layers of a picture
+MOST_SAMPLES = 4
 # Of a page, which several builds and samples share, so that it stays small.
 MOST_ROWS, MOST_RUNS = 80, 9000
+MOST_BYTES = 480_000  # of a page; one that is larger is made again with less in it
+THINNER = (1, 2, 4, 8, 16, 32)  # what these numbers are divided by
 
 
 def _shown(value: Any) -> Any:
@@ -55,13 +58,29 @@ class Bar:
 
 
 def render(evidence: Evidence) -> str:
-    """Render the page."""
+    """Render the page, with as much in its tables and pictures as it may be large."""
+    text = ""
+    for thinner in THINNER:
+        text = _rendered(evidence, thinner)
+        if len(text.encode()) <= MOST_BYTES:
+            break
+    return text
+
+
+def _rendered(evidence: Evidence, thinner: int) -> str:
+    """Render the page with so many times fewer rows, marks and samples."""
     reports = [s.report for s in evidence.subjects]
     joules, seconds = energy_unit(reports), time_unit(reports)
     least = least_of(evidence)
-    rows = MOST_ROWS // max(1, len(reports))
+    several = max(1, len(reports))
     pictures = sum(len(x.layers) for s in evidence.subjects for x in s.activity.samples)
-    runs = MOST_RUNS // max(1, pictures)
+    most = Most(
+        rows=max(4, MOST_ROWS // several // thinner),
+        cells=max(32, tables.MOST_CELLS // several // thinner),
+        bars=max(4, MOST_BARS // thinner),
+        runs=MOST_RUNS // max(1, pictures) // thinner,
+        samples=max(1, MOST_SAMPLES // thinner),
+    )
     return _ENVIRONMENT.get_template("page.html.j2").render(
         evidence=evidence,
         verdict=verdict(evidence, joules),
@@ -70,11 +89,12 @@ def render(evidence: Evidence) -> str:
         seconds=seconds,
         chain=tables.chain(evidence),
         targets=tables.targets(evidence, joules, seconds),
+        hows=tables.hows(evidence),
         points=tables.points(evidence, joules),
         scatters=_scatters(evidence, joules),
         provenance=tables.provenance(evidence),
         parts=[
-            _parts(f"b{i}", s, (joules, seconds), rows, runs)
+            _parts(f"b{i}", s, (joules, seconds), most, named=several > 1)
             for i, s in enumerate(evidence.subjects)
         ],
         css=_inlined("page.css"),
@@ -87,8 +107,27 @@ def _inlined(name: str) -> Markup:
     return Markup(files("snn2hw.report").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
+@dataclass(frozen=True, slots=True)
+class Most:
+    """What the sections about one build hold at most.
+
+    Args:
+        rows: of a table.
+        cells: of the table of spikes by step.
+        bars: layers of a picture.
+        runs: marks in a raster, of a layer.
+        samples: that are shown one by one.
+    """
+
+    rows: int
+    cells: int
+    bars: int
+    runs: int
+    samples: int
+
+
 def _parts(
-    name: str, subject: Subject, units: tuple[Unit, Unit], rows: int, runs: int
+    name: str, subject: Subject, units: tuple[Unit, Unit], most: Most, *, named: bool
 ) -> dict[str, Any]:
     """Return what the sections about one build show.
 
@@ -96,49 +135,53 @@ def _parts(
         name: that their anchors begin with.
         subject: the build.
         units: of energies and times.
-        rows: of a table at most.
-        runs: marks in a raster, of a layer at most.
+        most: what they hold at most.
+        named: whether the names of the sections begin with the build's, as there are several.
     """
     (joules, seconds), report, seen = units, subject.report, subject.activity
     hues = {layer.name: (47 * i + 190) % 360 for i, layer in enumerate(report.layers)}
     return {
         "id": name,
+        "named": f"{name} " if named else "",
         "subject": subject,
         "boundaries": tables.boundaries(report, joules, seconds),
-        "layer_by_event": tables.layer_by_event(report, joules, rows),
+        "layer_by_event": tables.layer_by_event(report, joules, most.rows),
         "events": tables.events(report, joules),
-        "bars": _bars(report, joules),
+        "bars": _bars(report, joules, most.bars),
         "paid": [p.event.replace("_", " ") for p in report.paid() if p.count],
-        "steps": tables.steps(subject, rows),
-        "by_step": activity.by_step(seen.spikes, {x.name: x.neurons for x in report.layers}),
+        "steps": tables.steps(subject, most.rows, most.cells),
+        "by_step": activity.by_step(
+            seen.spikes, {x.name: x.neurons for x in report.layers}, most.bars
+        ),
+        "drawn": min(len(seen.spikes), most.bars),
         "samples": [
             (
                 s,
-                activity.raster(s, runs),
+                activity.raster(s, most.runs),
                 [activity.membranes(x) for x in s.layers if x.watched.size],
             )
-            for s in seen.samples
+            for s in seen.samples[: most.samples]
         ],
         "matrix": _matrix(subject),
-        "confusions": tables.confusions(subject),
+        "confusions": tables.confusions(subject, most.rows),
         "chips": floor_plan.chips(
             subject.placement, seen.core_uj.tolist(), seen.core_sent.tolist()
         ),
         "notes": floor_plan.notes(subject.placement),
-        "hues": dict(list(hues.items())[:MOST_BARS]),
+        "hues": dict(list(hues.items())[: most.bars]),
         "all_hues": hues,
-        "cores": tables.cores(subject, joules),
-        "layers": tables.layers(subject, rows),
+        "cores": tables.cores(subject, joules, min(tables.MOST_CORES, most.rows)),
+        "layers": tables.layers(subject, most.rows),
         "prices": tables.prices(report),
         "rewritten": _rewritten(subject.info["rewrites"]),
     }
 
 
-def _bars(report: EnergyReport, joules: Unit) -> list[Bar]:
+def _bars(report: EnergyReport, joules: Unit, most: int) -> list[Bar]:
     paid = [p for p in report.paid() if p.count]
     widest = max((x.dynamic_uj.typical for x in report.layers), default=0.0) or 1.0
     bars: list[Bar] = []
-    for x in report.layers[:MOST_BARS]:
+    for x in report.layers[:most]:
         uj = [(p.event.replace("_", " "), x.counts[p.event] * p.pj * 1e-6) for p in paid]
         told = ", ".join(f"{event} {joules.of(v)}" for event, v in uj if v)
         words = f"{short(x.name)}: {told or 'nothing'} {joules.sign}"

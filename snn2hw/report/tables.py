@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from snn2hw.report.units import Unit, of_an_event
 
 MOST_ROWS = 80  # of a table; more would make the page large
 MOST_CORES = 64
-MOST_STEPS, MOST_CELLS = 64, 1200  # of the table of spikes by step
+MOST_STEPS, MOST_CELLS = 64, 1200  # of the tables of spikes by step, of all builds
 MOST_SAID = 600  # characters of a cell
 
 
@@ -28,6 +28,11 @@ class Cell:
     shown: str
     value: float | None = None
     shade: float = 0.0
+
+    @property
+    def exact(self) -> str:
+        """The number in the fewest digits that read back as the same; "" if it is none."""
+        return "" if self.value is None else repr(float(self.value)).removesuffix(".0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,7 @@ def boundaries(report: EnergyReport, joules: Unit, seconds: Unit) -> Table:
     for label, r in (("latency", report.latency_us), ("period", report.period_us)):
         values = (amount(v, seconds) for v in (r.typical, r.low, r.high))
         rows.append((Cell(f"{label}, {seconds.sign}"), *values))
-    head = ("per inference", "typical", "low", "high")
+    head = ("per inference", "typical", "low estimate", "high estimate")
     return Table("energy", "Energy and time of an inference", head, tuple(rows))
 
 
@@ -164,7 +169,20 @@ def events(report: EnergyReport, joules: Unit) -> Table:
         for p in report.paid()
     ]  # fmt: skip
     head = ("event", "count", "pJ each", f"dynamic {joules.sign}", "share %")
-    return Table("events", "Events of an inference and what they cost", head, tuple(rows))
+    caption = "Events of an inference and what they cost"
+    return Table("events", caption, head, tuple(rows), note=_zeros(report))
+
+
+def _zeros(report: EnergyReport) -> str:
+    """Say why more synops are paid for than the layers have, if so."""
+    paid = sum(p.count for p in report.paid() if p.event.startswith("synop"))
+    more = paid - report.synops
+    if more < 0.5:
+        return ""
+    return (
+        f"These are {number(more)} synops more than the layers have ({number(report.synops)}): "
+        "where weights are stored with their zeros, a spike pays for the zeros too."
+    )
 
 
 def targets(evidence: Evidence, joules: Unit, seconds: Unit) -> Table:
@@ -173,35 +191,55 @@ def targets(evidence: Evidence, joules: Unit, seconds: Unit) -> Table:
     for row in evidence.targets:
         if not row["fits"]:
             why = counted(len(row["reasons"]), "reason") + ", below"
-            rows.append((name(row["target"]), *[Cell("–")] * 7, Cell(f"does not fit: {why}")))
+            rows.append((name(row["target"]), *[Cell("–")] * 10, Cell(f"does not fit: {why}")))
             continue
-        total = row["chip"]["total_uj"]
         changed = ", ".join(row.get("rewrites", {}).get("applied", ()))
         rows.append(
             (
                 name(row["target"]), count(row["samples"]), share(row["accuracy"]),
                 amount(row["synops"]), amount(row["latency_us"], seconds),
-                *(amount(total[k], joules) for k in ("typical", "low", "high")),
+                *_spread(row["chip"]["dynamic_uj"], joules),
+                *_spread(row["chip"]["total_uj"], joules),
                 said(f"fits after rewrites: {changed}" if changed else "fits"),
             )
         )  # fmt: skip
     for row in evidence.others:
-        total = row["energy_uj"] or {}
         samples = row.get("samples")
         rows.append(
             (
-                name(f"{row['who']}, {row['runs_on']}"),
+                said(f"{row['who']}, {row['runs_on']}"),
                 Cell("–") if samples is None else count(samples), share(row["accuracy"]),
                 Cell("–"), amount(row["latency_us"], seconds),
-                *(amount(total.get(k), joules) for k in ("typical", "low", "high")),
-                said(row["how"]),
+                *_spread(row["energy_uj"], joules), *_spread(None, joules), Cell("how: below"),
             )
         )  # fmt: skip
     head = (
         "runs on", "samples", "accuracy %", "synops", f"latency {seconds.sign}",
-        f"energy {joules.sign}", "low", "high", "how, or why not",
+        f"dynamic {joules.sign}", "dynamic, low", "dynamic, high",
+        f"total {joules.sign}", "total, low", "total, high", "how, or why not",
     )  # fmt: skip
-    return Table("targets", "The same model side by side", head, tuple(rows), words=(8,))
+    note = (
+        "Compare chips and processors by dynamic energy, which is what a sample adds: neither a "
+        "chip's static power nor a processor's idle power is in it. The total of a processor is "
+        "not known."
+    )
+    return Table(
+        "targets", "The same model side by side", head, tuple(rows), words=(11,),
+        note=note if evidence.others else "",
+    )  # fmt: skip
+
+
+def hows(evidence: Evidence) -> list[tuple[str, str]]:
+    """Say of what else runs the model how its numbers came about: who, and how."""
+    found: dict[str, list[str]] = {}
+    for row in evidence.others:
+        found.setdefault(short(row["how"].rstrip("."), MOST_SAID), []).append(row["who"])
+    return [(listed(map(short, who), "; "), how) for how, who in found.items()]
+
+
+def _spread(uj: Mapping[str, float] | None, joules: Unit) -> list[Cell]:
+    """Return three cells: typical, low and high; empty if nobody knows."""
+    return [amount(uj[k] if uj else None, joules) for k in ("typical", "low", "high")]
 
 
 def points(evidence: Evidence, joules: Unit) -> Table:
@@ -215,11 +253,11 @@ def points(evidence: Evidence, joules: Unit) -> Table:
     return Table("folder", "Runs and builds of this folder", head, **_cut(rows, MOST_ROWS, "rows"))
 
 
-def steps(subject: Subject, most: int) -> Table:
-    """Spikes of each layer at each step."""
+def steps(subject: Subject, most: int, cells: int) -> Table:
+    """Spikes of each layer at each step: so many layers and cells at most."""
     spikes = subject.activity.spikes
     length = max((len(x) for x in spikes.values()), default=0)
-    shown = min(length, MOST_STEPS, max(8, MOST_CELLS // max(1, min(len(spikes), most))))
+    shown = min(length, MOST_STEPS, max(8, cells // max(1, min(len(spikes), most))))
     rows = [
         (name(k), *(amount(float(n)) for n in x[:shown]), amount(float(np.sum(x))))
         for k, x in spikes.items()
@@ -231,25 +269,25 @@ def steps(subject: Subject, most: int) -> Table:
     return Table("spikes-by-step", "Spikes of a sample by layer and step, on average", head, **cut)
 
 
-def confusions(subject: Subject) -> Table | None:
+def confusions(subject: Subject, most: int) -> Table | None:
     """The classes that are taken for others most often; None without labels."""
     found = subject.activity.confusion
     if found is None:
         return None
     wrong = found - np.diag(np.diag(found))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CORES]
+    order = np.argsort(-wrong, axis=None, kind="stable")
     rows: list[tuple[Cell, ...]] = []
-    for place in order:
+    for place in order[: np.count_nonzero(wrong)]:
         i, j = divmod(int(place), len(found))
-        if wrong[i, j]:
-            whole = int(found[i].sum())
-            rows.append((count(i), count(j), count(int(wrong[i, j])), count(whole)))
+        whole = int(found[i].sum())
+        rows.append((count(i), count(j), count(int(wrong[i, j])), count(whole)))
     head = ("class", "taken for", "samples", "samples of the class")
-    return Table("confusions", "Wrong predictions, the most frequent first", head, tuple(rows))
+    caption = "Wrong predictions, the most frequent first"
+    return Table("confusions", caption, head, **_cut(rows, most, "pairs of classes"))
 
 
-def cores(subject: Subject, joules: Unit) -> Table:
-    """The cores that do most."""
+def cores(subject: Subject, joules: Unit, most: int) -> Table:
+    """The cores that do most, so many of them."""
     uj, sent = subject.activity.core_uj, subject.activity.core_sent
     held = floor_plan.fullest(subject.placement)
     per_chip = subject.placement["cores_per_chip"]
@@ -268,7 +306,7 @@ def cores(subject: Subject, joules: Unit) -> Table:
     head = ("core", "chip", "layers", "full %", "of its", "spikes sent",
             f"dynamic {joules.sign}", "share %")  # fmt: skip
     caption = "Cores, the busiest first"
-    return Table("cores", caption, head, words=(2,), **_cut(rows, MOST_CORES, "cores"))
+    return Table("cores", caption, head, words=(2,), **_cut(rows, most, "cores"))
 
 
 def layers(subject: Subject, most: int) -> Table:
@@ -306,7 +344,7 @@ def prices(report: EnergyReport) -> Table:
             (Cell(p.name.replace("_", " ")), *(Cell(f"{v:g}", v) for v in values), Cell(unit),
              Cell(p.kind), said(p.source))
         )  # fmt: skip
-    head = ("event", "value", "low", "high", "unit", "kind", "source")
+    head = ("event", "value", "low value", "high value", "unit", "kind", "source")
     return Table("prices", "Prices and times, and who says so", head, tuple(rows), words=(6,))
 
 

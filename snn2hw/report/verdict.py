@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from snn2hw.errors import listed
 from snn2hw.estimator import EnergyReport
@@ -11,6 +13,7 @@ from snn2hw.report.text import percent, short
 from snn2hw.report.units import Unit
 
 KEPT_TOGETHER = "\u00a0"  # a space at which no line breaks: between a number and its unit
+MOST_TOLD = 300  # characters of a processor's name
 PROVED = {
     "equal": "every value that was compared with the vendor's simulator is equal",
     "part": "every value of a part that was compared with the vendor's simulator is equal",
@@ -59,14 +62,15 @@ def _right(report: EnergyReport) -> str:
 
 def _against(evidence: Evidence, least: Subject, joules: Unit) -> str:
     """Say what it was compared with."""
-    elsewhere = [r for r in evidence.others if r["runs_on"] != least.report.title]
-    for row in (r for r in elsewhere if r["energy_uj"]):
+    row = _beside(evidence, least.report)
+    if row is not None:
         # Of a processor only what a sample adds is known, so the same of the chip stands beside it.
         own = _with_unit(least.report.dynamic_uj.typical, joules)
         uj = _with_unit(row["energy_uj"]["typical"], joules)
         return (
             f"of which its events take {own}, against {uj} for the {short(row['who'])} on "
-            f"{short(row['runs_on'])}, idle power left out of both"
+            f"{short(row['runs_on'], MOST_TOLD)}{_less_right(row, least.report)}, idle power left "
+            "out of both"
         )
     mine = least.report.target
     fit = [r for r in evidence.targets if r["fits"] and r["target"] != mine]
@@ -77,6 +81,32 @@ def _against(evidence: Evidence, least: Subject, joules: Unit) -> str:
     if any(r["target"] != mine for r in evidence.targets):
         return "and it fits no other target"
     return "and it was compared with nothing else"
+
+
+def _beside(evidence: Evidence, report: EnergyReport) -> Mapping[str, Any] | None:
+    """Return what takes least elsewhere of what is as accurate as the chip, or else of the rest."""
+    priced = [r for r in evidence.others if r["energy_uj"] and r["runs_on"] != report.title]
+    as_right = [r for r in priced if _is_as_right(r, report)]
+    return min(as_right or priced, key=lambda r: float(r["energy_uj"]["typical"]), default=None)
+
+
+def _is_as_right(row: Mapping[str, Any], report: EnergyReport) -> bool:
+    """Say whether a row is at least as accurate as the chip, on as many samples."""
+    if report.accuracy is None:
+        return True
+    same = row.get("samples") in (None, report.samples)
+    return same and row["accuracy"] is not None and row["accuracy"] >= report.accuracy - 1e-9
+
+
+def _less_right(row: Mapping[str, Any], report: EnergyReport) -> str:
+    """Say so where a row is not known to be as accurate as the chip."""
+    if _is_as_right(row, report):
+        return ""
+    if row["accuracy"] is None:
+        return ", whose accuracy is not known"
+    samples = row.get("samples")
+    of = "" if samples is None else f" of {samples:,} samples"
+    return f", which is right for {_share(row['accuracy'])}{of}"
 
 
 def sureness(report: EnergyReport) -> str:

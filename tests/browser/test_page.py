@@ -17,8 +17,10 @@ from axe_playwright_python.sync_playwright import Axe
 from nets import LOIHI2, tiny
 from playwright.sync_api import sync_playwright
 
+from snn2hw import target as targets
 from snn2hw.ir.network import Network
 from snn2hw.pipeline import builds, keeping, page
+from snn2hw.pipeline.comparing import row as row_of
 from snn2hw.pipeline.exporting import export
 from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.port import Samples
@@ -29,8 +31,6 @@ HOSTILE = {
     "lif1": "<script>alert(1)</script>\"'><img src=http://x.invalid/a.png onerror=alert(2)>",
     "lif2": "\u202egnp.exe" + "=cmd|'/c calc'!A1 " + "w" * 5000,
 }
-# Of what axe-core finds, the kinds that keep somebody from reading a page.
-SERIOUS = ("serious", "critical")
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +54,27 @@ def renamed(net: Network, names: dict[str, str]) -> Network:
     return replace(net, nodes=nodes, edges=edges)
 
 
+CPU = {
+    "who": "teacher", "runs_on": "this CPU", "accuracy": 1.0, "latency_us": 120.0, "samples": 16,
+    "energy_uj": {"low": 10.0, "typical": 20.0, "high": 40.0}, "how": "measured",
+}  # fmt: skip
+
+
+def samples() -> Samples:
+    x = np.random.default_rng(0).integers(0, 2, (16, 4, 4))
+    return Samples({"input": x}, np.arange(16) % 2, "made up")
+
+
 def written(folder: Path, net: Network, name: str) -> Path:
     """Build a network, run it on labelled samples and write its page."""
     made = export(Model(name, net, {}), LOIHI2, folder)
-    x = np.random.default_rng(0).integers(0, 2, (16, 4, 4))
-    samples = Samples({"input": x}, np.arange(16) % 2, "made up")
-    measured = builds.measure(made, samples)
+    measured = builds.measure(made, samples())
     keeping.keep_bill(made.path, measured.document(made.digest))
     refused = {"target": "other", "fits": False, "reasons": ["lif1: too large"]}
-    row = {"fits": True, **measured.document(made.digest)}
-    cpu = {
-        "who": "teacher", "runs_on": "this CPU", "accuracy": 0.5, "latency_us": 120.0,
-        "energy_uj": {"low": 10.0, "typical": 20.0, "high": 40.0}, "how": "measured",
-    }  # fmt: skip
     evidence = page.of_build(
-        made, measured, None, command="a test", root=folder, targets=[row, refused], others=[cpu]
-    )
+        made, measured, None, command="a test", root=folder,
+        targets=[row_of(made, measured), refused], others=[CPU],
+    )  # fmt: skip
     return page.write(folder / "page.html", evidence)
 
 
@@ -81,6 +86,20 @@ def plain(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory) -> Path:
     return written(tmp_path_factory.mktemp("hostile"), renamed(tiny(), HOSTILE), "hostile")
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory) -> Path:
+    """A page of two builds."""
+    folder = tmp_path_factory.mktemp("several")
+    subjects, rows = [], []
+    for target in ("loihi2", "loihi1"):
+        made = export(Model("tiny", tiny(), {}), targets.load(target), folder)
+        measured = builds.measure(made, samples())
+        subjects.append(page.subject(made, measured, None, page.FEW))
+        rows.append(row_of(made, measured))
+    evidence = page.of_targets("tiny", rows, subjects, command="a test", root=folder, others=[CPU])
+    return page.write(folder / "page.html", evidence)
 
 
 @pytest.fixture
@@ -114,7 +133,7 @@ def visit(browser):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("which", ["plain", "hostile"])
+@pytest.mark.parametrize("which", ["plain", "hostile", "several"])
 def test_nothing_is_cut_and_nothing_keeps_anybody_from_reading(visit, request, which, size, scheme):
     shown = visit(request.getfixturevalue(which), size, scheme)
     width = shown.evaluate("document.documentElement.scrollWidth")
@@ -126,8 +145,27 @@ def test_nothing_is_cut_and_nothing_keeps_anybody_from_reading(visit, request, w
            }).map(e => e.outerHTML.slice(0, 80))"""
     )
     assert beyond == []
+    cut = shown.evaluate(
+        """() => [...document.querySelectorAll("svg text")].filter(t => {
+             const [own, box] = [t, t.ownerSVGElement].map(e => e.getBoundingClientRect());
+             return own.width && (own.left < box.left - 1 || own.right > box.right + 1);
+           }).map(t => t.textContent)"""
+    )
+    assert cut == []
+    if size[0] < 640:  # nothing has to be scrolled sideways
+        shown.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        wide = shown.evaluate(
+            """() => [...document.querySelectorAll(".scroll")]
+                 .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.ariaLabel)"""
+        )
+        assert wide == []
     found = Axe().run(shown).response["violations"]
-    assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in SERIOUS] == []
+    assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
+    twice = shown.evaluate(
+        """() => { const ids = [...document.querySelectorAll("[id]")].map(e => e.id);
+                   return ids.filter((id, i) => ids.indexOf(id) !== i); }"""
+    )
+    assert twice == []
     back = shown.evaluate("getComputedStyle(document.body).backgroundColor")
     dark = sum(map(int, back.removeprefix("rgb(").removesuffix(")").split(","))) < 3 * 128
     assert dark == (scheme == "dark")
@@ -208,10 +246,32 @@ def test_names_stay_names(visit, hostile):
     assert len(source.encode()) < 500_000
 
 
+def test_what_is_not_known_comes_last_and_a_csv_has_numbers_in_full(visit, plain):
+    shown = visit(plain)
+    table = shown.locator("table[data-name=targets]")
+    head = table.get_by_role("button", name="total nJ")
+    for _ in range(2):
+        head.click()
+        known = [c.get_attribute("data-value") for c in table.locator("td:nth-child(9)").all()]
+        assert [x is None for x in known] == [False, True, True]
+    (full,) = (x for x in known if x)
+    assert "." in full  # which is not shown
+    with shown.expect_download() as download:
+        table.locator("button.csv").click()
+    assert f'"{full}"' in Path(download.value.path()).read_text(encoding="utf-8")
+
+
 def test_it_prints(visit, plain):
     """Every table is whole on paper: nothing stands beyond the edge of an A4 sheet."""
     shown = visit(plain, (718, 1000))  # A4 less its margins
     shown.emulate_media(media="print")
     assert shown.evaluate("document.documentElement.scrollWidth") <= 718
     assert not shown.locator("nav").is_visible()
+    # What is folded is there, by the style alone.
+    folded = shown.evaluate(
+        """() => [...document.querySelectorAll("details:not([open])")].map(
+             d => d.lastElementChild.checkVisibility({ contentVisibilityAuto: true }))"""
+    )
+    assert len(folded) >= 2
+    assert all(folded)
     assert shown.pdf(format="A4").startswith(b"%PDF")

@@ -26,8 +26,8 @@ from snn2hw.pipeline.port import Samples
 from snn2hw.report import bill, tables, text
 from snn2hw.report.evidence import Evidence, Step
 from snn2hw.report.page import render
-from snn2hw.report.pictures.activity import _marks, binned
-from snn2hw.report.pictures.scatter import best
+from snn2hw.report.pictures.activity import _marks, binned, by_step
+from snn2hw.report.pictures.scatter import WIDTH, best, scatter
 from snn2hw.report.proof import proved
 from snn2hw.report.units import energy_unit, of_an_event, time_unit
 from snn2hw.report.verdict import verdict
@@ -392,6 +392,12 @@ def test_a_page_of_a_large_network_stays_small(tmp_path):
     assert len(shown.layers) == LAYERS
     assert max(len(x.neurons) for x in shown.layers) == NEURONS
     assert f"{count - LAYERS} layers between are left out" in text
+    several = render(replace(evidence, subjects=evidence.subjects * 4))
+    assert len(several.encode()) < 500_000
+    assert 'id="b3-energy"' in several
+    drawn = re.findall(r"The first (\d+) of 60 layers are drawn", several)
+    assert len(drawn) == 2 * 4  # the bars and the picture by step of each
+    assert all(4 <= int(n) < 32 for n in drawn)
 
 
 def test_the_verdict_says_cost_range_comparison_and_proof(tmp_path):
@@ -473,6 +479,115 @@ def test_what_stands_beside_a_build_is_checked(tmp_path):
     said = verdict(about, unit).replace("\u00a0", " ")
     # The chip's static power is left out, as the idle power of the processor is.
     own, its = (f"{unit.of(uj)} {unit.sign}" for uj in (bill.dynamic_uj.typical, 2.0))
-    assert f"its events take {own}, against {its} for the teacher on a CPU, idle power" in said
+    assert f"its events take {own}, against {its} for the teacher on a CPU, whose acc" in said
     with pytest.raises(InputError, match=r"\[1\].*who is missing"):
         shown(row, {k: v for k, v in row.items() if k != "who"})
+
+
+@pytest.mark.parametrize("others", [[1], "x", 5, [None]])
+def test_what_stands_beside_a_build_has_to_be_rows(tmp_path, others):
+    build = made(tmp_path)
+    with pytest.raises(InputError, match="stands beside the build") as refused:
+        page.of_build(build, measured(build), None, command="x", root=None, others=others)
+    assert "Give each row these fields" in str(refused.value)
+
+
+def beside(who, accuracy, uj, **more):
+    return {
+        "who": who, "runs_on": "a CPU " + "with a long name " * 5 + "of its own",
+        "accuracy": accuracy, "latency_us": 1.0, "how": "measured",
+        "energy_uj": {"low": uj, "typical": uj, "high": uj}, **more,
+    }  # fmt: skip
+
+
+def test_the_verdict_names_the_cheapest_of_what_is_as_accurate(tmp_path):
+    build = made(tmp_path)
+    m = measured(build)  # right for half of 8 samples
+    assert m.report.accuracy == 0.5
+
+    def said(*rows):
+        about = page.of_build(build, m, None, command="x", root=None, others=rows)
+        return verdict(about, energy_unit([m.report])).replace("\u00a0", " ")
+
+    dear, cheap = beside("dear", 0.9, 30.0, samples=8), beside("cheap", 0.5, 20.0)
+    wrong, few = beside("wrong", 0.4, 1.0, samples=8), beside("few", 0.9, 2.0, samples=3)
+    text = said(dear, cheap, wrong, few)
+    assert f"for the cheap on {cheap['runs_on']}, idle power" in text  # its name is whole
+    assert "for the wrong on" in said(few, wrong)
+    assert "which is right for 40.00 % of 8 samples, idle power" in said(few, wrong)
+
+
+def test_chips_and_processors_stand_side_by_side_by_what_a_sample_adds(tmp_path):
+    build = made(tmp_path)
+    m = measured(build)
+    mine = {"fits": True, **m.document(build.digest)}
+    rows = [beside("teacher", 0.9, 2.0, samples=8), beside("unknown", None, 1.0, energy_uj=None)]
+    about = page.of_build(
+        build, m, None, command="x", root=None, targets=[mine], others=rows
+    )  # fmt: skip
+    unit = energy_unit([m.report])
+    table = tables.targets(about, unit, time_unit([m.report]))
+    names = [h.split(" ")[0].strip(",") + h.split(" ")[-1] for h in table.head[5:11]]
+    assert names == [
+        f"dynamic{unit.sign}", "dynamiclow", "dynamichigh",
+        f"total{unit.sign}", "totallow", "totalhigh",
+    ]  # fmt: skip
+    chip, teacher, unknown = table.rows
+    dynamic, total = m.report.dynamic_uj, m.report.boundaries()["chip"]["total_uj"]
+    assert [c.value for c in chip[5:11]] == pytest.approx(
+        [uj / unit.size for r in (dynamic, total) for uj in (r.typical, r.low, r.high)], rel=1e-5
+    )
+    assert [c.value for c in teacher[5:11]] == [2.0 / unit.size] * 3 + [None] * 3
+    assert (teacher[1].shown, unknown[1].shown) == ("8", "–")
+    assert all(c.shown == "–" for c in unknown[5:11])
+    assert tables.hows(about) == [("teacher; unknown", "measured")]
+    assert "neither a chip's static power nor a processor's idle power" in table.note
+
+
+@pytest.mark.parametrize("value", [1214724, 1214724.125, 0.1 + 0.2, 3e-7, 0, 7.0])
+def test_numbers_of_a_csv_read_back_the_same(value):
+    text = tables.Cell("", value).exact
+    assert float(text) == value
+    assert len(text) <= len(repr(value))
+
+
+def test_a_layer_that_never_spikes_has_no_colour():
+    spikes = {"loud": np.array([5.0, 10.0]), "silent": np.zeros(2)}
+    drawn = by_step(spikes, {"loud": 10, "silent": 10}, 8)
+    paths = re.findall(r'<path d="([^"]*)" class="heat" fill-opacity="([^"]*)"', drawn)
+    assert [(d.count("M"), opacity) for d, opacity in paths] == [(1, "0.5"), (1, "1")]
+    assert "silent" in drawn
+    assert "silent" not in by_step(spikes, {"loud": 10, "silent": 10}, 1)
+
+
+def test_names_of_points_do_not_meet():
+    spots = [
+        (f"a-student-with-a-name-{i}", 85_000 + 10 * i, 0.99 + 0.001 * (i % 2), i == 0, False)
+        for i in range(5)
+    ]
+    boxes = boxes_of(scatter(spots, "synops"))
+    assert len(boxes) >= 3
+    for i, (left, top, right, bottom) in enumerate(boxes):
+        assert 0 <= left < right <= WIDTH
+        for x, y, r, b in boxes[:i]:
+            assert right <= x or r <= left or bottom <= y or b <= top
+
+
+def boxes_of(drawn):
+    """Where the names in a picture of accuracy against cost stand, at the size of a telephone."""
+    found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([^<]*)<', drawn)
+    return [
+        (float(x) - 8 * len(t) * (side == "end"), float(y) - 11,
+         float(x) + 8 * len(t) * (side == "start"), float(y) + 3)
+        for x, y, side, t in found if t.startswith("a-stu")
+    ]  # fmt: skip
+
+
+def test_stored_zeros_are_explained_where_they_are_paid_for(tmp_path):
+    report = bare(1.0)
+    note = tables.events(report, energy_unit([report])).note
+    (paid,) = (p.count for p in report.paid() if p.event == "synop")
+    assert note.startswith(f"These are {paid - report.synops:.1f} synops more than the layers have")
+    layers = tuple(replace(x, synops=x.counts["synop"]) for x in report.layers)
+    exact = replace(report, layers=layers)
+    assert tables.events(exact, energy_unit([report])).note == ""

@@ -12,10 +12,11 @@ from snn2hw.report.evidence import Recorded, SampleShown
 from snn2hw.report.pictures.svg import at, element, label, path, picture
 from snn2hw.report.text import number
 
-WIDTH, LEFT = 640, 150
+WIDTH, LEFT = 480, 116  # so narrow that letters can be read on a telephone
 MOST_STEPS = 64  # columns of a picture; of a longer sample, neighbouring steps share one
-MOST_ROWS = 32  # layers that are drawn
 ROW, BAND, GAP = 18, 66, 16  # pixels: a layer's row, a layer's band of a raster, between two
+LETTERS = 13  # of a layer's name
+AXIS, SHARED = 22, 18  # pixels below a picture, and for the line that says how steps are shared
 
 
 def binned(values: NDArray[np.float64], most: int = MOST_STEPS) -> tuple[NDArray[np.float64], int]:
@@ -25,30 +26,47 @@ def binned(values: NDArray[np.float64], most: int = MOST_STEPS) -> tuple[NDArray
     return np.array(parts), each
 
 
-def by_step(spikes: Mapping[str, NDArray[np.float64]], sizes: Mapping[str, int]) -> Markup:
-    """Draw how much of each layer spikes at each step: a row each, the darker the more."""
-    names = list(spikes)[:MOST_ROWS]
+def by_step(
+    spikes: Mapping[str, NDArray[np.float64]], sizes: Mapping[str, int], most_rows: int
+) -> Markup:
+    """Draw how much of each layer spikes at each step: a row each, the stronger the more.
+
+    Args:
+        spikes: of each layer at each step, ``[T]``.
+        sizes: neurons of each layer.
+        most_rows: layers that are drawn, the first ones.
+    """
+    names = list(spikes)[:most_rows]
     rates = np.array([spikes[k] / max(1, sizes[k]) for k in names])
     shown, each = binned(rates.T)
     steps, most = len(shown), max(float(shown.max()), 1e-12)
     wide = (WIDTH - LEFT) / steps
-    height = len(names) * ROW + 34
+    height = len(names) * ROW + AXIS + SHARED * (each > 1)
     cells = [at(LEFT - 8, row * ROW + 13, _short(k), "end") for row, k in enumerate(names)]
+    cells += [
+        element("rect", x=LEFT, y=row * ROW, width=WIDTH - LEFT, height=ROW - 1, class_="band")
+        for row in range(len(names))
+    ]
     cells += _heat(shown.T / most, wide)
     cells += _axis(steps, wide, each, len(names) * ROW)
     words = (
-        f"Spikes of {len(names)} layers over {steps * each if each > 1 else steps} steps; the most "
+        f"Spikes of {len(names)} layers over {rates.shape[1]} steps; the most "
         f"is {number(most)} spikes a neuron in one step. The table below has the numbers."
     )
     return picture(WIDTH, height, words, *cells)
 
 
 def _heat(shares: NDArray[np.float64], wide: float) -> list[Markup]:
-    """Draw a row of cells for each layer ``[layers, steps]``, in ten shades, one path for each."""
-    levels = np.maximum(1, np.ceil(10 * shares)).astype(int)
+    """Draw a row of cells for each layer ``[layers, steps]``, in ten shades, one path for each.
+
+    Where nothing spikes nothing is drawn.
+    """
+    levels = np.ceil(10 * shares).astype(int)
     drawn: dict[int, list[str]] = {}
     for row, own in enumerate(levels):
         for step, level in enumerate(own):
+            if not level:
+                continue
             side = f"M{LEFT + step * wide:.1f} {row * ROW}h{wide - 0.8:.1f}v{ROW - 1}H"
             drawn.setdefault(int(level), []).append(f"{side}{LEFT + step * wide:.1f}z")
     return [
@@ -75,7 +93,7 @@ def raster(sample: SampleShown, runs: int) -> Markup:
         wide, tall = (WIDTH - LEFT) / steps, BAND / rows
         marks.append(at(LEFT - 8, top + 14, _short(layer.layer), "end"))
         some = "" if rows == layer.size else f" of {layer.size:,}"
-        marks.append(at(LEFT - 8, top + 30, f"{rows}{some} neurons", "end", "soft"))
+        marks.append(at(LEFT - 8, top + 31, f"{rows}{some}", "end", "soft"))
         marks.append(element("rect", x=LEFT, y=top, width=WIDTH - LEFT, height=BAND, class_="band"))
         strokes = "".join(
             f"M{LEFT + start * wide:.1f} {top + (n + 0.5) * tall:.1f}h{length * wide - 0.8:.1f}"
@@ -87,7 +105,8 @@ def raster(sample: SampleShown, runs: int) -> Markup:
     marks += _axis(steps, (WIDTH - LEFT) / steps, each, height - GAP + 2)
     told = ", ".join(f"{label(x.layer)} {int(np.count_nonzero(x.spikes)):,}" for x in sample.layers)
     words = f"Raster of sample {sample.number}: spikes of the neurons that are shown: {told}."
-    return picture(WIDTH, height + 26, words, *marks)
+    below = AXIS + SHARED * (each > 1)
+    return picture(WIDTH, height - GAP + below, words, *marks)
 
 
 def _marks(sent: NDArray[np.float64], most: int) -> tuple[list[tuple[int, int, int]], int]:
@@ -144,14 +163,25 @@ def membranes(layer: Recorded) -> Markup:
 def _short(name: str) -> str:
     """Return the end of a long name, where names of layers differ."""
     name = label(name)
-    return name if len(name) <= 18 else f"...{name[-15:]}"
+    if sum(map(_room, name)) <= LETTERS:
+        return name
+    while sum(map(_room, name)) > LETTERS - 3:
+        name = name[1:]
+    return f"...{name}"
+
+
+def _room(letter: str) -> float:
+    """Return how much room a letter takes, of most others."""
+    return 1.6 if letter in "mwMW@%" or not letter.isascii() else 1.0
 
 
 def _axis(steps: int, wide: float, each: int, y: float) -> list[Markup]:
     """Number some of the columns below a picture."""
-    every = max(1, -(-steps // 16))
+    every = max(1, -(-steps // 8))
     numbers = [
         at(LEFT + (i + 0.5) * wide, y + 14, i * each + 1, "middle") for i in range(0, steps, every)
     ]
-    what = "step" if each == 1 else f"step ({each} steps a column)"
-    return [*numbers, at(LEFT - 8, y + 14, what, "end")]
+    found = [*numbers, at(LEFT - 8, y + 14, "step", "end")]
+    if each > 1:
+        found.append(at(LEFT, y + 32, f"each column is {each} steps"))
+    return found

@@ -6,10 +6,21 @@
     return "value" in cell.dataset ? cell.dataset.value : cell.textContent.trim();
   }
 
-  function compare(a, b) {
+  // What is not known comes last, whichever way numbers are sorted.
+  function compare(a, b, numbers, down) {
     const [x, y] = [parseFloat(a), parseFloat(b)];
-    if (isNaN(x) !== isNaN(y)) return isNaN(x) ? 1 : -1;
-    return isNaN(x) ? a.localeCompare(b, "en", { numeric: true }) : x - y;
+    if (numbers && isNaN(x) !== isNaN(y)) return isNaN(x) ? 1 : -1;
+    const order = numbers && !isNaN(x) ? x - y : a.localeCompare(b, "en", { numeric: true });
+    return down ? -order : order;
+  }
+
+  // On a telephone each row is a card, in which a cell stands below the title of its column.
+  function cards(table) {
+    const titles = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, i) => { cell.dataset.label = titles[i]; });
+    }
+    table.dataset.cards = "";
   }
 
   function sortable(table) {
@@ -25,11 +36,8 @@
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const body = table.tBodies[0];
         const numbers = head.classList.contains("n");
-        const rows = [...body.rows].sort(function (a, b) {
-          const [x, y] = [value(a.cells[column]), value(b.cells[column])];
-          const order = numbers ? compare(x, y) : x.localeCompare(y, "en", { numeric: true });
-          return down ? -order : order;
-        });
+        const rows = [...body.rows].sort((a, b) =>
+          compare(value(a.cells[column]), value(b.cells[column]), numbers, down));
         body.append(...rows);
       });
     });
@@ -75,8 +83,25 @@
   }
 
   for (const table of document.querySelectorAll("table[data-name]")) {
-    if (!("plain" in table.dataset)) sortable(table);
+    if (!("plain" in table.dataset)) {
+      cards(table);
+      sortable(table);
+    }
     savable(table);
   }
   document.querySelectorAll("[data-samples]").forEach(choosable);
+
+  // What is folded is printed too; browsers that know ::details-content do so without this.
+  addEventListener("beforeprint", function () {
+    for (const box of document.querySelectorAll("details:not([open])")) {
+      box.open = true;
+      box.dataset.folded = "";
+    }
+  });
+  addEventListener("afterprint", function () {
+    for (const box of document.querySelectorAll("details[data-folded]")) {
+      box.open = false;
+      delete box.dataset.folded;
+    }
+  });
 })();
