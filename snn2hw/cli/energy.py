@@ -34,6 +34,12 @@ from snn2hw.report.proof import proved
 from snn2hw.store.folders import Build
 from snn2hw.store.results import check_result
 
+_against_option = click.option(
+    "--against",
+    type=click.Choice(["cpu"]),
+    help="Compare with the teacher (float32, int8) and the student on this machine's processor.",
+)
+
 
 @click.group()
 def energy() -> None:
@@ -45,11 +51,7 @@ def energy() -> None:
 @data_options
 @output_option
 @click.option("--html", type=PLACE, help="Write one HTML page.")
-@click.option(
-    "--against",
-    type=click.Choice(["cpu"]),
-    help="Compare with the teacher (float32, int8) and the student on this machine's processor.",
-)
+@_against_option
 @click.option(
     "--what-if",
     "what",
@@ -129,7 +131,7 @@ def energy_report(
         )  # fmt: skip
         evidence = pages.of_build(
             opened, measured, proof, command=asked(), root=root(),
-            targets=[row_of(opened, measured), *on_targets] if besides else (),
+            targets=[row_of(opened, measured), *on_targets],
             others=[r for r in more.get("against", ()) if r["runs_on"] != report.title],
         )  # fmt: skip
         talk.say(f"written: {pages.write(html, evidence)}")
@@ -175,10 +177,25 @@ def _extrapolated(
     )  # fmt: skip
 
 
+def _timed(
+    talk: Talk, built: Build, measured: builds.Measured, data_dir: Path | None, *, teacher: bool
+) -> list[compared.Row]:
+    """Return the rows of this processor: the teacher's, which all targets share, and a build's."""
+    taken, report = measured.samples, measured.report
+    rows: list[compared.Row] = []
+    if teacher:
+        talk.say("timing the teacher on this processor")
+        rows += compared.teacher(built, taken, root(), data_dir)
+    talk.say(f"timing the student for {report.target} on this processor")
+    student = compared.student(built.program, taken, report)
+    return [*rows, replace(student, who=f"student, the integers of {report.title}")]
+
+
 @energy.command("compare")
 @click.argument("model", required=False)
 @click.option("--targets", "names", default=None, help="Names with commas; by default all.")
 @click.option("--html", type=PLACE, help="Write one HTML page about all of them.")
+@_against_option
 @data_options
 @output_option
 @model_options
@@ -188,6 +205,7 @@ def energy_compare(
     model: str | None,
     names: str | None,
     html: Path | None,
+    against: str | None,
     samples: int | None,
     output: str | None,
     choice: nir_io.Choice,
@@ -195,7 +213,8 @@ def energy_compare(
 ) -> None:
     """The same model on several targets, side by side, with the reason where it doesn't fit.
 
-    MODEL is what `snn2hw export` takes, or a build; by default the newest run or build.
+    MODEL is what `snn2hw export` takes, or a build; by default the newest run or build. Text and
+    page have the rows of --against; nothing is kept.
     """
     if html is not None:
         check_result(html)
@@ -206,23 +225,37 @@ def energy_compare(
     outputs = net.outputs() if isinstance(net, Network) else net.outputs
     sole(outputs, output)  # a wrong name is told before anything runs
     subjects: list[Subject] = []
+    chips: list[compared.Row] = []
+    others: list[compared.Row] = []
 
     def seen(built: Build, measured: builds.Measured) -> None:
-        proof = folder.proof_of(root(), built.digest)
-        subjects.append(pages.subject(built, measured, proof, pages.FEW))
+        if against is not None:
+            chips.extend(compared.of_chip(measured.report))
+            others.extend(_timed(talk, built, measured, which["data_dir"], teacher=not others))
+        if html is not None:
+            proof = folder.proof_of(root(), built.digest)
+            subjects.append(pages.subject(built, measured, proof, pages.FEW))
 
     found = compare_targets(
         loaded, _targets(names), lambda b: samples_for(b, limit=samples, output=output, **which),
-        output, seen=None if html is None else seen, progress=partial(talk.update, "targets"),
+        output, seen=seen, progress=partial(talk.update, "targets"),
     )  # fmt: skip
     for note in dict.fromkeys(n for row in found for n in row.get("notes", ())):
         talk.say(f"note: {note}")
     if any(row["fits"] for row in found):
         ask_output(talk, outputs, output)
     if html is not None:
-        evidence = pages.of_targets(loaded.name, found, subjects, command=asked(), root=root())
+        evidence = pages.of_targets(
+            loaded.name, found, subjects, command=asked(), root=root(),
+            others=[row.json() for row in others],
+        )  # fmt: skip
         talk.say(f"written: {pages.write(html, evidence)}")
-    talk.result({"model": loaded.name, "targets": found}, bill.compared(found, output))
+    document: dict[str, Any] = {"model": loaded.name, "targets": found}
+    lines = bill.compared(found, output)
+    if chips:
+        document["against"] = [row.json() for row in (*chips, *others)]
+        lines += ["", *beside.against(document["against"])]
+    talk.result(document, lines)
 
 
 @energy.command("validate")

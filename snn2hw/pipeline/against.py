@@ -105,7 +105,7 @@ def rows(
         The chip's rows, and those of this machine; what cannot run is a row that says why.
     """
     told("the teacher on this processor")
-    found = _teacher(build, samples, data_dir)
+    found = teacher(build, samples, build.path.parent.parent, data_dir)
     told("the student on this processor")
     return [*of_chip(bill), *found, student(build.program, samples, bill)]
 
@@ -134,7 +134,7 @@ def student(program: Program, samples: Samples, bill: EnergyReport) -> Row:
     return Row(
         "student, the chip's integers", here("snn2hw's exact simulator"), bill.accuracy, taken.us,
         energy, f"{_timed(taken)}; {how}",
-        {**_batched(together, batch, threads), **more},
+        {"samples": count, **_batched(together, batch, threads), **more},
     )  # fmt: skip
 
 
@@ -150,10 +150,19 @@ def _events(program: Program, bill: EnergyReport, prices: Prices) -> Work:
     )  # fmt: skip
 
 
-def _teacher(build: folders.Build, samples: Samples, data_dir: Path | None) -> list[Row]:
-    """Run the teacher of a build's run in float32 and int8, or say why not."""
+def teacher(
+    build: folders.Build, samples: Samples, root: Path, data_dir: Path | None = None
+) -> list[Row]:
+    """Run the teacher of a build's run in float32 and int8, or say why not.
+
+    Args:
+        build: of the student.
+        samples: that the rows are of.
+        root: the working directory, which has the run.
+        data_dir: where to look for the teacher's data first.
+    """
     try:
-        run = folders.read_run(folders.find("runs", str(build.path), build.path.parent.parent))
+        run = folders.read_run(folders.find("runs", str(build.path), root))
         if run.metrics.get("data") != samples.source:
             raise UnsupportedError(
                 f"the samples are of {samples.source}, the teacher was trained on "
@@ -162,9 +171,9 @@ def _teacher(build: folders.Build, samples: Samples, data_dir: Path | None) -> l
         need_training()
         from snn2hw import train
 
-        teacher = train.load_teacher(teacher_folder(run))
+        taught_by = train.load_teacher(teacher_folder(run))
         dataset = datasets.load(samples.source, data_dir)
-        model = train.as_onnx(teacher, dataset.shape)
+        model = train.as_onnx(taught_by, dataset.shape)
         return _both(model, dataset, samples, str(run.metrics.get("teacher") or "teacher"))
     except Snn2hwError as error:
         return [_absent("teacher", str(error))]
@@ -219,7 +228,8 @@ def _ran(
         energy, how, more = _energy(call, work, prices)
     return Row(
         who, here(f"ONNX Runtime {session.version}"), float((right == y).mean()), taken.us, energy,
-        f"{_timed(taken)}; {how}", {**_batched(together, batch, 1), **more},
+        f"{_timed(taken)}; {how}",
+        {"samples": len(x), **_batched(together, batch, 1), **more},
     )  # fmt: skip
 
 

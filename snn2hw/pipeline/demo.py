@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from snn2hw import datasets, families
 from snn2hw import target as targets
 from snn2hw.estimator import EnergyReport
-from snn2hw.pipeline import builds, page, runs
+from snn2hw.pipeline import against, builds, page, runs
 from snn2hw.pipeline.comparing import compare_targets, row
 from snn2hw.pipeline.exporting import export
 from snn2hw.pipeline.keeping import keep_bill, keep_proof
@@ -121,9 +121,14 @@ def run(
         lambda b: samples_for(b, data_dir=data_dir),
         progress=lambda a, b: progress.update("targets", a, b),
     )  # fmt: skip
+    say("Timing the teacher and the student on this processor, for the page")
+    on_cpu = [
+        *against.teacher(build, everything, root, data_dir),
+        against.student(build.program, everything, report),
+    ]
     evidence = page.of_build(
         build, measured, verification, command=f"snn2hw demo --data {data} --seed {seed}",
-        root=root, targets=[row(build, measured), *others],
+        root=root, targets=[row(build, measured), *others], others=[x.json() for x in on_cpu],
     )  # fmt: skip
     path = page.write(build.path / "report.html", evidence)
     return Story(

@@ -26,6 +26,7 @@ from snn2hw.ir.target import Target
 from snn2hw.ir.trace import Trace, chosen
 from snn2hw.pipeline import builds, counting, exporting, given, keeping, neurobench, page, proving
 from snn2hw.pipeline import what_if as extrapolating
+from snn2hw.pipeline.comparing import row as row_of
 from snn2hw.pipeline.findings import Bill, Proof
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.loading import Model
@@ -359,11 +360,13 @@ class Built:
             x: samples for the bill; None for the last one's.
             y: labels ``[N]``.
             others: what else runs the model, to stand beside it, each with ``who``, ``runs_on``,
-                ``accuracy``, ``latency_us``, ``energy_uj`` (``low``, ``typical``, ``high``) and
-                ``how``.
+                ``accuracy`` (a share, or None), ``latency_us`` (or None), ``energy_uj`` (``low``,
+                ``typical``, ``high``, without what it takes when idle; or None), ``how`` and, if
+                known, ``samples`` that the accuracy is of.
 
         Raises:
-            InputError: there is no bill yet, and no samples for one.
+            InputError: there is no bill yet, and no samples for one; or ``others`` holds something
+                else.
         """
         file = expanded(path)
         check_result(file)
@@ -379,7 +382,7 @@ class Built:
         with self._stored() as build:
             evidence = page.of_build(
                 build, measured, self._last.get("proof"), command="build.report(...) in Python",
-                root=None, others=others,
+                root=None, targets=[row_of(build, measured)], others=others,
             )  # fmt: skip
         return page.write(file, evidence)
 
