@@ -194,3 +194,19 @@ def test_as_many_zeros_as_a_build_has_change_nothing(workshop):
 def test_the_rows_stand_for_themselves():
     row = against.Row("teacher", "a chip", None, None, None, "not run: it is gone")
     assert list(row.json()) == FIELDS
+
+
+def test_all_targets_stand_beside_this_processor(workshop, idle):
+    order = ("energy", "compare", "cnn-digits-s75", "--targets", "loihi1,loihi2", *FEW)
+    told = document(workshop, *order, "--against", "cpu", "--html", "cpu.html")
+    rows = told["against"]
+    assert [row["who"] for row in rows] == [
+        "student", "student, dynamic", "student", "student, dynamic",
+        "teacher cnn, float32", "teacher cnn, int8",
+        "student, the integers of Intel Loihi 1", "student, the integers of Intel Loihi 2",
+    ]  # fmt: skip
+    assert [row["samples"] for row in rows[4:]] == [40] * 4
+    text = (workshop / "cpu.html").read_text()
+    assert "No processor was measured" not in text
+    assert "student, the integers of Intel Loihi 2, " in text
+    assert "idle power left out of both" in text
