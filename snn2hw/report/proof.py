@@ -45,9 +45,9 @@ def proved(found: Mapping[str, Any] | None, program: str) -> Proved:
         of = "is of another program" if "program" in found else "names no program"
         return Proved("other", f"Not proved: the last proof {of}, so it does not count. {again}")
     values = listed(dict.fromkeys(v for path in found["paths"] for v in path["values"]))
-    steps = f" at all {found['steps']:,} chip steps" if "steps" in found else ""
+    steps = f"each of the {n:,} steps of " if (n := found.get("sample_steps", 1)) > 1 else ""
     data = f" of {found['data']}" if found.get("data") else ""
-    where = f" {found['against']}'s{steps} of {counted(found['samples'], 'sample')}{data}"
+    where = f" {found['against']}'s in {steps}{counted(found['samples'], 'sample')}{data}"
     parts = found.get("parts", ())
     of = f" for {_populations(parts)}" if parts else ""
     told = f"{found['compared']:,} values ({values})"

@@ -101,7 +101,7 @@ PROOF = table(
                    "window": maybe(text()), "sources": named(_COUNT), **_COMPARED})
         ),
         "left_out": many(table({"part": text(), "bytes": _COUNT})),
-        "program": text(), "steps": _COUNT, "data": text(),
+        "program": text(), "steps": _COUNT, "sample_steps": _COUNT, "data": text(),
     },
 )  # fmt: skip
 _RANGE = table({"typical": real(0), "low": real(0), "high": real(0)})

@@ -33,8 +33,8 @@ from snn2hw.report.units import energy_unit, of_an_event, time_unit
 from snn2hw.report.verdict import verdict
 
 PROOF = {
-    "against": "lava 0.10.0", "samples": 20, "steps": 12, "compared": 1000, "mismatches": 0,
-    "first": None, "program": "abc", "data": "digits",
+    "against": "lava 0.10.0", "samples": 20, "steps": 12, "sample_steps": 8,
+    "compared": 1000, "mismatches": 0, "first": None, "program": "abc", "data": "digits",
     "paths": [{"through": "program.h5", "values": ["u", "v", "spikes"], "compared": 1000,
                "mismatches": 0}],
 }  # fmt: skip
@@ -55,8 +55,10 @@ def measured(build, count=8, source="made up"):
 
 def test_a_proof_says_what_it_is_of_and_counts_for_its_program_only():
     words = proved(PROOF, "abc").words
-    for part in ("1,000 values (u, v, spikes)", "12 chip steps", "20 samples of digits", "lava"):
+    for part in ("1,000 values (u, v, spikes)", "lava", "in each of the 8 steps of 20 samples"):
         assert part in words
+    of_before = {k: v for k, v in PROOF.items() if k != "sample_steps"}  # only chip steps were told
+    assert "'s in 20 samples of digits." in proved(of_before, "abc").words
     assert words.startswith("Proved: all")
     assert proved(PROOF, "abc").holds
     for found, state in (
@@ -81,6 +83,15 @@ def test_a_proof_says_what_it_is_of_and_counts_for_its_program_only():
         "lif1, lif2 [0:3], 5 of 11 neurons, fed by input: 1,000 compared, 0 differ",
         "left out: x",
     )
+
+
+def test_steps_of_a_proof_are_those_in_which_each_layer_is_compared():
+    first = {"layer": "lif2", "neuron": 7, "step": 9, "sample": 0, "what": "v", "ours": 1,
+             "theirs": 2}  # fmt: skip
+    paths = [PROOF["paths"][0] | {"processes": {"Dense": 2}, "mismatches": 1}]
+    lines = text.verification({**PROOF, "mismatches": 1, "first": first, "paths": paths}, "mine")
+    assert lines[0] == "mine: 20 samples of 8 steps, against lava 0.10.0"
+    assert "neuron 7, chip step 9 of sample 0: v is 1 here and 2 there" in lines[2]
 
 
 def test_the_better_bill_is_kept_and_it_is_said(tmp_path):
