@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from evidence import PROOF, made, measured
-from nets import images, tiny
+from nets import LOIHI2, images, tiny
 from system_calls import call_here
 
 from snn2hw import datasets
 from snn2hw.datasets import in_training
 from snn2hw.files import sha256, write_json
 from snn2hw.pipeline import builds, folder, keeping, page, runs
+from snn2hw.pipeline.exporting import export
+from snn2hw.pipeline.loading import Model
 from snn2hw.pipeline.port import Samples, fingerprint
 from snn2hw.pipeline.pruning import of_parent
 from snn2hw.pipeline.samples import samples_for
@@ -167,6 +169,10 @@ def test_the_build_that_is_asked_for_is_looked_at_however_many_there_are(tmp_pat
     order = ["--targets", "loihi2", "--input", "x.npz", "--html", "page.html"]
     done = call_here(tmp_path, "energy", "compare", "builds/z-loihi2", *order)
     assert done.returncode == 0, done.stderr
+    assert "Proved: all 1,000 values" in (tmp_path / "page.html").read_text()
+    of_z = replace(build, info={**build.info, "model": "z"})
+    evidence = page.of_build(of_z, m, None, command="x", root=tmp_path)
+    assert "z" in [p.name for p in evidence.points]
 
 
 def test_files_of_one_name_are_told_apart(tmp_path):
@@ -243,9 +249,11 @@ def test_samples_that_were_trained_on_are_never_beside_unseen_ones(tmp_path):
     unseen = METRICS | {"data": "digits@validation"}
     for name, more in (("unseen", {}), ("seen", {"trained_before": ["digits"]})):
         a_run(tmp_path, name, unseen | more)
+    other = export(Model("of-digits", tiny(), {}, "digits"), LOIHI2, tmp_path)
+    write_json(other.path / "energy.json", m.document(other.digest))
     found, left = folder.points(tmp_path, {"mine": m.report}, build.path)
     assert [p.name for p in found] == ["mine", "unseen"]
-    assert left == [f"runs/seen: {folder.SEEN}"]
+    assert left == [f"runs/seen: {folder.SEEN}", f"builds/of-digits-loihi2: {folder.SEEN}"]
     seen = replace(m.report, trained_on=True)
     found, left = folder.points(tmp_path, {"mine": seen}, build.path)
     assert [p.name for p in found] == ["mine"]

@@ -159,7 +159,9 @@ def test_the_program_counts_before_the_samples_and_these_before_the_values(tmp_p
 def test_pieces_that_overlap_are_not_more_than_what_they_are_of(tmp_path):
     whole = {**PART, "populations": {"lif1": {"neurons": 9, "of": 9}, "b": {"neurons": 1, "of": 1}}}
     keeping.keep_proof(tmp_path, {**PROOF, "parts": [whole]})
-    assert "10 neurons" in keeping.keep_proof(tmp_path, {**PROOF, "parts": [PART] * 3})
+    note = keeping.keep_proof(tmp_path, {**PROOF, "parts": [PART] * 3})
+    assert "stays: it proves 1,000 values of 10 neurons" in note
+    assert "this run 1,000 values of 9 neurons" in note
 
 
 def test_a_difference_stays_whatever_is_proved_later(tmp_path):
