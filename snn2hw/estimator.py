@@ -51,7 +51,8 @@ class EnergyReport:
     """What one inference costs on average over ``samples``.
 
     ``data`` names the samples, and ``accuracy`` is that on them, if their labels are known. It is
-    that of ``output``, where one was named.
+    that of ``output``, where one was named. ``trained_on`` says that the model was trained on these
+    samples; ``data_sha256`` is their hash, where the name does not say which they are.
     """
 
     target: str
@@ -72,6 +73,8 @@ class EnergyReport:
     data: str | None = None
     accuracy: float | None = None
     output: str | None = None
+    trained_on: bool = False
+    data_sha256: str | None = None
 
     @property
     def spikes(self) -> float:
@@ -119,6 +122,8 @@ class EnergyReport:
             "data": self.data,
             "accuracy": self.accuracy,
             **({} if self.output is None else {"output": self.output}),
+            **({"trained_on": True} if self.trained_on else {}),
+            **({} if self.data_sha256 is None else {"data_sha256": self.data_sha256}),
             "time_steps": self.time_steps,
             "cores": self.cores,
             "chips": self.chips,

@@ -26,11 +26,12 @@ from snn2hw.pipeline import page as pages
 from snn2hw.pipeline import what_if as extrapolating
 from snn2hw.pipeline.comparing import compare_targets
 from snn2hw.pipeline.comparing import row as row_of
-from snn2hw.pipeline.loading import load_any
+from snn2hw.pipeline.loading import built, load_any
 from snn2hw.pipeline.samples import samples_for, sole
 from snn2hw.report import beside, bill, validation
 from snn2hw.report.evidence import Subject
 from snn2hw.report.proof import proved
+from snn2hw.store import folders
 from snn2hw.store.folders import Build
 from snn2hw.store.results import check_result
 
@@ -68,7 +69,7 @@ def energy() -> None:
     "--replace",
     "anyway",
     is_flag=True,
-    help="Keep this report, even if the one there is of more samples.",
+    help="Keep this report, even if the one there is of more samples, or of unseen ones.",
 )
 @common
 def energy_report(
@@ -96,7 +97,9 @@ def energy_report(
     opened = builds.load_build(build, root())
     if changes is not None:
         extrapolating.check_build(opened.program, changes)
-    proof = keeping.last_proof(opened.path)
+    proof = keeping.proof_or_why(opened.path)
+    if isinstance(proof, str):
+        talk.say(f"note: the last proof does not count: {proof}")
     taken = samples_of(talk, opened, limit=samples, output=output, **choice)
     if taken.labels is not None:
         ask_output(talk, opened.program.network.outputs, output)
@@ -225,16 +228,18 @@ def energy_compare(
     outputs = net.outputs() if isinstance(net, Network) else net.outputs
     sole(outputs, output)  # a wrong name is told before anything runs
     subjects: list[Subject] = []
+    build = folders.newest(root()) if model is None else built(model, root())
+    kept = [] if build is None else [build]
     chips: list[compared.Row] = []
     others: list[compared.Row] = []
 
-    def seen(built: Build, measured: builds.Measured) -> None:
+    def seen(one: Build, measured: builds.Measured) -> None:
         if against is not None:
             chips.extend(compared.of_chip(measured.report))
-            others.extend(_timed(talk, built, measured, which["data_dir"], teacher=not others))
+            others.extend(_timed(talk, one, measured, which["data_dir"], teacher=not others))
         if html is not None:
-            proof = folder.proof_of(root(), built.digest)
-            subjects.append(pages.subject(built, measured, proof, pages.FEW))
+            proof = folder.proof_of(root(), one.digest, [*kept, root() / "builds" / one.name])
+            subjects.append(pages.subject(one, measured, proof, pages.FEW))
 
     found = compare_targets(
         loaded, _targets(names), lambda b: samples_for(b, limit=samples, output=output, **which),

@@ -118,7 +118,7 @@ def _simulate_float(
     if save is not None:
         floats.save(save, ran, taken.labels)
         document["saved"] = str(save)
-    told = ("notes", "recording")
+    told = ("notes", *taken.told())
     talk.result(document, text.pairs({k: v for k, v in document.items() if k not in told}))
 
 
@@ -141,7 +141,7 @@ def _classes(predictions: Mapping[str, Any]) -> int | dict[str, int]:
     "channels, rows and columns; ':' is a whole axis. What feeds them within the part comes along.",
 )  # fmt: skip
 @click.option(
-    "--replace", is_flag=True, help="Keep this proof, even if the one there is of more values."
+    "--replace", is_flag=True, help="Keep this proof, even if the one there is worth more."
 )
 @data_options
 @common
@@ -159,7 +159,8 @@ def verify(
     BUILD is a path or name, also of a run, file or model that has one build; by default the newest.
     20 samples unless --samples says more. A build that is too large for the vendor's simulator is
     compared in parts: each is fed with what its sources send in our simulation of the whole. The
-    proof is kept in BUILD/verify.json, unless the one there is of more values. Exit code 1 if
+    proof is kept in BUILD/verify.json, unless the one there found a difference, is of more of the
+    program, of samples of a data set where this one is not, or else of more values. Exit code 1 if
     anything differs or if the vendor's simulator is not installed.
     """
     opened = builds.load_build(build, root())

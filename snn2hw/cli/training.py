@@ -15,6 +15,7 @@ from snn2hw.datasets import with_options
 from snn2hw.families import DEFAULT_TARGET
 from snn2hw.pipeline import demo as demo_pipeline
 from snn2hw.pipeline import runs
+from snn2hw.pipeline.keeping import last_proof
 from snn2hw.recordings import Binning
 from snn2hw.report import bill, text
 from snn2hw.report.proof import proved
@@ -294,7 +295,7 @@ def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
             report,
             story.build.name,
             story.build.info["rewrites"],
-            proved(story.verification, story.build.digest),
+            proved(last_proof(story.build.path), story.build.digest),
         ),
         "",
         *text.verification(story.verification, story.build.name),

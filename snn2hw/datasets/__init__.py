@@ -18,7 +18,7 @@ from snn2hw.datasets.event_folder import holds_recordings, load_event_folder, st
 from snn2hw.datasets.events import load_from_tonic, load_nmnist, load_shd
 from snn2hw.datasets.folders import load_image_folder
 from snn2hw.datasets.idx import IDX_REMOTES, load_idx, read_idx
-from snn2hw.datasets.naming import split, whole, with_options
+from snn2hw.datasets.naming import in_training, split, whole, with_options
 from snn2hw.datasets.npz import load_npz
 from snn2hw.datasets.search import Remote, search_path
 from snn2hw.errors import InputError, unknown_name
@@ -38,6 +38,7 @@ __all__ = [
     "checked",
     "default_time_steps",
     "find",
+    "in_training",
     "is_folder",
     "label_problems",
     "load",

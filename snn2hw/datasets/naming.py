@@ -10,9 +10,10 @@ held out, so that options can be chosen without looking at the test data.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from snn2hw.errors import InputError, listed
+from snn2hw.files import expanded
 
 OPTIONS = {
     "events": ("window", "crop", "downsample", "polarity"),
@@ -27,6 +28,24 @@ VALIDATION = "@validation"
 def whole(name: str) -> str:
     """Return the name of a data set without what says which part of it is held out."""
     return name.removesuffix(VALIDATION)
+
+
+def in_training(held: str, trained: Iterable[str | None]) -> bool:
+    """Say whether a model was trained on the samples that a data set's name holds out.
+
+    Args:
+        held: the name of the data set, whose test part is meant.
+        trained: names of the data sets that the model was trained on.
+    """
+    return whole(held) != held and any(
+        name and name == whole(name) and _place(name) == _place(held) for name in trained
+    )
+
+
+def _place(name: str) -> tuple[str, str]:
+    """Return what two names of the same samples have in common, however they are shown."""
+    kind, path, _ = split(name)
+    return kind, str(expanded(path).resolve()) if path else ""
 
 
 def split(name: str) -> tuple[str, str, dict[str, str]]:

@@ -312,6 +312,7 @@ def distill(
         facts["student"] = type(student).__name__
     if isinstance(teacher, str):
         teacher, facts["teacher_accuracy"] = train.train_teacher(recipe, dataset, folder, told)
+        facts |= runs.teachers_note(recipe, told)
     elif teacher is not None:
         facts["teacher"] = type(teacher).__name__
         teacher = train.module_teacher(teacher, recipe, dataset, told)

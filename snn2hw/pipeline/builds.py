@@ -209,5 +209,6 @@ def measure(
     report = replace(
         counting.report(build.program, trace, found, build.program.target),
         data=samples.source, accuracy=accuracy(trace, samples.labels, output), output=output,
+        trained_on=samples.trained_on, data_sha256=samples.sha256,
     )  # fmt: skip
     return Measured(report, trace, found, samples)

@@ -13,7 +13,7 @@ from snn2hw.estimator import EnergyReport
 from snn2hw.pipeline import against, builds, page, runs
 from snn2hw.pipeline.comparing import compare_targets, row
 from snn2hw.pipeline.exporting import export
-from snn2hw.pipeline.keeping import keep_bill, keep_proof
+from snn2hw.pipeline.keeping import keep_bill, keep_proof, last_proof
 from snn2hw.pipeline.loading import load_model
 from snn2hw.pipeline.samples import samples_for
 from snn2hw.store.folders import Build, Run
@@ -112,7 +112,9 @@ def run(
     say(f"Running {verify_samples} of them in {names} and comparing every spike and state")
     few = samples_for(build, limit=verify_samples, data_dir=data_dir)
     verification = builds.verify(build, few)
-    keep_proof(build.path, verification, replace=True)
+    note = keep_proof(build.path, verification)
+    if note:
+        say(f"note: {note}")
     right = report.accuracy or 0.0
     rows = story_rows(alone, student, pruned, right, report)
     say("Building and running it for the other targets, where it fits, for the page")
@@ -127,7 +129,7 @@ def run(
         against.student(build.program, everything, report),
     ]
     evidence = page.of_build(
-        build, measured, verification, command=f"snn2hw demo --data {data} --seed {seed}",
+        build, measured, last_proof(build.path), command=f"snn2hw demo --data {data} --seed {seed}",
         root=root, targets=[row(build, measured), *others], others=[x.json() for x in on_cpu],
     )  # fmt: skip
     path = page.write(build.path / "report.html", evidence)

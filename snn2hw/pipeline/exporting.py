@@ -95,7 +95,8 @@ def write(
     file, network = families.of(program.target).file, model.network
     planned = file and file.plan(program)
     loading = file.loading(program) if file and file.loading and callable(planned) else None
-    kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note")
+    kept = ("accuracy", "teacher_accuracy", "method", "sparsity", "data_note", "teacher_note")
+    before = list(model.metrics.get("trained_before", ()))
     return folders.write_build(
         path,
         program,
@@ -109,6 +110,7 @@ def write(
             "encoder": model.metrics.get("encoder"),
             "run": {k: model.metrics[k] for k in kept if k in model.metrics},
             "notes": list(model.notes),
+            **({"trained_before": before} if before else {}),
         },
         vendor_file=file and file.name,
         planned=planned,

@@ -17,7 +17,7 @@ from snn2hw.ir.arrays import size_of
 from snn2hw.ir.network import Network
 from snn2hw.pipeline.given import moved
 from snn2hw.pipeline.loading import Model
-from snn2hw.pipeline.port import Port, Samples
+from snn2hw.pipeline.port import Port, Samples, fingerprint
 from snn2hw.pipeline.recorded import from_recording
 from snn2hw.pipeline.samples import (
     PLAIN,
@@ -29,6 +29,7 @@ from snn2hw.pipeline.samples import (
     sole,
     stored_arrays,
     told_encoder,
+    trained_data,
 )
 from snn2hw.pipeline.shapes import fitted
 from snn2hw.recordings import Binning
@@ -60,11 +61,11 @@ def samples_for(
             for name, port in net.inputs().items():
                 inputs[name] = fitted(name, port.shape, inputs[name], net.time_steps)
             floating.check_inputs(net, inputs)
-        notes: list[str] = []
+        notes, told = list[str](), fingerprint(inputs, labels)
         for name, port in net.inputs().items():
             notes += moved(name, port, inputs[name])
             inputs[name] = port.taken(inputs[name])
-        return Samples(inputs, labels, file.name, tuple(notes))
+        return Samples(inputs, labels, file.name, tuple(notes), sha256=told)
     if len(net.inputs()) != 1:
         raise one_input_only(model.name, len(net.inputs()))
     ((name, node),) = net.inputs().items()
@@ -77,7 +78,7 @@ def samples_for(
         raise InputError(
             f"{model.name} does not say how long a sample lasts.", "Give --time-steps."
         )
-    return held_out(name, port, limit, data_dir)
+    return held_out(name, port, limit, data_dir, trained_data(model.metrics))
 
 
 def simulate(

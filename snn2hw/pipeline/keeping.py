@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snn2hw import datasets
 from snn2hw.errors import InputError
 from snn2hw.fields import Check
 from snn2hw.files import read_json, write_json
@@ -15,10 +18,9 @@ from snn2hw.store.documents import REPORT
 from snn2hw.store.replacing import BILL, PROOF
 
 AGAIN = {BILL: "Run snn2hw energy report again.", PROOF: "Run snn2hw verify again."}
-SAME = ("program", "against", "mismatches")  # in proofs of which the larger is kept
 # What a report may say besides: it stays where one of the same samples leaves it out.
 BESIDES = ("neurobench", "against")
-KEEP_THIS = "--replace keeps the new one"
+KEEP = "(--replace keeps the new one, in Python replace=True)"
 
 
 def last_proof(folder: Path) -> dict[str, Any] | None:
@@ -39,10 +41,16 @@ def last_bill(folder: Path) -> dict[str, Any] | None:
     return _read(folder / BILL, REPORT)
 
 
-def keep_proof(folder: Path, found: Mapping[str, Any], *, replace: bool = False) -> str | None:
-    """Write ``verify.json``, unless the one there proves more of the same program.
+def proof_or_why(folder: Path) -> dict[str, Any] | str | None:
+    """Return what ``last_proof`` does, or in its place why its file cannot be read."""
+    try:
+        return last_proof(folder)
+    except InputError as error:
+        return error.message
 
-    A proof that found a difference is always kept.
+
+def keep_proof(folder: Path, found: Mapping[str, Any], *, replace: bool = False) -> str | None:
+    """Write ``verify.json``, unless the one there is worth more (``stays``).
 
     Args:
         folder: of the build.
@@ -50,22 +58,83 @@ def keep_proof(folder: Path, found: Mapping[str, Any], *, replace: bool = False)
         replace: write it whatever is there.
 
     Returns:
-        What to tell of it, if the one that was there stays.
+        What to tell of it: that the one that was there stays, or that it was of something else.
     """
-    there = _readable(folder / PROOF, PROOF_FIELDS)
-    same = there is not None and all(there.get(k) == found[k] for k in SAME)
-    larger = there is not None and there["compared"] > found["compared"]
-    if there and same and larger and not found["mismatches"] and not replace:
-        return (
-            f"{folder / PROOF} stays: it proves {there['compared']:,} values, and this run "
-            f"{found['compared']:,} ({KEEP_THIS})"
-        )
-    write_json(folder / PROOF, found)
+    path = folder / PROOF
+    there = None if replace else _readable(path, PROOF_FIELDS)
+    why = stays(there, found)
+    if why:
+        return f"{path} stays: {why}"
+    write_json(path, found)
+    if there is None or there.get("program") != found["program"] or found["mismatches"]:
+        return None
+    if _part_and_samples(there) == _part_and_samples(found):
+        return None
+    return f"{path} proved {_claim(there)} and proves {_claim(found)} now"
+
+
+def stays(there: Mapping[str, Any] | None, found: Mapping[str, Any]) -> str | None:
+    """Say why a proof is not replaced by a later one; None if it is.
+
+    Of the same program, a difference counts most, and the last one that was found. After that
+    counts, in this order: how much of the program was compared, on which samples (a data set's; a
+    file's or an array's; silent ones), and how many values.
+
+    Args:
+        there: the proof before, if there is one.
+        found: the later one.
+    """
+    if there is None or there.get("program") != found["program"] or found["mismatches"]:
+        return None
+    if there["mismatches"]:
+        of = f"{there['mismatches']:,} of {there['compared']:,} values"
+        return f"it found that {of} differ, which a run without a difference does not undo " + KEEP
+    if _worth(there) > _worth(found):
+        return f"it proves {_claim(there)}, and this run {_claim(found)} {KEEP}"
     return None
+
+
+def _worth(proof: Mapping[str, Any]) -> tuple[float, int, int]:
+    return _neurons(proof), _kind(proof), int(proof["compared"])
+
+
+def _neurons(proof: Mapping[str, Any]) -> float:
+    """Return of how many neurons a proof is; infinity for the whole program."""
+    if not proof.get("parts"):
+        return math.inf
+    compared, all_of = Counter[str](), dict[str, int]()
+    for one in proof["parts"]:
+        for name, n in one["populations"].items():
+            compared[name] += n["neurons"]
+            all_of[name] = n["of"]
+    return sum(min(n, all_of[name]) for name, n in compared.items())  # pieces may overlap
+
+
+def _kind(proof: Mapping[str, Any]) -> int:
+    """Rank what a proof was run on."""
+    if proof.get("silent"):
+        return 0
+    of_a_set = datasets.split(proof.get("data", ""))[0] in datasets.DATASETS
+    return 2 if of_a_set and "data_sha256" not in proof else 1
+
+
+def _part_and_samples(proof: Mapping[str, Any]) -> tuple[Any, ...]:
+    return _neurons(proof), proof.get("data"), proof.get("data_sha256"), proof.get("silent")
+
+
+def _claim(proof: Mapping[str, Any]) -> str:
+    neurons, what = _neurons(proof), "the whole program"
+    if neurons < math.inf:
+        what = counted(int(neurons), "neuron")
+    zeros = " (all zeros)" if proof.get("silent") else ""
+    on = f"{counted(proof['samples'], 'sample')} of {proof.get('data', 'unknown data')}{zeros}"
+    return f"{counted(proof['compared'], 'value')} of {what} on {on}"
 
 
 def keep_bill(folder: Path, bill: Mapping[str, Any], *, replace: bool = False) -> str | None:
     """Write ``energy.json``, unless the one there is of more samples of the same program.
+
+    Samples on which the model was trained count less than any others.
 
     Args:
         folder: of the build.
@@ -80,15 +149,25 @@ def keep_bill(folder: Path, bill: Mapping[str, Any], *, replace: bool = False) -
     if there is None or there.get("program") != bill["program"] or replace:
         write_json(folder / BILL, bill)
         return None
-    was, now = (f"{counted(b['samples'], 'sample')} of {b['data']}" for b in (there, bill))
-    if there["samples"] > bill["samples"]:
-        return f"{folder / BILL} stays: it is of {was}, and this report of {now} ({KEEP_THIS})"
-    same = all(there[k] == bill[k] for k in ("samples", "data"))
+    was, now = _samples(there), _samples(bill)
+    if _use(there) > _use(bill):
+        return f"{folder / BILL} stays: it is of {was}, and this report of {now} {KEEP}"
+    same = all(there.get(k) == bill.get(k) for k in ("samples", "data", "data_sha256"))
     besides = [k for k in BESIDES if same and k in there and k not in bill]
     write_json(folder / BILL, {**bill, **{k: there[k] for k in besides}})
+    other = there.get("data_sha256") not in (None, bill.get("data_sha256"))  # None: not told
     if there["data"] != bill["data"]:
         return f"{folder / BILL} was of {was} and is of {now} now"
-    return None
+    return f"{folder / BILL} was of {was} and is of others of this name now" if other else None
+
+
+def _use(bill: Mapping[str, Any]) -> tuple[bool, int]:
+    return not bill.get("trained_on"), int(bill["samples"])
+
+
+def _samples(bill: Mapping[str, Any]) -> str:
+    seen = ", on which the model was trained" if bill.get("trained_on") else ""
+    return f"{counted(bill['samples'], 'sample')} of {bill['data']}{seen}"
 
 
 def _read(path: Path, fields: Check) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ from snn2hw.pipeline.comparing import row as row_of
 from snn2hw.pipeline.findings import Bill, Proof
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.loading import Model
-from snn2hw.pipeline.port import Samples
+from snn2hw.pipeline.port import Samples, fingerprint
 from snn2hw.pipeline.recorded import Clip
 from snn2hw.pipeline.samples import samples_of, sole
 from snn2hw.simulate.inputs import sent
@@ -267,6 +267,7 @@ class Built:
         *,
         part: str | Sequence[str] = (),
         neurons: str | Sequence[Any] | None = None,
+        replace: bool = False,
     ) -> Proof:
         """Compare every spike and state with the vendor's simulator; as ``snn2hw verify``.
 
@@ -276,6 +277,8 @@ class Built:
                 only they run in the vendor's simulator, fed with what their sources send here.
             neurons: of the last of them only these, a range of each axis of its shape:
                 ``"0:16,4:8,4:8"``, or slices, as ``numpy.s_`` makes them.
+            replace: let reports tell this proof, even if an earlier one of this build is worth
+                more: one of more of the program or of more values, or one that found a difference.
 
         Raises:
             InputError: there are no such populations or neurons, or not the memory for them.
@@ -287,9 +290,13 @@ class Built:
             found = proving.compare_with_vendor(
                 self.program, samples.inputs, build.program_file, build.vendor_file, parts, neurons,
             )  # fmt: skip
-        found |= {"program": self.program.digest(), "data": samples.source}
+        found |= {"program": self.program.digest(), "data": samples.source, **samples.told()}
         if found["against"] is not None:
-            self._last["proof"] = found
+            why = None if replace else keeping.stays(self._last.get("proof"), found)
+            if why:
+                given.warn([f"reports go on telling the proof before: {why}"])
+            else:
+                self._last["proof"] = found
         return Proof(found)
 
     @named
@@ -322,8 +329,10 @@ class Built:
         report = counting.report(self.program, ran.trace, ran.counts, self.target)
         labels = taken.labels if y is None and sole(ran.trace.outputs, output) else y
         accuracy = None if labels is None else ran.accuracy(labels, output=output)
-        report = replace(report, data=taken.source, accuracy=accuracy, output=output)
-        known = replace(taken, labels=None if labels is None else np.asarray(labels))
+        known = taken.labelled(labels)
+        report = replace(
+            report, data=taken.source, accuracy=accuracy, output=output, data_sha256=known.sha256
+        )
         self._last["measured"] = builds.Measured(report, ran.trace, ran.counts, known)
         digest, proof = self.program.digest(), self._last.get("proof")
         bill = Bill.of(report, self._name(), digest, proof, self.rewrites)
@@ -444,7 +453,8 @@ class Built:
             if found.notes:
                 warnings.warn("\n".join(found.notes), stacklevel=4)
             return found
-        return Samples(self._named(x), None, "arrays")
+        inputs = self._named(x)
+        return Samples(inputs, None, "arrays", sha256=fingerprint(inputs))
 
     def _named(self, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         net = self.program.network
@@ -470,7 +480,10 @@ def opened(build: folders.Build) -> Built:
         tuple(known["notes"]), known["model"],
     )  # fmt: skip
     last: dict[str, Any] = {}
-    if (proof := keeping.last_proof(build.path)) is not None:
+    proof = keeping.proof_or_why(build.path)
+    if isinstance(proof, str):
+        given.warn([f"the last proof does not count: {proof}"])
+    elif proof is not None:
         last["proof"] = proof
     origin = Origin(model, known["options"], {})
     return Built(build.program, known["rewrites"], origin, known["options"], build.name, last)

@@ -26,14 +26,17 @@ FEW = 2  # samples that are shown of each of several builds
 
 
 def subject(
-    build: Build, measured: Measured, proof: Mapping[str, Any] | None, shown: int | None = None
+    build: Build,
+    measured: Measured,
+    proof: Mapping[str, Any] | str | None,
+    shown: int | None = None,
 ) -> Subject:
     """Gather what a page shows of a build.
 
     Args:
         build: the build.
         measured: what it did.
-        proof: what ``verify`` found last, of whichever program.
+        proof: what ``verify`` found last, of whichever program, or why nobody can read it.
         shown: how many samples to look into; None for the usual number.
     """
     looked = {} if shown is None else {"shown": shown}
@@ -51,7 +54,7 @@ def subject(
 def of_build(
     build: Build,
     measured: Measured,
-    proof: Mapping[str, Any] | None,
+    proof: Mapping[str, Any] | str | None,
     *,
     command: str,
     root: Path | None,
@@ -63,7 +66,7 @@ def of_build(
     Args:
         build: the build.
         measured: what it did.
-        proof: what ``verify`` found last.
+        proof: as in ``subject``.
         command: what was called.
         root: the working directory, whose runs and builds are shown too; None for none.
         targets: rows of ``comparing.compare_targets``.
@@ -75,13 +78,16 @@ def of_build(
     _check_beside(others)
     about = subject(build, measured, proof)
     chain: Sequence[Step] = ()
-    points, left_out = [], []
+    notes, points, left_out = [], [], []
     if root is not None:
-        chain = folder.chain(build.info, [measured.report], root)
-        points, left_out = folder.points(root, {build.name: measured.report}, build.path)
+        chain, notes = folder.chain(build.info, [measured.report], root)
+        points, left_out = folder.points(
+            root, {build.name: measured.report}, build.path, _asked_for(build.name, build.info)
+        )
     return Evidence(
-        title=build.name, subjects=(about,), chain=tuple(chain), targets=tuple(targets),
-        others=tuple(others), points=tuple(points), left_out=tuple(left_out), made=made(command),
+        title=build.name, subjects=(about,), chain=tuple(chain), chain_notes=tuple(notes),
+        targets=tuple(targets), others=tuple(others), points=tuple(points),
+        left_out=tuple(left_out), made=made(command),
     )  # fmt: skip
 
 
@@ -110,14 +116,21 @@ def of_targets(
     _check_beside(others)
     reports = {f"{s.name} ({s.report.target})": s.report for s in subjects}
     chain: Sequence[Step] = ()
-    points, left_out = [], []
+    notes, points, left_out = [], [], []
     if subjects:
-        chain = folder.chain(subjects[0].info, list(reports.values()), root)
-        points, left_out = folder.points(root, reports)
+        chain, notes = folder.chain(subjects[0].info, list(reports.values()), root)
+        first = [n for s in subjects for n in _asked_for(s.name, s.info)]
+        points, left_out = folder.points(root, reports, first=first)
     return Evidence(
-        title=model, subjects=tuple(subjects), chain=tuple(chain), targets=tuple(rows),
-        others=tuple(others), points=tuple(points), left_out=tuple(left_out), made=made(command),
+        title=model, subjects=tuple(subjects), chain=tuple(chain), chain_notes=tuple(notes),
+        targets=tuple(rows), others=tuple(others), points=tuple(points),
+        left_out=tuple(left_out), made=made(command),
     )  # fmt: skip
+
+
+def _asked_for(name: str, info: Mapping[str, Any]) -> list[str]:
+    """Return the names of a build and of the run that it was made of."""
+    return [name, Path(str(info["model"])).name]
 
 
 def _check_beside(others: object) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ class Samples:
 
     ``notes`` are what a reader of the results must know: what a data set says of itself
     (``Dataset.note``), or how a recording was shown, for which ``recording`` has the figures.
+    ``trained_on`` says that the model was trained on these samples. ``sha256`` is a hash of samples
+    from a file or an array, which their name does not tell apart; None of a data set.
     """
 
     inputs: Mapping[str, Ints]
@@ -30,11 +33,46 @@ class Samples:
     source: str
     notes: tuple[str, ...] = ()
     recording: Mapping[str, Any] | None = None
+    trained_on: bool = False
+    sha256: str | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether all inputs are zero."""
+        return not any(x.any() for x in self.inputs.values())
+
+    def labelled(self, labels: NDArray[Any] | None) -> Samples:
+        """Return the same samples with other labels, by which their hash is another too."""
+        if labels is None or labels is self.labels:
+            return replace(self, labels=labels)
+        known = np.asarray(labels)
+        return replace(self, labels=known, sha256=fingerprint(self.inputs, known))
 
     def told(self) -> dict[str, Any]:
         """Return what documents of results say of them beside ``source``."""
         found: dict[str, Any] = {"notes": list(self.notes)} if self.notes else {}
+        found |= {"trained_on": True} if self.trained_on else {}
+        found |= {"data_sha256": self.sha256} if self.sha256 else {}
+        found |= {"silent": True} if self.silent else {}
         return found if self.recording is None else {**found, "recording": dict(self.recording)}
+
+
+def fingerprint(inputs: Mapping[str, NDArray[Any]], labels: NDArray[Any] | None = None) -> str:
+    """Return a hash of samples as they were given, by which two of one name are told apart.
+
+    Whole numbers count by their values, whatever the type that holds them.
+
+    Args:
+        inputs: samples by input, ``[N, ...]``.
+        labels: ``[N]``, if they are known.
+    """
+    hashed = hashlib.sha256()
+    for name, array in [*sorted(inputs.items()), *([] if labels is None else [("y", labels)])]:
+        kind = np.dtype("<i8" if array.dtype.kind in "bui" else "<f8")
+        hashed.update(f"{name} {kind.str} {array.shape} ".encode("utf-8", "surrogatepass"))
+        for start in range(0, len(array), 256):  # a copy of all might be too large
+            hashed.update(np.ascontiguousarray(array[start : start + 256], kind).data)
+    return hashed.hexdigest()
 
 
 class Port(NamedTuple):

@@ -59,7 +59,9 @@ def compare_with_vendor(
         progress: called with (parts done, parts).
 
     Returns:
-        The document of ``snn2hw verify --json``.
+        The document of ``snn2hw verify --json``. ``sample_steps`` are those of a sample, in which
+        each layer is compared, in a window of its own; ``steps`` are the chip's until the last
+        layer is done.
 
     Raises:
         InputError: names no part, or there is not the memory for it.
@@ -163,7 +165,7 @@ def _whole(
         for through in dict.fromkeys((None, vendor_file))
     ]
     return {
-        "samples": samples, "steps": program.chip_steps(steps),
+        "samples": samples, "steps": program.chip_steps(steps), "sample_steps": steps,
         "compared": sum(p["compared"] for p in paths),
         "mismatches": sum(p["mismatches"] for p in paths),
         "first": next((p["first"] for p in paths if p["first"]), None), "paths": paths,
@@ -210,7 +212,8 @@ def _part(
         },
         "window": None if some.window is None else _window(some),
         "sources": {k: some.keep[k].size for k in some.sources},
-        "samples": ours.samples, "steps": small.chip_steps(ours.steps), **path,
+        "samples": ours.samples, "steps": small.chip_steps(ours.steps), "sample_steps": ours.steps,
+        **path,
     }  # fmt: skip
 
 
@@ -292,6 +295,7 @@ def _joined(found: Sequence[Document]) -> Document:
     }  # fmt: skip
     told = ("populations", "window", "sources", "compared", "mismatches", "first")
     return {
-        "samples": found[0]["samples"], "steps": max(one["steps"] for one in found), **total,
+        "samples": found[0]["samples"], "steps": max(one["steps"] for one in found),
+        "sample_steps": found[0]["sample_steps"], **total,
         "paths": [path], "parts": [{k: one[k] for k in told} for one in found],
     }  # fmt: skip

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snn2hw import datasets
 from snn2hw.datasets import Dataset
 from snn2hw.errors import InputError
-from snn2hw.files import expanded
+from snn2hw.files import expanded, sha256
 from snn2hw.pipeline.loading import model_names
 from snn2hw.pipeline.run_folders import asked, teacher_folder
+from snn2hw.pipeline.samples import trained_data, trained_on
 from snn2hw.pipeline.training import need_training
 from snn2hw.store import folders
 from snn2hw.store.folders import Run
@@ -91,6 +93,41 @@ def check_data(owner: str, recipe: Recipe, student: Spiking, dataset: Dataset) -
             f"{', '.join(problems)}.",
             "Give data like those of the training.",
         )
+
+
+def of_parent(source: Run, dataset: Dataset) -> dict[str, Any]:
+    """Return what the metrics of a pruned run tell of the run that it was pruned from.
+
+    Args:
+        source: that run.
+        dataset: what is fine-tuned on.
+    """
+    taught = ("teacher_accuracy", "teacher_input", "teacher_note")
+    student = {"parent_sha256": sha256(source.student)} if source.student.is_file() else {}
+    return {
+        "teacher_accuracy": None,
+        **{k: v for k, v in source.metrics.items() if k in taught},
+        "parent": source.name, **student,
+        **learned_before(source.name, source.metrics, dataset),
+    }  # fmt: skip
+
+
+def learned_before(who: str, known: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """Return what metrics tell of other data that a student was trained on before these.
+
+    Args:
+        who: was trained.
+        known: the metrics of that.
+        dataset: what it is trained on now.
+
+    Returns:
+        ``trained_before``, and ``data_note`` if samples that are held out now are among them.
+    """
+    before = [d for d in dict.fromkeys(trained_data(known)) if d and d != dataset.name]
+    if not datasets.in_training(dataset.name, before):
+        return {"trained_before": before} if before else {}
+    note = f"{dataset.note}; {trained_on(who, dataset.name)}"
+    return {"trained_before": before, "data_note": note}
 
 
 def retold(

@@ -14,7 +14,7 @@ from snn2hw.encoders import LONGEST
 from snn2hw.errors import InputError, counted, listed
 from snn2hw.files import about, expanded
 from snn2hw.pipeline.keywords import named
-from snn2hw.pipeline.port import Port, Samples
+from snn2hw.pipeline.port import Port, Samples, fingerprint
 from snn2hw.recordings import (
     READERS,
     Binning,
@@ -163,7 +163,8 @@ def _shown(recording: Recording, file: Path, port: Port, binning: Binning) -> Sa
         "bins_with_events": tally.occupied, "bins_clipped": tally.above,
     }  # fmt: skip
     said = tuple(f"{file.name}: {n}" for n in notes)
-    return Samples({port.name: x}, None, file.name, said, facts)
+    shown = {port.name: x}
+    return Samples(shown, None, file.name, said, facts, sha256=fingerprint(shown))
 
 
 def _steps(recording: Recording, port: Port, binning: Binning) -> int:

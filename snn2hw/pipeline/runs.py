@@ -14,8 +14,9 @@ from snn2hw.files import expanded, write_json
 from snn2hw.ir.target import Target
 from snn2hw.pipeline.budget import cores_of, density_for_cores, foresee
 from snn2hw.pipeline.finishing import finish, finished
-from snn2hw.pipeline.pruning import check_data, data_of, prunable, retold
+from snn2hw.pipeline.pruning import check_data, data_of, of_parent, prunable, retold
 from snn2hw.pipeline.run_folders import find_folder
+from snn2hw.pipeline.samples import trained_data, trained_on
 from snn2hw.pipeline.training import need_training
 from snn2hw.store import folders
 from snn2hw.store.folders import Run
@@ -207,7 +208,24 @@ def _teach(
     facts: dict[str, Any] = {"teacher_accuracy": accuracy}
     if not isinstance(taught, train.Student):
         facts["teacher_input"] = taught.scale.scaling.name
-    return taught, facts
+    return taught, facts | teachers_note(recipe, progress)
+
+
+def teachers_note(recipe: Recipe, progress: Progress | None) -> dict[str, str]:
+    """Tell of a teacher that is a run, and was trained on the samples that are held out now.
+
+    Returns:
+        ``teacher_note`` for the metrics; nothing if there is nothing to tell.
+    """
+    path = expanded(recipe.teacher)
+    if not path.is_dir() or not (path / "metrics.json").exists():
+        return {}
+    if not datasets.in_training(recipe.data, trained_data(folders.read_run(path).metrics)):
+        return {}
+    note = f"{trained_on(f'the teacher {path}', recipe.data)}; so its accuracy here says little"
+    if progress is not None:
+        progress.update("teacher", 0, 0, doubts=[note])
+    return {"teacher_note": note}
 
 
 def prune(
@@ -283,8 +301,10 @@ def prune(
         return finished(path)
     dataset = data_of(source, recipe, data, data_dir)
     check_data(str(source.path), recipe, student, dataset)
+    inherited = of_parent(source, dataset)
     if progress is not None:
-        progress.update("prune", 0, 0, doubts=doubt)
+        doubts = [*doubt, *filter(None, [inherited.get("data_note")])]
+        progress.update("prune", 0, 0, doubts=doubts)
     write_json(path / "command.json", command)
     teacher = None if teachers is None else train.load_teacher(teachers)
     made = train.prune_student(
@@ -300,10 +320,8 @@ def prune(
         inputs=inputs,
         devices=devices,
     )
-    known = {k: v for k, v in source.metrics.items() if k in ("teacher_accuracy", "teacher_input")}
     facts = {
-        **{"teacher_accuracy": None, **known},
-        "parent": source.name,
+        **inherited,
         "sparsity": train.sparsity(made),
         "pruner": how,
     }

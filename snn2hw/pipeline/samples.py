@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from snn2hw.ir.integer import given
 from snn2hw.ir.program import Program
 from snn2hw.ir.trace import chosen
 from snn2hw.pipeline.given import moved
-from snn2hw.pipeline.port import Port, Samples
+from snn2hw.pipeline.port import Port, Samples, fingerprint
 from snn2hw.pipeline.recorded import Clip, from_recording, only_for_recordings
 from snn2hw.pipeline.shapes import fitted
 from snn2hw.recordings import UNREAD, Binning, clipped, is_recording
@@ -32,7 +32,11 @@ PLAIN = Binning()
 
 
 def held_out(
-    data: str, port: Port, limit: int | None = None, data_dir: Path | None = None
+    data: str,
+    port: Port,
+    limit: int | None = None,
+    data_dir: Path | None = None,
+    trained: Iterable[str | None] = (),
 ) -> Samples:
     """Load a data set's test samples, encoded for a port.
 
@@ -41,6 +45,7 @@ def held_out(
         port: what they are for.
         limit: how many samples at most, the first ones.
         data_dir: where to look for data first.
+        trained: names of the data sets that the model was trained on.
 
     Raises:
         InputError: they cannot be loaded, or do not have the port's shape.
@@ -48,7 +53,9 @@ def held_out(
     encoder = replace(port.encoder or Encoder(), time_steps=port.time_steps)
     direct = encoder.name == "direct"
     wanted = port.shape if direct else None
-    found = datasets.load(data, data_dir, time_steps=port.time_steps, shape=wanted)
+    there = datasets.load(datasets.whole(data), data_dir, time_steps=port.time_steps, shape=wanted)
+    found = there if data == datasets.whole(data) else there.without_test(data)
+    seen = datasets.in_training(data, trained)
     shape = encoder.shape(found.shape)
     if size_of(shape) != size_of(port.shape):
         shown = "" if direct else f" through encoder {encoder.name!r}"
@@ -57,13 +64,23 @@ def held_out(
             f"{list(port.shape)}.",
             "Give the data that the model was trained on with --data.",
         )
-    x, notes = encoder.encode(found.x_test[:limit], found.max_value), [found.note]
+    x = encoder.encode(found.x_test[:limit], found.max_value)
+    notes = [there.note, trained_on(port.owner, data)] if seen else [found.note]
     above = int(np.count_nonzero(x > port.max_value)) if datasets.split(data)[0] == "events" else 0
     if direct and above:
         notes.append(clipped(above, int(np.count_nonzero(x)), port.max_value))
         x = np.minimum(x, port.max_value)
     inputs = {port.name: x.reshape(*x.shape[:2], *port.shape)}
-    return Samples(inputs, found.y_test[:limit], data, tuple(n for n in notes if n))
+    told = tuple(n for n in notes if n)
+    return Samples(inputs, found.y_test[:limit], data, told, trained_on=seen)
+
+
+def trained_on(who: str, data: str) -> str:
+    """Return the note on samples that are called held out, but not of this model's training."""
+    return (
+        f"{who} was trained on these samples: {data} holds them out of {datasets.whole(data)}, and "
+        f"all of that was its training data. Only a model trained on {data} has not seen them"
+    )
 
 
 def samples_for(
@@ -100,7 +117,8 @@ def samples_for(
         samples = from_recording(file, place, binning)
     else:
         name = data or remembered(build.name, build.info.get("data"))
-        samples = held_out(*data_for(name, place, binning, resize), limit, data_dir)
+        trained = trained_data(build.info)
+        samples = held_out(*data_for(name, place, binning, resize), limit, data_dir, trained)
     return replace(samples, inputs=sent(net, samples.inputs))
 
 
@@ -195,6 +213,11 @@ def told_encoder(facts: Mapping[str, Any]) -> Encoder | None:
     return None if told is None else Encoder.from_json(told)
 
 
+def trained_data(facts: Mapping[str, Any]) -> list[str | None]:
+    """Return all data that a run's metrics or a build say that the model was trained on."""
+    return [facts.get("data"), *facts.get("trained_before", ())]
+
+
 def remembered(owner: str, data: str | None) -> str:
     """Return the name of the data set that a model was trained on.
 
@@ -277,4 +300,5 @@ def _from_file(program: Program, file: Path, limit: int | None, output: str | No
         fit = {k: fitted(k, ports[k].shape, x, net.time_steps) for k, x in inputs.items()}
         notes = tuple(n for name, x in fit.items() for n in moved(name, ports[name], x))
         known = {k: ports[k].integers(x) for k, x in fit.items()}
-        return Samples(sent(net, known), labels, file.name, notes)
+        told = fingerprint(inputs, labels)
+        return Samples(sent(net, known), labels, file.name, notes, sha256=told)

@@ -70,7 +70,8 @@ def _accuracy(report: EnergyReport) -> list[str]:
     output = "" if report.output is None else f" of output {short(report.output, 40)}"
     data = "" if report.data is None else f" of {short(report.data, 40)}"
     samples = counted(report.samples, "sample")
-    return [f"Accuracy{output} {percent(report.accuracy)} on {samples}{data}."]
+    seen = ", on which it was trained" if report.trained_on else ""
+    return [f"Accuracy{output} {percent(report.accuracy)} on {samples}{data}{seen}."]
 
 
 def _totals(report: EnergyReport, joules: Unit, seconds: Unit) -> list[str]:

@@ -94,15 +94,30 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class Of:
+    """What an accuracy is of.
+
+    ``samples`` is their number and ``data`` their name; None if nobody wrote it down. ``sha256`` is
+    a hash of those whose name does not tell them apart, and ``trained_on`` says that who is
+    measured was trained on them.
+    """
+
+    samples: int | None
+    data: str | None
+    trained_on: bool = False
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """A step from the teacher to the chip: who, and what it scores and sends.
 
-    ``samples`` are those that ``accuracy`` is of; None if nobody wrote their number down.
+    ``accuracy`` is of ``of``.
     """
 
     who: str
     accuracy: float | None
-    samples: int | None
+    of: Of
     spikes: float | None = None
     synops: float | None = None
     connections: int | None = None
@@ -112,7 +127,8 @@ class Step:
 class Point:
     """A run or build of the folder: accuracy on some samples, and what an inference takes.
 
-    ``uj`` is the chip's energy in microjoules; None of a run, which has no chip.
+    ``uj`` is the chip's energy in microjoules; None of a run, which has no chip. ``sha256`` is as
+    in ``Of``.
     """
 
     name: str
@@ -123,6 +139,7 @@ class Point:
     synops: float
     uj: float | None = None
     here: bool = False
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -133,6 +150,7 @@ class Evidence:
         title: of the page.
         subjects: builds, at least one, or none where no target takes the model.
         chain: from the teacher to the chip.
+        chain_notes: what is left out of it, and why.
         targets: rows of ``snn2hw energy compare --json``; empty if it was not asked for.
         others: rows of what else runs the model, such as a processor: ``who``, ``runs_on``,
             ``accuracy``, ``latency_us``, ``energy_uj`` (low, typical, high, without idle power;
@@ -145,6 +163,7 @@ class Evidence:
     title: str
     subjects: tuple[Subject, ...]
     chain: tuple[Step, ...] = ()
+    chain_notes: tuple[str, ...] = ()
     targets: tuple[Mapping[str, Any], ...] = ()
     others: tuple[Mapping[str, Any], ...] = ()
     points: tuple[Point, ...] = ()

@@ -30,24 +30,27 @@ class Proved:
         return self.state in ("equal", "part")
 
 
-def proved(found: Mapping[str, Any] | None, program: str) -> Proved:
+def proved(found: Mapping[str, Any] | str | None, program: str) -> Proved:
     """Say what a proof is worth for a program.
 
     Args:
-        found: ``verify.json``; None if there is none.
+        found: ``verify.json``; None if there is none, or why it cannot be read.
         program: the hash of the program that the reader sees.
     """
     again = "Run snn2hw verify (in Python build.verify)."
     if found is None:
         said = "Not proved: nothing was compared with a vendor's simulator."
         return Proved("none", f"{said} {again}")
+    if isinstance(found, str):
+        return Proved("none", f"Not proved: {found} {again}")
     if found.get("program") != program:
         of = "is of another program" if "program" in found else "names no program"
         return Proved("other", f"Not proved: the last proof {of}, so it does not count. {again}")
     values = listed(dict.fromkeys(v for path in found["paths"] for v in path["values"]))
-    steps = f" at all {found['steps']:,} chip steps" if "steps" in found else ""
+    steps = f"each of the {n:,} steps of " if (n := found.get("sample_steps", 1)) > 1 else ""
     data = f" of {found['data']}" if found.get("data") else ""
-    where = f" {found['against']}'s{steps} of {counted(found['samples'], 'sample')}{data}"
+    data += " (all zeros)" if found.get("silent") else ""
+    where = f" {found['against']}'s in {steps}{counted(found['samples'], 'sample')}{data}"
     parts = found.get("parts", ())
     of = f" for {_populations(parts)}" if parts else ""
     told = f"{found['compared']:,} values ({values})"

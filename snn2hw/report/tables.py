@@ -11,7 +11,7 @@ import numpy as np
 from snn2hw.errors import listed
 from snn2hw.estimator import EnergyReport
 from snn2hw.report import floor_plan
-from snn2hw.report.evidence import Evidence, Subject
+from snn2hw.report.evidence import Evidence, Of, Subject
 from snn2hw.report.text import counted, number, short
 from snn2hw.report.units import Unit, of_an_event
 
@@ -104,12 +104,16 @@ def _cut(rows: Sequence[tuple[Cell, ...]], most: int, what: str) -> dict[str, An
 def chain(evidence: Evidence) -> Table:
     """From teacher to chip: accuracies in a column are of the same samples."""
     chain = evidence.chain
-    of = list(dict.fromkeys(s.samples for s in chain if s.accuracy is not None))
-    named = [f"accuracy % ({'samples not told' if n is None else f'{n:,} samples'})" for n in of]
+    of = list(dict.fromkeys(s.of for s in chain if s.accuracy is not None))
+    several = len({x.data for x in of}) > 1
+    named = [f"accuracy % ({_samples(x, several)})" for x in of]
+    # Files of one name are told apart by their hash.
+    named = [f"{head[:-1]}, {(x.sha256 or 'no hash')[:8]})" if named.count(head) > 1 else head
+             for head, x in zip(named, of, strict=True)]  # fmt: skip
     rows = [
         (
             name(step.who),
-            *(share(step.accuracy if step.samples == n else None) for n in of),
+            *(share(step.accuracy if step.of == x else None) for x in of),
             amount(step.spikes), amount(step.synops),
             Cell("–") if step.connections is None else count(step.connections),
         )
@@ -117,6 +121,13 @@ def chain(evidence: Evidence) -> Table:
     ]  # fmt: skip
     head = ("network", *named, "spikes", "synops", "non-zero weights")
     return Table("chain", "From the teacher to the chip, per inference", head, tuple(rows))
+
+
+def _samples(of: Of, several: bool) -> str:
+    """Say what an accuracy is of; the data only where they are not the same everywhere."""
+    count = "samples not told" if of.samples is None else counted(of.samples, "sample")
+    data = f" of {short(of.data or 'unknown data', 40)}" if several else ""
+    return f"{count}{data}{', trained on' if of.trained_on else ''}"
 
 
 def boundaries(report: EnergyReport, joules: Unit, seconds: Unit) -> Table:

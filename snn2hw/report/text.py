@@ -72,7 +72,7 @@ def verification(found: Mapping[str, Any], name: str) -> list[str]:
         return [f"{name}: not verified. {found['reason']}"]
     lines = [
         f"{name}: {counted(found['samples'], 'sample')} of "
-        f"{counted(found['steps'], 'chip step')}, "
+        f"{counted(found['sample_steps'], 'step')}, "
         f"against {found['against']}",
         *(f"  {line}" for line in _parts(found)),
     ]
@@ -87,9 +87,9 @@ def verification(found: Mapping[str, Any], name: str) -> list[str]:
     first = found["first"]
     if first:
         lines.append(
-            f"  first difference: layer {first['layer']}, neuron {first['neuron']}, step "
-            f"{first['step']} of sample {first['sample']}: {first['what']} is {first['ours']} "
-            f"here and {first['theirs']} there"
+            f"  first difference: layer {first['layer']}, neuron {first['neuron']}, chip "
+            f"step {first['step']} of sample {first['sample']}: {first['what']} is "
+            f"{first['ours']} here and {first['theirs']} there"
         )
     else:
         lines.append(f"  all {found['compared']:,} values are equal")

@@ -57,7 +57,8 @@ def _right(report: EnergyReport) -> str:
     if report.accuracy is None:
         return ""
     samples = "sample" if report.samples == 1 else "samples"
-    return f"it is right for {_share(report.accuracy)} of {report.samples:,} {samples}; "
+    seen = " on which it was trained" if report.trained_on else ""
+    return f"it is right for {_share(report.accuracy)} of {report.samples:,} {samples}{seen}; "
 
 
 def _against(evidence: Evidence, least: Subject, joules: Unit) -> str:

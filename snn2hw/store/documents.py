@@ -22,6 +22,7 @@ METRICS = table(
     {
         "teacher": text(), "student": text(), "data_note": text(), "sparsity": _SHARE,
         "target": text(), "samples": whole(1),  # of the test
+        "trained_before": many(text()), "teacher_note": text(), "parent_sha256": text(),
     },
 )  # fmt: skip
 COMMAND = table({"command": text()}, {"recipe": named(anything), "parent": text()})
@@ -84,10 +85,15 @@ BUILD = table(
         "rewrites": maybe(_REWRITES),
         "data": maybe(text()),
         "encoder": maybe(named(anything)),
-        "run": table({}, {"accuracy": _SHARE, "teacher_accuracy": maybe(_SHARE)}),
+        "run": table(
+            {}, {"accuracy": _SHARE, "teacher_accuracy": maybe(_SHARE), "teacher_note": text()}
+        ),
         "notes": many(text()),
     },
-    {"answers": named(text())},  # where there are several outputs, the population of each
+    {
+        "answers": named(text()),  # where there are several outputs, the population of each
+        "trained_before": many(text()),  # data sets, before the last
+    },
 )
 _COMPARED = {"compared": _COUNT, "mismatches": _COUNT}
 PROOF = table(
@@ -101,7 +107,8 @@ PROOF = table(
                    "window": maybe(text()), "sources": named(_COUNT), **_COMPARED})
         ),
         "left_out": many(table({"part": text(), "bytes": _COUNT})),
-        "program": text(), "steps": _COUNT, "data": text(),
+        "program": text(), "steps": _COUNT, "sample_steps": _COUNT, "data": text(),
+        "data_sha256": text(), "silent": flag,
     },
 )  # fmt: skip
 _RANGE = table({"typical": real(0), "low": real(0), "high": real(0)})
@@ -118,7 +125,7 @@ REPORT = table(
         "latency_us": real(0), "spikes": real(0), "synops": real(0),
         "chip": table({"total_uj": _RANGE}),
     },
-    {"program": text(), "output": text()},
+    {"program": text(), "output": text(), "trained_on": flag, "data_sha256": text()},
 )  # fmt: skip
 _MESH = table(
     {

@@ -136,6 +136,7 @@ def test_lava_agrees_on_a_trained_build(workshop, tmp_path):
     assert stored == found
     assert [p["through"] for p in found["paths"]] == ["program.h5", "netx, model.net"]
     steps = document(workshop, "simulate", "--samples", "1")["steps"]
+    assert found["sample_steps"] == steps
     assert found["compared"] == 2 * 3 * 5 * steps * sum((1024, 512, 128, 10))
     assert (found["mismatches"], found["first"]) == (0, None)
     document(workshop, "simulate", "--samples", "5", "--save", str(tmp_path / "a.npz"))

@@ -1,140 +1,32 @@
-"""What a page and a report may claim: the better bill and proof, samples, units, what is there."""
+"""What a page and a report show: the verdict, units, pictures, names, sizes."""
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from evidence import PROOF, labelled, made, measured
 from nets import LOIHI2, images, lif, residual, tiny
 from system_calls import call_here
 
 from snn2hw import families, nir_io
 from snn2hw.errors import InputError
-from snn2hw.files import write_json
 from snn2hw.ir.counts import Range
 from snn2hw.ir.nodes import Affine, Input, Output
-from snn2hw.pipeline import builds, counting, folder, keeping, page
+from snn2hw.pipeline import builds, counting, page
 from snn2hw.pipeline.activity import LAYERS, NEURONS, activity
 from snn2hw.pipeline.compiler import compile_network
-from snn2hw.pipeline.exporting import export
-from snn2hw.pipeline.loading import Model
-from snn2hw.pipeline.port import Samples
 from snn2hw.report import bill, tables, text
-from snn2hw.report.evidence import Evidence, Step
+from snn2hw.report.evidence import Evidence
 from snn2hw.report.page import render
 from snn2hw.report.pictures.activity import _marks, binned, by_step
 from snn2hw.report.pictures.scatter import WIDTH, best, scatter
 from snn2hw.report.proof import proved
 from snn2hw.report.units import energy_unit, of_an_event, time_unit
 from snn2hw.report.verdict import verdict
-
-PROOF = {
-    "against": "lava 0.10.0", "samples": 20, "steps": 12, "compared": 1000, "mismatches": 0,
-    "first": None, "program": "abc", "data": "digits",
-    "paths": [{"through": "program.h5", "values": ["u", "v", "spikes"], "compared": 1000,
-               "mismatches": 0}],
-}  # fmt: skip
-
-
-def made(tmp_path, net=None, name="mine"):
-    return export(Model(name, net or tiny(), {}), LOIHI2, tmp_path)
-
-
-def labelled(net, count, source="made up"):
-    x = images(net, count)
-    return Samples(x, np.arange(count) % 2, source)
-
-
-def measured(build, count=8, source="made up"):
-    return builds.measure(build, labelled(build.program.network, count, source))
-
-
-def test_a_proof_says_what_it_is_of_and_counts_for_its_program_only():
-    words = proved(PROOF, "abc").words
-    for part in ("1,000 values (u, v, spikes)", "12 chip steps", "20 samples of digits", "lava"):
-        assert part in words
-    assert words.startswith("Proved: all")
-    assert proved(PROOF, "abc").holds
-    for found, state in (
-        (None, "none"), ({**PROOF, "program": "other"}, "other"),
-        ({k: v for k, v in PROOF.items() if k != "program"}, "other"),
-    ):  # fmt: skip
-        assert proved(found, "abc").state == state
-        assert proved(found, "abc").words.startswith("Not proved")
-        assert not proved(found, "abc").holds
-    wrong = proved({**PROOF, "mismatches": 3}, "abc")
-    assert wrong.words.startswith("Disproved: 3 of 1,000 values")
-    assert not wrong.holds
-    parts = [
-        {"populations": {"lif1": {"neurons": 3, "of": 9}, "lif2": {"neurons": 2, "of": 2}},
-         "window": "0:3", "sources": {"input": 4}, "compared": 1000, "mismatches": 0}
-    ]  # fmt: skip
-    told = proved({**PROOF, "parts": parts, "left_out": [{"part": "x", "bytes": 1}]}, "abc")
-    assert told.words.startswith("Proved for 3 of 9 neurons of lif1, lif2: all 1,000")
-    assert "1 part left out" in told.words
-    assert told.details == (
-        "through program.h5: 1,000 compared, 0 differ",
-        "lif1, lif2 [0:3], 5 of 11 neurons, fed by input: 1,000 compared, 0 differ",
-        "left out: x",
-    )
-
-
-def test_the_better_bill_is_kept_and_it_is_said(tmp_path):
-    build = made(tmp_path)
-
-    def kept():
-        return keeping.last_bill(build.path)["samples"]
-
-    def keep(count, source="made up", **how):
-        document = measured(build, count, source).document(build.digest)
-        return keeping.keep_bill(build.path, document, **how)
-
-    assert keep(8) is None
-    note = keep(3)
-    assert "stays: it is of 8 samples of made up, and this report of 3 samples" in note
-    assert kept() == 8
-    assert keep(3, replace=True) is None
-    assert kept() == 3
-    assert keep(8) is None
-    assert keep(8) is None  # as good as the one that was there
-    assert "was of 8 samples of made up and is of 9 samples of others now" in keep(9, "others")
-    (build.path / "energy.json").write_text("{}")
-    assert keep(2) is None  # nobody needs what was there
-    assert kept() == 2
-    write_json(build.path / "energy.json", measured(build, 9).document("another program"))
-    assert keep(2) is None
-    assert kept() == 2
-
-
-def test_what_a_report_says_besides_stays_if_another_of_the_same_samples_leaves_it_out(tmp_path):
-    document = {**measured(made(tmp_path)).document("abc"), "neurobench": {"a": 1}}
-    keeping.keep_bill(tmp_path, document | {"against": [1]})
-    keeping.keep_bill(tmp_path, document | {"neurobench": {"a": 2}})
-    kept = json.loads((tmp_path / "energy.json").read_text())
-    assert (kept["against"], kept["neurobench"]) == ([1], {"a": 2})
-    for other in (document | {"program": "def"}, document | {"program": "def", "data": "others"}):
-        keeping.keep_bill(tmp_path, other)
-        assert "against" not in json.loads((tmp_path / "energy.json").read_text())
-
-
-def test_the_larger_proof_is_kept_unless_something_differs(tmp_path):
-    def kept():
-        return keeping.last_proof(tmp_path)["compared"]
-
-    assert keeping.keep_proof(tmp_path, PROOF) is None
-    less = {**PROOF, "compared": 10}
-    assert "stays: it proves 1,000 values, and this run 10" in keeping.keep_proof(tmp_path, less)
-    assert kept() == 1000
-    for other in ({"mismatches": 1}, {"program": "other"}, {"against": "lava 0.11"}):
-        assert keeping.keep_proof(tmp_path, {**less, **other}) is None
-        assert kept() == 10
-        keeping.keep_proof(tmp_path, PROOF, replace=True)
-    assert keeping.keep_proof(tmp_path, less, replace=True) is None
-    assert kept() == 10
 
 
 @pytest.mark.parametrize(
@@ -187,111 +79,6 @@ def test_the_text_fits_eighty_columns_whatever_the_names():
     assert all(line.isprintable() for line in lines)
     rows = [{"target": "xylo-audio2", "fits": False, "reasons": ["word " * 60]}]
     assert max(map(len, bill.compared(rows))) <= 80
-
-
-def test_accuracies_in_a_column_are_of_the_same_samples(tmp_path):
-    build = made(tmp_path)
-    m = measured(build)
-    evidence = replace(
-        page.of_build(build, m, None, command="x", root=None),
-        chain=(Step("teacher", 0.9, 100), Step("student", 0.8, 100), Step("chip", 0.7, 5),
-               Step("unknown", 0.6, None)),
-    )  # fmt: skip
-    table = tables.chain(evidence)
-    assert table.head[1:4] == (
-        "accuracy % (100 samples)",
-        "accuracy % (5 samples)",
-        "accuracy % (samples not told)",
-    )
-    assert [[c.shown for c in row[1:4]] for row in table.rows] == [
-        ["90.00", "–", "–"], ["80.00", "–", "–"], ["–", "70.00", "–"], ["–", "–", "60.00"],
-    ]  # fmt: skip
-
-
-def test_the_folder_shows_what_is_of_the_same_samples_and_why_not_the_rest(tmp_path):
-    build = made(tmp_path)
-    m = measured(build)
-    run = {
-        "accuracy": 0.9, "teacher_accuracy": None, "spikes_per_sample": 1.0,
-        "synops_per_sample": 5.0, "parameters": 1, "connections": 1, "time_steps": 4,
-        "method": "none", "data": "made up", "seed": 0, "seconds": 1.0,
-    }  # fmt: skip
-    for name, more in (
-        ("same", {"samples": 8}), ("fewer", {"samples": 3}), ("silent", {}),
-        ("broken", {"accuracy": "high"}), ("elsewhere", {"samples": 8, "data": "others"}),
-    ):  # fmt: skip
-        path = tmp_path / "runs" / name / "metrics.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({**run, **more}))
-    for name in ("twin", "unpriced", "foreign", "stale"):
-        made(tmp_path, name=name)
-    for name, digest in (("twin", build.digest), ("stale", "another")):
-        document = m.document(digest)
-        write_json(tmp_path / "builds" / f"{name}-loihi2" / "energy.json", document)
-    (tmp_path / "builds/foreign-loihi2/build.json").write_text("[]")
-    found, left = folder.points(tmp_path, {"mine": m.report}, build.path)
-    assert [(p.name, p.kind, p.here) for p in found] == [
-        ("mine", "build", True), ("same", "run", False), ("twin-loihi2", "build", False),
-    ]  # fmt: skip
-    assert found[2].uj == pytest.approx(found[0].uj, rel=1e-5)
-    why = dict(line.split(": ", 1) for line in left)
-    assert set(why) == {
-        "runs/fewer", "runs/silent", "runs/broken", "runs/elsewhere", "builds/unpriced-loihi2",
-        "builds/foreign-loihi2", "builds/stale-loihi2",
-    }  # fmt: skip
-    assert "of 3 samples of made up" in why["runs/fewer"]
-    assert "accuracy is 'high'" in why["runs/broken"]
-    assert "another program" in why["builds/stale-loihi2"]
-
-
-RECIPE = {"method": "hetero", "teacher": "cnn", "student": "mlp", "seed": 0, "beta": 0.5,
-          "alpha": 0.7, "spike_cost": 0.0}  # fmt: skip
-METRICS = {
-    "accuracy": 0.9, "teacher_accuracy": 0.95, "spikes_per_sample": 1.0, "synops_per_sample": 5.0,
-    "parameters": 1, "connections": 1, "time_steps": 4, "method": "hetero", "data": "made up",
-    "seed": 0, "seconds": 1.0, "samples": 8,
-}  # fmt: skip
-
-
-def a_run(root, name, metrics=METRICS, **recipe):
-    path = root / "runs" / name
-    path.mkdir(parents=True)
-    write_json(path / "command.json", {"command": "distill", "recipe": RECIPE | recipe})
-    (path / "metrics.json").write_text(json.dumps(metrics))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("recipe", "metrics", "is_twin"),
-    [
-        ({}, {}, True),
-        ({"teacher": "mlp", "alpha": 0.9, "prune_lr": 1.0}, {}, True),  # nobody taught it
-        ({"unknown_yet": 1}, {}, True),  # by a later version
-        ({"seed": 1}, {}, False),
-        ({"spike_cost": 2.0}, {}, False),
-        ({"method": "kd"}, {}, False),
-        ({}, {"sparsity": 0.5}, False),
-        ({}, {"accuracy": "high"}, False),
-    ],
-)
-def test_a_taught_student_stands_beside_the_same_without_a_teacher(
-    tmp_path, recipe, metrics, is_twin
-):
-    taught = a_run(tmp_path, "taught")
-    labels = METRICS | {"method": "none", "teacher_accuracy": None, "accuracy": 0.8} | metrics
-    a_run(tmp_path, "labels", labels, **{"method": "none", **recipe})
-    steps = folder.chain({"model": str(taught)}, [], tmp_path)
-    assert [(s.who, s.accuracy) for s in steps] == [
-        ("teacher (a module)", 0.95),
-        *([("the student without the teacher, float (labels)", 0.8)] if is_twin else []),
-        ("student, float (taught)", 0.9),
-    ]
-
-
-def test_a_student_that_nobody_taught_has_no_such_twin(tmp_path):
-    for name in ("a", "b"):
-        path = a_run(tmp_path, name, METRICS | {"method": "none"}, method="none")
-    assert folder.twin(folder.Run(path, METRICS), tmp_path) is None
 
 
 def test_the_best_for_their_cost():

@@ -114,6 +114,8 @@ def test_both_files_of_a_build_are_proved(tmp_path):
     assert [p["through"] for p in found["paths"]] == ["program.h5", "spec.json"]
     assert (found["mismatches"], found["compared"]) == (0, 2 * found["paths"][0]["compared"])
     lines = text.verification(found, "mine")
+    steps = next(iter(inputs.values())).shape[1]
+    assert lines[0].startswith(f"mine: 4 samples of {steps} steps, against xylosim")
     assert lines[2].startswith("  through spec.json (1 XyloLayer, ")
     assert "values of isyn, isyn2, vmem and spikes compared, 0 differ" in lines[2]
 
