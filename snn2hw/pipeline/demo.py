@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,9 +159,17 @@ def _row(who: str, run: Run) -> Row:
 
 
 def gained(alone: Run, student: Run, samples: int) -> str:
-    """Say what the teacher added to this one student."""
-    more = round(samples * (student.metrics["accuracy"] - alone.metrics["accuracy"]))
+    """Say what the teacher added to this one student, and whether chance can do as much.
+
+    It can, if the difference is at most two standard errors of that of two numbers of wrong
+    samples, where these are of a Poisson distribution.
+    """
+    right, taught = (samples * run.metrics["accuracy"] for run in (alone, student))
+    more = round(taught - right)
     if not more:
         return f"The student gets as many of {samples:,} right with its teacher as without."
-    which = "more" if more > 0 else "fewer"
-    return f"The student gets {abs(more):,} {which} of {samples:,} right with its teacher."
+    chance = abs(more) <= 2 * math.sqrt(2 * samples - right - taught)
+    return (
+        f"The student gets {abs(more):,} {'more' if more > 0 else 'fewer'} of {samples:,} right "
+        f"with its teacher{', which may be chance' if chance else ''}."
+    )

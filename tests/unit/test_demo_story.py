@@ -15,16 +15,18 @@ WORTH = Path(__file__).parents[2] / "docs/results/worth.json"
 
 
 @pytest.mark.parametrize(
-    ("alone", "taught", "said"),
+    ("wrong", "wrong_taught", "said"),
     [
-        (0.90, 0.93, "The student gets 3 more of 100 right with its teacher."),
-        (0.93, 0.90, "The student gets 3 fewer of 100 right with its teacher."),
-        (0.93, 0.93, "The student gets as many of 100 right with its teacher as without."),
+        (100, 70, "The student gets 30 more of 1,000 right with its teacher."),
+        (100, 74, "The student gets 26 more of 1,000 right with its teacher, which may be chance."),
+        (70, 100, "The student gets 30 fewer of 1,000 right with its teacher."),
+        (6, 3, "The student gets 3 more of 1,000 right with its teacher, which may be chance."),
+        (7, 7, "The student gets as many of 1,000 right with its teacher as without."),
     ],
 )
-def test_what_a_teacher_added(alone, taught, said):
-    runs = [Run(Path(), {"accuracy": a}) for a in (alone, taught)]
-    assert gained(*runs, 100) == said
+def test_what_a_teacher_added(wrong, wrong_taught, said):
+    runs = [Run(Path(), {"accuracy": 1 - n / 1000}) for n in (wrong, wrong_taught)]
+    assert gained(*runs, 1000) == said
 
 
 @pytest.mark.parametrize("data", SETTINGS)

@@ -37,7 +37,7 @@ def x(built):
 
 def bill_of(report):
     """Return a bill's document without what says whose it is."""
-    marks = ("extrapolation", "changes", "assumptions")
+    marks = ("extrapolation", "changes", "assumptions", "data_sha256")
     return {k: v for k, v in report.json().items() if k not in marks}
 
 
