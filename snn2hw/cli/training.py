@@ -302,7 +302,7 @@ def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
         "",
         *text.table(["network", "accuracy", "spikes", "synops"], rows),
         f"All accuracies are of the same {story.samples:,} test samples.",
-        demo_pipeline.gained(story.alone, story.student, story.samples),
+        story.gained,
         "",
         f"latency       {time_unit([report]).spread(report.latency_us)}",
         f"energy, chip  {joules.spread(boundaries['chip']['total_uj'])} per inference",

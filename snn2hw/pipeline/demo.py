@@ -20,6 +20,9 @@ from snn2hw.pipeline.samples import samples_for
 from snn2hw.store.folders import Build, Run
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from snn2hw.train import Progress
 
 Say = Callable[[str], None]
@@ -63,6 +66,7 @@ class Story:
     verification: dict[str, Any]
     page: Path
     rows: list[Row]
+    gained: str
 
 
 def run(
@@ -94,6 +98,11 @@ def run(
     student = runs.distill(
         root, teacher=setting.teacher, student=setting.student, data=data, data_dir=data_dir,
         progress=progress, options=options,
+    )  # fmt: skip
+    right_alone, right_taught = (_right(r, data, data_dir) for r in (alone, student))
+    told = gained(
+        int((right_taught & ~right_alone).sum()), int((right_alone & ~right_taught).sum()),
+        len(right_alone),
     )  # fmt: skip
     say(f"Pruning {student.name} to {100 * sparsity:.0f} % zeros")
     pruned = runs.prune(
@@ -135,7 +144,17 @@ def run(
     )  # fmt: skip
     path = page.write(build.path / "report.html", evidence)
     return Story(
-        alone, student, pruned, build, right, trace.samples, report, verification, path, rows
+        alone,
+        student,
+        pruned,
+        build,
+        right,
+        trace.samples,
+        report,
+        verification,
+        path,
+        rows,
+        told,
     )
 
 
@@ -158,18 +177,31 @@ def _row(who: str, run: Run) -> Row:
     return who, m["accuracy"], m["spikes_per_sample"], m["synops_per_sample"]
 
 
-def gained(alone: Run, student: Run, samples: int) -> str:
+def gained(won: int, lost: int, samples: int) -> str:
     """Say what the teacher added to this one student, and whether chance can do as much.
 
-    It can, if the difference is at most two standard errors of that of two numbers of wrong
-    samples, where these are of a Poisson distribution.
+    It can, if the difference is at most two standard errors (McNemar 1947, Psychometrika 12(2)):
+    what only one of the two students gets right would fall to either like a coin.
+
+    Args:
+        won: samples that the student gets right with its teacher only.
+        lost: samples that it gets right without it only.
+        samples: of the test.
     """
-    right, taught = (samples * run.metrics["accuracy"] for run in (alone, student))
-    more = round(taught - right)
+    more = won - lost
     if not more:
         return f"The student gets as many of {samples:,} right with its teacher as without."
-    chance = abs(more) <= 2 * math.sqrt(2 * samples - right - taught)
+    chance = abs(more) <= 2 * math.sqrt(won + lost)
     return (
         f"The student gets {abs(more):,} {'more' if more > 0 else 'fewer'} of {samples:,} right "
         f"with its teacher{', which may be chance' if chance else ''}."
     )
+
+
+def _right(run: Run, data: str, data_dir: Path | None) -> NDArray[np.bool_]:
+    """Return which test samples a run's student gets right."""
+    from snn2hw import train
+
+    dataset = datasets.load(data, data_dir, time_steps=run.metrics["time_steps"])
+    student = train.load_student(run.path)
+    return train.evaluate(student, dataset.x_test, dataset.y_test).predictions == dataset.y_test

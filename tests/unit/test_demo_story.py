@@ -8,25 +8,24 @@ from pathlib import Path
 import pytest
 
 from snn2hw.pipeline.demo import SETTINGS, gained
-from snn2hw.store.folders import Run
 from snn2hw.train import defaults
 
 WORTH = Path(__file__).parents[2] / "docs/results/worth.json"
 
 
 @pytest.mark.parametrize(
-    ("wrong", "wrong_taught", "said"),
+    ("won", "lost", "said"),
     [
-        (100, 70, "The student gets 30 more of 1,000 right with its teacher."),
-        (100, 74, "The student gets 26 more of 1,000 right with its teacher, which may be chance."),
-        (70, 100, "The student gets 30 fewer of 1,000 right with its teacher."),
-        (6, 3, "The student gets 3 more of 1,000 right with its teacher, which may be chance."),
+        (65, 35, "The student gets 30 more of 1,000 right with its teacher."),
+        (60, 40, "The student gets 20 more of 1,000 right with its teacher, which may be chance."),
+        (35, 65, "The student gets 30 fewer of 1,000 right with its teacher."),
+        (4, 1, "The student gets 3 more of 1,000 right with its teacher, which may be chance."),
+        (5, 0, "The student gets 5 more of 1,000 right with its teacher."),
         (7, 7, "The student gets as many of 1,000 right with its teacher as without."),
     ],
 )
-def test_what_a_teacher_added(wrong, wrong_taught, said):
-    runs = [Run(Path(), {"accuracy": 1 - n / 1000}) for n in (wrong, wrong_taught)]
-    assert gained(*runs, 1000) == said
+def test_what_a_teacher_added(won, lost, said):
+    assert gained(won, lost, 1000) == said
 
 
 @pytest.mark.parametrize("data", SETTINGS)
