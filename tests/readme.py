@@ -11,8 +11,9 @@ README = Path(__file__).parents[1] / "README.md"
 SHOWN = ("demo", "distill", "export", "energy report", "verify")
 # A number that stands alone: 1,434 or 0.986 or 7.05e-04, but not those of layer1.0.lif2 or 16x8x8.
 NUMBER = re.compile(r"(?<![\w.,^-])\d[\d,]*(\.\d+)?(e[+-]?\d+)?(?![\w^]|\.\w)")
-# What depends on how far a student was trained: a connection's power of two, removed neurons.
-BY_CHANCE = re.compile(r", 2\^-?\d+(?=[,)])|^removed: .*\n", re.MULTILINE)
+# What depends on how far a student was trained: a connection's power of two, removed neurons, what
+# a teacher added.
+BY_CHANCE = re.compile(r", 2\^-?\d+(?=[,)])|^removed: .*\n|^The student gets .*\n", re.MULTILINE)
 
 
 def blocks(language: str) -> list[str]:

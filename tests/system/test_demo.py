@@ -16,8 +16,9 @@ def test_demo_on_digits(tmp_path):
     done = call(tmp_path, "demo")
     assert done.returncode == 0, done.stderr
     assert difference(shown()["demo"], done.stdout, end=True) == ""
+    assert done.stdout.count("The student gets ") == 1
     logs = {p: p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/log.jsonl")}
-    assert len(logs) == 2
+    assert len(logs) == 3
     again = call_here(tmp_path, "demo", "--json", "-q")
     assert {p: p.stat().st_mtime_ns for p in logs} == logs  # what is trained is not trained again
     found = json.loads(again.stdout)
