@@ -30,7 +30,7 @@ from snn2hw.pipeline.comparing import row as row_of
 from snn2hw.pipeline.findings import Bill, Proof
 from snn2hw.pipeline.keywords import named
 from snn2hw.pipeline.loading import Model
-from snn2hw.pipeline.port import Samples, fingerprint
+from snn2hw.pipeline.port import Samples
 from snn2hw.pipeline.recorded import Clip
 from snn2hw.pipeline.samples import samples_of, sole
 from snn2hw.simulate.inputs import sent
@@ -286,6 +286,7 @@ class Built:
         """
         parts = (part,) if isinstance(part, str) else tuple(part)
         samples = self._samples(x)
+        samples = samples.labelled(samples.labels)
         with self._stored() as build:
             found = proving.compare_with_vendor(
                 self.program, samples.inputs, build.program_file, build.vendor_file, parts, neurons,
@@ -453,8 +454,7 @@ class Built:
             if found.notes:
                 warnings.warn("\n".join(found.notes), stacklevel=4)
             return found
-        inputs = self._named(x)
-        return Samples(inputs, None, "arrays", sha256=fingerprint(inputs))
+        return Samples(self._named(x), None, "arrays")
 
     def _named(self, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         net = self.program.network
