@@ -120,14 +120,12 @@ def _ancestors(info: Mapping[str, Any], root: Path) -> tuple[list[Run], list[str
 def twin(run: Run, root: Path) -> Run | None:
     """Return the run of a folder that differs from a taught one in having had no teacher."""
     mine = _recipe(run.path)
-    if not mine or mine["method"] == LABELS_ONLY:
+    if not mine or mine.get("method") == LABELS_ONLY:
         return None
     for name in folders.names("runs", root)[:MOST]:
         path = root / "runs" / name
         other = _recipe(path)
-        if not other or other["method"] != LABELS_ONLY:
-            continue
-        if all(other.get(k) == mine.get(k) for k in {**other, **mine}.keys() - TEACHING):
+        if other.get("method") == LABELS_ONLY and _shared(other) == _shared(mine):
             with suppress(Snn2hwError):
                 found = folders.read_run(path)
                 same = all(found.metrics[k] == run.metrics[k] for k in ("data", "seed"))
@@ -137,11 +135,12 @@ def twin(run: Run, root: Path) -> Run | None:
 
 
 def _recipe(path: Path) -> dict[str, Any]:
-    """Return a run's recipe; what it lacks came later and had its default. {} if there is none."""
-    from snn2hw.train import Recipe
+    """Return a run's recipe, as its version wrote it; {} if there is none."""
+    return (asked(path) or {}).get("recipe", {})
 
-    told = (asked(path) or {}).get("recipe")
-    return {**Recipe().to_json(), **told} if told else {}
+
+def _shared(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in recipe.items() if k not in TEACHING}
 
 
 def _alone(run: Run) -> Step:
