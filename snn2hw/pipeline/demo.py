@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from snn2hw import datasets, families
 from snn2hw import target as targets
+from snn2hw.datasets import Dataset
 from snn2hw.estimator import EnergyReport
 from snn2hw.pipeline import against, builds, page, runs
 from snn2hw.pipeline.comparing import compare_targets, row
@@ -20,9 +21,6 @@ from snn2hw.pipeline.samples import samples_for
 from snn2hw.store.folders import Build, Run
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from snn2hw.train import Progress
 
 Say = Callable[[str], None]
@@ -99,11 +97,8 @@ def run(
         root, teacher=setting.teacher, student=setting.student, data=data, data_dir=data_dir,
         progress=progress, options=options,
     )  # fmt: skip
-    right_alone, right_taught = (_right(r, data, data_dir) for r in (alone, student))
-    told = gained(
-        int((right_taught & ~right_alone).sum()), int((right_alone & ~right_taught).sum()),
-        len(right_alone),
-    )  # fmt: skip
+    steps = int(student.metrics["time_steps"])
+    told = _compared(alone, student, datasets.load(data, data_dir, time_steps=steps))
     say(f"Pruning {student.name} to {100 * sparsity:.0f} % zeros")
     pruned = runs.prune(
         root, str(student.path), sparsity=sparsity, data_dir=data_dir, progress=progress
@@ -198,10 +193,11 @@ def gained(won: int, lost: int, samples: int) -> str:
     )
 
 
-def _right(run: Run, data: str, data_dir: Path | None) -> NDArray[np.bool_]:
-    """Return which test samples a run's student gets right."""
+def _compared(alone: Run, taught: Run, dataset: Dataset) -> str:
+    """Run a student of each kind on the test samples and say what the teacher added."""
     from snn2hw import train
 
-    dataset = datasets.load(data, data_dir, time_steps=run.metrics["time_steps"])
-    student = train.load_student(run.path)
-    return train.evaluate(student, dataset.x_test, dataset.y_test).predictions == dataset.y_test
+    x, y = dataset.x_test, dataset.y_test
+    students = (train.load_student(run.path) for run in (alone, taught))
+    without, with_it = (train.evaluate(s, x, y).predictions == y for s in students)
+    return gained(int((with_it & ~without).sum()), int((without & ~with_it).sum()), len(y))
