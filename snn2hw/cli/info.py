@@ -22,7 +22,7 @@ from snn2hw.errors import Snn2hwError, sized, unknown_name
 from snn2hw.ir.target import Target
 from snn2hw.pipeline import loading
 from snn2hw.report import text
-from snn2hw.report.bill import wrapped
+from snn2hw.report.text import wrapped
 
 
 @click.command()

@@ -31,7 +31,7 @@ from snn2hw.ir.trace import LayerTrace, Trace
 from snn2hw.pipeline import counting
 from snn2hw.pipeline.neurobench import most_spikes
 from snn2hw.pipeline.port import Ints
-from snn2hw.report.beside import wrapped
+from snn2hw.report.text import wrapped
 from snn2hw.simulate.inputs import check_inputs
 
 MOST_STEPS = 8192

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snn2hw.estimator import EnergyReport
 from snn2hw.ir.counts import Range
-from snn2hw.report.text import number, percent, table
-
-WIDTH = 80
+from snn2hw.report.text import number, percent, table, wrapped
 
 
 def against(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -35,7 +32,7 @@ def against(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         *table(head, cells),
         "",
-        *(x for note, at in notes.items() for x in wrapped(f"{', '.join(at)}  {note}")),
+        *(x for note, at in notes.items() for x in wrapped(f"{', '.join(at)}  {note}", "  ")),
     ]
 
 
@@ -78,18 +75,13 @@ def what_if(
     rows.append(["accuracy", percent(built.accuracy), percent(found.accuracy), "", ""])
     said = ", ".join(f"{k}={v:g}" for k, v in changes.items())
     return [
-        *wrapped(f"what if {said}: an extrapolation, not a result"),
+        *wrapped(f"what if {said}: an extrapolation, not a result", "  "),
         "",
         *table(["an inference", "as built", "what if", "low", "high"], rows),
         "",
-        *(line for sentence in sentences for line in wrapped(f"{sentence}.")),
+        *(line for sentence in sentences for line in wrapped(f"{sentence}.", "  ")),
     ]
 
 
 def _ends(was: Range, now: Range) -> list[str]:
     return [number(v) for v in (was.typical, now.typical, now.low, now.high)]
-
-
-def wrapped(text: str, further: str = "  ") -> list[str]:
-    """Break a paragraph into lines; those after the first begin with ``further``."""
-    return textwrap.wrap(text, WIDTH, subsequent_indent=further)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snn2hw.errors import shortened, visible
 from snn2hw.estimator import EnergyReport
 from snn2hw.report import text
 from snn2hw.report.proof import Proved
-from snn2hw.report.text import counted, number, percent, short, table
+from snn2hw.report.text import COLUMNS, counted, number, percent, short, table, wrapped
 from snn2hw.report.units import Unit, energy_unit, of_an_event, time_unit
 
-COLUMNS = 80
 NAME = 12  # columns that the name of a layer has at least, whatever the numbers beside it take
 
 
@@ -55,13 +52,6 @@ def energy(
         "prices (value, range, kind, source)",
         *_prices(report),
     ]
-
-
-def wrapped(line: str, further: str = "") -> list[str]:
-    """Break a line into lines of 80 columns; those after the first begin with ``further``."""
-    start = line[: len(line) - len(line.lstrip())]
-    shown = shortened(visible(line))
-    return textwrap.wrap(shown, COLUMNS, subsequent_indent=further or start) or [""]
 
 
 def _accuracy(report: EnergyReport) -> list[str]:

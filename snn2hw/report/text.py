@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
@@ -10,6 +11,7 @@ from unicodedata import east_asian_width
 from snn2hw.errors import counted, listed, shortened, sized, visible
 
 RANDOM = "random inputs"
+COLUMNS = 80  # of a terminal
 WIDEST = 400  # characters of a cell: a longer name would widen its column for all
 
 
@@ -24,6 +26,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> 
         lines.append(line.rstrip())
     lines.insert(1, "  ".join("-" * w for w in widths))
     return lines
+
+
+def wrapped(line: str, further: str = "") -> list[str]:
+    """Break a line into lines of 80 columns; those after the first begin with ``further``."""
+    start = line[: len(line) - len(line.lstrip())]
+    shown = shortened(visible(line))
+    return textwrap.wrap(shown, COLUMNS, subsequent_indent=further or start) or [""]
 
 
 def number(value: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snn2hw.report import text
-from snn2hw.report.bill import wrapped
+from snn2hw.report.text import wrapped
 from snn2hw.validation import measured
 
 LEGEND = (
