@@ -41,15 +41,15 @@ class Chain(NamedTuple):
     priced: int | None = None
 
 
+SEEN = """The options were set before there was validation data, by somebody who saw test
+accuracies. So the accuracies may be a little too good."""
 CHAINS = {
     "nmnist": Chain(
         "N-MNIST, from events to the chip",
         """The student sees recordings of events, cut into 10 frames ([how](../data.md)). The
 recordings are a subset of N-MNIST, 600 for training and 250 for test. Of these 250 only 50 are
 of N-MNIST's published test part; 200 are of its training part, by writers of whom the student has
-seen other digits. So accuracies are not those of the whole: one test recording is 0.4 points.
-Smoothing, cost and length of the training were set before there was validation data, by somebody
-who saw test accuracies.""",
+seen other digits. So accuracies are not those of the whole: one test recording is 0.4 points.""",
         (
             "--data", "nmnist", "--student", "cnn", "--method", "none", "--epochs", "50",
             "--set", "shift=2", "--set", "smoothing=0.1", "--minimize", "synops",
@@ -160,6 +160,8 @@ which runs, for each seed,
 {shown}
 
 {chain.text}
+
+{SEEN}
 
 Means over seeds with the standard deviation; [{name}.json]({name}.json) holds what every command
 printed.
