@@ -208,6 +208,8 @@ def test_labels_are_part_of_what_tells_samples_apart():
     whole = {"a": np.arange(-5, 595).reshape(300, 2)}
     assert fingerprint(whole) == fingerprint({"a": whole["a"].astype(np.int16)})
     assert fingerprint(whole) != fingerprint({"a": whole["a"] + 1})
+    assert fingerprint({"a": np.array([[1, 9]])}) != fingerprint({"a": np.array([[257, 9]])})
+    assert fingerprint({"a": np.array([[-1, 9]])}) != fingerprint({"a": np.array([[255, 9]])})
     many = np.arange(600.0).reshape(300, 2)
     assert fingerprint({"a": many}) == fingerprint({"a": many.astype(np.float32)})
     assert fingerprint({"a": many}) != fingerprint({"a": np.r_[many[:-1], [[0, 0]]]})

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import images, random_program
+from nets import classifier, images, random_program
 from shared import DATA, needs_data
 
 from snn2hw import target
@@ -19,6 +19,7 @@ from snn2hw.cli import commands
 from snn2hw.errors import InputError
 from snn2hw.ir.synapses import Conv, matrix
 from snn2hw.pipeline import counting, validating, workloads
+from snn2hw.pipeline.compiler import compile_network
 from snn2hw.pipeline.workloads import BUILDERS
 from snn2hw.report import validation as told
 from snn2hw.validation import measured
@@ -90,6 +91,21 @@ def test_synops_of_columns_are_those_of_weights_that_are_not_0(seed):
                 assert found == ends[:, :, :columns].sum()
                 compared += 1
     assert compared
+
+
+def test_a_frame_costs_what_it_adds_to_a_video():
+    """Neurons that hear nothing are updated in each step, and pay for nothing else."""
+    chip = target.load("loihi2")
+    price = replace(chip.prices["update"], low=10.0)
+    chip = replace(chip, prices={**chip.prices, "update": price})
+    program = compile_network(classifier(bias=False, steps=workloads.FRAMES), chip)
+    (port,) = program.network.inputs
+    still = np.zeros((workloads.FRAMES, *port.shape), np.int64)
+    neurons = sum(p.size for p in program.network.populations)
+    found = workloads._of_a_frame(program, still)
+    for end in ("low", "high"):
+        assert getattr(found, end) == pytest.approx(neurons * getattr(price, end) * 1e-9)
+    assert found.typical == pytest.approx(neurons * price.value * 1e-9)
 
 
 @needs_data
