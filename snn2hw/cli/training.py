@@ -283,6 +283,7 @@ def demo(talk: Talk, data: str, data_dir: Path | None, seed: int) -> None:
         "samples": story.samples,
         "runs": [str(story.student.path), str(story.pruned.path)],
         "without_teacher": str(story.alone.path),
+        "gained": story.gained,
         "build": str(story.build.path),
         "page": str(story.page),
         "verification": story.verification,
