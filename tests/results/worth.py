@@ -108,7 +108,8 @@ spike costs in the loss (`spike_cost`) was chosen on `NAME@validation`, a tenth 
 ([data.md](../data.md)), with one seed: the highest of {costs} that loses at most {lost} points
 there against the plain student (labels only, LIF, no cost). Then each row was trained on the whole
 training data with three seeds and measured once on the test data. *Twin* is the same recipe without
-the teacher.
+the teacher. *IF* neurons have no leak, *smoothed* spreads a tenth of each label over all classes;
+`sakd` and `logits` are [methods](../methods/README.md).
 """
 
 
