@@ -13,6 +13,7 @@ from system_calls import call_here
 import snn2hw
 from snn2hw.files import write_json
 from snn2hw.pipeline import folder, keeping, proving
+from snn2hw.pipeline.port import fingerprint
 from snn2hw.report import text
 from snn2hw.report.proof import proved
 
@@ -95,8 +96,9 @@ def test_what_a_report_says_besides_stays_if_another_of_the_same_samples_leaves_
     keeping.keep_bill(tmp_path, document | {"neurobench": {"a": 2}})
     kept = json.loads((tmp_path / "energy.json").read_text())
     assert (kept["against"], kept["neurobench"]) == ([1], {"a": 2})
-    for other in (document | {"program": "def"}, document | {"program": "def", "data": "others"}):
-        keeping.keep_bill(tmp_path, other)
+    for other in ({"program": "def"}, {"data": "others"}, {"data_sha256": "another"}):
+        keeping.keep_bill(tmp_path, document | {"against": [1]}, replace=True)
+        keeping.keep_bill(tmp_path, document | other)
         assert "against" not in json.loads((tmp_path / "energy.json").read_text())
 
 
@@ -206,7 +208,7 @@ def test_in_python_a_proof_that_is_worth_less_does_not_hide_another(tmp_path, mo
     told = {k: v for k, v in PROOF.items() if k not in ("program", "data")}
     answers = iter([told, {**told, "parts": [PART]}, {**told, "parts": [PART]}])
     monkeypatch.setattr(proving, "compare_with_vendor", lambda *_: dict(next(answers)))
-    built.verify(x)
+    assert built.verify(x)["data_sha256"] == fingerprint({"input": x})
     with pytest.warns(UserWarning, match="reports go on telling the proof before: it proves"):
         assert built.verify(x, part="lif1")["parts"]
     assert "Proved: all 1,000" in built.report(tmp_path / "page.html", x).read_text()

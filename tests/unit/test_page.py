@@ -70,6 +70,16 @@ def test_a_long_name_is_cut_to_columns_of_a_terminal(name):
     assert {text.columns(line) for line in lines} == {text.columns(lines[1])}
 
 
+def test_letters_and_lines_by_columns():
+    assert [text.columns(x) for x in ("ab", "a\u6f22", "\uff76")] == [2, 3, 1]
+    words = "  " + "word " * 30
+    assert {line[:3] for line in text.wrapped(words)} == {"  w"}  # as the first line begins
+    first, *others = text.wrapped(words, "      ")
+    assert first.startswith("  w")
+    assert {line[:7] for line in others} == {"      w"}
+    assert max(map(len, text.wrapped(words))) <= 80
+
+
 def test_the_text_fits_eighty_columns_whatever_the_names():
     report = bare(1e-9)
     longest = replace(report.layers[0], name="\u202e" + "long" * 200, neurons=10**7, synops=1e12)
